@@ -1,0 +1,31 @@
+# The doors of the repository. A fresh machine needs python3 (3.11+), pip and make; nothing else.
+.PHONY: setup run demo test bench lint lock clean
+
+setup: ## .venv with everything, hash-locked
+	@scripts/setup.sh dev
+
+run: ## the gateway on http://127.0.0.1:8484 (the built-in simulator if no provider key is set)
+	@scripts/setup.sh run
+	@.venv/bin/headgate serve $(ARGS)
+
+demo: ## a minute of mixed traffic from the real SDKs through both ways in
+	@scripts/setup.sh dev
+	@.venv/bin/headgate demo $(ARGS)
+
+test: lint ## lint, types, tests
+	@.venv/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+bench: ## every number of the README, with nginx and wrk in the same run
+	@scripts/setup.sh dev
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+lock: ## write requirements/*.lock anew
+	@scripts/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

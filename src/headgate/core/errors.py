@@ -1,0 +1,173 @@
+"""What can go wrong, by whose fault.
+
+`Refusal`: Headgate said no. `UpstreamError`: the provider failed. `ConfigError`: the configuration is wrong, raised at
+start-up only. Every class has a stable `code` for programs and a `status_hint` for HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class HeadgateError(Exception):
+    """The parent of everything Headgate raises on purpose.
+
+    `str(error)` is a sentence for people: what happened, where, what to do. It never holds a credential or a body.
+    """
+
+    code = "headgate_error"
+    status_hint = 500
+
+    def __init__(self, message: str, *, code: str | None = None, status_hint: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exchange_id = ""
+        if code is not None:
+            self.code = code
+        if status_hint is not None:
+            self.status_hint = status_hint
+
+
+class Refusal(HeadgateError):
+    """Headgate said no, to the request or to the answer. Answered with `x-should-retry: false` unless it is a rate."""
+
+    code = "refused"
+    status_hint = 400
+    retry_after: float | None = None  # seconds
+
+
+class BadRequest(Refusal):
+    """The request cannot be understood: malformed JSON, wrong types, bad UTF-8, a missing field."""
+
+    code = "invalid_request"
+    status_hint = 400
+
+
+class Denied(Refusal):
+    """No valid key, a revoked key, or a key without the right."""
+
+    code = "invalid_api_key"
+    status_hint = 401
+
+
+class NotServed(Refusal):
+    """A path or a model that this gate does not serve."""
+
+    code = "not_found"
+    status_hint = 404
+
+
+class TooLarge(Refusal):
+    """A body, a header block or a nesting above the limit."""
+
+    code = "request_too_large"
+    status_hint = 413
+
+
+class UnknownPrice(Refusal):
+    """The model has no price and `unknown_price` is `refuse`."""
+
+    code = "unknown_price"
+    status_hint = 400
+
+
+class BudgetExceeded(Refusal):
+    """The money is spent, or set aside for others."""
+
+    code = "budget_exceeded"
+    status_hint = 429
+
+
+class Unavailable(Refusal):
+    """Headgate itself cannot take the call now: the ledger is closed or its disk is full, or it is shutting down."""
+
+    code = "headgate_unavailable"
+    status_hint = 503
+
+
+class Gone(HeadgateError):
+    """The caller left before the answer began."""
+
+    code = "caller_gone"
+    status_hint = 499
+
+
+class UpstreamError(HeadgateError):
+    """The provider failed, or said no.
+
+    Attributes:
+        retryable: another attempt at the same route may work.
+        elsewhere: another route may work where this one does not (money, credentials, a missing model).
+        retry_after: seconds the provider told us to wait, or None.
+        maybe_billed: the provider may charge for the failed attempt.
+        status, headers, body: the provider's own answer, if there was one; `status` is 0 otherwise.
+        kind: one word for logs and policies: busy, overloaded, server, timeout, connect, broken, truncated, money,
+            auth, missing, too_long, caller, config, saturated.
+        provider_code: the provider's own error code or type, "" if none.
+        request_id: the provider's request id, "" if none.
+    """
+
+    code = "provider_error"
+    status_hint = 503
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        retryable: bool = False,
+        elsewhere: bool = False,
+        retry_after: float | None = None,
+        maybe_billed: bool = False,
+        status: int = 0,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        provider_code: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = retryable
+        self.elsewhere = elsewhere
+        self.retry_after = retry_after
+        self.maybe_billed = maybe_billed
+        self.status = status
+        self.headers = tuple(headers)
+        self.body = body
+        self.provider_code = provider_code
+        self.request_id = request_id
+
+
+class UpstreamBusy(UpstreamError):
+    """Too many requests, or overloaded: 429, 503, 529 and their kin."""
+
+    code = "provider_busy"
+
+
+class UpstreamTimeout(UpstreamError):
+    """A timer of ours ran out: connect, first byte, idle or total."""
+
+    code = "provider_timeout"
+    status_hint = 504
+
+
+class UpstreamBroken(UpstreamError):
+    """The connection or the answer broke: reset, cut, truncated, malformed, 5xx."""
+
+    code = "provider_broken"
+
+
+class UpstreamRejected(UpstreamError):
+    """The provider said no and means it: the caller's mistake, a bad credential, no money, no such model."""
+
+    code = "provider_rejected"
+
+
+class ConfigError(HeadgateError):
+    """The configuration is wrong. All mistakes at once, each with file:line:column, one per line."""
+
+    code = "config_error"
+
+    def __init__(self, mistakes: Sequence[str] | str) -> None:
+        self.mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
+        super().__init__("\n".join(self.mistakes))

@@ -1,0 +1,142 @@
+"""The record of one call: Request, Route, Attempt, Ending, Exchange. Written only by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headgate.core.caller import Caller
+from headgate.core.errors import HeadgateError, UpstreamError
+from headgate.core.secret import Secret
+from headgate.core.usage import Usage
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields as (lower-case name, value), in order, duplicates kept."""
+
+
+class Ending(StrEnum):
+    """How an exchange ended. Every exchange has exactly one."""
+
+    COMPLETE = "complete"  # the answer reached its own end (a model's refusal is a complete answer)
+    REFUSED = "refused"  # Headgate said no
+    FAILED = "failed"  # no provider answered; nothing but an error reached the caller
+    CUT = "cut"  # the provider failed after content had been handed on
+    ABANDONED = "abandoned"  # the caller closed or left while the answer was coming
+    CANCELLED = "cancelled"  # the caller left before anything was handed on
+    KILLED = "killed"  # our process died; written by the sweep that found the open intent
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an attempt goes: provider, model, credential.
+
+    `base_url` is what comes before the dialect's path (``https://api.anthropic.com`` for Anthropic,
+    ``https://api.openai.com/v1`` for OpenAI), without a trailing slash.
+    """
+
+    provider: str
+    model: str  # as the provider knows it; "" = leave the caller's
+    dialect: str  # "anthropic" | "openai"
+    base_url: str
+    credential: Secret | None = None  # None: the caller's own credential passes through (in process)
+    drain: bool = False  # on a caller's disconnect read the answer to its end instead of closing
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the engine needs to know of a request's body; found by `wire` without a full decode."""
+
+    model: str = ""
+    stream: bool = False
+    max_output_tokens: int | None = None  # the cap the caller set, per choice
+    choices: int = 1  # OpenAI's n
+    user: str = ""  # metadata.user_id, safety_identifier or user
+    system: bytes = b""  # the raw system prompt, for the HMAC in the log
+    include_usage: bool = False  # OpenAI streams: the caller asked for the usage chunk
+    has_media: bool = False
+    server_side: bool = False  # server tools, stored state, containers: cannot be bounded by bytes
+    user_message: str = ""  # the last user turn's text; only filled when bodies are logged
+
+
+@dataclass(slots=True)
+class Request:
+    """One logical call as a way in hands it over. `headers` hold no hop-by-hop fields and no credential of ours."""
+
+    dialect: str  # "anthropic" | "openai"
+    endpoint: str  # "messages", "chat", "count_tokens", "models", "other"
+    method: str  # upper case
+    path: str  # behind the route's base_url, with the query: "/v1/messages?beta=true", "/chat/completions"
+    headers: Headers
+    body: bytes
+    facts: Facts
+    caller: Caller
+    way_in: str  # "gateway" | "in-process"
+    correlation_id: str = ""
+    timeout: float | None = None  # seconds; an upper bound on the whole exchange, the caller's own
+    direct: Route | None = None  # in process: the SDK's own base URL and credential
+    client_retries: int = 0  # x-stainless-retry-count: the caller is retrying on top of us
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request to one route. Times are seconds since the epoch; money is nano-dollars."""
+
+    number: int  # 1, 2, ...
+    route: Route
+    started: float
+    bound_nano: int | None = None  # the upper bound that the intent row holds; None = could not be bounded
+    waited: float = 0.0  # seconds slept before it, on purpose
+    first_byte: float | None = None  # response headers arrived
+    first_content: float | None = None
+    ended: float | None = None
+    status: int = 0  # the provider's HTTP status, 0 = none
+    error: UpstreamError | None = None
+    usage: Usage | None = None
+    model_served: str = ""
+    cost_nano: int = 0
+    estimated: bool = False  # cost_nano is an estimate, not from the provider's usage
+    price_version: str = ""
+    stop_reason: str = ""
+    request_id: str = ""  # the provider's
+    simulated: bool = False
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One logical call, from admission to settlement."""
+
+    id: str
+    request: Request
+    started: float  # seconds since the epoch
+    attempts: list[Attempt] = field(default_factory=list)
+    ending: Ending | None = None
+    error: HeadgateError | None = None
+    ended: float | None = None
+    status: int = 0  # the HTTP status the caller got, 0 = none
+    response_text: str = ""  # only with log bodies: full
+    cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
+    upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
+
+    @property
+    def cost_nano(self) -> int:
+        """The sum over all attempts, in nano-dollars."""
+        return sum(a.cost_nano for a in self.attempts)
+
+    @property
+    def estimated(self) -> bool:
+        """True where any part of the cost is an estimate."""
+        return any(a.estimated for a in self.attempts)
+
+    @property
+    def last(self) -> Attempt | None:
+        """The attempt that answered, or the last that failed."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def ttft(self) -> float | None:
+        """Seconds from the caller's request to the first content, or None."""
+        last = self.last
+        if last is None or last.first_content is None:
+            return None
+        return last.first_content - self.started

@@ -1,0 +1,40 @@
+"""Money: integer nano-dollars inside, decimal USD outside.
+
+One nano-dollar is 1e-9 USD. Rates are integers in pico-dollars per token (1e-12 USD), so that every published
+price in USD per million tokens with up to six decimals is exact (decisions 7).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+NANO_PER_USD = 1_000_000_000
+PICO_PER_NANO = 1_000
+
+
+def pico_to_nano(pico: int) -> int:
+    """Round pico-dollars half-up to nano-dollars: once per attempt, after the exact sum. `pico` must be >= 0."""
+    return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+
+
+def usd(nano: int) -> Decimal:
+    """Nano-dollars as an exact decimal number of USD."""
+    return Decimal(nano) / NANO_PER_USD
+
+
+def usd_text(nano: int) -> str:
+    """Nano-dollars as a plain decimal string of USD, without an exponent and without trailing zeros ("0.0015")."""
+    text = f"{'-' if nano < 0 else ''}{abs(nano) // NANO_PER_USD}.{abs(nano) % NANO_PER_USD:09d}"
+    return text.rstrip("0").rstrip(".")
+
+
+def nano(amount: Decimal | int | str) -> int:
+    """USD to nano-dollars, exactly.
+
+    Raises:
+        ValueError: `amount` is finer than a nano-dollar, or not a finite number.
+    """
+    exact = Decimal(amount) * NANO_PER_USD
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise ValueError(f"{amount} USD is not a whole number of nano-dollars")
+    return int(exact)

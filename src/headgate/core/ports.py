@@ -1,0 +1,120 @@
+"""What the engine needs from outside. Signatures are async; `engine/blocking.py` runs them without an event loop.
+
+Await nothing but ports, and hold no lock across an `await`: that is what lets one source serve both colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from headgate.core.exchange import Attempt, Exchange, Headers
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, never running backwards within a process."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait. `seconds` >= 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `total` bounds an answer from its first to its last byte and is the exchange's, not the attempt's."""
+
+    connect: float = 5.0
+    pool: float = 5.0
+    write: float = 10.0
+    first_byte: float = 60.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One HTTP request, ready to send. `headers` include the credential; never log them."""
+
+    method: str
+    url: str  # absolute, http or https
+    headers: Headers
+    body: bytes
+    timeouts: Timeouts
+
+
+class Incoming(Protocol):
+    """One HTTP answer whose headers have arrived."""
+
+    status: int
+    headers: Headers
+
+    async def read(self) -> bytes:
+        """The next piece as it came, b"" at the end.
+
+        Raises:
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamBroken: the connection was lost, or the body ended early.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else drop it at once. Idempotent, never waits."""
+        ...
+
+
+class Upstream(Protocol):
+    """Sending over the network."""
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Send and wait for the response's headers.
+
+        Raises:
+            UpstreamTimeout, UpstreamBroken, UpstreamBusy (kind "saturated"), UpstreamRejected (kind "config"):
+                classified as wire-formats section 6; `maybe_billed` is True once any byte of the request was sent.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The durable record of money."""
+
+    async def intend(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Write the intent row; returns when it is durable (survives `kill -9`).
+
+        Raises:
+            Unavailable: it could not be written; the request must not be sent.
+        """
+        ...
+
+    def settle(self, exchange: Exchange) -> None:
+        """Queue the final rows: one for the exchange, one for each attempt. Never waits, never raises. Idempotent."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything queued before is durable."""
+        ...
+
+
+class Log(Protocol):
+    """The searchable record of exchanges."""
+
+    def write(self, exchange: Exchange) -> None:
+        """Queue one record. Never waits, never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside, for one colour of the engine."""
+
+    clock: Clock
+    upstream: Upstream
+    ledger: Ledger
+    log: Log
+    random: Callable[[], float]  # uniform in [0, 1)
+    new_id: Callable[[float], str]  # an exchange id from the time in seconds

@@ -1,0 +1,115 @@
+"""The interface of a dialect: what the engine asks of `wire/anthropic.py` and `wire/openai.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from headgate.core.exchange import Facts, Headers
+from headgate.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderError:
+    """A provider's error body or error event, read leniently: every field may be empty."""
+
+    type: str = ""
+    code: str = ""
+    message: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a complete JSON answer says about itself."""
+
+    usage: Usage | None = None
+    model: str = ""  # the model that served
+    stop_reason: str = ""
+    error: ProviderError | None = None  # a 200 that carries an error body (wire-formats 2.4, 3)
+
+
+class Meter(Protocol):
+    """Watches one stream, incrementally. Any cut of the bytes gives the same result.
+
+    Attributes:
+        usage: counts so far, None until the provider reported any. `usage_final` says whether they are the last word.
+        model, stop_reason: as reported, "" until then.
+        started: content has been seen (life-cycle frames, pings and comments are not content).
+        ended: the terminal event has been seen; what follows it is not the answer's.
+        error: an error event inside the stream.
+        content_bytes: an upper bound on the UTF-8 bytes of generated content seen so far (text, thinking, tool
+            arguments), for the estimate of a cut stream.
+    """
+
+    usage: Usage | None
+    usage_final: bool
+    model: str
+    stop_reason: str
+    started: bool
+    ended: bool
+    error: ProviderError | None
+    content_bytes: int
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next piece as it came; return what to hand on.
+
+        That is `piece` itself, except that a usage chunk only we asked for is dropped (then whole frames are handed
+        on, and a partial frame waits for its rest) and bytes after the terminal event are dropped.
+        """
+        ...
+
+    def finish(self) -> bytes:
+        """The stream ended: return what was still held back. Afterwards `ended` is final."""
+        ...
+
+    def text(self) -> str:
+        """The answer's visible text so far; "" unless the meter was made with `keep_text`."""
+        ...
+
+
+class Dialect(Protocol):
+    """One provider dialect. Stateless; one instance serves all."""
+
+    name: str
+
+    def endpoint(self, method: str, path: str) -> str:
+        """The endpoint's name for a path behind the base URL, without its query: "messages", "chat", ... or "other"."""
+        ...
+
+    def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
+        """Facts of a request body.
+
+        Raises:
+            BadRequest: malformed JSON, bad UTF-8, wrong types or a missing `model`/`messages`; the message names the
+                field and, for a syntax error, the byte.
+        """
+        ...
+
+    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
+        """Splice the raw bytes (decisions 15): another model name, `stream_options.include_usage`; nothing else."""
+        ...
+
+    def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
+        """Facts of a complete 2xx JSON body, and its text. Lenient: what is missing stays empty."""
+        ...
+
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
+        """A meter for one stream of this endpoint."""
+        ...
+
+    def read_error(self, body: bytes) -> ProviderError:
+        """A provider's error body: an object, an array of one, a string, or not JSON at all."""
+        ...
+
+    def request_id(self, headers: Headers) -> str:
+        """The provider's request id from its response headers."""
+        ...
+
+    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
+        """Our own error in this dialect's format, as JSON bytes. `code` is Headgate's, in the field its SDK exposes."""
+        ...
+
+    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
+        """Our own error as the dialect's SSE frame, for a stream that has already begun."""
+        ...
