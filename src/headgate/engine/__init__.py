@@ -1,0 +1,1 @@
+"""The procedure: admit, recall, reserve, attempt, relay, settle."""

@@ -1,0 +1,122 @@
+"""What to do after an attempt failed: retry, fall back, or give up. No I/O, no clock.
+
+Without a word from the provider the wait is a tenacity wait strategy; the default is random exponential ("full jitter"):
+uniform(0, min(60, 2**n)) seconds before retry n (decisions 11). `retry-after-ms` and `Retry-After` (RFC 9110,
+section 10.2.3) win, plus 0 to 25 % so that many callers do not come back at once, never earlier than told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate.core.errors import UpstreamError
+from headgate.core.exchange import Attempt, Route
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    WaitStrategy = Callable[[RetryCallState], float]
+
+BACKOFF_CAP = 60.0  # seconds
+TOLD_JITTER = 0.25  # of the time told
+TIMEOUT_STRETCH = 2.0  # a timed-out attempt's retry waits this many times longer for the first byte
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send again: to which route of the plan, after how many seconds, with the first-byte timeout times `stretch`."""
+
+    route: int
+    after: float
+    stretch: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No further attempt."""
+
+    error: UpstreamError
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How attempts follow one another.
+
+    Attributes:
+        attempts: upstream requests per exchange in all, 1 to 20. 1 = the caller owns the retries.
+        per_route: attempts at one route before the next one is tried, where there is a next one.
+        timeout_retries: how many times a timed-out attempt is retried in one exchange.
+        wait: a tenacity wait strategy, or None for the default.
+    """
+
+    attempts: int = 4
+    per_route: int = 2
+    timeout_retries: int = 1
+    wait: WaitStrategy | None = None
+
+    @property
+    def owns_retries(self) -> bool:
+        """Headgate may retry, so nobody above it should."""
+        return self.attempts > 1
+
+    def next(
+        self, attempts: Sequence[Attempt], routes: Sequence[Route], *, left: float, jitter: float
+    ) -> Retry | GiveUp:
+        """Decide what follows the last attempt, which failed.
+
+        Args:
+            attempts: every attempt so far, oldest first.
+            routes: the plan's routes in order of preference.
+            left: seconds until no further attempt may begin.
+            jitter: a number drawn uniformly from [0, 1).
+        """
+        last = attempts[-1]
+        error = last.error
+        if error is None:
+            raise ValueError("recovery was asked about an attempt that did not fail")
+        if len(attempts) >= self.attempts or left <= 0:
+            return GiveUp(error)
+        here = _index(routes, last.route)
+        timeouts = sum(a.error is not None and a.error.kind == "timeout" for a in attempts)
+        stretch = TIMEOUT_STRETCH if error.kind == "timeout" else 1.0
+        if error.kind == "timeout" and timeouts > self.timeout_retries:
+            return GiveUp(error)
+        has_next = here + 1 < len(routes)
+        tried = sum(a.route is last.route for a in attempts)
+        if error.retryable and (not has_next or tried < self.per_route):
+            after = self.delay(attempts, error, jitter)
+            if after < left:
+                return Retry(here, after, stretch)
+        if has_next and (error.retryable or error.elsewhere):
+            return Retry(here + 1, 0.0, stretch)
+        return GiveUp(error)
+
+    def delay(self, attempts: Sequence[Attempt], error: UpstreamError, jitter: float) -> float:
+        """Seconds to wait before the same route is tried again."""
+        if error.retry_after is not None:
+            return error.retry_after * (1 + TOLD_JITTER * jitter)
+        state = _retry_state(len(attempts), error)
+        if self.wait is not None:
+            return max(0.0, float(self.wait(state)))
+        from tenacity import wait_exponential
+
+        # Not tenacity's wait_random_exponential: it draws from the global generator, and ours is injected.
+        return jitter * wait_exponential(multiplier=2, max=BACKOFF_CAP)(state)
+
+
+def _index(routes: Sequence[Route], route: Route) -> int:
+    return next((i for i, r in enumerate(routes) if r is route), 0)
+
+
+def _retry_state(count: int, error: UpstreamError) -> RetryCallState:
+    """What a tenacity strategy looks at: the attempt's number and its outcome."""
+    from tenacity import Future, RetryCallState, Retrying
+
+    state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
+    state.attempt_number = count
+    outcome = Future(count)
+    outcome.set_exception(error)
+    state.outcome = outcome
+    return state

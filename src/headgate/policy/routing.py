@@ -1,0 +1,75 @@
+"""Which routes may serve a request, in order of preference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from headgate.core.errors import NotServed
+from headgate.core.exchange import Request, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Model names to routes.
+
+    A name is, in this order: a virtual model; ``provider/model`` or ``provider:model`` of a provider we know; or a
+    model of the dialect's default provider, which decides whether it exists.
+
+    Attributes:
+        providers: a route with an empty model for every provider, by its name.
+        models: virtual models; their routes are complete.
+        defaults: the provider that serves a bare model name, by dialect.
+    """
+
+    providers: Mapping[str, Route]
+    models: Mapping[str, Sequence[Route]]
+    defaults: Mapping[str, str]
+    _seen: dict[tuple[str, str], Sequence[Route]] = field(default_factory=dict, repr=False)
+
+    def routes(self, request: Request) -> Sequence[Route]:
+        """The routes of `request`, best first; never empty.
+
+        Raises:
+            NotServed: no provider of the request's dialect serves the name.
+        """
+        found = self._named(request.dialect, request.facts.model)
+        direct = request.direct
+        if direct is None:
+            return found
+        # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
+        return [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
+
+    def _named(self, dialect: str, name: str) -> Sequence[Route]:
+        key = (dialect, name)
+        routes = self._seen.get(key)
+        if routes is None:
+            routes = self._find(dialect, name)
+            if len(self._seen) < 4096:  # names come from callers: bounded, or a hostile one grows it without end
+                self._seen[key] = routes
+        return routes
+
+    def _find(self, dialect: str, name: str) -> Sequence[Route]:
+        virtual = self.models.get(name)
+        if virtual is not None:
+            return self._checked(dialect, name, virtual)
+        for mark in ("/", ":"):
+            provider, found, model = name.partition(mark)
+            if found and model and provider in self.providers:
+                return self._checked(dialect, name, [replace(self.providers[provider], model=model)])
+        default = self.defaults.get(dialect)
+        if default is None:
+            raise NotServed(f"no provider of the {dialect} dialect is configured", code="no_provider")
+        return [self.providers[default]]
+
+    @staticmethod
+    def _checked(dialect: str, name: str, routes: Sequence[Route]) -> Sequence[Route]:
+        fitting = [r for r in routes if r.dialect == dialect]
+        if not fitting:
+            spoken = ", ".join(sorted({r.dialect for r in routes}))
+            raise NotServed(
+                f"model {name[:200]!r} is served in the {spoken} dialect; this request came in the {dialect} dialect, "
+                "and translation between dialects is not built yet: call it through the other SDK",
+                code="model_not_found",
+            )
+        return fitting
