@@ -1,0 +1,208 @@
+"""The configuration as typed, frozen objects. Units are in names; `docs/configuration.md` is the same for people.
+
+Nothing here reads anything: `settings.load` makes these from headgate.yaml, the environment and flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Literal, TypeVar
+
+from headgate.core.ports import Timeouts
+from headgate.settings.secrets import SecretRef
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Rates = Mapping[str, Decimal]
+"""USD per million tokens by token class, exact, 0 to 1,000,000, at most 6 decimals (a pico-dollar per token)."""
+
+
+def frozen(mapping: Mapping[K, V]) -> Mapping[K, V]:
+    """A read-only copy."""
+    return MappingProxyType(dict(mapping))
+
+
+def _empty() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteName:
+    """A route as configuration writes it: `provider/model`."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One provider."""
+
+    name: str  # letters, digits, - and _, at most 64
+    dialect: str  # "anthropic" | "openai"; the two defaults' is fixed
+    base_url: str  # what comes before the dialect's path, http(s), without a trailing slash
+    api_key: SecretRef | None = None  # None: the provider wants no credential
+    price: Literal["free"] | Rates | None = None  # None: from the price book
+    on_disconnect: str = "close"  # "close" | "drain": what to do upstream when the caller leaves
+    bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
+    proxy: str = field(default="", repr=False)  # http(s) URL; "" = as HTTP(S)_PROXY say; may hold a credential
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """Who retries, and how long. A tenacity wait strategy is passed in Python, not here."""
+
+    attempts: int = 4  # 1..20 in all, over all routes; 1 = the caller's SDK owns the retries
+    deadline_seconds: float = 120.0  # > 0, to first content: no new attempt after it
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """Modes of the guards; "" = not told (the task's falls back to the global one, that to its profile)."""
+
+    profile: str = ""  # "off" | "standard" | "strict"; standard unless told otherwise
+    injection: str = ""  # "off" | "on" | "flag" | "block"
+    pii: str = ""  # "off" | "on" | "flag" | "redact-logs" | "redact" | "block"
+    secrets: str = ""  # "off" | "on" | "flag" | "redact-logs" | "redact" | "block"
+    tools: str = ""  # "off" | "on" (the two lists below decide)
+    allow_tools: tuple[str, ...] = ()  # names; empty = not told
+    approve_tools: tuple[str, ...] = ()  # names that wait for a person's approval
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """What calls of one task get. `retry` and `timeouts` are complete: the global ones where the task says nothing."""
+
+    name: str
+    model: str = ""  # a virtual model, provider/model or a plain model name; "" = what the caller asks for
+    max_tokens: int | None = None  # output cap, 1..10,000,000; None = the caller's
+    guards: GuardSettings = GuardSettings()
+    cache_seconds: float | None = None  # 0 = off; None = as `cache.default` says
+    on_cut: str = "error"  # "error" | "buffer" | "restart" (decisions 13)
+    thinking: str = "keep"  # "keep" | "drop" (decisions 14)
+    retry: RetrySettings = RetrySettings()
+    timeouts: Timeouts = field(default_factory=Timeouts)  # the task's `timeout` is `timeouts.total`
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """A cap per scope and period. At least one of `usd_nano` and `tokens` is set; `usd` is always hard."""
+
+    per: str = ""  # a dimension, "tag:<name>", or "" = everything together
+    usd_nano: int | None = None  # nano-dollars, 0..1e9 USD
+    tokens: int | None = None  # 0..10**15
+    every: str = ""  # "minute" | "hour" | "day" | "week" | "month" | "year"; "" = for good
+    alert_at_basis_points: tuple[int, ...] = ()  # hundredths of a percent of the cap, 1..10,000, ascending
+    degrade_to: str = ""  # `then: degrade <model>`; "" = refuse
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Requests or tokens per minute of each value of a dimension. At least one is set."""
+
+    per: str = ""  # as in BudgetSettings
+    requests_per_minute: int | None = None  # 1..10**9
+    tokens_per_minute: int | None = None  # 1..10**12
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPriceSettings:
+    """What to do with a model without a price (promise 4): refuse, or charge a ceiling for every token."""
+
+    ceiling_pico_per_token: int | None = None  # pico-dollars per token; None = refuse
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """A virtual key from the file; more with `headgate keys create`."""
+
+    name: str
+    key: SecretRef
+    tenant: str = ""
+    environment: str = ""
+    may_speak_for_tenants: bool = False  # may set x-headgate-tenant
+    cache_seconds: float | None = None  # as in TaskSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The searchable record of exchanges."""
+
+    bodies: str = "redacted"  # "off" | "redacted" (no bodies until the PII guard exists) | "full"
+    keep_seconds: float = 30 * 86400.0  # 60..10 years
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Where alerts go. A webhook's URL often is its credential, so it is not printed."""
+
+    to: SecretRef | str = field(repr=False)  # an http(s) URL, or a reference to one
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The gateway's door. Sizes in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"  # off loopback only with keys (decisions 18)
+    port: int = 8484  # 0..65535; 0 = any free port
+    max_body_bytes: int = 33 * 1024 * 1024  # 1 KiB..1 GiB; just above Anthropic's 32 MB, so that its 413 is passed on
+    max_header_bytes: int = 64 * 1024  # 1 KiB..1 MiB, the whole block
+    max_header_count: int = 200  # 10..10,000
+    max_url_bytes: int = 8 * 1024  # 256..64 KiB
+    max_nesting: int = 100  # levels of JSON, 8..1,000
+    header_timeout_seconds: float = 15.0  # from the first byte to the end of the headers
+    body_timeout_seconds: float = 30.0  # between two pieces of a body
+    write_timeout_seconds: float = 60.0  # a caller that does not read
+    keep_alive_seconds: float = 75.0  # an idle connection
+    drain_seconds: float = 30.0  # 0..3600, after SIGTERM
+
+
+def _default_providers() -> Mapping[str, ProviderSettings]:
+    return frozen(
+        {
+            "anthropic": ProviderSettings(
+                "anthropic", "anthropic", "https://api.anthropic.com", SecretRef("env", "ANTHROPIC_API_KEY")
+            ),
+            "openai": ProviderSettings(
+                "openai", "openai", "https://api.openai.com/v1", SecretRef("env", "OPENAI_API_KEY")
+            ),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything headgate.yaml, HEADGATE_* and flags say. `Settings()` is the defaults."""
+
+    source: str = ""  # the file that was read, "" = none
+    providers: Mapping[str, ProviderSettings] = field(default_factory=_default_providers)
+    models: Mapping[str, tuple[RouteName, ...]] = field(default_factory=lambda: frozen({}))  # one dialect each
+    tasks: Mapping[str, TaskSettings] = field(default_factory=lambda: frozen({}))
+    budgets: tuple[BudgetSettings, ...] = ()
+    limits: tuple[LimitSettings, ...] = ()
+    prices: Mapping[str, Literal["free"] | Rates] = field(default_factory=lambda: frozen({}))  # by "provider/model"
+    unknown_price: UnknownPriceSettings = UnknownPriceSettings()
+    unbounded: str = "refuse"  # "refuse" | "ceiling": what cannot be bounded (decisions 2)
+    refusal_status: Mapping[str, int] = field(default_factory=lambda: frozen({}))  # {"budget": 402 | 429}
+    retry: RetrySettings = RetrySettings()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    guards: GuardSettings = GuardSettings()
+    cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default
+    storage: str = field(
+        default="sqlite:///headgate.db", repr=False
+    )  # sqlite:///path ("{pid}" allowed) | postgresql://
+    durability: str = "normal"  # "normal" (survives kill -9) | "full" (survives power loss) (decisions 6)
+    shared: str = field(default="memory", repr=False)  # "memory" | redis:// | rediss://; may hold a credential
+    keys: tuple[KeySettings, ...] = ()
+    log: LogSettings = LogSettings()
+    alerts: tuple[AlertSettings, ...] = ()
+    server: ServerSettings = ServerSettings()
+    warnings: tuple[str, ...] = ()  # one line each, for people; print them at start
+    origins: Mapping[str, str] = field(default_factory=_empty, repr=False)  # "retry.attempts" -> "headgate.yaml:3:5"

@@ -1,0 +1,154 @@
+"""References to secrets, and the shapes of live keys that must never be written in a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headgate.core.errors import ConfigError
+from headgate.core.secret import Secret
+
+SCHEMES = ("env", "file", "dotenv", "vault", "aws-sm", "gcp-sm", "keyring")
+"""Known reference schemes, as `scheme:name`. The first three can be read now."""
+
+READABLE = ("env", "file", "dotenv")
+
+MAX_SECRET_BYTES = 64 * 1024
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# Prefixes that vendors document for their keys (Anthropic, OpenAI, AWS, GitHub, Google, Slack, Stripe) and our own.
+# Only whole words: "task-..." holds "sk-" and is no key.
+_LIVE_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"sk-[A-Za-z0-9_-]{16,}"
+    r"|hg-[A-Za-z0-9]{4,}-[A-Za-z0-9_-]{12,}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12,}"
+    r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}"
+    r"|AIza[A-Za-z0-9_-]{20,}"
+    r"|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}|[sr]k_live_[A-Za-z0-9]{10,}"
+    r")"
+)
+
+
+def looks_live(text: str) -> bool:
+    """True where `text` holds something of the shape of a vendor's key or of ours."""
+    return _LIVE_KEY.search(text) is not None
+
+
+def scrub(text: str) -> str:
+    """`text` with everything of a live key's shape replaced by ``***``."""
+    return _LIVE_KEY.sub("***", text)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is kept; never the secret itself, so it may be printed.
+
+    Attributes:
+        scheme: one of `SCHEMES`.
+        name: a variable's name (`env`), a path (`file`), ``NAME`` or ``path#NAME`` (`dotenv`), or what the store of
+            that scheme calls it.
+        base: the directory that relative paths start from: that of headgate.yaml, "" = the working directory.
+        where: who refers to it, for messages: "headgate.yaml:3:15: providers.acme.api_key".
+    """
+
+    scheme: str
+    name: str
+    base: str = field(default="", compare=False)
+    where: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.name}"
+
+    def is_set(self, env: Mapping[str, str]) -> bool:
+        """True where `resolve` would return a secret; never raises."""
+        try:
+            self.resolve(env)
+        except ConfigError:
+            return False
+        return True
+
+    def resolve(self, env: Mapping[str, str]) -> Secret:
+        """Read the secret.
+
+        Raises:
+            ConfigError: it is missing, empty, unreadable or not a single line, or its scheme cannot be read yet.
+        """
+        if self.scheme == "env":
+            return self._secret(env.get(self.name, ""), f"set the environment variable {self.name}")
+        if self.scheme == "file":
+            text = self._read(Path(self.base) / self.name)
+            return self._secret(text, f"put the secret in {self.name}")
+        if self.scheme == "dotenv":
+            path, _, name = self.name.rpartition("#")
+            value = parse_dotenv(self._read(Path(self.base) / (path or ".env"))).get(name, "")
+            return self._secret(value, f"put {name}=... in {path or '.env'}")
+        raise self._error(f"{self.scheme}: references come with a later version; use {', '.join(READABLE)} until then")
+
+    def _secret(self, text: str, remedy: str) -> Secret:
+        value = text.strip()
+        if not value:
+            raise self._error(f"{self} is not set or empty; {remedy}")
+        if any(ch < " " or ch == "\x7f" for ch in value):
+            raise self._error(f"{self} holds control characters or more than one line; {remedy}, on one line")
+        return Secret(value)
+
+    def _read(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_SECRET_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a readable path"
+            raise self._error(f"{self} cannot be read: {reason}") from None
+        if len(data) > MAX_SECRET_BYTES:
+            raise self._error(f"{self} is larger than {MAX_SECRET_BYTES} bytes")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise self._error(f"{self} is not UTF-8 text") from None
+
+    def _error(self, what: str) -> ConfigError:
+        return ConfigError(f"{self.where}: {what}" if self.where else what)
+
+
+def parse_reference(text: str, *, base: str = "", where: str = "") -> SecretRef:
+    """Read `scheme:name`.
+
+    Raises:
+        ValueError: `text` is no reference. The message never repeats `text`.
+    """
+    if looks_live(text):
+        raise ValueError(
+            "this looks like a live key; never write one in a file: revoke it if the file was shared, "
+            "and refer to it, like env:NAME"
+        )
+    scheme, colon, name = text.partition(":")
+    if not colon or scheme not in SCHEMES:
+        raise ValueError(
+            f"expected a reference to a secret, like env:NAME (schemes: {', '.join(SCHEMES)}); "
+            "literals are not accepted and not shown"
+        )
+    if not name or any(ch <= " " or ch == "\x7f" for ch in name):
+        raise ValueError(f"{scheme}: needs a name behind it without spaces")
+    variable = name.rpartition("#")[2] if scheme == "dotenv" else name
+    if scheme in ("env", "dotenv") and not _ENV_NAME.fullmatch(variable):
+        raise ValueError(f"{scheme}: needs a variable's name: letters, digits and _")
+    return SecretRef(scheme, name, base=base, where=where)
+
+
+def parse_dotenv(text: str) -> dict[str, str]:
+    """``NAME=value`` lines: optional ``export``, ``#`` comments, single or double quotes; no expansion."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().removeprefix("export ").partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not _ENV_NAME.fullmatch(name):
+            continue
+        if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
+            found[name] = value[1:end]
+        else:
+            found[name] = value.partition(" #")[0].rstrip()
+    return found
