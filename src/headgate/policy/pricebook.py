@@ -1,0 +1,253 @@
+"""The price book: what a model of a provider costs now, from the dated file and the configuration's overrides."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate.core.errors import ConfigError, UnknownPrice
+from headgate.policy.overrides import Override, fingerprint, parse, pico
+from headgate.policy.pricefile import PriceFile, schedule, valid
+from headgate.policy.pricing import ModelPrice
+from headgate.policy.rates import Bands, Schedule, dearest
+
+# Written by `scripts/compile_prices.py`; docs/prices.md says how to renew them.
+PRICES_FILE = "prices-2026-11-20.json"
+PRICES_SHA256 = "7ce83e4c9ab2916ab006a4684ca7841221344ea4a3acae44d3eb63628c4be8f8"
+
+LONGEST_NAME = 256
+"""A model name with more characters has no price: real ones are far shorter, and names come from callers."""
+
+_MOST_CACHED = 2048  # entries; beyond it the oldest leaves, so that made-up names cannot fill the memory
+
+# Other names by which people call a provider of the file. Never a different provider.
+_ALSO_CALLED = {
+    "bedrock": "aws",
+    "gemini": "google",
+    "moonshot": "moonshotai",
+    "together-ai": "together",
+    "together_ai": "together",
+    "vertex": "google",
+    "voyage": "voyageai",
+    "xai": "x-ai",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What to do with a model without a price: `Unknown()` refuses, `Unknown(ceiling_pico=…)` charges the ceiling.
+
+    Attributes:
+        policy: "refuse" or "ceiling".
+        ceiling_pico: pico-dollars per token, for every token class.
+    """
+
+    policy: str = "refuse"
+    ceiling_pico: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ceiling_pico is not None:
+            object.__setattr__(self, "policy", "ceiling")
+        if self.policy not in ("refuse", "ceiling") or (self.policy == "ceiling") != (self.ceiling_pico is not None):
+            raise ConfigError("unknown_price: write `refuse`, or {ceiling_usd_per_mtok: 100}")
+        if self.ceiling_pico is not None and self.ceiling_pico <= 0:
+            raise ConfigError("unknown_price: the ceiling must be above 0")
+
+    @classmethod
+    def ceiling(cls, usd_per_mtok: object) -> Unknown:
+        """From USD per million tokens, exactly as written.
+
+        Raises:
+            ConfigError: not a positive number.
+        """
+        try:
+            return cls(ceiling_pico=pico(usd_per_mtok))
+        except ValueError as error:
+            raise ConfigError(f"unknown_price: `ceiling_usd_per_mtok` {error}") from None
+
+
+class PriceBook:
+    """Finds prices. Safe to share between threads.
+
+    Attributes:
+        version: the file's date, and "+" and 8 hex digits of the overrides where there are any.
+        unknown: the policy for models without a price.
+    """
+
+    def __init__(self, file: PriceFile, overrides: Mapping[tuple[str, str], Override], unknown: Unknown) -> None:
+        self._file = file
+        self._overrides = dict(overrides)
+        self.unknown = unknown
+        self.version = f"{file.date}+{fingerprint(overrides)}" if overrides else file.date
+        self._found: dict[tuple[str, str], tuple[float, float, ModelPrice | None]] = {}
+        self._dearest: dict[str, Schedule] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        overrides: Mapping[str, object] | None = None,
+        unknown: Unknown | None = None,
+        *,
+        content: bytes | None = None,
+    ) -> PriceBook:
+        """Read the price file that came with this version. Takes a few milliseconds.
+
+        Args:
+            overrides: plain data, see `policy/overrides.py`.
+            unknown: the policy for models without a price; refuse if None.
+            content: another file's bytes instead, for tests; they too must have the pinned hash.
+
+        Raises:
+            ConfigError: the file is not the one this version was tested with, or an override is wrong.
+        """
+        content = _installed() if content is None else content
+        if hashlib.sha256(content).hexdigest() != PRICES_SHA256:
+            raise ConfigError(
+                f"the price file {PRICES_FILE} is not the one this version of Headgate was tested with (its SHA-256 "
+                "differs). Prices are changed in headgate.yaml under `prices:`; reinstall headgate to restore the file"
+            )
+        return cls(PriceFile(content), parse(overrides or {}), unknown or Unknown())
+
+    def find(self, provider: str, model: str, at: float) -> ModelPrice | None:
+        """The price of a provider's model at a time (seconds since the epoch), or None if it is unknown.
+
+        An override for the model comes first, then one for the provider, then the file. A provider that the file does
+        not name has no prices but its overrides: never another provider's, never a default model's.
+        """
+        found = self._found.get((provider, model))
+        if found is not None and found[0] <= at < found[1]:
+            return found[2]
+        return self._look_up(provider, model, at)
+
+    def price_for(self, provider: str, model: str, at: float) -> ModelPrice:
+        """Like `find`, with the policy for unknown prices applied.
+
+        Raises:
+            UnknownPrice: there is no price, and the policy is to refuse. The message says what to configure.
+        """
+        price = self.find(provider, model, at)
+        if price is not None:
+            return price
+        if self.unknown.ceiling_pico is not None:
+            return self._ceiling(provider, model, self._flat(self.unknown.ceiling_pico))
+        raise UnknownPrice(self._advice(provider, model))
+
+    def _look_up(self, provider: str, model: str, at: float) -> ModelPrice | None:
+        if len(model) > LONGEST_NAME or len(provider) > LONGEST_NAME:
+            return None
+        price, span = self._make(provider, model, at)
+        with self._lock:
+            while len(self._found) >= _MOST_CACHED:
+                del self._found[next(iter(self._found))]
+            self._found[provider, model] = (*span, price)
+        return price
+
+    def _make(self, provider: str, model: str, at: float) -> tuple[ModelPrice | None, tuple[float, float]]:
+        home = _ALSO_CALLED.get(provider, provider)
+        hit = self._file.match(home, model)
+        entry, foreign = hit if hit else (None, False)
+        window = entry.context_window if entry else None
+        most = entry.max_output_tokens if entry else None
+        override = self._override(provider, home, model.lower(), entry.id if entry else None)
+        if override is not None:
+            name = entry.id if entry else model
+            return self._price(provider, model, name, "override", override.schedule, window, most), _ALWAYS
+        if entry is None:
+            return None, _ALWAYS
+        span = valid(entry, at)
+        rates = schedule(entry, at, foreign=foreign)
+        if rates is None:
+            return None, span
+        return self._price(provider, model, entry.id, "data", rates, window, most, span), span
+
+    def _override(self, provider: str, home: str, model: str, entry: str | None) -> Override | None:
+        """The override for a model: by its name, by another name of the same entry (a dated id), for the provider."""
+        exact = self._overrides.get((provider, model))
+        if exact is not None:
+            return exact
+        if entry is not None:
+            for (owner, name), override in self._overrides.items():
+                if owner == provider and name:
+                    hit = self._file.match(home, name)
+                    if hit and hit[0].id == entry:
+                        return override
+        return self._overrides.get((provider, ""))
+
+    def _price(
+        self,
+        provider: str,
+        model: str,
+        entry: str,
+        source: str,
+        rates: Schedule,
+        window: int | None = None,
+        most: int | None = None,
+        span: tuple[float, float] = (float("-inf"), float("inf")),
+    ) -> ModelPrice:
+        return ModelPrice(
+            provider=provider,
+            model=model,
+            entry=entry,
+            version=f"{self.version}+ceiling" if source == "ceiling" else self.version,
+            source=source,
+            schedule=rates,
+            find=lambda other, at: self._sibling(provider, other, at),
+            context_window=window,
+            max_output_tokens=most,
+            span=span,
+        )
+
+    def _ceiling(self, provider: str, model: str, rates: Schedule) -> ModelPrice:
+        return self._price(provider, model, "", "ceiling", rates)
+
+    def _sibling(self, provider: str, model: str, at: float) -> ModelPrice:
+        """The price of a model that a response named: it has been used, so it is never refused and never free."""
+        price = self.find(provider, model, at)
+        if price is not None:
+            return price
+        if self.unknown.ceiling_pico is not None:
+            return self._ceiling(provider, model, self._flat(self.unknown.ceiling_pico))
+        return self._ceiling(provider, model, self._dearest_of(provider, at))
+
+    def _dearest_of(self, provider: str, at: float) -> Schedule:
+        """The dearest rate of each class among all models of a provider. Slow, rare, kept."""
+        known = self._dearest.get(provider)
+        if known is None:
+            rows: list[Bands] = [o.schedule.standard for (owner, _), o in self._overrides.items() if owner == provider]
+            part = self._file.provider(_ALSO_CALLED.get(provider, provider))
+            for entry in part.entries if part else ():
+                rates = schedule(entry, at)
+                if rates is not None:
+                    rows.append(rates.dearest)
+            known = Schedule.fixed(dearest(rows)) if rows else Schedule({})
+            self._dearest[provider] = known
+        return known
+
+    @staticmethod
+    def _flat(ceiling: int) -> Schedule:
+        """A ceiling is for every class, so that no rule for absent classes goes above it."""
+        return Schedule({"i": ceiling, "o": ceiling, "w": ceiling, "l": ceiling})
+
+    def _advice(self, provider: str, model: str) -> str:
+        name = "".join(c if c.isprintable() else "?" for c in f"{provider}/{model}"[:120])
+        return (
+            f"No price is known for {name} (prices of {self._file.date}), and unknown_price is `refuse`. "
+            "Put its price in headgate.yaml, in USD per million tokens: "
+            f'prices: {{"{name}": {{input: 3, output: 15}}}} (or `free`), or '
+            "set a ceiling for all unknown models: unknown_price: {ceiling_usd_per_mtok: 100}."
+        )
+
+
+_ALWAYS = (float("-inf"), float("inf"))
+
+
+def _installed() -> bytes:
+    import pkgutil
+
+    content = pkgutil.get_data("headgate", f"data/{PRICES_FILE}")
+    if content is None:
+        raise ConfigError(f"the price file {PRICES_FILE} is missing from the installation; reinstall headgate")
+    return content
