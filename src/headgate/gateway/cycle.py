@@ -1,0 +1,305 @@
+"""One request and its response on a connection: the ASGI side of `protocol.py`.
+
+`scope["extensions"]["headgate"]` is a `Presence`: it tells the app, without a watcher task, that its caller left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Protocol
+
+from headgate.gateway.limits import FAILED, STOPPING, Problem, error_body, error_headers, status_line
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger("headgate.gateway")
+
+STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_LAST_CHUNK = b"0\r\n\r\n"
+_COPY_UNDER = 32 * 1024  # joining costs less than a second buffer in the transport, up to about here
+
+
+class Connection(Protocol):
+    """What a cycle needs of its connection."""
+
+    transport: asyncio.Transport
+    write_paused: bool
+
+    @property
+    def date(self) -> bytes: ...
+
+    async def drain(self) -> None: ...
+
+    def resume_body(self) -> None: ...
+
+    def response_done(self, cycle: Cycle) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Presence:
+    """Whether the caller of one request is still there.
+
+    Attributes:
+        gone: "" while the caller is there and its response is not complete; else why nothing can reach it any more:
+            "left" (disconnected), "slow" (took nothing of what was ready for it), "broken" (its request turned out
+            malformed, too large or too slow while its body was read, and was answered with an error).
+        half_closed: the caller has sent FIN, but is still being answered because no hook is set.
+        on_disconnect: called once, on the event loop, at the moment the caller is gone before its response is
+            complete; at once if it is set after that. Keep it short: `task.cancel` is the usual one.
+
+    A FIN counts as leaving where a hook is set. TCP cannot tell "I closed" from "I have sent all and still listen";
+    every official SDK means the first, and nginx and Go's net/http read it so too. Without a hook (health, admin)
+    the caller gets its answer.
+    """
+
+    __slots__ = ("_hook", "gone", "half_closed")
+
+    def __init__(self) -> None:
+        self.gone = ""
+        self.half_closed = False
+        self._hook: Callable[[], object] | None = None
+
+    @property
+    def on_disconnect(self) -> Callable[[], object] | None:
+        return self._hook
+
+    @on_disconnect.setter
+    def on_disconnect(self, hook: Callable[[], object] | None) -> None:
+        self._hook = hook
+        if hook is not None:
+            if self.gone:
+                self._call()
+            elif self.half_closed:
+                self.leave("left")
+
+    def leave(self, why: str) -> None:
+        """The caller is gone. Idempotent; the first reason stays."""
+        if not self.gone:
+            self.gone = why
+            self._call()
+
+    def _call(self) -> None:
+        hook, self._hook = self._hook, None
+        if hook is not None:
+            try:
+                hook()
+            except Exception as error:
+                log_failure("the disconnect hook", error)
+
+
+def log_failure(where: str, error: BaseException) -> None:
+    """Log an unexpected error: its type and the lines of code, not its message, which may hold the caller's data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    path = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    _log.error("%s raised %s at %s", where, type(error).__name__, path)
+
+
+class Cycle:
+    """One request being read and its response being written, in ASGI's terms.
+
+    The response's head is held back until its first body message (as ASGI asks), so that a short answer is one
+    write; an empty body message with `more_body` flushes it. Names of response headers have to be lower-case.
+    """
+
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_connection",
+        "_end_told",
+        "_expect_continue",
+        "_head",
+        "_left",
+        "_news",
+        "_size",
+        "body",
+        "complete",
+        "keep_alive",
+        "more_body",
+        "presence",
+        "scope",
+        "wrote",
+    )
+
+    def __init__(
+        self, connection: Connection, scope: Scope, presence: Presence, *, keep_alive: bool, expect_continue: bool
+    ) -> None:
+        self._connection = connection
+        self.scope = scope
+        self.presence = presence
+        self.keep_alive = keep_alive
+        self.body: list[bytes] = []  # read and not yet taken by the app
+        self._size = 0  # of `body`
+        self.more_body = True
+        self.complete = False  # the whole response has been handed to the transport
+        self.wrote = False  # any of it has
+        self._expect_continue = expect_continue
+        self._end_told = False  # the app has had the body's last message
+        self._news: asyncio.Event | None = None  # made only when the app has to wait
+        self._head: bytes | None = None  # the response's head, until the first body message
+        self._bodiless = False
+        self._chunked = False
+        self._left: int | None = None  # bytes of content-length still to come; None = not declared
+
+    # The connection's side
+
+    def feed(self, piece: bytes) -> int:
+        """Another piece of the request's body; returns how many bytes the app has not taken yet."""
+        if self.complete or self.presence.gone:
+            return 0
+        self.body.append(piece)
+        self._size += len(piece)
+        self._wake()
+        return self._size
+
+    def end_body(self) -> None:
+        """The request is whole."""
+        self.more_body = False
+        self._wake()
+
+    def leave(self, why: str) -> None:
+        """The caller is gone: `receive` says so, `send` does nothing from now on, and the app's hook is called."""
+        if not self.complete and not self.presence.gone:
+            self.body.clear()
+            self.presence.leave(why)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    async def run(self, app: App) -> None:
+        """Run the app. Whatever it does, the connection ends in a known state and the caller sees no trace."""
+        try:
+            await app(self.scope, self.receive, self.send)
+            if not self.complete and not self.presence.gone:
+                _log.error("the app returned without completing its response")
+                self._fail(FAILED)
+        except asyncio.CancelledError:
+            self._fail(STOPPING)
+            raise
+        except Exception as error:
+            if not self.presence.gone:
+                log_failure("the app", error)
+            self._fail(FAILED)
+
+    def _fail(self, problem: Problem) -> None:
+        """Answer for an app that did not: an error if nothing has been sent, else a cut that cannot pass for an end."""
+        if self.complete:
+            return
+        if self.presence.gone or self.wrote:
+            self.complete = True
+            self._connection.close()
+            return
+        body = error_body(problem.status, problem.code, problem.message)
+        self.keep_alive = False
+        self._head, self._chunked, self._left = None, False, None
+        self._start(problem.status, error_headers(body))
+        self._write(body, more=False)
+
+    # The app's side
+
+    async def receive(self) -> Message:
+        """ASGI receive: pieces of the body, then `http.disconnect` once the caller is gone or answered."""
+        connection = self._connection
+        if self._expect_continue and not self.wrote:
+            self._expect_continue = False
+            connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not self.presence.gone and not self.complete:
+            connection.resume_body()
+            if self.body or (not self.more_body and not self._end_told):
+                pieces, self.body, self._size = self.body, [], 0
+                self._end_told = not self.more_body
+                piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return {"type": "http.request", "body": piece, "more_body": self.more_body}
+            if self._news is None:
+                self._news = asyncio.Event()
+            await self._news.wait()
+            self._news.clear()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """ASGI send. Waits while the caller does not read; does nothing once it is gone."""
+        connection = self._connection
+        if connection.write_paused:
+            await connection.drain()
+        if self.presence.gone:
+            return
+        kind = message["type"]
+        if kind == "http.response.body" and self._head is not None and not self.complete:
+            self._write(message.get("body", b""), more=message.get("more_body", False))
+        elif kind == "http.response.start" and self._head is None:
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} out of order")
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Build the head. Framing and `connection` are ours: the app's own are read, not copied."""
+        date = self._connection.date
+        lines = [STATUS_LINES[status], date]
+        length: int | None = None
+        closing = self._expect_continue  # a caller that never heard 100 may or may not send its body
+        for name, value in headers:
+            if name in _FRAMING:
+                if name == b"connection":
+                    closing = closing or b"close" in value.lower()
+                if name != b"content-length":
+                    continue
+                length = int(value)
+            lines.append(b"%b: %b\r\n" % (name, value))
+        bodiless = self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
+        if length is None and not bodiless:
+            self._chunked = self.scope["http_version"] == "1.1"
+            if self._chunked:
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                closing = True  # HTTP/1.0 knows no chunks: the end of the connection ends the body
+        if closing or not self.keep_alive:
+            self.keep_alive = False
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        ends = len(lines) if date else len(lines) - 1
+        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+            raise RuntimeError("a response header holds a control character")  # or it would split the response
+        self._head = head
+        self._left = 0 if bodiless else length
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        """Write the head, if it is still held, and a piece of the body, framed."""
+        if self._bodiless:
+            body = b""
+        elif self._left is not None:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("the response's body does not have the length its content-length says")
+        parts: list[bytes] = []
+        if not self.wrote:
+            assert self._head is not None
+            parts.append(self._head)
+            self.wrote = True
+        if not self._chunked:
+            parts.append(body)
+        else:
+            if body:
+                parts += (b"%x\r\n" % len(body), body, b"\r\n")
+            if not more:
+                parts.append(_LAST_CHUNK)
+        transport = self._connection.transport
+        if len(body) < _COPY_UNDER:
+            transport.write(b"".join(parts))
+        else:
+            transport.writelines(parts)
+        if not more:
+            self.complete = True
+            self.presence.on_disconnect = None
+            self._wake()
+            self._connection.response_done(self)

@@ -1,0 +1,450 @@
+"""The gateway's front: one HTTP/1.1 connection, parsed by httptools, with limits and slow-client defence.
+
+A plain `asyncio.Protocol` with the constructor that uvicorn 0.54 calls. It follows uvicorn's HttpToolsProtocol and
+differs where a gateway that faces strangers has to: every size and wait has a limit (`limits.py`), request smuggling
+shapes are refused, an `Upgrade` is ignored without losing the body (RFC 9110 section 7.8; Java's HttpClient offers
+h2c on every clear-text POST), trailers cannot pose as headers, refusals are JSON and never land inside an earlier
+response, and the app learns of a disconnect through a callback (`cycle.Presence`) instead of a watcher task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from headgate.gateway import limits as problems
+from headgate.gateway.cycle import App, Cycle, Presence
+from headgate.gateway.head import Refused, check_head, connection_scope, head_size, scope, without_upgrade
+from headgate.gateway.limits import NEVER, Limits, Problem, body_too_large, error_response
+
+_IDLE, _HEAD, _BODY = 0, 1, 2  # what of a request is being read
+_PAUSE_ABOVE = 256 * 1024  # bytes of a body that the app has not taken
+_SLACK = 64 * 1024  # chunk framing allowed on top of 8 bytes per byte of content (one-byte chunks need 5 more)
+
+
+class GateState(ServerState):
+    """What the connections of one server share.
+
+    Attributes:
+        now: the loop's time plus one tick, renewed by the sweeper, so that a deadline made from it is never early.
+        date: the current `date` header line.
+        draining: no new request is accepted; every answer is the last of its connection.
+        refused: how often each `Problem.code` was answered, for the metrics.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self.limits = limits
+        self.now = 0.0
+        self.date = b""
+        self.draining = False
+        self.refused: dict[str, int] = {}
+        self.gates: set[GateProtocol] = set()
+
+    def sweep(self, now: float) -> None:
+        """End what has outlived its deadline. `now` is the loop's time in seconds."""
+        self.now = now + self.limits.tick
+        for gate in [gate for gate in self.gates if gate.deadline < now or gate.write_deadline < now]:
+            gate.expire(now)
+
+
+class GateProtocol(asyncio.Protocol):
+    """One caller's connection."""
+
+    __slots__ = (
+        "_app",
+        "_app_state",
+        "_began",
+        "_body_read",
+        "_body_since",
+        "_chunked",
+        "_feeding",
+        "_half_closed",
+        "_head_first",
+        "_head_read",
+        "_headers",
+        "_incoming",
+        "_lingering",
+        "_loop",
+        "_overhead",
+        "_parser",
+        "_paused_at",
+        "_problem",
+        "_queue",
+        "_reading",
+        "_scope",
+        "_upgrading",
+        "_url",
+        "_writable",
+        "_write_left",
+        "active",
+        "deadline",
+        "state",
+        "transport",
+        "write_deadline",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: GateState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.state = server_state
+        self._app: App = config.loaded_app
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = _new_parser(self)
+        self.active: Cycle | None = None  # the request being answered
+        self._incoming: Cycle | None = None  # the request whose body is being read
+        self._queue: deque[Cycle] = deque()  # pipelined behind `active`
+        self._problem: Problem | None = None  # why no more input is parsed
+        self._lingering = False  # refused; input is thrown away until the caller notices
+        self._half_closed = False
+        self._upgrading = False
+        self._reading = _IDLE
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._feeding = 0  # size of the read that is being parsed
+        self._began = False  # a request began in that read
+        self._head_first = 0  # size of the read in which this head began
+        self._head_read = 0  # bytes of whole reads after that one, and before the one being parsed
+        self._body_read = 0
+        self._body_since = 0.0
+        self._chunked = False
+        self._overhead = 0  # bytes of later reads spent on a chunked body, framing included
+        self._paused_at: float | None = None
+        self.write_paused = False
+        self._writable: asyncio.Event | None = None
+        self._write_left = 0
+        self.deadline = NEVER
+        self.write_deadline = NEVER
+
+    @property
+    def date(self) -> bytes:
+        """The current `date` header line."""
+        return self.state.date
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        state = self.state
+        self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        self._scope = connection_scope(
+            get_local_addr(transport),
+            get_remote_addr(transport),
+            "https" if is_ssl(transport) else "http",
+            self._app_state,
+        )
+        state.gates.add(self)
+        self.deadline = state.now + state.limits.header_seconds
+        if len(state.gates) > state.limits.connections:
+            self._refuse(problems.TOO_MANY)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state.gates.discard(self)
+        self.deadline = self.write_deadline = NEVER
+        self._caller_left("left")
+        self._parser = None
+        self.resume_writing()
+
+    def eof_received(self) -> bool:
+        """FIN: see `cycle.Presence` for what it means. True keeps the transport open for the answer."""
+        active = self.active
+        whole = self._incoming is None and not self._lingering and self._scope["scheme"] == "http"
+        if active is None or not whole or active.presence.on_disconnect is not None:
+            self._caller_left("left")
+            self.close()
+            return False
+        self._half_closed = active.presence.half_closed = True
+        for cycle in self._queue:
+            cycle.presence.half_closed = True
+        self.deadline = NEVER
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._problem is not None or self._lingering:
+            return
+        self._feeding = len(data)
+        self._began = False
+        rest: bytes | None = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as pause:
+            rest = data[pause.args[0] :]
+        except httptools.HttpParserError as error:
+            cause = error.__context__  # what a callback of ours raised
+            self._refuse(cause.problem if isinstance(cause, Refused) else problems.BAD_REQUEST)
+            return
+        if rest is not None:  # outside the try: an error raised inside an `except` would lose its own context
+            self._ignore_upgrade(rest)
+            return
+        if self._began:  # how much of this read was an earlier request's is unknown: it is not counted
+            return
+        if self._reading == _HEAD:
+            self._head_read += len(data)
+            if self._head_read > self.state.limits.header_bytes:
+                self._refuse(problems.HEADERS_TOO_LARGE)
+        elif self._reading == _BODY and self._chunked:
+            self._overhead += len(data)
+            if self._overhead > 8 * self._body_read + _SLACK:
+                self._refuse(problems.CHUNK_OVERHEAD)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._write_left = self.transport.get_write_buffer_size()
+        self.write_deadline = self.state.now + self.state.limits.write_seconds
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if not self.transport.is_closing():
+            self.write_deadline = NEVER
+        if self._writable is not None:
+            self._writable.set()
+
+    async def drain(self) -> None:
+        """Wait until the caller has taken enough, or is gone."""
+        while self.write_paused:
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            self._writable.clear()
+            await self._writable.wait()
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        self._began = True
+        self._reading = _HEAD
+        self._url = b""
+        self._headers = []
+        self._head_first = self._feeding
+        self._head_read = 0
+        self.deadline = self.state.now + self.state.limits.header_seconds
+
+    def on_url(self, url: bytes) -> None:
+        self._url = self._url + url if self._url else url
+        if len(self._url) > self.state.limits.url_bytes:
+            raise Refused(problems.URL_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        if parser.should_upgrade():
+            self._upgrading = True
+            return
+        state = self.state
+        limits = state.limits
+        headers = self._headers
+        # What comes through on_header from here on is a trailer: it must not join what the app sees as headers.
+        self._headers = []
+        version = parser.get_http_version()
+        self._chunked, expect_continue = check_head(headers, version, limits)
+        reads = self._head_first + self._head_read + self._feeding  # at least what the head takes
+        if reads > limits.header_bytes < head_size(self._url, headers):
+            raise Refused(problems.HEADERS_TOO_LARGE)
+        presence = Presence()
+        request = scope(self._scope, parser.get_method(), version, self._url, headers)
+        request["extensions"] = {"headgate": presence}
+        self._reading = _BODY
+        self._body_read = self._overhead = 0
+        self._body_since = state.now
+        self.deadline = state.now + limits.body_idle_seconds
+        keep_alive = version == "1.1" and parser.should_keep_alive() and not state.draining
+        cycle = Cycle(self, request, presence, keep_alive=keep_alive, expect_continue=expect_continue)
+        self._incoming = cycle
+        if self.active is None:
+            self._start(cycle)
+        elif len(self._queue) < limits.pipelined:
+            self._queue.append(cycle)
+            self._pause_reading()
+        else:
+            self._incoming = None
+            raise Refused(problems.TOO_DEEP)
+
+    def on_body(self, piece: bytes) -> None:
+        state = self.state
+        limits = state.limits
+        cycle = self._incoming
+        assert cycle is not None
+        self._body_read = read = self._body_read + len(piece)
+        if read > limits.body_bytes:
+            raise Refused(body_too_large(limits.body_bytes))
+        idle = state.now + limits.body_idle_seconds
+        slow = self._body_since + limits.body_grace_seconds + read / limits.body_bytes_per_second
+        self.deadline = idle if idle < slow else slow
+        if cycle.feed(piece) > _PAUSE_ABOVE:
+            self._pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
+        cycle = self._incoming
+        assert cycle is not None
+        self._incoming = None
+        self._reading = _IDLE
+        self.deadline = NEVER if self.active is not None else self.state.now + self.state.limits.keep_alive_seconds
+        cycle.end_body()
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on as if Upgrade had not been offered: replay the head without it, then parse what follows it."""
+        self._upgrading = False
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(problems.NO_TUNNEL)
+            return
+        head = without_upgrade(method, self._url, self._parser.get_http_version(), self._headers)
+        self._parser = _new_parser(self)
+        self._reading = _IDLE
+        self.data_received(head + rest)
+
+    # Requests, in order
+
+    def _start(self, cycle: Cycle) -> None:
+        self.active = cycle
+        tasks = self.state.tasks
+        task = self._loop.create_task(cycle.run(self._app))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def response_done(self, cycle: Cycle) -> None:
+        """The active response is with the transport: what next?"""
+        state = self.state
+        state.total_requests += 1
+        self.active = None
+        if self.transport.is_closing():
+            return
+        if not cycle.keep_alive or state.draining:
+            self._linger() if cycle is self._incoming else self.close()
+        elif self._queue:
+            self._start(self._queue.popleft())
+            self.resume_body()
+        elif self._problem is not None:
+            self._answer(self._problem)
+        elif self._half_closed:
+            self.close()
+        else:
+            if self._reading == _IDLE:
+                self.deadline = state.now + state.limits.keep_alive_seconds
+            self.resume_body()
+
+    def _caller_left(self, why: str) -> None:
+        """Nothing can be answered any more."""
+        cycles = {self.active, self._incoming}
+        self.active = self._incoming = None
+        self._queue.clear()
+        for cycle in cycles:
+            if cycle is not None:
+                cycle.leave(why)
+
+    def _pause_reading(self) -> None:
+        if self._paused_at is None:
+            self._paused_at = self.state.now
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on, unless there is enough to do. Time that we did not read does not count against the caller."""
+        if self._paused_at is None or self._queue or self.transport.is_closing():
+            return
+        state = self.state
+        self._body_since += state.now - self._paused_at
+        self._paused_at = None
+        if self._reading == _BODY:
+            self.deadline = state.now + state.limits.body_idle_seconds
+        elif self._reading == _HEAD:
+            self.deadline = state.now + state.limits.header_seconds
+        elif self.active is None:
+            self.deadline = state.now + state.limits.keep_alive_seconds
+        self.transport.resume_reading()
+
+    # Endings
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer with an error and close: at once, or after the responses that are due before it."""
+        self._problem = problem
+        broken, self._incoming = self._incoming, None
+        if broken is not None:
+            if broken.complete:  # it was answered before its body had come
+                self._linger()
+                return
+            if broken is not self.active:
+                self._queue.remove(broken)
+            else:
+                self.active = None
+                broken.leave("broken")
+                if broken.wrote:  # an error in the middle of an answer would pass for a part of it
+                    self.transport.abort()
+                    return
+        if self.active is None:
+            self._answer(problem)
+        else:
+            self.deadline = NEVER
+
+    def _answer(self, problem: Problem) -> None:
+        refused = self.state.refused
+        refused[problem.code] = refused.get(problem.code, 0) + 1
+        self.transport.write(error_response(problem, self.state.date))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but read on for a while: closing on unread input sends RST, and that can overtake the answer."""
+        if self._half_closed or not self.transport.can_write_eof():
+            self.close()
+            return
+        self._lingering = True
+        self.deadline = self.state.now + self.state.limits.linger_seconds
+        self.transport.write_eof()
+        if self._paused_at is not None:
+            self._paused_at = None
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close once what is written has been taken, or when the caller takes nothing of it for `write_seconds`."""
+        if not self._lingering and not self.transport.is_closing():
+            self.deadline = NEVER
+            self._write_left = self.transport.get_write_buffer_size()
+            self.write_deadline = self.state.now + self.state.limits.write_seconds
+            self.transport.close()
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed. `now` is the loop's time in seconds."""
+        if self.write_deadline < now:
+            left = self.transport.get_write_buffer_size()
+            if 0 < left < self._write_left:
+                self._write_left = left
+                self.write_deadline = now + self.state.limits.write_seconds
+                return
+            self._caller_left("slow")
+            self.transport.abort()
+        elif self._lingering:
+            self.transport.abort()
+        elif self._reading == _IDLE:
+            self.close()
+        else:
+            self._refuse(problems.TIMED_OUT)
+
+    def shutdown(self) -> None:
+        """The server is draining: finish what has begun, then close."""
+        if self.active is not None:
+            self.active.keep_alive = False
+        elif self._reading == _IDLE:
+            self.close()
+
+
+def _new_parser(gate: GateProtocol) -> Any:
+    parser = httptools.HttpRequestParser(gate)
+    # Bytes behind a `connection: close` request are ignored instead of spoiling its answer.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
