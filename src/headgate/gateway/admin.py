@@ -1,0 +1,205 @@
+"""The control API: how the CLI makes, rotates and revokes keys while a server holds the database (decisions 21).
+
+Only for the same machine and user: it listens to loopback peers that know the control token, a random string per
+start which `stores` publishes in its lock file, readable by the owner only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
+
+from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
+from headgate.core.secret import Secret
+from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
+from headgate.gateway.cycle import Receive, Scope, Send, log_failure
+from headgate.gateway.limits import error_body, error_headers
+
+PREFIX = "/admin/api/"
+_KEYS = PREFIX + "keys"
+_MAX_BODY = 16 * 1024
+_MAX_TEXT = 200
+_PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
+
+
+class StoredKey(Protocol):
+    """A key as a `KeysStore` describes it, without the key. `created` and `revoked` are seconds since the epoch."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+    @property
+    def may_speak_for_tenants(self) -> bool: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def revoked(self) -> float | None: ...
+
+
+class KeysStore(Protocol):
+    """Where made keys are kept. The second of a pair is the key itself, told this once.
+
+    Every method may raise `Unavailable` (the database cannot be written); `rotate` and `revoke` raise `NotServed`
+    for an id that is unknown (or, for `rotate`, revoked), `create` raises `BadRequest` for a name that is taken.
+    """
+
+    async def create(
+        self, name: str, tenant: str, environment: str, may_speak_for_tenants: bool
+    ) -> tuple[StoredKey, str]: ...
+
+    async def list(self) -> Sequence[StoredKey]: ...
+
+    async def rotate(self, key_id: str) -> tuple[StoredKey, str]: ...
+
+    async def revoke(self, key_id: str) -> StoredKey: ...
+
+
+class AdminApi:
+    """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
+
+    __slots__ = ("_ring", "_store", "_token")
+
+    def __init__(self, token: Secret, store: KeysStore, ring: KeyRing) -> None:
+        if len(token.reveal()) < 32:
+            raise ValueError("the control token needs at least 32 characters")
+        self._token = b"Bearer " + token.reveal().encode()
+        self._store = store
+        self._ring = ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._admit(scope)
+            body = await _read(receive)
+            status, answer = await self._answer(scope["method"], scope["path"], body)
+            payload = json.dumps(answer).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+        except Exception as error:
+            if not isinstance(error, HeadgateError):
+                log_failure("the control API", error)
+                error = HeadgateError("The control API failed. The gateway's log has the cause.", code="internal_error")
+            status = error.status_hint
+            payload = error_body(status, error.code, error.message)
+            headers = error_headers(payload)
+        headers.append((b"cache-control", b"no-store"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": payload})
+
+    def _admit(self, scope: Scope) -> None:
+        """The same machine, not through a browser or a proxy, and with the token.
+
+        Raises:
+            Denied: 403 for where the request comes from, 401 for the token.
+        """
+        token = host = b""
+        foreign = not _is_loopback(scope.get("client"))
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                token = value
+            elif name == b"host":
+                host = value
+            elif name == b"origin" or name in _PROXIED:
+                foreign = True
+        if foreign or not is_local_host(host):
+            raise Denied("The control API serves this machine's command line only.", code="forbidden", status_hint=403)
+        if not hmac.compare_digest(token, self._token):
+            raise Denied("The control token is not valid. It changes at every start of the gateway.")
+
+    async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        if path == _KEYS:
+            if method == "GET":
+                return 200, {"keys": [_shown(key) for key in await self._store.list()]}
+            if method == "POST":
+                return 201, await self._made(self._store.create(*_wanted(body)))
+        elif path.startswith(_KEYS + "/"):
+            key_id, _, action = path[len(_KEYS) + 1 :].partition("/")
+            if key_id and method == "POST" and action == "rotate":
+                return 200, await self._made(self._store.rotate(key_id))
+            if key_id and method == "DELETE" and not action:
+                key = await self._store.revoke(key_id)
+                self._ring.revoke(key.id)
+                return 200, _shown(key)
+        raise NotServed("The control API has no such path or method.")
+
+    async def _made(self, making: Awaitable[tuple[StoredKey, str]]) -> dict[str, Any]:
+        key, text = await making
+        self._ring.replace(
+            digest(text), KeyRecord(key.id, key.name, key.tenant, key.environment, key.may_speak_for_tenants)
+        )
+        return {**_shown(key), "key": text}
+
+
+def _shown(key: StoredKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "tenant": key.tenant,
+        "environment": key.environment,
+        "may_speak_for_tenants": key.may_speak_for_tenants,
+        "created": key.created,
+        "revoked": key.revoked,
+    }
+
+
+def _is_loopback(client: Any) -> bool:
+    try:
+        address = ipaddress.ip_address(client[0])
+    except (TypeError, IndexError, ValueError):
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: above 16 KiB.
+        Refusal: the caller left (nobody reads this).
+    """
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Refusal("The request was not sent to its end.")
+        piece: bytes = message.get("body", b"")
+        body += piece
+        if len(body) > _MAX_BODY:
+            raise TooLarge(f"The control API takes bodies up to {_MAX_BODY} bytes.")
+        if not message.get("more_body"):
+            return body
+
+
+def _wanted(body: bytes) -> tuple[str, str, str, bool]:
+    """The fields of a key to make.
+
+    Raises:
+        BadRequest: not a JSON object, an unknown field, a wrong type, no name, or text that no terminal should show.
+    """
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON.") from None
+    if not isinstance(fields, dict):
+        raise BadRequest("The body has to be a JSON object.")
+    speaks = fields.pop("may_speak_for_tenants", False)
+    if not isinstance(speaks, bool):
+        raise BadRequest("may_speak_for_tenants has to be true or false.")
+    texts = []
+    for field in ("name", "tenant", "environment"):
+        text = fields.pop(field, "")
+        if not isinstance(text, str) or len(text) > _MAX_TEXT or not text.isprintable():
+            raise BadRequest(f"{field} has to be a string of at most {_MAX_TEXT} printable characters.")
+        texts.append(text)
+    if fields:
+        raise BadRequest("Only name, tenant, environment and may_speak_for_tenants are known.")
+    if not texts[0].strip():
+        raise BadRequest("A key needs a name.")
+    return texts[0], texts[1], texts[2], speaks
