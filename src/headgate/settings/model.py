@@ -18,7 +18,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Rates = Mapping[str, Decimal]
-"""USD per million tokens by token class, exact, 0 to 1,000,000, at most 6 decimals (a pico-dollar per token)."""
+"""Exact USD per million tokens by token class, 0 to 1,000,000, at most 6 decimals (a pico-dollar per token).
+
+Keys: `RATE_KEYS`; `input` and `output` are always there. `web_search` is per 1,000 searches, at most 9 decimals.
+"""
+
+RATE_KEYS = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "input_audio",
+    "output_audio",
+    "cache_read_audio",
+    "web_search",
+)
 
 
 def frozen(mapping: Mapping[K, V]) -> Mapping[K, V]:
@@ -206,3 +221,9 @@ class Settings:
     server: ServerSettings = ServerSettings()
     warnings: tuple[str, ...] = ()  # one line each, for people; print them at start
     origins: Mapping[str, str] = field(default_factory=_empty, repr=False)  # "retry.attempts" -> "headgate.yaml:3:5"
+
+    @property
+    def price_overrides(self) -> Mapping[str, Literal["free"] | Rates]:
+        """Prices by "provider" and "provider/model", as `policy.pricebook` takes them."""
+        own = {name: provider.price for name, provider in self.providers.items() if provider.price is not None}
+        return frozen({**own, **self.prices})

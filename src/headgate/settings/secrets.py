@@ -23,7 +23,7 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Only whole words: "task-..." holds "sk-" and is no key.
 _LIVE_KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"sk-[A-Za-z0-9_-]{16,}"
+    r"sk-(?:ant-|proj-|svcacct-|(?=[A-Za-z0-9_-]*[0-9]))[A-Za-z0-9_-]{12,}"
     r"|hg-[A-Za-z0-9]{4,}-[A-Za-z0-9_-]{12,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{12,}"
     r"|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}"

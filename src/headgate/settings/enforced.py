@@ -1,0 +1,70 @@
+"""What this version reads and checks but does not act on yet: one warning line for each, and never silence.
+
+Whoever makes a setting work removes its line here and in docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headgate.settings.fields import DEFAULT
+from headgate.settings.model import GuardSettings, Settings
+
+
+def not_enforced(settings: Settings) -> list[str]:
+    """The warnings, in the order of the documentation. Values that ask for nothing (`guards: off`) are left out."""
+    found: dict[str, list[tuple[str, str]]] = {}  # by kind: (path, origin)
+    for label, path, active in _candidates(settings):
+        origin = settings.origins.get(path, DEFAULT)
+        if active and origin != DEFAULT:
+            found.setdefault(label, []).append((path, origin))
+    return [_line(label, places) for label, places in found.items()] + list(_not_available(settings))
+
+
+def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
+    """(kind, path, does it ask for anything) of everything that is not enforced yet."""
+    for name in s.providers:
+        yield "providers.*.bills_to_end", f"providers.{name}.bills_to_end", s.providers[name].bills_to_end
+    for name, task in s.tasks.items():
+        yield "tasks.*.model", f"tasks.{name}.model", bool(task.model)
+        yield "tasks.*.max_tokens", f"tasks.{name}.max_tokens", task.max_tokens is not None
+        yield "tasks.*.guards", f"tasks.{name}.guards", _asks(task.guards)
+        yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
+        yield "tasks.*.on_cut", f"tasks.{name}.on_cut", task.on_cut != "error"
+        yield "tasks.*.thinking", f"tasks.{name}.thinking", task.thinking != "keep"
+    yield "budgets", "budgets", bool(s.budgets)
+    yield "limits", "limits", bool(s.limits)
+    yield "unbounded", "unbounded", True
+    yield "refusal_status", "refusal_status", bool(s.refusal_status)
+    yield "guards", "guards", _asks(s.guards)
+    yield "cache", "cache", bool(s.cache_seconds)
+    for number, key in enumerate(s.keys):
+        yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
+    yield "log.keep", "log.keep", True
+    yield "alerts", "alerts", bool(s.alerts)
+
+
+def _asks(guards: GuardSettings) -> bool:
+    """True where any guard is wanted; `off` is what happens anyway."""
+    modes = (guards.profile, guards.injection, guards.pii, guards.secrets, guards.tools)
+    return any(mode not in ("", "off") for mode in modes)
+
+
+def _line(label: str, places: list[tuple[str, str]]) -> str:
+    path, origin = places[0]
+    name = path if len(places) == 1 else label
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    plural = label in ("budgets", "limits", "guards", "alerts", "tasks.*.guards", "tasks.*.max_tokens")
+    return f"{name} ({origin}{more}) {'are' if plural else 'is'} read but not enforced yet"
+
+
+def _not_available(s: Settings) -> Iterator[str]:
+    if s.storage.startswith("postgresql://"):
+        origin = s.origins.get("storage", DEFAULT)
+        yield f"storage ({origin}) is postgresql, which is read but not available yet: use sqlite:///path until then"
+    if s.shared != "memory":
+        origin = s.origins.get("shared", DEFAULT)
+        yield f"shared ({origin}) is read but not enforced yet: everything shared stays in this process's memory"
+    origin = s.origins.get("log.bodies", DEFAULT)
+    if s.log.bodies == "redacted" and origin != DEFAULT:
+        yield f"log.bodies ({origin}) is read but not enforced yet: until the PII guard exists, `redacted` stores none"

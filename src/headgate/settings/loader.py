@@ -1,0 +1,143 @@
+"""headgate.yaml, the environment and flags to one `Settings`, or one ConfigError with every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from headgate.core.errors import ConfigError
+from headgate.core.ports import Timeouts
+from headgate.settings import operations, policies, providers
+from headgate.settings.enforced import not_enforced
+from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
+from headgate.settings.fields import Context, Section
+from headgate.settings.model import RetrySettings, Settings, frozen
+from headgate.settings.tree import Mistakes, Table, Where
+from headgate.settings.units import one_of
+from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
+
+FILE = "headgate.yaml"
+
+TOP_KEYS = (
+    "providers",
+    "models",
+    "tasks",
+    "budgets",
+    "limits",
+    "prices",
+    "unknown_price",
+    "unbounded",
+    "refusal_status",
+    "retry",
+    "timeouts",
+    "guards",
+    "cache",
+    "storage",
+    "durability",
+    "shared",
+    "keys",
+    "log",
+    "alerts",
+    "server",
+)
+
+_NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    env: Mapping[str, str],
+    overrides: Mapping[str, object] = _NO_OVERRIDES,
+) -> Settings:
+    """Read the configuration: the file, HEADGATE_* over it, flags over both.
+
+    Args:
+        path: the file, which must exist; None: what HEADGATE_CONFIG names, else headgate.yaml in the working directory
+            if there is one.
+        env: the environment, usually `os.environ`.
+        overrides: flags by dotted key ("server.port"); None values are left out.
+
+    Raises:
+        ConfigError: all mistakes at once, each as ``file:line:column: path: what is wrong, what to do``.
+    """
+    source = _source(path, env)
+    mistakes = Mistakes()
+    root: Table | None = None
+    if source:
+        root = read_yaml(_read(source), source, mistakes)
+        if root is None and len(mistakes):
+            raise ConfigError(mistakes.lines())
+    root = root or Table(Where(source or FILE))
+    root = overlay_env(root, env, TOP_KEYS, mistakes)
+    root = overlay(root, overrides, mistakes)
+    base = str(Path(source).parent) if source else ""
+    context = Context(env, mistakes, base="" if base == "." else base)
+    settings = _settings(Section(context, root, "", TOP_KEYS))
+    if len(mistakes):
+        raise ConfigError(mistakes.lines())
+    settings = replace(settings, source=source, origins=frozen(context.origins))
+    warnings = (
+        *_misnamed(source),
+        *context.warnings,
+        *not_enforced(settings),
+        *stray(env, TOP_KEYS, context.variables),
+    )
+    return replace(settings, warnings=warnings)
+
+
+def _source(path: str | Path | None, env: Mapping[str, str]) -> str:
+    if path is not None:
+        return str(path)
+    return env.get(CONFIG, "").strip() or (FILE if Path(FILE).is_file() else "")
+
+
+def _misnamed(source: str) -> list[str]:
+    if not source and Path("headgate.yml").is_file():
+        return [f"headgate.yml is not read: rename it to {FILE}, or give its path"]
+    return []
+
+
+def _read(source: str) -> bytes:
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: no such file; without one, Headgate runs with its defaults") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ConfigError(f"{source}: cannot be read: {reason}") from None
+
+
+def _settings(root: Section) -> Settings:
+    server = operations.read_server(root)
+    known = providers.read_providers(root, (server.host, server.port))
+    models, model_names = providers.read_models(root, known)
+    names = policies.Names(known, model_names)
+    retry = policies.read_retry(root.section("retry", ("attempts", "deadline")), RetrySettings())
+    timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
+    cache = policies.read_cache_default(root)
+    return Settings(
+        providers=known,
+        models=models,
+        tasks=policies.read_tasks(root, names, retry, timeouts, cache),
+        budgets=policies.read_budgets(root, names),
+        limits=policies.read_limits(root),
+        prices=providers.read_prices(root, known),
+        unknown_price=policies.read_unknown_price(root),
+        unbounded=root.take("unbounded", one_of(("refuse", "ceiling")), "refuse"),
+        refusal_status=operations.read_refusal_status(root),
+        retry=retry,
+        timeouts=timeouts,
+        guards=policies.read_guards(root),
+        cache_seconds=cache,
+        storage=operations.read_storage(root),
+        durability=root.take("durability", one_of(("normal", "full")), "normal"),
+        shared=operations.read_shared(root),
+        keys=operations.read_keys(root),
+        log=operations.read_log(root),
+        alerts=operations.read_alerts(root),
+        server=server,
+    )

@@ -1,0 +1,230 @@
+"""Sections about decisions: retry, timeouts, guards, cache, tasks, budgets, limits, unknown prices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate.core.money import NANO_PER_USD, nano
+from headgate.core.ports import Timeouts
+from headgate.settings.fields import Context, Section, suggestion
+from headgate.settings.model import (
+    BudgetSettings,
+    GuardSettings,
+    LimitSettings,
+    ProviderSettings,
+    RetrySettings,
+    TaskSettings,
+    UnknownPriceSettings,
+    frozen,
+)
+from headgate.settings.providers import route_name
+from headgate.settings.tree import Items, Scalar, Table, kind, shown
+from headgate.settings.units import Unfit, basis_points, money, one_of, seconds, text_up_to, whole
+
+DAY = 86_400.0
+DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider")
+PERIODS = ("minute", "hour", "day", "week", "month", "year")
+TIMEOUT_KEYS = ("connect", "pool", "write", "first_byte", "idle", "total")
+GUARD_KEYS = ("profile", "injection", "pii", "secrets", "tools")
+TASK_KEYS = ("model", "max_tokens", "guards", "cache", "timeout", "timeouts", "retry", "on_cut", "thinking")
+
+_TEXT_MODES = ("off", "on", "flag", "redact-logs", "redact", "block")
+_DEFAULT_CACHE = 3600.0  # what `cache: on` means where `cache.default` is silent
+
+# Names of models that dialects' default providers serve, where no provider is written.
+_VENDOR_MODEL = re.compile(r"(claude-|gpt-|chatgpt-|o[0-9])[A-Za-z0-9._-]*")
+_TAG = re.compile(r"tag:[A-Za-z0-9_.-]{1,64}")
+
+_timeout = seconds(0.001, DAY)
+_usd = money(NANO_PER_USD, 1_000_000_000, unit="USD")
+_ceiling = money(10**6, 1_000_000, unit="USD per million tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What other sections may refer to."""
+
+    providers: Mapping[str, ProviderSettings]
+    models: frozenset[str]  # virtual ones
+
+    def model(self, text: str) -> str:
+        """A virtual model, provider/model, or a vendor's model by its plain name. Raises ValueError."""
+        if text in self.models or _VENDOR_MODEL.fullmatch(text):
+            return text
+        if "/" in text or ":" in text:
+            return str(route_name(text, self.providers))
+        hint = suggestion(text, tuple(sorted(self.models)), label="virtual models")
+        raise ValueError(f"no virtual model is named {shown(text)}{hint}")
+
+
+def read_retry(section: Section, default: RetrySettings) -> RetrySettings:
+    """`retry:`. Nothing else in YAML: a tenacity wait strategy is passed in Python."""
+    return RetrySettings(
+        attempts=section.take("attempts", whole(1, 20), default.attempts),
+        deadline_seconds=section.take("deadline", _timeout, default.deadline_seconds),
+    )
+
+
+def read_timeouts(section: Section, default: Timeouts) -> Timeouts:
+    """`timeouts:`."""
+    return Timeouts(**{key: section.take(key, _timeout, getattr(default, key)) for key in TIMEOUT_KEYS})
+
+
+def read_cache(section: Section, key: str, default: float | None, on: float = _DEFAULT_CACHE) -> float | None:
+    """A duration, `off` (0) or `on` (as long as `on` says)."""
+
+    def read(text: str) -> float:
+        try:
+            return on if one_of(("on", "off"))(text) == "on" else 0.0
+        except ValueError:
+            pass
+        try:
+            return seconds(1, 365 * DAY, zero=True)(text)
+        except ValueError as error:
+            raise Unfit(f"{error}, or on or off") from None
+
+    return section.take(key, read, default)
+
+
+def read_cache_default(root: Section) -> float | None:
+    """`cache: {default: 1h}`, or `cache: off`."""
+    if isinstance(root.table.entries.get("cache"), Scalar):
+        return read_cache(root, "cache", None)
+    return read_cache(root.section("cache", ("default",)), "default", None)
+
+
+def read_guards(root: Section) -> GuardSettings:
+    """`guards:`, a mapping, or `on` or `off` for all."""
+    node = root.table.entries.get("guards")
+    if isinstance(node, Scalar) and not node.null:
+        mode = root.take("guards", one_of(("on", "off")), "")
+        return GuardSettings(profile={"on": "standard", "off": "off"}.get(mode, ""))
+    section = root.section("guards", GUARD_KEYS)
+    tools, allow, approve = "", (), ()  # type: str, tuple[str, ...], tuple[str, ...]
+    if isinstance(section.table.entries.get("tools"), Scalar):
+        tools = section.take("tools", one_of(("on", "off")), "")
+    else:
+        lists = section.section("tools", ("allow", "approve"))
+        tools = "on" if lists.given else ""
+        allow, approve = (lists.texts(key, text_up_to(200)) for key in ("allow", "approve"))
+        for name in sorted(set(allow) & set(approve)):
+            lists.wrong("approve", f"{shown(name)} is under allow too: keep one")
+    return GuardSettings(
+        profile=section.take("profile", one_of(("off", "standard", "strict")), ""),
+        injection=section.take("injection", one_of(("off", "on", "flag", "block")), ""),
+        pii=section.take("pii", one_of(_TEXT_MODES), ""),
+        secrets=section.take("secrets", one_of(_TEXT_MODES), ""),
+        tools=tools,
+        allow_tools=allow,
+        approve_tools=approve,
+    )
+
+
+def read_tasks(
+    root: Section, names: Names, retry: RetrySettings, timeouts: Timeouts, cache: float | None
+) -> Mapping[str, TaskSettings]:
+    """`tasks:`. What a task leaves out of `retry` and `timeouts` is the global value."""
+    found = {}
+    for name, node, path in root.named("tasks"):
+        section = Section(root.context, node, path, TASK_KEYS)
+        own = read_timeouts(section.section("timeouts", TIMEOUT_KEYS), timeouts)
+        if "timeout" in section.table.entries:
+            own = _with_total(section, own)
+        found[name] = TaskSettings(
+            name=name,
+            model=section.take("model", names.model, ""),
+            max_tokens=section.take("max_tokens", whole(1, 10_000_000), None),
+            guards=read_guards(section),
+            cache_seconds=read_cache(section, "cache", None, cache or _DEFAULT_CACHE),
+            on_cut=section.take("on_cut", one_of(("error", "buffer", "restart")), "error"),
+            thinking=section.take("thinking", one_of(("keep", "drop")), "keep"),
+            retry=read_retry(section.section("retry", ("attempts", "deadline")), retry),
+            timeouts=own,
+        )
+    return frozen(found)
+
+
+def _with_total(section: Section, timeouts: Timeouts) -> Timeouts:
+    nested = section.table.entries.get("timeouts")
+    if isinstance(nested, Table) and "total" in nested.entries:
+        section.wrong("timeout", "is the same as timeouts.total, which is set too: keep one")
+    total = section.take("timeout", _timeout, timeouts.total)
+    return Timeouts(**{**{key: getattr(timeouts, key) for key in TIMEOUT_KEYS}, "total": total})
+
+
+def _dimension(text: str) -> str:
+    if text in DIMENSIONS or _TAG.fullmatch(text):
+        return text
+    raise Unfit(f"expected one of {', '.join(DIMENSIONS)} or tag:<name>", DIMENSIONS)
+
+
+def read_budgets(root: Section, names: Names) -> tuple[BudgetSettings, ...]:
+    """`budgets:`, a list."""
+    return tuple(_budget(root.context, node, path, names) for node, path in root.items("budgets"))
+
+
+def _budget(context: Context, node: Scalar | Items | Table, path: str, names: Names) -> BudgetSettings:
+    section = Section(context, node, path, ("per", "usd", "tokens", "every", "alert_at", "then"))
+    usd = section.take("usd", lambda text: nano(_usd(text)), None)
+    tokens = section.take("tokens", whole(0, 10**15), None)
+    entries = section.table.entries
+    if isinstance(node, Table) and "usd" not in entries and "tokens" not in entries:
+        context.mistakes.add(node.where, path, "a budget needs a cap: usd or tokens, like {per: user, usd: 10}")
+    return BudgetSettings(
+        per=section.take("per", _dimension, ""),
+        usd_nano=usd,
+        tokens=tokens,
+        every=section.take("every", one_of(PERIODS), ""),
+        alert_at_basis_points=tuple(sorted(set(section.texts("alert_at", basis_points)))),
+        degrade_to=section.take("then", lambda text: _then(text, names), ""),
+    )
+
+
+def _then(text: str, names: Names) -> str:
+    if text == "refuse":
+        return ""
+    verb, _, model = text.partition(" ")
+    if verb != "degrade" or not model.strip():
+        raise Unfit("expected `refuse`, or `degrade <model>`")
+    return names.model(model.strip())
+
+
+def read_limits(root: Section) -> tuple[LimitSettings, ...]:
+    """`limits:`, a list."""
+    found = []
+    for node, path in root.items("limits"):
+        section = Section(root.context, node, path, ("per", "requests_per_minute", "tokens_per_minute"))
+        entries = section.table.entries
+        if isinstance(node, Table) and "requests_per_minute" not in entries and "tokens_per_minute" not in entries:
+            root.context.wrong(path, "a limit needs requests_per_minute or tokens_per_minute")
+        found.append(
+            LimitSettings(
+                per=section.take("per", _dimension, ""),
+                requests_per_minute=section.take("requests_per_minute", whole(1, 10**9), None),
+                tokens_per_minute=section.take("tokens_per_minute", whole(1, 10**12), None),
+            )
+        )
+    return tuple(found)
+
+
+def read_unknown_price(root: Section) -> UnknownPriceSettings:
+    """`unknown_price: refuse`, or `{ceiling_usd_per_mtok: 100}`."""
+    node = root.node("unknown_price")
+    if node is None or (isinstance(node, Scalar) and (node.live or node.text == "refuse")):
+        return UnknownPriceSettings()
+    if not isinstance(node, Table):
+        what = kind(node)
+        root.wrong("unknown_price", f"expected `refuse`, or {{ceiling_usd_per_mtok: 100}}, not {what}")
+        return UnknownPriceSettings()
+    section = Section(root.context, node, "unknown_price", ("ceiling_usd_per_mtok",))
+    if "ceiling_usd_per_mtok" not in section.table.entries:
+        section.wrong("ceiling_usd_per_mtok", "is missing: USD per million tokens for every token of an unknown model")
+    usd_per_mtok = section.take("ceiling_usd_per_mtok", _ceiling, None)
+    if usd_per_mtok is None:
+        return UnknownPriceSettings()
+    if usd_per_mtok == 0:
+        section.wrong("ceiling_usd_per_mtok", "must be above 0: an unknown model is never free (use `price: free`)")
+    # One USD per million tokens is 10**6 pico-dollars per token.
+    return UnknownPriceSettings(ceiling_pico_per_token=int(usd_per_mtok * 10**6))
