@@ -244,7 +244,7 @@ class Cycle:
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Build the head. Framing and `connection` are ours: the app's own are read, not copied."""
         date = self._connection.date
-        lines = [STATUS_LINES[status], date]
+        fields: list[bytes] = []  # four pieces a line
         length: int | None = None
         closing = self._expect_continue  # a caller that never heard 100 may or may not send its body
         for name, value in headers:
@@ -254,20 +254,19 @@ class Cycle:
                 if name != b"content-length":
                     continue
                 length = int(value)
-            lines.append(b"%b: %b\r\n" % (name, value))
+            fields += (name, b": ", value, b"\r\n")
         bodiless = self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
         if length is None and not bodiless:
             self._chunked = self.scope["http_version"] == "1.1"
             if self._chunked:
-                lines.append(b"transfer-encoding: chunked\r\n")
+                fields += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
             else:
                 closing = True  # HTTP/1.0 knows no chunks: the end of the connection ends the body
         if closing or not self.keep_alive:
             self.keep_alive = False
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        ends = len(lines) if date else len(lines) - 1
+            fields += (b"connection", b": ", b"close", b"\r\n")
+        head = b"".join((STATUS_LINES[status], date, *fields, b"\r\n"))
+        ends = len(fields) // 4 + (3 if date else 2)
         if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
             raise RuntimeError("a response header holds a control character")  # or it would split the response
         self._head = head
@@ -281,6 +280,11 @@ class Cycle:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the response's body does not have the length its content-length says")
+        transport = self._connection.transport
+        if self._chunked and self.wrote and more:  # the middle of a stream, where most pieces are
+            if body:
+                transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return
         parts: list[bytes] = []
         if not self.wrote:
             assert self._head is not None
@@ -293,7 +297,6 @@ class Cycle:
                 parts += (b"%x\r\n" % len(body), body, b"\r\n")
             if not more:
                 parts.append(_LAST_CHUNK)
-        transport = self._connection.transport
         if len(body) < _COPY_UNDER:
             transport.write(b"".join(parts))
         else:
