@@ -48,6 +48,7 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
         dialect = section.take("dialect", one_of(DIALECTS), name)
         if dialect != name:
             section.wrong("dialect", f"{name} speaks {name}: give a provider of another dialect another name")
+            dialect = name
         url = section.take_url("base_url", base_url, "") or _sdk_base_url(section, name, server)
         default_key: SecretRef | None = SecretRef("env", BUILT_IN[name][2], where=f"providers.{name}.api_key")
     else:
