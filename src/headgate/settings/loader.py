@@ -134,7 +134,7 @@ def _settings(root: Section) -> Settings:
         guards=policies.read_guards(root),
         cache_seconds=cache,
         storage=operations.read_storage(root),
-        durability=root.take("durability", one_of(("normal", "full")), "normal"),
+        durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),
         keys=operations.read_keys(root),
         log=operations.read_log(root),

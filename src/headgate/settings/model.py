@@ -169,10 +169,10 @@ class ServerSettings:
     port: int = 8484  # 0..65535; 0 = any free port
     max_body_bytes: int = 33 * 1024 * 1024  # 1 KiB..1 GiB; just above Anthropic's 32 MB, so that its 413 is passed on
     max_header_bytes: int = 64 * 1024  # 1 KiB..1 MiB, the whole block
-    max_header_count: int = 200  # 10..10,000
+    max_header_count: int = 100  # 10..10,000
     max_url_bytes: int = 8 * 1024  # 256..64 KiB
     max_nesting: int = 100  # levels of JSON, 8..1,000
-    header_timeout_seconds: float = 15.0  # from the first byte to the end of the headers
+    header_timeout_seconds: float = 10.0  # from the first byte to the end of the headers
     body_timeout_seconds: float = 30.0  # between two pieces of a body
     write_timeout_seconds: float = 60.0  # a caller that does not read
     keep_alive_seconds: float = 75.0  # an idle connection
@@ -213,7 +213,7 @@ class Settings:
     storage: str = field(
         default="sqlite:///headgate.db", repr=False
     )  # sqlite:///path ("{pid}" allowed) | postgresql://
-    durability: str = "normal"  # "normal" (survives kill -9) | "full" (survives power loss) (decisions 6)
+    durability: str = "process"  # "process" (survives kill -9) | "full" (survives power loss) (decisions 6)
     shared: str = field(default="memory", repr=False)  # "memory" | redis:// | rediss://; may hold a credential
     keys: tuple[KeySettings, ...] = ()
     log: LogSettings = LogSettings()
