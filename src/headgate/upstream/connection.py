@@ -1,0 +1,356 @@
+"""One HTTP/1.1 connection on an event loop, and the answer it is carrying."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import Protocol, cast
+
+from headgate.core.errors import UpstreamError
+from headgate.core.exchange import Headers
+from headgate.core.ports import Timeouts
+from headgate.upstream import faults
+from headgate.upstream.http1 import ResponseReader
+
+BUFFER_LIMIT = 256 * 1024
+"""Bytes of an unread answer above which we stop reading from the network."""
+SLICE = 64 * 1024
+"""A larger body is written in slices, so that a write timeout is about progress and an early answer stops the rest."""
+
+_SWEEP = 0.02  # seconds: timers this close together are looked at together
+
+
+class Sweeper:
+    """All deadlines of one event loop: one timer for the earliest, instead of one timer per request."""
+
+    __slots__ = ("_loop", "_timer", "next", "watched")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self.watched: set[Connection] = set()
+        self.next = inf
+
+    def arm(self, deadline: float) -> None:
+        """Look at `deadline` (loop time) at the latest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.next = deadline
+        self._timer = self._loop.call_at(deadline, self._sweep)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.next = inf
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        self.next = earliest = inf
+        due = []
+        for connection in self.watched:
+            deadline = connection.deadline
+            if deadline <= now + 0.001:  # loop clocks tick in milliseconds
+                due.append(connection)
+            elif deadline < earliest:
+                earliest = deadline
+        for connection in due:
+            connection.expire()
+        if earliest < self.next:
+            self.arm(max(earliest, now + _SWEEP))
+
+
+class Home(Protocol):
+    """Where a connection belongs; its bucket in the pool."""
+
+    loop: asyncio.AbstractEventLoop
+    where: str  # host:port, for people
+    sweeper: Sweeper
+
+    def give_back(self, connection: Connection) -> None:
+        """The connection is free for another request."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone. Called once per connection."""
+        ...
+
+
+class Answer:
+    """A response whose headers have arrived (`core.ports.Incoming`)."""
+
+    __slots__ = ("connection", "ended", "fault", "headers", "pieces", "status")
+
+    def __init__(self, connection: Connection, pieces: list[bytes]) -> None:
+        self.connection: Connection | None = connection  # None once it is carrying something else, or gone
+        self.pieces = pieces
+        self.ended = False
+        self.fault: UpstreamError | None = None
+        self.status = 0
+        self.headers: Headers = ()
+
+    async def read(self) -> bytes:
+        """The next piece, or all that are waiting; b"" at the end. Cancelling it drops the connection.
+
+        Raises:
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamBroken: kind "broken" or "truncated"; what came before has been handed on.
+        """
+        pieces = self.pieces
+        while not pieces:
+            if self.fault is not None:
+                raise self.fault
+            connection = self.connection
+            if self.ended or connection is None:
+                return b""
+            try:
+                await connection.wait_body()
+            except BaseException:
+                self.close()
+                raise
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self.connection is not None:
+            self.connection.taken()
+        return data
+
+    def close(self) -> None:
+        """Drop the connection at once unless the body was received to its end. Idempotent, never waits."""
+        connection = self.connection
+        if connection is not None:
+            connection.fail(faults.broken(connection.home.where, "the answer was closed by us"))
+        self.pieces.clear()
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request at a time.
+
+    Attributes:
+        deadline: loop time when `expire` is due, infinite while nobody waits for the provider.
+        idle_since: loop time when it was last given back.
+        closed: it was dropped or lost, and its place in the pool is free.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_buffered",
+        "_cut",
+        "_reader",
+        "_reading_paused",
+        "_timeouts",
+        "_transport",
+        "_waiter",
+        "_writing",
+        "_writing_paused",
+        "closed",
+        "deadline",
+        "home",
+        "idle_since",
+    )
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.closed = False
+        self.deadline = inf
+        self.idle_since = 0.0
+        self._reader = ResponseReader()
+        self._transport: asyncio.Transport | None = None
+        self._answer: Answer | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timeouts: Timeouts
+        self._body: memoryview | None = None  # what is still to be written
+        self._writing = False  # not all of the request has been taken off our hands
+        self._writing_paused = False
+        self._cut = False  # a part of the request was never sent
+        self._reading_paused = False
+        self._buffered = 0
+
+    @property
+    def usable(self) -> bool:
+        """It can carry a request, as far as we know."""
+        return not self.closed and self._transport is not None and not self._transport.is_closing()
+
+    async def exchange(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
+        """Send a request; return when the response's headers are there. Cancelling it drops the connection."""
+        answer = self._begin(method, head, body, timeouts)
+        waiter = self._waiter
+        try:
+            if waiter is not None:
+                await waiter
+        except BaseException:
+            answer.close()
+            raise
+        if not answer.status and answer.fault is not None:
+            raise answer.fault
+        return answer
+
+    def _begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
+        home, transport, reader = self.home, self._transport, self._reader
+        assert transport is not None
+        reader.begin(method)
+        answer = self._answer = Answer(self, reader.pieces)
+        self._waiter = home.loop.create_future()
+        self._timeouts = timeouts
+        self._buffered = 0
+        if len(body) <= SLICE:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            self._body = memoryview(body)
+            self._pump()
+        self._writing = self._writing_paused
+        home.sweeper.watched.add(self)
+        self._expect(timeouts.write if self._writing else timeouts.first_byte)
+        return answer
+
+    def _expect(self, seconds: float) -> None:
+        self.deadline = deadline = self.home.loop.time() + seconds
+        if deadline < self.home.sweeper.next:
+            self.home.sweeper.arm(deadline)
+
+    def _pump(self) -> None:
+        transport = self._transport
+        body = self._body
+        while body is not None and transport is not None and not self._writing_paused:
+            transport.write(body[:SLICE])
+            body = body[SLICE:] if len(body) > SLICE else None
+        self._body = body
+
+    async def wait_body(self) -> None:
+        """Return when the answer has a piece, an end or a fault, at the latest after `timeouts.idle`."""
+        self._waiter = waiter = self.home.loop.create_future()
+        self._expect(self._timeouts.idle)
+        await waiter
+
+    def taken(self) -> None:
+        """The caller took what was buffered."""
+        self._buffered = 0
+        if self._reading_paused:
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        self._reading_paused = False
+        if self.usable and self._transport is not None:
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        self.deadline = inf
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The ends of an exchange.
+
+    def _finish(self, answer: Answer) -> None:
+        """The answer is complete: the connection is free, or of no more use."""
+        answer.ended = True
+        sent = not self._writing and not self._cut and self._body is None
+        self._detach(answer)
+        if self._reading_paused:
+            self._resume_reading()
+        if sent and self._reader.reusable and self.usable:
+            self.home.give_back(self)
+        else:
+            self.drop()
+
+    def fail(self, fault: UpstreamError) -> None:
+        """End the exchange with a fault, and drop the connection so that the provider sees it at once."""
+        answer = self._answer
+        if answer is not None:
+            answer.fault = fault
+            self._detach(answer)
+        self.drop()
+
+    def _detach(self, answer: Answer) -> None:
+        answer.connection = None
+        self._answer = self._body = None
+        self._writing = False
+        self.home.sweeper.watched.discard(self)
+        self._wake()
+
+    def drop(self) -> None:
+        """Close without ceremony. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self._reader.release()
+            self.home.lost(self)
+        transport, self._transport = self._transport, None
+        if transport is not None and not self.home.loop.is_closed():
+            transport.abort()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        where, timeouts = self.home.where, self._timeouts
+        if self._writing and not self._reader.head_done:
+            self.fail(faults.write_timeout(where, timeouts.write))
+        elif not self._reader.head_done:
+            self.fail(faults.first_byte_timeout(where, timeouts.first_byte))
+        else:
+            self.fail(faults.idle_timeout(where, timeouts.idle))
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        if self.closed:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:  # bytes that nobody asked for: whose answer would they be?
+            self.drop()
+            return
+        reader = self._reader
+        reader.feed(data)
+        begun = reader.head_done and not answer.status
+        if begun:
+            self._begun(answer)
+        if reader.failure:
+            self.fail(faults.broken(self.home.where, reader.failure))
+        elif reader.done:
+            self._finish(answer)
+        elif reader.head_done:
+            if self._waiter is not None and (begun or reader.pieces):
+                self._wake()
+            self._buffered += len(data)
+            if self._buffered > BUFFER_LIMIT and not self._reading_paused and self._transport is not None:
+                self._reading_paused = True
+                self._transport.pause_reading()
+
+    def _begun(self, answer: Answer) -> None:
+        answer.status = self._reader.status
+        answer.headers = self._reader.headers
+        if self._body is not None and answer.status >= 400:
+            self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
+            self._cut = True
+
+    def eof_received(self) -> None:
+        self._closed_by_provider(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed_by_provider(error)
+
+    def _closed_by_provider(self, error: Exception | None) -> None:
+        answer = self._answer
+        if answer is not None:
+            where = self.home.where
+            if error is None and self._reader.eof():
+                self._finish(answer)
+            elif error is None and self._reader.head_done:
+                self.fail(faults.truncated(where))
+            else:
+                self.fail(faults.broken(where, faults.reason_of(error)))
+        self.drop()
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if not self._writing or self._answer is None:
+            return
+        self._pump()
+        self._writing = self._writing_paused
+        if not self._reader.head_done:
+            self._expect(self._timeouts.write if self._writing else self._timeouts.first_byte)

@@ -1,0 +1,259 @@
+"""HTTP/1.1 without I/O, for both colours: a request's bytes out, a response's bytes in (RFC 9110, RFC 9112).
+
+The parser is llhttp (httptools), strict: no line folding, no duplicate Content-Length, no Content-Length beside
+Transfer-Encoding.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httptools
+
+from headgate.core.exchange import Headers
+from headgate.upstream import faults
+
+HEADER_LIMIT = 64 * 1024
+"""Bytes of a response's header block, interim (1xx) responses included."""
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"proxy-connection",
+     b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info")
+)  # fmt: skip
+# Recomputed here, or meaningless once the body follows at once (expect). No compression: the meter reads the bytes.
+_OURS = HOP_BY_HOP | {b"host", b"content-length", b"accept-encoding", b"expect"}
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """What a connection belongs to. `host` is lower-case ASCII, an IPv6 address without brackets."""
+
+    scheme: str  # "http" | "https"
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Target(NamedTuple):
+    """A parsed URL: where to connect, and the first lines of the request."""
+
+    origin: Origin
+    path: str  # with the query
+    host: bytes  # the Host field's value
+
+
+@lru_cache(maxsize=1024)
+def parse_url(url: str) -> Target:
+    """Split an absolute http(s) URL. A fragment is dropped; spaces and non-ASCII are percent-encoded as UTF-8.
+
+    Raises:
+        UpstreamRejected: kind "config": another scheme, no host, a bad port, credentials in the URL, or a control
+            character (RFC 9112, section 3.2: it would end the request line). The message never repeats the URL.
+    """
+    if any(c < " " or c == "\x7f" for c in url):
+        raise faults.config("the URL holds a control character; nothing was sent")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("ascii" if ":" in (parts.hostname or "") else "idna").decode("ascii")
+    except ValueError:  # UnicodeError is one
+        raise faults.config("the URL has a malformed host or port; nothing was sent") from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise faults.config("the URL must begin with http:// or https://; nothing was sent")
+    if not host or " " in host or port == 0:
+        raise faults.config("the URL has no usable host or port; nothing was sent")
+    if parts.username is not None or parts.password is not None:
+        raise faults.config("the URL holds credentials; give the provider an api_key instead; nothing was sent")
+    default = _DEFAULT_PORTS[parts.scheme]
+    origin = Origin(parts.scheme, host.lower(), port or default)
+    shown = f"[{origin.host}]" if ":" in host else origin.host
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(
+        origin,
+        quote(path, safe="/:?#[]@!$&'()*+,;=%~-._|\\^`{}\"<>"),
+        shown.encode() if origin.port == default else f"{shown}:{origin.port}".encode(),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _start(method: str, target: Target) -> bytes:
+    if not method or method.encode("utf-8", "replace").translate(None, _TOKEN):
+        raise faults.config("the request's method is not an HTTP token; nothing was sent")
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity" % (
+        method.encode(),
+        target.path.encode(),
+        target.host,
+    )
+
+
+def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The caller's fields that go to the provider: none that is ours to say, hop-by-hop (RFC 9110, section 7.6.1), or
+    named by `connection`.
+    """
+    dropped = _OURS
+    for name, value in headers:
+        if name.lower() == b"connection":
+            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
+    return [field for field in headers if field[0].lower() not in dropped]
+
+
+def request_head(method: str, target: Target, headers: Headers, length: int) -> bytes:
+    """The request's first bytes, up to and with the empty line. `length` is the body's.
+
+    Raises:
+        UpstreamRejected: kind "config": a name that is no token, or a value with CR, LF or NUL (RFC 9110, 5.5).
+    """
+    fields = forwarded(headers)
+    lines = [_start(method, target)]
+    lines += [name + b": " + value for name, value in fields]
+    if length or method in _WITH_BODY:
+        lines.append(b"content-length: %d" % length)
+    lines.append(b"\r\n")
+    head = b"\r\n".join(lines)
+    breaks = len(lines) + 2  # two in the start line; one between lines; the last line is one itself
+    if head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head:
+        raise faults.config("a request header's name or value holds a line break or NUL; nothing was sent")
+    names = [name for name, _ in fields]
+    if b"" in names or b"".join(names).translate(None, _TOKEN):
+        raise faults.config("a request header's name is not an HTTP token; nothing was sent")
+    return head
+
+
+class ResponseReader:
+    """Reads the responses of one connection, one after another. `begin` before each, then `feed` until `done`.
+
+    Attributes:
+        status, headers: final once `head_done`; names lower-case, hop-by-hop fields left out.
+        pieces: the body's bytes so far, for the owner to take; a fresh list for each response.
+        done: the body's end was seen. `reusable` then says whether the connection may carry another request.
+        failure: "" or why the bytes are not a response; what came before it in `pieces` is good.
+    """
+
+    __slots__ = (
+        "_fed",
+        "_framed",
+        "_head",
+        "_parser",
+        "_spoiled",
+        "done",
+        "failure",
+        "head_done",
+        "headers",
+        "pieces",
+        "reusable",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpResponseParser | None = None
+        self._spoiled = True  # the parser cannot take another response
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.begin("GET")
+
+    def begin(self, method: str) -> None:
+        """Forget the last response, and expect one to a request with this method."""
+        if self._spoiled:
+            self._parser = httptools.HttpResponseParser(self)
+            self._spoiled = False
+        self._head = method == "HEAD"
+        self._framed = False  # the body's end is told, by a length or by chunks
+        self._fed = 0
+        self.status = 0
+        self.headers = []
+        self.pieces = []
+        self.head_done = self.done = self.reusable = False
+        self.failure = ""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes. After `done` or a `failure`, more bytes only make the connection unfit for reuse."""
+        parser = self._parser
+        if self.done or self.failure or parser is None:
+            self.reusable = False
+            return
+        in_head = not self.head_done
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("it switched protocols")
+        except httptools.HttpParserError as error:
+            self._fail(f"not HTTP/1.1 ({error})")
+        if in_head:
+            self._limit_head(len(data))
+
+    def eof(self) -> bool:
+        """The other side will send no more. True where that ends the response rightly (RFC 9112, section 6.3)."""
+        self.reusable = False
+        if self.head_done and not self._framed and not self.failure:
+            self.done = True
+        return self.done
+
+    def release(self) -> None:
+        """The connection is gone: undo the cycle between this reader and its parser."""
+        self._parser = None
+
+    def _fail(self, reason: str) -> None:
+        self.reusable = False
+        if not self.done:
+            self.failure = reason
+
+    def _limit_head(self, fed: int) -> None:
+        self._fed += fed
+        if self._fed <= HEADER_LIMIT:
+            return
+        # A body may have come with the head, so once the head is known only its own bytes count.
+        if not self.head_done or sum(len(n) + len(v) + 4 for n, v in self.headers) > HEADER_LIMIT:
+            self.done = False
+            self._fail(f"response headers above {HEADER_LIMIT // 1024} KiB")
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        if self.done:  # a second response that nobody asked for
+            self.reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head_done:
+            return  # a trailer
+        name = name.lower()
+        if name in HOP_BY_HOP:
+            if name == b"transfer-encoding" and value.rpartition(b",")[2].strip().lower() == b"chunked":
+                self._framed = True
+            return
+        if name == b"content-length":
+            self._framed = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        if self.head_done or parser is None:
+            return
+        status = parser.get_status_code()
+        if status < 200:  # interim (RFC 9110, section 15.2): the answer is still to come
+            self.headers = []
+            self._framed = False
+            return
+        self.status = status
+        self.head_done = True
+        if self._head:  # the parser cannot be told that no body follows, so it waits for one
+            self._spoiled = self.done = True
+            self.reusable = parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        if self.done:
+            self.reusable = False
+        else:
+            self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        if self.head_done and not self.done and parser is not None:
+            self.done = True
+            self.reusable = parser.should_keep_alive()

@@ -1,0 +1,341 @@
+"""One HTTP/1.1 connection on a plain socket, for one thread at a time, and the answer it is carrying."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+from headgate.core.errors import UpstreamError
+from headgate.core.exchange import Headers
+from headgate.core.ports import Timeouts
+from headgate.upstream import faults
+from headgate.upstream.http1 import Origin, ResponseReader
+
+_READ = 64 * 1024
+_SLICE = 64 * 1024
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def dial(origin: Origin, context: ssl.SSLContext | None, seconds: float) -> socket.socket:
+    """A connected socket: every address of the name in turn, then TLS, all within `seconds`.
+
+    Raises:
+        UpstreamTimeout, UpstreamBroken: kind "connect"; nothing was sent.
+        UpstreamRejected: kind "config": the certificate does not verify.
+    """
+    where = str(origin)
+    deadline = monotonic() + seconds
+    try:
+        sock = _reach(origin, deadline)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is None:
+                return sock
+            sock.settimeout(max(deadline - monotonic(), 0.001))
+            return context.wrap_socket(sock, server_hostname=origin.host)
+        except BaseException:
+            sock.close()
+            raise
+    except TimeoutError as error:
+        raise faults.connect_timeout(where, seconds) from error
+    except OSError as error:
+        raise faults.not_connected(where, error) from error
+
+
+def _reach(origin: Origin, deadline: float) -> socket.socket:
+    last: OSError = OSError("no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM):
+        left = deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(left)
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            last = error
+            if sock is not None:
+                sock.close()
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+    raise last
+
+
+class Home(Protocol):
+    """Where a connection belongs; its bucket in the pool."""
+
+    where: str  # host:port, for people
+
+    def give_back(self, connection: SocketConnection) -> None: ...
+
+    def lost(self) -> None: ...
+
+
+class BlockingAnswer:
+    """A response whose headers have arrived (`core.ports.Incoming`). Its coroutine never suspends."""
+
+    __slots__ = ("_connection", "_ended", "_fault", "_pieces", "headers", "status")
+
+    def __init__(self, connection: SocketConnection, reader: ResponseReader) -> None:
+        self._connection: SocketConnection | None = connection
+        self._pieces = reader.pieces
+        self._ended = False
+        self._fault: UpstreamError | None = None
+        self.status = reader.status
+        self.headers: Headers = reader.headers
+
+    async def read(self) -> bytes:
+        """The next piece, or all that are waiting; b"" at the end.
+
+        Raises:
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamBroken: kind "broken" or "truncated"; what came before has been handed on.
+        """
+        pieces = self._pieces
+        while not pieces and not self._ended:
+            if self._fault is not None:
+                raise self._fault
+            connection = self._connection
+            if connection is None:
+                return b""
+            try:
+                connection.receive_body()
+            except UpstreamError as fault:
+                self._fail(fault)
+            except BaseException:
+                self.close()
+                raise
+            else:
+                self.settle()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return data
+
+    def settle(self) -> None:
+        """If the body's end has come, or what came is no body, part from the connection."""
+        connection = self._connection
+        if connection is None:
+            return
+        reader = connection.reader
+        if reader.done:
+            self._ended = True
+            self._connection = None
+            connection.finish()
+        elif reader.failure:
+            self._fail(faults.broken(connection.home.where, reader.failure))
+
+    def _fail(self, fault: UpstreamError) -> None:
+        self._fault = fault
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
+
+    def close(self) -> None:
+        """Drop the connection at once unless the body was received to its end. Idempotent, never waits."""
+        if self._connection is not None:
+            self._fail(faults.broken(self._connection.home.where, "the answer was closed by us"))
+        self._pieces.clear()
+
+
+class SocketConnection:
+    """Carries one request at a time. `idle_since` is the monotonic time when it was last given back."""
+
+    __slots__ = ("_dropped", "_pid", "_sent", "_sock", "_timeouts", "home", "idle_since", "reader")
+
+    def __init__(self, home: Home, sock: socket.socket) -> None:
+        self.home = home
+        self.reader = ResponseReader()
+        self.idle_since = monotonic()
+        self._sock = sock
+        self._pid = os.getpid()
+        self._sent = True
+        self._dropped = False
+        self._timeouts: Timeouts
+
+    def alive(self) -> bool:
+        """Idle and silent: not closed by the other side, and nothing came that nobody asked for."""
+        sock = self._sock
+        try:
+            if not _readable(sock):
+                return True
+            if not isinstance(sock, ssl.SSLSocket):
+                return False
+            sock.setblocking(False)  # it may be TLS's own (a session ticket), so ask TLS
+            sock.recv(1)
+        except _WOULD_BLOCK:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
+    def exchange(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> BlockingAnswer:
+        """Send a request; return when the response's headers are there. Any failure drops the connection."""
+        reader = self.reader
+        self._timeouts = timeouts
+        reader.begin(method)
+        try:
+            self._send(head, body)
+            self._receive_head()
+        except BaseException:
+            self.drop()
+            raise
+        answer = BlockingAnswer(self, reader)
+        answer.settle()
+        return answer
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        sock, timeouts = self._sock, self._timeouts
+        self._sent = False
+        try:
+            if len(body) <= _SLICE:
+                sock.settimeout(timeouts.write)
+                sock.sendall(head + body)
+                self._sent = True
+            else:
+                self._send_watching(memoryview(head + body))
+        except TimeoutError as error:
+            raise faults.write_timeout(self.home.where, timeouts.write) from error
+        except OSError as error:
+            if not self._answered_anyway():
+                raise faults.broken(self.home.where, faults.reason_of(error)) from error
+
+    def _send_watching(self, data: memoryview) -> None:
+        """Send a large request in slices, with an eye on the answer: after an early error the rest is not wanted."""
+        sock, reader = self._sock, self.reader
+        sock.setblocking(False)
+        while data:
+            reads, writes = _ready(sock, self._timeouts.write)
+            if reads and self._feed_available() and reader.head_done and reader.status >= 400:
+                return
+            if writes:
+                with suppress(*_WOULD_BLOCK):
+                    data = data[sock.send(data[:_SLICE]) :]
+        self._sent = True
+
+    def _feed_available(self) -> bool:
+        """Feed what has come; the socket does not block. False if nothing had."""
+        try:
+            data = self._sock.recv(_READ)
+        except _WOULD_BLOCK:
+            return False
+        if not data:
+            raise ConnectionResetError
+        self._feed_head(data)
+        return True
+
+    def _answered_anyway(self) -> bool:
+        """The provider stopped listening: whether it said why first (a 413, say)."""
+        reader, sock = self.reader, self._sock
+        try:
+            sock.settimeout(self._timeouts.first_byte)
+            while not reader.head_done and not reader.failure:
+                data = sock.recv(_READ)
+                if not data:
+                    return False
+                reader.feed(data)
+        except OSError:
+            return False
+        return reader.head_done
+
+    def _receive_head(self) -> None:
+        """`timeouts.first_byte` is for the whole head, however it trickles in."""
+        where, seconds = self.home.where, self._timeouts.first_byte
+        deadline = monotonic() + seconds
+        left = seconds
+        while not self.reader.head_done:
+            try:
+                data = self._receive(left)
+            except TimeoutError as error:
+                raise faults.first_byte_timeout(where, seconds) from error
+            except OSError as error:
+                raise faults.broken(where, faults.reason_of(error)) from error
+            if not data:
+                raise faults.broken(where, faults.reason_of(None))
+            self._feed_head(data)
+            left = max(deadline - monotonic(), 0.001)
+
+    def _feed_head(self, data: bytes) -> None:
+        """Garbage before the headers' end is a fault now; garbage after it is the body's, when that is read."""
+        self.reader.feed(data)
+        if self.reader.failure and not self.reader.head_done:
+            raise faults.broken(self.home.where, self.reader.failure)
+
+    def receive_body(self) -> None:
+        """Feed the next bytes, or the end, to the reader."""
+        where, seconds = self.home.where, self._timeouts.idle
+        try:
+            data = self._receive(seconds)
+        except TimeoutError as error:
+            raise faults.idle_timeout(where, seconds) from error
+        except OSError as error:
+            raise faults.broken(where, faults.reason_of(error)) from error
+        if data:
+            self.reader.feed(data)
+        elif not self.reader.eof():
+            raise faults.truncated(where)
+
+    def _receive(self, seconds: float) -> bytes:
+        if self._pid != os.getpid():
+            raise faults.broken(self.home.where, "it belongs to the parent process")
+        self._sock.settimeout(seconds)
+        try:
+            return self._sock.recv(_READ)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return b""
+
+    def finish(self) -> None:
+        """The answer is complete: the connection is free, or of no more use."""
+        if self._sent and self.reader.reusable and self._pid == os.getpid():
+            self.home.give_back(self)
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close so that the provider sees it at once. Idempotent."""
+        if self._dropped:
+            return
+        self._dropped = True
+        self.reader.release()
+        if self._pid == os.getpid():
+            # A forked child may hold the descriptor too, and then a close alone would tell the provider nothing.
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            self.home.lost()
+        self._sock.close()
+
+
+def _readable(sock: socket.socket) -> bool:
+    return _poll(sock, 0, write=False)[0]
+
+
+def _ready(sock: socket.socket, seconds: float) -> tuple[bool, bool]:
+    """(readable, writable) of a socket, waiting until it is either.
+
+    Raises:
+        TimeoutError: neither within `seconds`.
+    """
+    ready = _poll(sock, seconds, write=True)
+    if not any(ready):
+        raise TimeoutError
+    return ready
+
+
+def _poll(sock: socket.socket, seconds: float, *, write: bool) -> tuple[bool, bool]:
+    if not hasattr(select, "poll"):  # Windows
+        reads, writes, _ = select.select([sock], [sock] if write else [], [], seconds)
+        return bool(reads), bool(writes)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLOUT if write else select.POLLIN)
+    got = 0
+    for _, events in poll.poll(seconds * 1000):
+        got |= events
+    return bool(got & ~select.POLLOUT), bool(got & select.POLLOUT)

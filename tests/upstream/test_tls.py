@@ -1,0 +1,150 @@
+"""TLS with an authority made here: who is believed, and who is not."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from headgate.core.errors import UpstreamBroken, UpstreamRejected
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+ISSUED = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+
+def always_ok(line: Any) -> None:
+    while line.request()[0]:
+        line.send(OK)
+
+
+def _certificate(name: str, issuer: Any, key: Any, signer: Any, *, authority: bool = False) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(ISSUED)
+        .not_valid_after(ISSUED + datetime.timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    if not authority:
+        names: list[x509.GeneralName] = [x509.DNSName(name)]
+        if name == "127.0.0.1":
+            names = [x509.IPAddress(ipaddress.ip_address(name))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+class Authority:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = _certificate("Test Authority", None, self.key, self.key, authority=True)
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+
+    def server(self, name: str) -> ssl.SSLContext:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate(name, self.certificate.subject, key, self.key)
+        path = self.folder / f"{name}.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + certificate.public_bytes(serialization.Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def call(colour: Any, outgoing: Any, whole: Any) -> Callable[..., list[bytes]]:
+    def run(url: str, *bodies: bytes, **options: Any) -> list[bytes]:
+        async def scenario() -> list[bytes]:
+            pool = colour.pool(**options)
+            return [await whole(await pool.send(outgoing(url, body))) for body in bodies or (b"",)]
+
+        result: list[bytes] = colour.run(scenario())
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda file: ssl.create_default_context(cafile=file)])
+def test_a_certificate_of_a_trusted_authority_is_accepted_and_the_connection_reused(
+    call: Any, provide: Any, authority: Authority, kind: Any
+) -> None:
+    protocols = []
+
+    def play(line: Any) -> None:
+        protocols.append(line.sock.selected_alpn_protocol())
+        always_ok(line)
+
+    provider = provide(play, tls=authority.server("127.0.0.1"))
+    assert call(provider.url, b"a", b"b" * 300_000, b"c", verify=kind(authority.file)) == [b"ok"] * 3
+    assert len(protocols) == 1
+    assert protocols[0] in ("http/1.1", None)  # never h2; a context of the user's own says nothing
+
+
+def test_a_certificate_for_another_name_is_a_config_fault(call: Any, provide: Any, authority: Authority) -> None:
+    provider = provide(always_ok, tls=authority.server("other.example"))
+    with pytest.raises(UpstreamRejected, match="certificate of 127.0.0.1:") as caught:
+        call(provider.url, verify=authority.file)
+    assert (caught.value.kind, caught.value.retryable, caught.value.maybe_billed) == ("config", False, False)
+
+
+def test_an_unknown_authority_is_a_config_fault_by_default(call: Any, provide: Any, authority: Authority) -> None:
+    provider = provide(always_ok, tls=authority.server("127.0.0.1"))
+    with pytest.raises(UpstreamRejected, match="was not accepted") as caught:
+        call(provider.url)
+    assert caught.value.kind == "config"
+
+
+def test_a_missing_authority_file_is_a_config_fault_that_names_it(call: Any, provide: Any, tmp_path: Path) -> None:
+    provider = provide(always_ok)
+    with pytest.raises(UpstreamRejected, match="absent.pem"):
+        call(provider.url.replace("http:", "https:"), verify=tmp_path / "absent.pem")
+
+
+def test_a_provider_that_speaks_no_tls_is_a_failure_to_connect(call: Any, provide: Any, authority: Authority) -> None:
+    provider = provide(lambda line: (line.sock.recv(1), line.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")))
+    with pytest.raises(UpstreamBroken) as caught:
+        call(provider.url.replace("http:", "https:"), verify=authority.file)
+    assert (caught.value.kind, caught.value.retryable, caught.value.maybe_billed) == ("connect", True, False)
+
+
+def test_a_body_cut_under_tls_is_truncated(call: Any, provide: Any, authority: Authority) -> None:
+    cut = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nhalf"
+    provider = provide(lambda line: (line.request(), line.send(cut)), tls=authority.server("127.0.0.1"))
+    with pytest.raises(UpstreamBroken) as caught:
+        call(provider.url, verify=authority.file)
+    assert (caught.value.kind, caught.value.maybe_billed) == ("truncated", True)
+
+
+def test_megabytes_go_and_come_whole_under_tls(call: Any, provide: Any, authority: Authority) -> None:
+    body = bytes(range(256)) * 8_000
+
+    def play(line: Any) -> None:
+        _, got = line.request()
+        line.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(got) + got)
+
+    provider = provide(play, tls=authority.server("127.0.0.1"))
+    assert call(provider.url, body, verify=authority.file) == [body]
