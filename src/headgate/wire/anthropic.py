@@ -1,0 +1,171 @@
+"""The Anthropic Messages dialect (wire-formats 1)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from headgate.core.exchange import Facts, Headers
+from headgate.wire import anthropic_usage, bodies, jsontext, lenient, sse
+from headgate.wire.anthropic_stream import MessagesMeter
+from headgate.wire.dialect import Answer, Meter, ProviderError
+from headgate.wire.errors import our_error, status_of
+from headgate.wire.lenient import table, text
+from headgate.wire.stream import PassingMeter
+
+_ENDPOINTS = {
+    ("POST", "/v1/messages"): "messages",
+    ("POST", "/v1/messages/count_tokens"): "count_tokens",
+    ("GET", "/v1/models"): "models",
+}
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|document|container_upload)"')
+_CONTAINER_UPLOAD = re.compile(rb'"type"\s*:\s*"container_upload"')
+# Tools with a dated type that the caller's own code runs; every other type but "custom" runs on Anthropic's side.
+_CALLERS_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "browser_")
+
+
+class _Count(bodies.Conversation):
+    """A count_tokens request, and what it shares with a Messages request."""
+
+    system: Raw = Raw()
+    metadata: Any = None
+
+
+class _Create(_Count, kw_only=True):
+    max_tokens: Annotated[int, Meta(ge=0)]
+    stream: bool | None = None
+    container: Any = None
+    mcp_servers: Any = None
+    thread: Any = None
+    previous_message_id: Any = None
+    fallbacks: Any = None
+    compaction: Any = None
+
+
+class _Answer(msgspec.Struct):
+    type: Any = None
+    model: Any = None
+    content: Raw = Raw()
+    stop_reason: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_count = msgspec.json.Decoder(_Count)
+_create = msgspec.json.Decoder(_Create)
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class Anthropic:
+    """See `dialect.Dialect`. The base URL ends before `/v1`."""
+
+    name = "anthropic"
+
+    def endpoint(self, method: str, path: str) -> str:
+        """ "messages", "count_tokens", "models" or "other"."""
+        if method == "GET" and path.startswith("/v1/models/"):
+            return "models"
+        return _ENDPOINTS.get((method, path), "other")
+
+    def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
+        """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
+        if endpoint == "messages":
+            created = bodies.decode(_create, body)
+            request: _Count = created
+        elif endpoint == "count_tokens":
+            created = None
+            request = bodies.decode(_count, body)
+        else:
+            return Facts()
+        has_media = bodies.search_typed(_MEDIA, body)
+        return Facts(
+            model=request.model,
+            stream=bool(created and created.stream),
+            max_output_tokens=created.max_tokens if created else None,
+            user=text(table(request.metadata).get("user_id")),
+            system=bytes(request.system),
+            has_media=has_media,
+            server_side=_server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body)),
+            user_message=bodies.last_user_text(request.messages) if keep_text else "",
+        )
+
+    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
+        """See `Dialect.rewrite`. `body` is one that `read_request` has accepted.
+
+        Anthropic always reports usage, so `ask_usage` changes nothing.
+        """
+        if model is None:
+            return body
+        return jsontext.set_members(body, {"model": msgspec.json.encode(model)}, known=bodies.REQUIRED)
+
+    def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
+        """See `Dialect.read_answer`. A body that is not a JSON object is an error of type "malformed_answer"."""
+        if endpoint != "messages":
+            return Answer(), ""
+        answer = lenient.decode(_answer, body)
+        if answer is None:
+            return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""
+        if answer.error or answer.type == "error":
+            return Answer(error=lenient.error_body(body)), ""
+        fields = table(answer.usage)
+        return (
+            Answer(
+                usage=anthropic_usage.usage(fields) if anthropic_usage.complete(fields) else None,
+                model=text(answer.model),
+                stop_reason=text(answer.stop_reason),
+            ),
+            bodies.text_of(answer.content, separator="") if keep_text else "",
+        )
+
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
+        """See `Dialect.meter`."""
+        return MessagesMeter(keep_text=keep_text) if endpoint == "messages" else PassingMeter()
+
+    def read_error(self, body: bytes) -> ProviderError:
+        """See `Dialect.read_error`. `code` is `error.details.error_code`."""
+        return lenient.error_body(body)
+
+    def request_id(self, headers: Headers) -> str:
+        """The `request-id` header."""
+        return lenient.header(headers, b"request-id", b"x-request-id")
+
+    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
+        """See `Dialect.error_body`. The code is at `error.details.error_code` and at `headgate.code`."""
+        kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+        error = {"type": kind, "message": message, "details": {"error_code": code}}
+        return our_error({"type": "error", "error": error, "request_id": exchange_id or None}, code, exchange_id)
+
+    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
+        """See `Dialect.error_event`. The SDK raises it as `APIStatusError` with status 200."""
+        return sse.encode(self.error_body(status_of(code), code, message, exchange_id), "error")
+
+
+def _server_side(request: _Count) -> bool:
+    if isinstance(request, _Create) and (
+        request.container
+        or request.mcp_servers
+        or request.thread
+        or request.previous_message_id
+        or request.fallbacks
+        or request.compaction
+    ):
+        return True
+    return any(kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools))
+
+
+ANTHROPIC = Anthropic()

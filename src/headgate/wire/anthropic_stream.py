@@ -1,0 +1,200 @@
+"""The meter of an Anthropic Messages stream (wire-formats 1.5)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from headgate.core.usage import Usage
+from headgate.wire import anthropic_usage, lenient, sse
+from headgate.wire.lenient import table, text
+from headgate.wire.stream import StreamMeter, utf8_length
+
+# Up to where the generated text begins, as Anthropic and everyone who imitates it writes a delta.
+_DELTA = re.compile(
+    rb"event: ?content_block_delta(?:\r\n|\n|\r)"
+    rb'data: ?\{ ?"type": ?"content_block_delta", ?"index": ?\d+, ?"delta": ?\{ ?"type": ?'
+    rb'(?:"text_delta", ?"text"|"input_json_delta", ?"partial_json"|"thinking_delta", ?"thinking"'
+    rb'|"compaction_delta", ?"content"): ?"'
+)
+_VALUE = re.compile(rb'"(?:text|partial_json|thinking|content)": ?"')
+# The key that holds the generated text, by the delta's or the block's type.
+_TEXT_KEY = {
+    "text_delta": "text",
+    "input_json_delta": "partial_json",
+    "thinking_delta": "thinking",
+    "compaction_delta": "content",
+    "text": "text",
+    "thinking": "thinking",
+    "redacted_thinking": "data",
+    "compaction": "content",
+}
+_QUIET = frozenset({"text", "thinking"})  # blocks that may start empty: then nothing has been generated yet
+_TOOLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+
+
+class _Event(msgspec.Struct):
+    type: Any = None
+    message: Any = None
+    content_block: Any = None
+    delta: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
+class MessagesMeter(StreamMeter):
+    """Reads `message_start`, block starts, `message_delta`, `message_stop` and `error`; counts deltas.
+
+    `content_bytes` counts text, thinking and tool input. A signature counts only in a thinking block that showed no
+    thinking (`display: omitted`), where it stands for what was generated; citations are not billed as output.
+    """
+
+    __slots__ = ("_before_block",)
+
+    def __init__(self, *, keep_text: bool) -> None:
+        super().__init__(hold=False, keep_text=keep_text)
+        self._before_block = 0  # content_bytes when the current block began
+
+    def _read(self, frame: bytes) -> bool:
+        if self._keep_text or not self._read_delta(frame):
+            self._read_frame(frame)
+        return False
+
+    def _read_delta(self, frame: bytes) -> bool:
+        """Count a delta in the usual shape and learn that shape; False if the frame is none."""
+        delta = _DELTA.match(frame)
+        if delta is None:
+            return False
+        start = delta.end()
+        whole = frame.rstrip(b"\r\n")
+        end = whole.rfind(b'"')
+        if self._finishing:  # a cut may have gone through the text
+            end = len(whole)
+        elif end < start or not whole.endswith(b"}"):
+            return False
+        self.started = True
+        self.content_bytes += end - start
+        if not self._finishing:
+            self._repeat(frame[:start], whole[end:])
+        return True
+
+    def _count_tails(self, tails: list[bytes]) -> int:
+        # Anthropic pads the end of a delta with a varying number of spaces. The prefix says what the frame is; the
+        # text's closing quote is the last one in the usual shape, and above the text in any other.
+        content = 0
+        for tail in tails:
+            end = tail.rfind(b'"')
+            if end < 0 or tail[-1] != 125:
+                return -1
+            content += end
+        return content
+
+    def _read_frame(self, frame: bytes) -> None:
+        name, data = sse.parse(frame, first=self._first)
+        self._first = False
+        if data is None or name == b"ping":
+            return
+        if name == b"content_block_stop":
+            self.started = True
+            return
+        if name == b"message_stop" and not self._finishing:
+            self._stop()
+            return
+        self._read_event(name.decode("utf-8", "replace"), data)
+
+    def _read_event(self, name: str, data: bytes) -> None:
+        event = lenient.decode(_event, data)
+        if event is None:
+            if self._finishing:
+                self._count_cut(name, data)
+            elif name == "error":
+                self.error = lenient.error_body(data)
+            elif name in _DECODED:
+                self._malformed(name)
+            elif name:
+                self.started = True  # a type newer than this code
+            return
+        kind = name or text(event.type)
+        if kind == "error" or (event.error and not name):
+            self.error = lenient.error_value({"error": event.error} if event.error else event.message)
+            return
+        read = _DECODED.get(kind)
+        if read is not None:
+            read(self, event)
+        elif kind == "message_stop":
+            self._stop()
+        elif kind != "ping":
+            self.started = True
+
+    def _count_cut(self, name: str, data: bytes) -> None:
+        """A delta that a cut went through: all behind the opening quote was generated text."""
+        value = _VALUE.search(data)
+        if name == "content_block_delta" and value is not None:
+            self.content_bytes += len(data) - value.end()
+
+    def _stop(self) -> None:
+        self.started = True
+        self.ended = True
+
+    def _message_start(self, event: _Event) -> None:
+        message = table(event.message)
+        self.model = text(message.get("model"))
+        self._report(table(message.get("usage")))
+
+    def _block_start(self, event: _Event) -> None:
+        block = table(event.content_block)
+        kind = text(block.get("type"))
+        self._before_block = self.content_bytes
+        generated = text(block.get(_TEXT_KEY.get(kind, "")))
+        self.content_bytes += utf8_length(generated)
+        if kind in _TOOLS:
+            self.content_bytes += utf8_length(text(block.get("name")))
+            if block.get("input"):
+                self.content_bytes += len(msgspec.json.encode(block["input"]))
+        if kind not in _QUIET or generated:
+            self.started = True
+        if kind == "text":
+            self._keep(generated)
+
+    def _delta(self, event: _Event) -> None:
+        self.started = True
+        delta = table(event.delta)
+        kind = text(delta.get("type"))
+        generated = text(delta.get(_TEXT_KEY.get(kind, "")))
+        self.content_bytes += utf8_length(generated)
+        if kind == "signature_delta" and self.content_bytes == self._before_block:
+            self.content_bytes += utf8_length(text(delta.get("signature")))
+        if kind == "text_delta":
+            self._keep(generated)
+
+    def _message_delta(self, event: _Event) -> None:
+        self.started = True
+        stop_reason = text(table(event.delta).get("stop_reason"))
+        if stop_reason:
+            self.stop_reason = stop_reason
+        fields = table(event.usage)
+        if fields:
+            merged = anthropic_usage.merge(self._fields or {}, fields)
+            self._report(merged)
+            counted = lenient.count(fields.get("output_tokens")) is not None
+            self.usage_final = bool(stop_reason) and counted and anthropic_usage.complete(merged)
+
+    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
+        return anthropic_usage.usage(fields)
+
+    def _keep(self, generated: str) -> None:
+        if self._keep_text and generated:
+            self._text.append(generated)
+
+
+_DECODED = {
+    "message_start": MessagesMeter._message_start,
+    "content_block_start": MessagesMeter._block_start,
+    "content_block_delta": MessagesMeter._delta,
+    "message_delta": MessagesMeter._message_delta,
+}

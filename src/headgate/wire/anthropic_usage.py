@@ -1,0 +1,96 @@
+"""Anthropic's `usage` objects as our `Usage` (wire-formats 1.4 and 1.5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headgate.core.usage import Iteration, Usage
+from headgate.wire.lenient import count, table, text
+
+Fields = dict[str, Any]
+
+# What `message_delta.usage` may bring up to date. All of it is cumulative: the last value stands.
+_COUNTS = frozenset({"input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"})
+_KINDS: dict[str, type] = {
+    "output_tokens_details": dict,
+    "server_tool_use": dict,
+    "cache_creation": dict,
+    "iterations": list,
+    "service_tier": str,
+    "speed": str,
+    "inference_geo": str,
+}
+
+
+def usage(fields: Fields) -> Usage | None:
+    """A complete usage object; None where neither input nor output can be read."""
+    given, output = count(fields.get("input_tokens")), count(fields.get("output_tokens"))
+    if given is None and output is None:
+        return None
+    output = output or 0
+    short, long = _written(fields)
+    iterations = fields.get("iterations")
+    return Usage(
+        input_tokens=given or 0,
+        cache_read_tokens=count(fields.get("cache_read_input_tokens")) or 0,
+        cache_write_tokens=short,
+        cache_write_long_tokens=long,
+        output_tokens=output,
+        reasoning_tokens=min(count(table(fields.get("output_tokens_details")).get("thinking_tokens")) or 0, output),
+        web_searches=count(table(fields.get("server_tool_use")).get("web_search_requests")) or 0,
+        service_tier=text(fields.get("service_tier")),
+        speed=text(fields.get("speed")),
+        inference_geo=text(fields.get("inference_geo")),
+        iterations=tuple(map(_iteration, filter(_is_table, iterations))) if isinstance(iterations, list) else (),
+    )
+
+
+def complete(fields: Fields) -> bool:
+    """Whether both counts that every bill needs are there."""
+    return count(fields.get("input_tokens")) is not None and count(fields.get("output_tokens")) is not None
+
+
+def merge(start: Fields, delta: Fields) -> Fields:
+    """`message_start`'s usage brought up to date by a `message_delta`'s.
+
+    The delta's counts replace, never add. It lacks the split of cache writes by lifetime: where it changes their total,
+    the one-hour part stays as it was and the rest is five-minute writes.
+    """
+    merged = dict(start)
+    for name, value in delta.items():
+        if name in _COUNTS:
+            if count(value) is not None:
+                merged[name] = value
+        elif name in _KINDS and isinstance(value, _KINDS[name]):
+            merged[name] = value
+    total = count(delta.get("cache_creation_input_tokens"))
+    if total is not None and not isinstance(delta.get("cache_creation"), dict):
+        hour = min(count(table(start.get("cache_creation")).get("ephemeral_1h_input_tokens")) or 0, total)
+        merged["cache_creation"] = {"ephemeral_5m_input_tokens": total - hour, "ephemeral_1h_input_tokens": hour}
+    return merged
+
+
+def _written(fields: Fields) -> tuple[int, int]:
+    """(five minutes, one hour). What the split does not cover, or all where it is missing, is five minutes."""
+    total = count(fields.get("cache_creation_input_tokens")) or 0
+    split = table(fields.get("cache_creation"))
+    short = count(split.get("ephemeral_5m_input_tokens")) or 0
+    long = count(split.get("ephemeral_1h_input_tokens")) or 0
+    return max(short, total - long), long
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _iteration(entry: Fields) -> Iteration:
+    short, long = _written(entry)
+    return Iteration(
+        kind=text(entry.get("type")),
+        model=text(entry.get("model")),
+        input_tokens=count(entry.get("input_tokens")) or 0,
+        cache_read_tokens=count(entry.get("cache_read_input_tokens")) or 0,
+        cache_write_tokens=short,
+        cache_write_long_tokens=long,
+        output_tokens=count(entry.get("output_tokens")) or 0,
+    )

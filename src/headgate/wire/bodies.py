@@ -1,0 +1,166 @@
+"""Request bodies: one partial decode that says in words what is wrong, and cheap looks at what the body carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from headgate.core.errors import BadRequest
+from headgate.wire import jsontext
+
+T = TypeVar("T", bound="Conversation")
+S = TypeVar("S")
+
+_AT_BYTE = re.compile(r"^(?:JSON is malformed: )?(.*?) \(byte (\d+)\)$")
+_EXPECTED = re.compile(r"^Expected (.+?)(?:, got `(\w+)`)?(?: - at `\$\.?(.*)`)?$")
+_MISSING = re.compile(r"^Object missing required field `(\w+)`(?: - at `\$\.?(.*)`)?$")
+_WORDS = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "null": "null"}
+_WORDS |= {"array": "an array", "object": "an object"}
+
+REQUIRED = frozenset({"model"})
+"""What a body that was accepted has at its top level, and may be rewritten."""
+
+# An ASCII letter written as an escape. No serializer does that; it would hide a `type` from the searches below.
+_ESCAPED_LETTER = re.compile(rb"\\u00([46][1-9a-fA-F]|[57][0-9aA])")
+
+
+class Conversation(msgspec.Struct):
+    """What the requests of all dialects have in common. Unknown fields are skipped."""
+
+    model: str
+    messages: list[Raw]
+    tools: list[Raw] | None = None
+
+
+class Message(msgspec.Struct):
+    """One message, as far as it matters."""
+
+    role: Any = None
+    content: Raw = Raw()
+    audio: Any = None  # OpenAI: an earlier answer's audio, by id
+
+
+class Tool(msgspec.Struct):
+    """One tool, as far as it matters."""
+
+    type: Any = None
+
+
+class Part(msgspec.Struct):
+    """One content part, as far as its visible text goes."""
+
+    type: Any = None
+    text: Any = None
+
+
+_parts = msgspec.json.Decoder(list[Part])
+_string = msgspec.json.Decoder(str)
+_message = msgspec.json.Decoder(Message)
+_tool = msgspec.json.Decoder(Tool)
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode a request body with a partial struct.
+
+    Raises:
+        BadRequest: bad UTF-8 or malformed JSON (with the byte), a wrong type or a missing field (with its name), or
+            more than `jsontext.MAX_DEPTH` levels.
+    """
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"the request body is not valid UTF-8 at byte {error.start}") from None
+    try:
+        decoded = decoder.decode(body)
+        deep = jsontext.too_deep(body, (decoded.messages, decoded.tools or ()))
+    except msgspec.ValidationError as error:
+        _wrong(str(error))
+    except msgspec.DecodeError as error:
+        _malformed(str(error), len(body))
+    except RecursionError:
+        deep = True
+    if deep:
+        raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
+    if not decoded.model.strip():
+        raise BadRequest("`model` is empty; name a model")
+    return decoded
+
+
+def _malformed(found: str, length: int) -> NoReturn:
+    at = _AT_BYTE.match(found)
+    if at is not None:
+        raise BadRequest(f"the request body is not valid JSON: {at[1]} at byte {at[2]}") from None
+    raise BadRequest(f"the request body is not valid JSON: it ends too early, at byte {length}") from None
+
+
+def _wrong(found: str) -> NoReturn:
+    missing = _MISSING.match(found)
+    if missing is not None:
+        field = f"{missing[2]}.{missing[1]}" if missing[2] else missing[1]
+        raise BadRequest(f"the request body has no `{field}`; it is required") from None
+    expected = _EXPECTED.match(found)
+    if expected is None:
+        raise BadRequest(f"the request body is not as it should be: {found}") from None
+    place = f"`{expected[3]}`" if expected[3] else "the request body"
+    wanted = " or ".join(_word(name) for name in expected[1].split(" | "))
+    got = f", not {_word(expected[2])}" if expected[2] else ""
+    raise BadRequest(f"{place} must be {wanted}{got}") from None
+
+
+def _word(name: str) -> str:
+    kind, _, bound = name.replace("`", "").partition(" ")
+    return f"{_WORDS.get(kind, kind)} {bound}".rstrip()
+
+
+def search_typed(pattern: re.Pattern[bytes], body: bytes) -> bool:
+    """Whether an object with a `type` that `pattern` knows is anywhere in the body.
+
+    It looks at bytes, not at structure: something of that shape in a tool's schema counts too. Text that merely talks
+    about it does not, because its quotes are escaped.
+    """
+    if b"\\u00" in body:
+        body = _ESCAPED_LETTER.sub(lambda found: bytes((int(found[1], 16),)), body)
+    return pattern.search(body) is not None
+
+
+def messages(raws: Iterable[Raw]) -> Iterator[Message]:
+    """Messages one by one, decoded as they are asked for; what is no message is an empty one."""
+    return (_each(_message, raw) or Message() for raw in raws)
+
+
+def tool_types(raws: Iterable[Raw] | None) -> Iterator[str]:
+    """The type of each tool that names one."""
+    tools = (_each(_tool, raw) for raw in raws or ())
+    return (tool.type for tool in tools if tool and isinstance(tool.type, str))
+
+
+def last_user_text(raws: list[Raw]) -> str:
+    """The text of the last message by the user that has any."""
+    words = (text_of(message.content) for message in messages(reversed(raws)) if message.role == "user")
+    return next(filter(None, words), "")
+
+
+def _each(decoder: msgspec.json.Decoder[S], raw: Raw) -> S | None:
+    try:
+        return decoder.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def text_of(content: Raw, separator: str = "\n") -> str:
+    """The text of a message's content: a string, or the text parts of an array, joined; "" for anything else."""
+    value = bytes(content)
+    try:
+        if value[:1] == b'"':
+            return _string.decode(value)
+        if value[:1] == b"[":
+            parts = _parts.decode(value)
+            return separator.join(p.text for p in parts if p.type == "text" and isinstance(p.text, str))
+    except (ValueError, RecursionError):
+        return ""
+    return ""

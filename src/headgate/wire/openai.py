@@ -1,0 +1,214 @@
+"""The OpenAI Chat Completions dialect, and that of compatible providers (wire-formats 2 and 3)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw
+
+from headgate.core.exchange import Facts, Headers
+from headgate.wire import bodies, jsontext, lenient, openai_usage, sse
+from headgate.wire.dialect import Answer, Meter, ProviderError
+from headgate.wire.errors import our_error, status_of
+from headgate.wire.lenient import table, text
+from headgate.wire.openai_stream import ChatMeter
+from headgate.wire.stream import PassingMeter
+
+_ENDPOINTS = {("POST", "/chat/completions"): "chat", ("GET", "/models"): "models"}
+_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_MEDIA = re.compile(
+    rb'"type"\s*:\s*"(?:image_url|input_image|image|input_audio|audio_url|file|input_file|document_url|video_url)"'
+)
+_LEADING = ("system", "developer")
+_CALLERS_TOOLS = ("function", "custom")
+
+_Cap = Annotated[int, Meta(ge=0)] | None
+
+
+class _Create(bodies.Conversation):
+    stream: bool | None = None
+    max_completion_tokens: _Cap = None
+    max_tokens: _Cap = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    user: Any = None
+    safety_identifier: Any = None
+    stream_options: Any = None
+    web_search_options: Any = None
+    search_parameters: Any = None  # xAI
+    modalities: Any = None
+    plugins: Any = None  # OpenRouter
+    conversation: Any = None
+    previous_response_id: Any = None
+
+
+class _AnswerMessage(msgspec.Struct):
+    content: Any = None
+    refusal: Any = None
+
+
+class _Answer(msgspec.Struct):
+    choices: Raw = Raw()
+    model: Any = None
+    usage: Any = None
+    error: Any = None
+    service_tier: Any = None
+    x_groq: Any = None
+
+
+class _Choice(msgspec.Struct):
+    index: Any = None
+    finish_reason: Any = None
+    message: Raw = Raw()
+    error: Any = None
+
+
+_create = msgspec.json.Decoder(_Create)
+_answer = msgspec.json.Decoder(_Answer)
+_choices = msgspec.json.Decoder(list[_Choice])
+_answer_message = msgspec.json.Decoder(_AnswerMessage)
+
+
+class OpenAI:
+    """See `dialect.Dialect`. The base URL ends with `/v1`; a path that repeats it is understood as well."""
+
+    name = "openai"
+
+    def endpoint(self, method: str, path: str) -> str:
+        """ "chat", "models" or "other"."""
+        path = path.removeprefix("/v1")
+        if method == "GET" and path.startswith("/models/"):
+            return "models"
+        return _ENDPOINTS.get((method, path), "other")
+
+    def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
+        """See `Dialect.read_request`. `has_media` may be true of a body that only looks like it."""
+        if endpoint != "chat":
+            return Facts()
+        request = bodies.decode(_create, body)
+        cap = request.max_completion_tokens
+        return Facts(
+            model=request.model,
+            stream=bool(request.stream),
+            max_output_tokens=request.max_tokens if cap is None else cap,
+            choices=request.n or 1,
+            user=text(request.safety_identifier) or text(request.user),
+            system=_system(request.messages),
+            include_usage=table(request.stream_options).get("include_usage") is True,
+            has_media=_has_media(request, body),
+            server_side=_server_side(request),
+            user_message=bodies.last_user_text(request.messages) if keep_text else "",
+        )
+
+    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
+        """See `Dialect.rewrite`. `body` is one that `read_request` has accepted.
+
+        Other members of an existing `stream_options` object stay as they are.
+        """
+        changes: dict[str, bytes] = {}
+        if model is not None:
+            changes["model"] = msgspec.json.encode(model)
+        if ask_usage:
+            changes["stream_options"] = _with_usage(body)
+        return jsontext.set_members(body, changes, known=bodies.REQUIRED) if changes else body
+
+    def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
+        """See `Dialect.read_answer`. A body that is not a JSON object is an error of type "malformed_answer"."""
+        if endpoint != "chat":
+            return Answer(), ""
+        answer = lenient.decode(_answer, body)
+        if answer is None:
+            return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""
+        if answer.error:
+            return Answer(error=lenient.error_body(body)), ""
+        fields = openai_usage.reported(answer.usage, answer.x_groq) or {}
+        choice = _first_choice(answer.choices)
+        return (
+            Answer(
+                usage=openai_usage.usage(fields, answer.service_tier) if openai_usage.complete(fields) else None,
+                model=text(answer.model),
+                stop_reason=text(choice.finish_reason),
+                error=lenient.error_value({"error": choice.error}) if choice.error else None,
+            ),
+            _answer_text(choice.message) if keep_text else "",
+        )
+
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
+        """See `Dialect.meter`. The usage chunk is hidden unless the caller asked for it."""
+        if endpoint != "chat":
+            return PassingMeter()
+        return ChatMeter(hide_usage=not facts.include_usage, choices=facts.choices, keep_text=keep_text)
+
+    def read_error(self, body: bytes) -> ProviderError:
+        """See `Dialect.read_error`."""
+        return lenient.error_body(body)
+
+    def request_id(self, headers: Headers) -> str:
+        """The `x-request-id` header."""
+        return lenient.header(headers, b"x-request-id", b"request-id")
+
+    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
+        """See `Dialect.error_body`. The code is at `error.code`, the SDK's `.code`, and at `headgate.code`."""
+        kind = _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        return our_error({"error": error}, code, exchange_id)
+
+    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
+        """See `Dialect.error_event`. The SDK raises it as `APIError`."""
+        return sse.encode(self.error_body(status_of(code), code, message, exchange_id))
+
+
+def _system(messages: list[Raw]) -> bytes:
+    """The raw contents of the leading system and developer messages, one per line."""
+    leading: list[bytes] = []
+    for message in bodies.messages(messages):
+        if message.role not in _LEADING:
+            break
+        leading.append(bytes(message.content))
+    return b"\n".join(leading)
+
+
+def _server_side(request: _Create) -> bool:
+    if (
+        request.web_search_options is not None
+        or request.search_parameters
+        or request.plugins
+        or request.conversation
+        or request.previous_response_id
+    ):
+        return True
+    return any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
+
+
+def _has_media(request: _Create, body: bytes) -> bool:
+    if bodies.search_typed(_MEDIA, body):
+        return True
+    # Audio of an earlier answer can only be sent to a model that speaks.
+    return bool(request.modalities) and any(message.audio for message in bodies.messages(request.messages))
+
+
+def _with_usage(body: bytes) -> bytes:
+    """What `stream_options` becomes: the caller's, with `include_usage` true."""
+    present = jsontext.get_member(body, "stream_options")
+    if present is None or present[:1] != b"{":
+        return b'{"include_usage":true}'
+    return jsontext.set_members(present, {"include_usage": b"true"})
+
+
+def _first_choice(raw: Raw) -> _Choice:
+    try:
+        return min(_choices.decode(raw), key=lambda choice: choice.index if type(choice.index) is int else 0)
+    except (ValueError, RecursionError):  # null, an empty array, or something else
+        return _Choice()
+
+
+def _answer_text(raw: Raw) -> str:
+    try:
+        message = _answer_message.decode(raw)
+    except (ValueError, RecursionError):
+        return ""
+    return text(message.content) or text(message.refusal)
+
+
+OPENAI = OpenAI()

@@ -1,0 +1,60 @@
+"""OpenAI's chat `usage` objects, and those of compatible providers, as our `Usage` (wire-formats 2.2 and 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headgate.core.usage import Usage
+from headgate.wire.lenient import count, table, text
+
+Fields = dict[str, Any]
+
+
+def usage(fields: Fields, service_tier: Any = None) -> Usage | None:
+    """A usage object; None where neither prompt nor completion can be read.
+
+    `prompt_tokens` includes what was read from and written to the cache; `Usage.input_tokens` is what remains.
+    """
+    prompt, completion = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
+    if prompt is None and completion is None:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    details = table(fields.get("prompt_tokens_details"))
+    out = table(fields.get("completion_tokens_details"))
+    cached = _first(details.get("cached_tokens"), fields.get("prompt_cache_hit_tokens"))  # the latter: DeepSeek
+    written = count(details.get("cache_write_tokens")) or 0
+    long = min(count(table(details.get("cache_write_tokens_details")).get("ttl_12h_tokens")) or 0, written)
+    remainder = max(prompt - cached - written, 0)
+    cached_audio = min(count(table(details.get("cached_tokens_details")).get("audio_tokens")) or 0, cached)
+    reasoning = count(out.get("reasoning_tokens")) or 0
+    if reasoning and prompt + completion + reasoning == count(fields.get("total_tokens")):
+        completion += reasoning  # xAI: reasoning is not inside the completion, and only the total tells
+    return Usage(
+        input_tokens=remainder,
+        cache_read_tokens=cached,
+        cache_write_tokens=written - long,
+        cache_write_long_tokens=long,
+        output_tokens=completion,
+        reasoning_tokens=min(reasoning, completion),
+        input_audio_tokens=min(max((count(details.get("audio_tokens")) or 0) - cached_audio, 0), remainder),
+        cache_read_audio_tokens=cached_audio,
+        output_audio_tokens=min(count(out.get("audio_tokens")) or 0, completion),
+        service_tier=text(service_tier) or text(fields.get("service_tier")),
+    )
+
+
+def complete(fields: Fields) -> bool:
+    """Whether both counts that every bill needs are there."""
+    return count(fields.get("prompt_tokens")) is not None and count(fields.get("completion_tokens")) is not None
+
+
+def reported(usage_field: Any, x_groq: Any) -> Fields | None:
+    """The usage object of an answer or a chunk, wherever the provider puts it; None for `null` and the like."""
+    if isinstance(usage_field, dict):
+        return usage_field
+    beside = table(x_groq).get("usage")  # Groq
+    return beside if isinstance(beside, dict) else None
+
+
+def _first(*values: Any) -> int:
+    return next((number for number in map(count, values) if number is not None), 0)
