@@ -6,7 +6,7 @@ Texts are `bytes` that hold one JSON object (RFC 8259). Nothing is ever re-encod
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -117,12 +117,13 @@ def insert(text: bytes, key: bytes, value: bytes) -> bytes:
     return b"".join((text[:at], b'"', key, b'":', value, comma, text[at:]))
 
 
-def set_members(text: bytes, changes: Mapping[str, bytes], *, known: Container[str] = ()) -> bytes:
+def set_members(text: bytes, changes: Mapping[str, bytes], *, known: Collection[str] = ()) -> bytes:
     """`text` with each key's value replaced by the given JSON, or inserted in front where the key is absent.
 
     Args:
         changes: plain keys, without escapes, and their new values as JSON.
-        known: keys that are known to be members of the top level. Most texts then need not be decoded again.
+        known: keys that are known to be members of the top level, because the text has been decoded before. Most texts
+            then need not be decoded again.
 
     Raises:
         BadRequest: a key to change is there twice (providers differ in which one they take), or `text` is not a JSON
@@ -137,19 +138,19 @@ def set_members(text: bytes, changes: Mapping[str, bytes], *, known: Container[s
     return text
 
 
-def get_member(text: bytes, key: str) -> bytes | None:
-    """A top-level member's raw value, or None where the key is absent.
+def get_member(text: bytes, key: str, *, known: Collection[str] = ()) -> bytes | None:
+    """A top-level member's raw value, or None where the key is absent. `known` as in `set_members`.
 
     Raises:
         BadRequest: as `set_members`.
     """
-    span = _places(text, (key,), ()).get(key)
+    span = _places(text, (key,), known).get(key)
     return text[span.start : span.end] if span else None
 
 
-def _places(text: bytes, keys: Collection[str], known: Container[str]) -> dict[str, Span]:
+def _places(text: bytes, keys: Collection[str], known: Collection[str]) -> dict[str, Span]:
     spans: dict[str, Span] = {}
-    if b"\\u" not in text:  # then a key stands in the text as it is
+    if known and b"\\u" not in text:  # then a key stands in the text as it is
         open_keys = []
         for key in keys:
             quoted = b'"%b"' % key.encode()

@@ -190,7 +190,7 @@ def _has_media(request: _Create, body: bytes) -> bool:
 
 def _with_usage(body: bytes) -> bytes:
     """What `stream_options` becomes: the caller's, with `include_usage` true."""
-    present = jsontext.get_member(body, "stream_options")
+    present = jsontext.get_member(body, "stream_options", known=bodies.REQUIRED)
     if present is None or present[:1] != b"{":
         return b'{"include_usage":true}'
     return jsontext.set_members(present, {"include_usage": b"true"})
