@@ -1,0 +1,317 @@
+"""The log: one JSON line per exchange, written by a thread of its own, in batches.
+
+Only named fields are taken, so a credential or a header has no way in. Bodies are written only where asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from headgate.core.errors import ConfigError
+from headgate.core.exchange import Exchange
+from headgate.stores.inbox import Inbox
+from headgate.stores.log_line import exchange_fields, render, timestamp
+
+Bodies = Literal["full", "redacted", "off"]
+"""`redacted` writes no bodies until the guard that redacts them exists."""
+
+LINGER_SECONDS = 0.02
+MAX_QUEUED = 4096
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+"""Of request bodies and answers that queued exchanges keep in memory."""
+CLOSE_SECONDS = 5.0
+KEY_BYTES = 32
+
+_STDOUT = 1
+
+
+class _Event:
+    __slots__ = ("fields", "name", "when")
+
+    def __init__(self, name: str, when: float, fields: dict[str, Any]) -> None:
+        self.name = name
+        self.when = when
+        self.fields = fields
+
+
+_Item = Exchange | _Event | threading.Event
+
+
+class LineLog:
+    """:class:`headgate.core.ports.Log` as JSON lines in a file or on standard output. Serves both colours.
+
+    A slow or full disk never holds up a call: what does not fit the queue is dropped and counted, and the count is
+    written as a `log_dropped` line as soon as writing works again.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        key_file: Path,
+        bodies: Bodies = "redacted",
+        max_queued: int = MAX_QUEUED,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            path: appended to, made with mode 0600, opened anew when moved away; None is standard output.
+            key_file: see :func:`log_key`.
+            bodies: "full" adds `user_message` and `response_text`.
+            max_queued: lines waiting to be written above which new ones are dropped; >= 1.
+            now: seconds since the epoch.
+        """
+        self._path = path
+        self._key_file = key_file
+        self._with_bodies = bodies == "full"
+        self._max_queued = max_queued
+        self._now = now
+        self._fd = -1
+        self._file_id = (0, 0)
+        self._key = b""
+        self._torn = False
+        self._dropped_told = 0
+        self._counts = {"written": 0, "dropped": 0}
+        self._error = ""
+        self._closed = False
+        self._begin()
+        _logs.add(self)
+
+    def write(self, exchange: Exchange) -> None:
+        """Queue the line of one exchange. Never waits, never raises."""
+        self._put(exchange, len(exchange.request.body) + len(exchange.response_text))
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Queue a line that is not about an exchange: a start, a stop, a denied access. Never waits, never raises.
+
+        Args:
+            name: one word for the `event` field.
+            fields: plain JSON values; the caller answers for their holding no credential.
+        """
+        self._put(_Event(name, self._now(), fields), 0)
+
+    def flush(self) -> None:
+        """Block until what was queued before is handed to the operating system, or was dropped."""
+        if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
+            return
+        done = threading.Event()
+        self._inbox.put_hurried(done)
+        done.wait(CLOSE_SECONDS)
+
+    def close(self) -> None:
+        """Write what is queued and close the file. What comes later is dropped. Idempotent."""
+        if self._closed:
+            return
+        self.flush()
+        self._closed = True
+        if self._fd > _STDOUT:
+            os.close(self._fd)
+        self._fd = -1
+
+    def health(self) -> dict[str, Any]:
+        """Lines written and dropped since the start, and the last error in words ("" = none)."""
+        return {"ok": not self._error, "queued": self._queued, "last_error": self._error, **self._counts}
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lines: list[bytes] = []
+        self._logger: Any = None
+        self._inbox: Inbox[_Item] = Inbox()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._queued = 0
+        self._bytes = 0
+
+    def _put(self, item: Exchange | _Event, size: int) -> None:
+        if self._pid != os.getpid():
+            self._begin()  # forked: the thread and what it had to write are the parent's
+        with self._lock:
+            if self._closed or self._queued >= self._max_queued or self._bytes + size > MAX_QUEUED_BYTES:
+                self._counts["dropped"] += 1
+                return
+            self._queued += 1
+            self._bytes += size
+        self._inbox.put(item)
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._run, name="headgate-log", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._turn(self._inbox.take())  # the interpreter is shutting down and takes no new threads
+
+    def _run(self) -> None:
+        inbox = self._inbox
+        while True:
+            if not inbox.items:
+                inbox.wait()
+            if not inbox.hurry:
+                inbox.linger(LINGER_SECONDS)
+            self._turn(inbox.take())
+
+    def _turn(self, items: Sequence[_Item]) -> None:
+        flushed: list[threading.Event] = []
+        size = count = 0
+        for item in items:
+            if isinstance(item, threading.Event):
+                flushed.append(item)
+                continue
+            count += 1
+            if isinstance(item, Exchange):
+                size += len(item.request.body) + len(item.response_text)
+            self._add(item)
+        try:
+            self._write_lines()
+        finally:
+            with self._lock:
+                self._queued -= count
+                self._bytes -= size
+            for event in flushed:
+                event.set()
+
+    def _add(self, item: Exchange | _Event) -> None:
+        """Make one line with structlog. It lands in `_lines`."""
+        try:
+            logger = self._logger or self._make_logger()
+            if isinstance(item, Exchange):
+                fields = exchange_fields(item, hmac_key=self._hmac_key(), with_bodies=self._with_bodies)
+                logger.info("exchange", timestamp=timestamp(item.ended or self._now()), record=fields)
+            else:
+                fields = {name: value for name, value in item.fields.items() if name not in ("event", "timestamp")}
+                logger.info(item.name, timestamp=timestamp(item.when), record=fields)
+        except Exception as error:
+            # One line that cannot be made (or a key file that cannot be read) must not stop the others.
+            self._counts["dropped"] += 1
+            self._error = f"{type(error).__name__}: {error}"
+
+    def _make_logger(self) -> Any:
+        import structlog
+
+        self._logger = structlog.wrap_logger(
+            _Sink(self._lines),
+            processors=[render],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+            cache_logger_on_first_use=True,
+        ).bind()
+        return self._logger
+
+    def _hmac_key(self) -> bytes:
+        if not self._key:
+            self._key = log_key(self._key_file)
+        return self._key
+
+    def _write_lines(self) -> None:
+        count = len(self._lines)
+        dropped = self._counts["dropped"]
+        if dropped > self._dropped_told and not self._closed:
+            self._add(_Event("log_dropped", self._now(), {"dropped": dropped - self._dropped_told}))
+        lines = b"\n" * self._torn + b"".join(self._lines)
+        self._lines.clear()
+        if not count and dropped == self._dropped_told:
+            return
+        try:
+            self._open()
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            self._counts["dropped"] += count
+            self._torn = True  # perhaps in the middle of a line
+            self._error = f"the log cannot be written: {error.strerror}"
+            return
+        self._counts["written"] += count
+        self._dropped_told = dropped
+        self._torn = False
+        self._error = ""
+
+    def _open(self) -> None:
+        """Open the file, anew if it was moved away (by logrotate, say)."""
+        if self._path is None:
+            self._fd = _STDOUT
+            return
+        if self._fd >= 0:
+            try:
+                found = self._path.stat()
+                if (found.st_dev, found.st_ino) == self._file_id:
+                    return
+            except FileNotFoundError:
+                pass  # moved away: made anew below
+            os.close(self._fd)
+            self._fd = -1
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(self._path, flags, 0o600)
+        opened = os.fstat(self._fd)
+        self._file_id = (opened.st_dev, opened.st_ino)
+
+
+class _Sink:
+    """Where structlog puts finished lines: the batch."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    def info(self, line: bytes) -> None:
+        self._lines.append(line + b"\n")
+
+
+def log_key(path: Path) -> bytes:
+    """The random key of this installation's HMACs, made on first use, mode 0600.
+
+    In a file beside the ledger, not in it: hashes then agree between the processes of an installation even where each
+    has a ledger of its own.
+
+    Raises:
+        ConfigError: the file cannot be made, or is not such a key.
+    """
+    try:
+        if not path.exists():
+            _make_key(path)
+        key = bytes.fromhex(path.read_text("ascii"))
+    except OSError as error:
+        raise ConfigError(f"the log's key file {path} cannot be used: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"the log's key file {path} is damaged; remove it to get a new key") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"the log's key file {path} is damaged; remove it to get a new key")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    # Written aside and linked into place: another process sees the whole key or none, and the first to link wins.
+    aside = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(fd, secrets.token_hex(KEY_BYTES).encode())
+        os.close(fd)
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    finally:
+        aside.unlink()
+
+
+_logs: weakref.WeakSet[LineLog] = weakref.WeakSet()
+
+
+def flush_all() -> None:
+    """Write what is queued in every log of this process. Runs at exit."""
+    for log in list(_logs):
+        log.flush()
+
+
+atexit.register(flush_all)

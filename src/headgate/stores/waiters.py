@@ -1,0 +1,84 @@
+"""How a caller waits for the writer thread: one class per colour."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+
+from headgate.core.errors import ConfigError, HeadgateError, Unavailable
+
+
+class BlockingWaiter:
+    """Blocks the calling thread. One use."""
+
+    __slots__ = ("_done", "_error", "_open")
+
+    def __init__(self) -> None:
+        self._error: HeadgateError | None = None
+        self._open = True
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def finish(self, error: HeadgateError | None) -> None:
+        """Called by the writer thread; only the first call counts."""
+        if self._open:
+            self._open = False
+            self._error = error
+            self._done.release()
+
+    def wait(self) -> None:
+        """Return when the writer is done; raise what it reports."""
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+
+
+class AsyncWaiter:
+    """Suspends a task of whichever event loop is running here; several loops in several threads may wait at once."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+
+
+Waiter = BlockingWaiter | AsyncWaiter
+
+
+def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
+    """End the waiting of all, with one call into each event loop however many of its tasks wait."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for waiter in waiters:
+        if isinstance(waiter, BlockingWaiter):
+            waiter.finish(_copy(error))
+            continue
+        futures = by_loop.get(waiter.loop)
+        if futures is None:
+            by_loop[waiter.loop] = [waiter.future]
+        else:
+            futures.append(waiter.future)
+    for loop, futures in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, futures, error)
+        except RuntimeError:
+            # The loop was closed meanwhile: its tasks are gone, and nobody is left to tell.
+            continue
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: HeadgateError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue  # the task was cancelled; the engine settles what it intended
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(_copy(error) or error)
+
+
+def _copy(error: HeadgateError | None) -> HeadgateError | None:
+    # Each waiter gets its own: exceptions collect a traceback and the exchange's id as they travel.
+    if isinstance(error, ConfigError):
+        return ConfigError(error.mistakes)
+    return None if error is None else Unavailable(error.message)

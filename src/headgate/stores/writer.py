@@ -1,0 +1,342 @@
+"""One thread that writes: commands come in, groups of them become one commit.
+
+Intents wait for their commit; settled exchanges do not, and linger a little so that they share one. A settled row
+stays until it is durable, whatever the disk says meanwhile; an intent that cannot be written is refused, so nothing is
+sent that is not on record.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headgate.core.errors import ConfigError, HeadgateError, Unavailable
+from headgate.core.exchange import Exchange
+from headgate.stores.inbox import Inbox
+from headgate.stores.rows import EXCHANGE_COLUMNS, attempt_row, clean, exchange_row, outcome
+from headgate.stores.session import Session, reason, unfit
+from headgate.stores.statements import Row
+from headgate.stores.waiters import BlockingWaiter, Waiter, wake
+
+LINGER_SECONDS = 0.01
+"""How long a settled exchange may wait for company. A crash within it charges the bound instead (see `sweep`)."""
+GATHER_SECONDS = 0.001
+"""Least time between two commits while several intents arrive at once; a lone caller never waits for it."""
+BACKOFF_SECONDS = (0.05, 2.0)
+"""After a failed commit: the first wait and the longest."""
+CLOSE_SECONDS = 5.0
+"""How long closing tries to write what is left."""
+
+_ATTEMPTS = EXCHANGE_COLUMNS.index("attempts")
+_report = logging.getLogger("headgate.ledger")
+
+
+class Intent:
+    """An intent row, the settled rows of the attempts before it, and who waits for both."""
+
+    __slots__ = ("earlier", "row", "waiter")
+
+    def __init__(self, row: Row, earlier: Sequence[Row], waiter: Waiter) -> None:
+        self.row = row
+        self.earlier = earlier
+        self.waiter = waiter
+
+
+class Call:
+    """Work in the writer thread, behind everything queued before it. None: only say when that is durable."""
+
+    __slots__ = ("result", "waiter", "work")
+
+    def __init__(self, work: Callable[[Session], Any] | None, waiter: Waiter) -> None:
+        self.work = work
+        self.waiter = waiter
+        self.result: Any = None
+
+
+class _Stop(Call):
+    __slots__ = ()
+
+
+Command = Intent | Exchange | Call
+
+
+class Writer:
+    """The thread and its queue. It opens the ledger on the first command and closes it on :meth:`close`."""
+
+    def __init__(self, connect: Callable[[], Session], *, name: str, owner: str, max_queued: int) -> None:
+        """
+        Args:
+            connect: opens the ledger; called in the writer thread, again after a failure.
+            name: the ledger's place, for messages.
+            owner: this process's id in the intent rows.
+            max_queued: settled exchanges not yet written above which new intents are refused.
+        """
+        self._connect = connect
+        self._name = name
+        self._owner = owner
+        self._max_queued = max_queued
+        self._inbox: Inbox[Command] = Inbox()
+        self._session: Session | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+        self._finished = False
+        self._kept_attempts: list[Row] = []  # settled, not yet durable
+        self._kept_exchanges: list[Row] = []
+        self._backoff = 0.0  # 0 = the last commit went well
+        self._tried = 0.0
+        self._crowded = False
+        self._error = ""
+        self._counts = dict.fromkeys(("commits", "failures", "rejected", "dropped", "swept"), 0)
+
+    def intend(self, intent: Intent) -> None:
+        """Queue an intent.
+
+        Raises:
+            Unavailable: the ledger is closed, or too much is waiting to be written already.
+        """
+        if self._closed:
+            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+        if len(self._inbox.items) + len(self._kept_exchanges) >= self._max_queued:
+            raise Unavailable(
+                f"the ledger {self._name} is behind by {self._max_queued} exchanges"
+                f"{': ' + self._error if self._error else ''}. Nothing is sent until it catches up"
+            )
+        self._inbox.put_hurried(intent)
+        if self._thread is None:
+            self._start()
+        if self._finished:
+            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+
+    def settle(self, exchange: Exchange) -> None:
+        """Queue a settled exchange, which nobody changes any more. Never waits, never raises."""
+        if self._closed:
+            self._counts["dropped"] += 1  # its intents stay open: the next sweep charges them in full
+            return
+        # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is.
+        if exchange.attempts:
+            self._inbox.put(exchange)
+        else:
+            self._inbox.put_hurried(exchange)
+        if self._thread is None:
+            self._start()
+
+    def call(self, call: Call) -> None:
+        """Queue work, behind everything queued before."""
+        if self._closed:
+            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+        self._inbox.put_hurried(call)
+        if self._thread is None:
+            self._start()
+
+    def close(self) -> None:
+        """Write what is left, for at most a few seconds, and close the ledger. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.put_hurried(_Stop(None, BlockingWaiter()))
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            thread.join(CLOSE_SECONDS + 10.0)
+        else:
+            self._run()
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not here, and its connection must not be touched."""
+        self._closed = True
+        if self._session is not None:
+            self._session.forget()
+
+    def health(self) -> dict[str, Any]:
+        """Counts since the start, what is queued, and the last error in words ("" = the last commit went well)."""
+        return {
+            "ok": not self._error,
+            "ledger": self._name,
+            "queued": len(self._inbox.items) + len(self._kept_exchanges),
+            "last_error": self._error,
+            **self._counts,
+        }
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="headgate-ledger", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The interpreter is shutting down and takes no new threads: do the work here.
+                self._turn(self._inbox.take())
+                return
+            self._thread = thread
+
+    def _run(self) -> None:
+        stop = False
+        while not stop:
+            self._rest()
+            items = self._inbox.take()
+            stop = any(isinstance(item, _Stop) for item in items)
+            self._tried = time.monotonic()
+            try:
+                self._turn(items)
+            except Exception as error:
+                # A mistake of ours must not leave anybody waiting for ever, nor end the thread.
+                self._reject("the writer stumbled", exc_info=True)
+                wake((item.waiter for item in items if not isinstance(item, Exchange)), self._failed(error))
+        self._finish()
+
+    def _rest(self) -> None:
+        """Sleep until there is something to do, and a little longer where company is worth waiting for."""
+        inbox = self._inbox
+        if self._backoff:
+            inbox.linger(self._backoff)
+            pause = self._tried + BACKOFF_SECONDS[0] - time.monotonic()
+        else:
+            if not inbox.items:
+                inbox.wait()
+            if not inbox.hurry:
+                inbox.linger(LINGER_SECONDS)
+            pause = self._tried + GATHER_SECONDS - time.monotonic() if self._crowded else 0.0
+        if pause > 0.0 and not self._closed:
+            time.sleep(pause)
+
+    def _turn(self, items: Sequence[Command]) -> None:
+        intents: list[Intent] = []
+        for item in items:
+            if isinstance(item, Exchange):
+                self._keep(item)
+            elif isinstance(item, Intent):
+                intents.append(item)
+                self._kept_attempts += item.earlier
+            else:
+                self._commit(intents)
+                intents = []
+                if not isinstance(item, _Stop):
+                    self._answer(item)
+        self._crowded = len(intents) > 1
+        self._commit(intents)
+
+    def _keep(self, exchange: Exchange) -> None:
+        try:
+            rows = [attempt_row(exchange, a, outcome(exchange, a), self._owner) for a in exchange.attempts]
+            row = exchange_row(exchange)
+        except Exception:
+            # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
+            self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
+            return
+        self._kept_attempts += rows
+        self._kept_exchanges.append(row)
+
+    def _commit(self, intents: list[Intent]) -> None:
+        """One transaction: these intents and everything kept. Wakes the intents' callers, one way or the other."""
+        if not (intents or self._kept_exchanges or self._kept_attempts):
+            return
+        waiters = [intent.waiter for intent in intents]
+        try:
+            self._write([intent.row for intent in intents])
+        except Exception as error:
+            wake(waiters, self._failed(error))
+            return
+        self._kept_attempts, self._kept_exchanges = [], []
+        self._backoff, self._error = 0.0, ""
+        self._counts["commits"] += 1
+        wake(waiters)
+
+    def _write(self, rows: list[Row]) -> None:
+        session = self._session or self._open()
+        try:
+            session.commit(rows, self._kept_attempts, self._kept_exchanges)
+        except Exception as error:
+            if not unfit(error):
+                raise
+            rows = [clean(row) for row in rows]
+            self._sift(session)
+            session.commit(rows, self._kept_attempts, self._kept_exchanges)
+
+    def _sift(self, session: Session) -> None:
+        """One row spoils the batch: make every row fit, and write one by one so that a hopeless one harms no other."""
+        attempts, exchanges = self._kept_attempts, self._kept_exchanges
+        self._kept_attempts, self._kept_exchanges = [], []
+        alone: list[tuple[list[Row], list[Row]]] = [([clean(row)], []) for row in attempts]
+        alone += [([], [clean(row)]) for row in exchanges]
+        for attempt, exchange in alone:
+            try:
+                session.commit((), attempt, exchange)
+            except Exception as error:
+                if unfit(error):
+                    self._reject(f"exchange {(attempt or exchange)[0][0]} was not taken: {reason(error)}")
+                else:
+                    self._kept_attempts += attempt
+                    self._kept_exchanges += exchange
+
+    def _open(self) -> Session:
+        self._session = session = self._connect()
+        self._counts["swept"] += session.swept
+        return session
+
+    def _failed(self, error: Exception) -> Unavailable:
+        first, longest = BACKOFF_SECONDS
+        self._backoff = min(self._backoff * 2 or first, longest)
+        self._counts["failures"] += 1
+        self._error = reason(error)
+        if len(self._kept_exchanges) > self._max_queued:
+            self._shed()
+        if isinstance(error, ConfigError):
+            return Unavailable(error.message)  # not at start-up any more: the call is refused, and it may pass
+        return Unavailable(
+            f"the ledger {self._name} cannot be written ({self._error}), so nothing is sent. "
+            "Check the disk's free space and the file's rights; it recovers by itself"
+        )
+
+    def _shed(self) -> None:
+        """Memory is bounded: beyond the limit drop the oldest rows that carry no money (no attempt was made)."""
+        over = len(self._kept_exchanges) - self._max_queued
+        kept: list[Row] = []
+        for row in self._kept_exchanges:
+            if over > 0 and row[_ATTEMPTS] == 0:
+                over -= 1
+                self._counts["dropped"] += 1
+            else:
+                kept.append(row)
+        self._kept_exchanges = kept
+
+    def _answer(self, call: Call) -> None:
+        error: HeadgateError | None = None
+        try:
+            if self._kept_exchanges or self._kept_attempts:
+                raise Unavailable(f"the ledger {self._name} cannot be written ({self._error})")
+            session = self._session or self._open()
+            if call.work is not None:
+                call.result = call.work(session)
+        except HeadgateError as refused:
+            error = refused
+        except Exception as broken:
+            error = self._failed(broken)
+        wake((call.waiter,), error)
+
+    def _finish(self) -> None:
+        """The last commit, tried for a few seconds; then say what is lost, if anything."""
+        # Set before the last look: who puts something in after it sees the flag, who did so before is served here.
+        self._finished = True
+        self._turn(self._inbox.take())
+        end = time.monotonic() + CLOSE_SECONDS
+        while self._kept_exchanges and time.monotonic() < end:
+            time.sleep(self._backoff)
+            self._commit([])
+        if self._kept_exchanges:
+            _report.error(
+                "%d settled exchanges could not be written to %s (%s); their open intents are charged in full at the "
+                "next start",
+                len(self._kept_exchanges),
+                self._name,
+                self._error,
+            )
+        if self._session is not None:
+            self._session.close()
+
+    def _reject(self, message: str, *, exc_info: bool = False) -> None:
+        self._counts["rejected"] += 1
+        _report.error("ledger %s: %s", self._name, message, exc_info=exc_info)

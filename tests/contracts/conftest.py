@@ -1,0 +1,36 @@
+"""One suite, every store, both colours."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.engine.blocking import run_blocking
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stores")]
+
+from ledger_maker import Maker  # noqa: E402  # it lies beside the stores' tests
+from ledger_store import SqliteStore  # noqa: E402  # it lies beside this file
+
+
+@pytest.fixture(params=[run_blocking, asyncio.run], ids=["blocking", "async"])
+def run(request: pytest.FixtureRequest) -> Any:
+    """Every test runs twice: without an event loop, and with one."""
+    return request.param
+
+
+@pytest.fixture(params=[SqliteStore], ids=["sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, run: Any) -> Iterator[SqliteStore]:
+    found = request.param(tmp_path, run)
+    yield found
+    found.ledger.close()
+
+
+@pytest.fixture
+def make() -> Maker:
+    return Maker()

@@ -1,0 +1,73 @@
+"""A ledger seen from outside: what the contract needs of a store."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from headgate.core.exchange import Attempt, Exchange
+from headgate.engine.blocking import run_blocking
+from headgate.stores.sqlite import SqliteLedger
+
+
+class SqliteStore:
+    """A SQLite ledger, seen from outside. A crash is a copy of its files as they are at that moment."""
+
+    def __init__(self, folder: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self.folder = folder
+        self.run = run
+        self.generation = 0
+        self.ledger = self._open()
+
+    def _open(self) -> SqliteLedger:
+        folder = self.folder / str(self.generation)
+        folder.mkdir(exist_ok=True)
+        ledger = SqliteLedger(f"sqlite:///{folder / 'headgate.db'}", now=lambda: 2_000_000_000.0)
+        ledger.open()
+        return ledger
+
+    @property
+    def port(self) -> Any:
+        return self.ledger.blocking() if self.run is run_blocking else self.ledger.asynchronous()
+
+    def intend(self, exchange: Exchange, attempt: Attempt) -> None:
+        async def intend() -> None:
+            await self.port.intend(exchange, attempt)
+
+        self.run(intend())
+
+    def settle(self, exchange: Exchange) -> None:
+        self.port.settle(exchange)
+
+    def flush(self) -> None:
+        async def flush() -> None:
+            await self.port.flush()
+
+        self.run(flush())
+
+    def reopen(self) -> None:
+        """Close in good order and open again."""
+        self.ledger.close()
+        self.ledger = self._open()
+
+    def crash(self) -> None:
+        """Open what the disk holds now, as after `kill -9`."""
+        before = self.folder / str(self.generation)
+        self.generation += 1
+        after = self.folder / str(self.generation)
+        after.mkdir()
+        for file in before.glob("headgate.db*"):
+            if not file.name.endswith(("-shm", ".lock")):
+                shutil.copy(file, after)
+        self.ledger.close()
+        self.ledger = self._open()
+
+    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        """Straight from the file, over a connection of its own."""
+        with closing(sqlite3.connect(f"file:{self.ledger.path}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, values)]

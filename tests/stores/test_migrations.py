@@ -1,0 +1,82 @@
+"""The schema: made, recognised, refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledger_maker import Maker
+
+from headgate.core.errors import ConfigError
+from headgate.engine.blocking import run_blocking
+from headgate.stores.migrate import SCRIPTS
+from headgate.stores.schema import REVISION, metadata
+from headgate.stores.sqlite import SqliteLedger
+
+Open = Callable[..., SqliteLedger]
+
+
+def test_the_migrations_make_what_the_schema_describes(ledgers: Open) -> None:
+    def differences(connection: Any) -> list[Any]:
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert ledgers().call(differences) == []
+
+
+def test_every_column_has_the_type_and_default_of_the_schema(ledgers: Open) -> None:
+    ledger = ledgers()
+    ledger.open()
+    with closing(sqlite3.connect(":memory:")) as fresh, closing(sqlite3.connect(ledger.path)) as migrated:
+        from sqlalchemy.dialects import sqlite
+        from sqlalchemy.schema import CreateTable
+
+        for table in metadata.sorted_tables:
+            fresh.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
+            described = f"PRAGMA table_info({table.name})"
+            assert migrated.execute(described).fetchall() == fresh.execute(described).fetchall(), table.name
+
+
+def test_the_newest_script_is_the_revision_that_the_code_expects() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(ledgers: Open) -> None:
+    first = ledgers()
+    first.open()
+    first.close()
+    with closing(sqlite3.connect(first.path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(ConfigError, match=r"schema 9999.*Upgrade Headgate, or point `storage`"):
+        ledgers().open()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(ledgers: Open, tmp_path: Path) -> None:
+    content = b"this is a diary, not a database. " * 100
+    (tmp_path / "headgate.db").write_bytes(content)
+    with pytest.raises(ConfigError, match="not a SQLite database"):
+        ledgers().open()
+    assert (tmp_path / "headgate.db").read_bytes() == content
+
+
+def test_opening_again_keeps_everything(ledgers: Open, make: Maker) -> None:
+    first = ledgers()
+    exchange = make.exchange()
+    run_blocking(first.blocking().intend(exchange, make.attempt(exchange)))
+    first.blocking().settle(make.answered(exchange))
+    first.close()
+    second = ledgers()
+    second.open()
+    found = second.reader().exchange(exchange.id)
+    assert found is not None
+    assert found.exchange["ending"] == "complete"
