@@ -77,7 +77,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
             raise BadRequest(f"the request body is not valid UTF-8 at byte {error.start}") from None
     try:
         decoded = decoder.decode(body)
-        deep = jsontext.too_deep(body, (decoded.messages, decoded.tools or ()))
+        deep = jsontext.too_deep(body, filter(None, (decoded.messages, decoded.tools)))
     except msgspec.ValidationError as error:
         _wrong(str(error))
     except msgspec.DecodeError as error:

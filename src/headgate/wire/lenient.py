@@ -10,7 +10,7 @@ import msgspec
 from headgate.core.exchange import Headers
 from headgate.wire.dialect import ProviderError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_COUNT = 1 << 53
 """Token counts above this are not counts (the largest integer every JSON reader keeps exactly)."""
@@ -19,7 +19,7 @@ _MAX_PLAIN = 300  # characters kept of an error that is not JSON
 
 
 def decode(decoder: msgspec.json.Decoder[T], data: bytes | memoryview) -> T | None:
-    """Decode with a partial struct whose fields are all `Any`; None where `data` is not a JSON object.
+    """Decode with a partial struct whose fields are all `Any` or `Raw`; None where `data` is not a JSON object.
 
     A number out of range or a lone surrogate makes msgspec refuse the whole text; the standard library reads both.
     """
@@ -31,9 +31,19 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes | memoryview) -> T | No
         return None
     try:
         loaded = json.loads(bytes(data))
-        return msgspec.convert(loaded, decoder.type) if isinstance(loaded, dict) else None
     except (ValueError, RecursionError):
         return None
+    if not isinstance(loaded, dict):
+        return None
+    kind: type[T] = decoder.type
+    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return kind(
+        **{
+            name: msgspec.Raw(json.dumps(value).encode()) if known[name] is msgspec.Raw else value
+            for name, value in loaded.items()
+            if name in known
+        }
+    )
 
 
 def count(value: object) -> int | None:
