@@ -20,4 +20,4 @@ class Caller:
     task: str = ""
     feature: str = ""
     environment: str = ""
-    tags: Mapping[str, str] = field(default=_NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)

@@ -87,6 +87,7 @@ class Attempt:
     started: float
     bound_nano: int | None = None  # the upper bound that the intent row holds; None = could not be bounded
     waited: float = 0.0  # seconds slept before it, on purpose
+    sent: bool = False  # handed to the network: from here on it may be billed
     first_byte: float | None = None  # response headers arrived
     first_content: float | None = None
     ended: float | None = None

@@ -1,0 +1,154 @@
+"""What goes back to the caller besides the provider's bytes: our headers, our errors, the trailing comment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headgate.core.errors import HeadgateError, Refusal, UpstreamError
+from headgate.core.exchange import Exchange
+from headgate.core.money import usd_text
+from headgate.wire.dialect import Dialect
+
+HeaderList = list[tuple[bytes, bytes]]
+
+# RFC 9110, section 7.6.1, and what we compute anew. Alt-Svc names the provider's origin, not ours.
+NOT_PASSED_ON = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"alt-svc",
+    }
+)
+SIMULATED = b"x-headgate-simulated"
+EXCHANGE = b"x-headgate-exchange"
+
+NO_PROVIDER = "The AI service is not available right now. Please try again in a few minutes."
+
+
+@dataclass(slots=True)
+class ErrorAnswer:
+    """A complete answer for an exchange that has none of its own."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+def passed_on(headers: HeaderList | tuple[tuple[bytes, bytes], ...]) -> HeaderList:
+    """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own."""
+    return [
+        (n, v) for n, v in headers if n not in NOT_PASSED_ON and (n == SIMULATED or not n.startswith(b"x-headgate-"))
+    ]
+
+
+def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
+    """Our `x-headgate-*` response headers. What is known only at the end is left out unless `final`."""
+    last = exchange.last
+    request = exchange.request
+    headers = [(EXCHANGE, exchange.id.encode())]
+    if request.correlation_id:
+        headers.append((b"x-headgate-correlation-id", _header_value(request.correlation_id)))
+    served = served_model(exchange)
+    if served:
+        headers.append((b"x-headgate-model", _header_value(served)))
+    headers.append((b"x-headgate-attempts", b"%d" % len(exchange.attempts)))
+    if exchange.cache:
+        headers.append((b"x-headgate-cache", exchange.cache.encode()))
+    if final:
+        headers.append((b"x-headgate-cost-usd", usd_text(exchange.cost_nano).encode()))
+    waited = 0.0
+    upstream = 0.0
+    for attempt in exchange.attempts:
+        waited += attempt.waited
+        upstream += (attempt.ended or now) - attempt.started
+    if last is not None:
+        headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
+        overhead = max(0.0, now - exchange.started - waited - upstream)
+        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (overhead * 1000)))
+    return headers
+
+
+def served_model(exchange: Exchange) -> str:
+    """The model that answered, as the provider names it; else the one it was asked for; "" before any attempt."""
+    last = exchange.last
+    if last is None:
+        return ""
+    return last.model_served or last.route.model or exchange.request.facts.model
+
+
+def trailing_comment(exchange: Exchange) -> bytes:
+    """The last SSE comment: what was known only at the end. Behind the terminal event, where every parser skips it."""
+    last = exchange.last
+    parts = [f"x-headgate-exchange={exchange.id}", f"x-headgate-cost-usd={usd_text(exchange.cost_nano)}"]
+    if exchange.estimated:
+        parts.append("x-headgate-cost-estimated=true")
+    if last is not None and last.stop_reason:
+        parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
+    return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()
+
+
+def error_answer(
+    dialect: Dialect, exchange: Exchange, error: HeadgateError, *, owns_retries: bool, now: float
+) -> ErrorAnswer:
+    """The answer for an exchange that ended in `error`, in the caller's dialect.
+
+    A provider's own error is passed on untouched where it is the caller's fault, or where the caller owns the retries;
+    otherwise ours, with the cause in the log (product.md, "Gateway"). Where Headgate may retry, the final error says
+    `x-should-retry: false`, so that nobody multiplies our attempts.
+    """
+    error.exchange_id = exchange.id
+    if isinstance(error, UpstreamError) and passes_on(error, exchange, owns_retries=owns_retries):
+        return _providers_own(exchange, error, owns_retries=owns_retries, now=now)
+    status, code, message = _said(error)
+    headers: HeaderList = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+    if error.code == "rate_exceeded":
+        headers[1] = (b"x-should-retry", b"true")
+    told = getattr(error, "retry_after", None)
+    if told is not None:
+        headers.append((b"retry-after", b"%d" % max(1, -int(-told // 1))))
+    last = exchange.last
+    if last is not None and last.simulated:
+        headers.append((SIMULATED, b"true"))
+    headers += exchange_headers(exchange, now, final=True)
+    return ErrorAnswer(status, headers, dialect.error_body(status, code, message, exchange.id))
+
+
+def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -> bool:
+    """Whether the provider's own answer goes to the caller."""
+    if not error.status:
+        return False
+    if not owns_retries or error.kind in ("caller", "too_long", "missing"):
+        return True
+    last = exchange.last
+    # In process the credential and the account are the caller's own: what the provider says of them is theirs to read.
+    return error.kind in ("auth", "money") and last is not None and last.route.credential is None
+
+
+def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bool, now: float) -> ErrorAnswer:
+    headers = passed_on(error.headers)
+    if owns_retries:
+        headers = [(n, v) for n, v in headers if n != b"x-should-retry"]
+        headers.append((b"x-should-retry", b"false"))
+    headers += exchange_headers(exchange, now, final=True)
+    return ErrorAnswer(error.status, headers, error.body)
+
+
+def _said(error: HeadgateError) -> tuple[int, str, str]:
+    """(status, code, message) of our own error; a cause inside the provider or inside us stays in the log."""
+    if isinstance(error, Refusal):
+        return error.status_hint, error.code, error.message
+    if isinstance(error, UpstreamError):
+        return error.status_hint, error.code, NO_PROVIDER
+    return error.status_hint, error.code, f"Headgate could not finish this call ({error.code})."
+
+
+def _header_value(text: str) -> bytes:
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:256]).encode()

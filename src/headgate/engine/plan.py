@@ -1,0 +1,129 @@
+"""What was decided at admission, for one exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headgate.core.errors import UnknownPrice
+from headgate.core.exchange import Facts, Request, Route
+from headgate.core.ports import Timeouts
+from headgate.core.usage import Usage
+from headgate.policy.recovery import Recovery
+from headgate.policy.routing import Router
+from headgate.wire.dialect import Dialect
+
+PRICED = frozenset({"messages", "chat"})
+"""Endpoints whose answers cost money that we can work out. The rest is passed on and logged as unpriced."""
+FREE = frozenset({"count_tokens", "models"})
+METERED = PRICED | FREE
+"""Endpoints whose JSON answers are read whole before anything is handed on."""
+
+
+class Charges(Protocol):
+    """Money for one attempt; `policy/charging.py` is the real one."""
+
+    def check(self, route: Route, now: float) -> None:
+        """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
+        ...
+
+    def bound(self, route: Route, facts: Facts, body_bytes: int, now: float) -> int | None:
+        """The most the attempt can cost, in nano-dollars; None = no bound is known."""
+        ...
+
+    def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
+        """(nano-dollars, price version) of what the provider reported."""
+        ...
+
+    def cut(self, route: Route, usage: Usage | None, content_bytes: int, facts: Facts, body_bytes: int) -> Usage:
+        """The usage to charge where the provider did not report a final one; never below what it showed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPolicy:
+    """How exchanges of one task behave. Durations are in seconds."""
+
+    recovery: Recovery = field(default_factory=Recovery)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retry_deadline: float = 120.0  # admission to first content
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Every decision the engine asks for."""
+
+    router: Router
+    charges: Charges
+    dialects: Callable[[str], Dialect]
+    tasks: Callable[[str], TaskPolicy]
+    keep_text: bool = False  # log bodies: full
+
+
+@dataclass(slots=True)
+class Plan:
+    """One exchange's routes and deadlines. Times are seconds since the epoch."""
+
+    dialect: Dialect
+    routes: Sequence[Route]
+    recovery: Recovery
+    timeouts: Timeouts
+    first_content_by: float  # no attempt begins after it
+    ends_by: float
+
+    def attempt_timeouts(self, now: float, stretch: float) -> Timeouts:
+        """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
+        t = self.timeouts
+        left = max(0.001, self.ends_by - now)
+        if stretch == 1.0 and left >= t.total:
+            return t
+        return Timeouts(
+            connect=min(t.connect, left),
+            pool=min(t.pool, left),
+            write=min(t.write, left),
+            first_byte=min(t.first_byte * stretch, left),
+            idle=min(t.idle, left),
+            total=left,
+        )
+
+
+def make_plan(request: Request, policies: Policies, now: float) -> Plan:
+    """Admission's decision: who serves, by when.
+
+    Raises:
+        NotServed: no route.
+        UnknownPrice: no route with a price, where policy is to refuse.
+    """
+    task = policies.tasks(request.caller.task)
+    routes = policies.router.routes(request)
+    if request.endpoint in PRICED:
+        routes = _with_price(routes, policies.charges, now)
+    timeouts = task.timeouts
+    total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
+    return Plan(
+        dialect=policies.dialects(request.dialect),
+        routes=routes,
+        recovery=task.recovery,
+        timeouts=timeouts,
+        first_content_by=now + min(task.retry_deadline, total),
+        ends_by=now + total,
+    )
+
+
+def _with_price(routes: Sequence[Route], charges: Charges, now: float) -> Sequence[Route]:
+    if len(routes) == 1:
+        charges.check(routes[0], now)
+        return routes
+    priced = []
+    refused: UnknownPrice | None = None
+    for route in routes:
+        try:
+            charges.check(route, now)
+        except UnknownPrice as error:
+            refused = error
+        else:
+            priced.append(route)
+    if not priced and refused is not None:
+        raise refused
+    return priced
