@@ -158,11 +158,14 @@ def test_faults_through_a_proxy_are_told_in_the_same_terms(
 ) -> None:
     proxy = provide(play)  # it answers for the provider
 
+    async def call(sender: Any, out: Any) -> bytes:
+        body: bytes = await whole(await sender.send(out))
+        return body
+
     async def scenario() -> None:
+        out = outgoing("http://provider.example/", b"x", timeouts=Timeouts(first_byte=0.15, idle=0.1))
         with pytest.raises(error) as caught:
-            timeouts = Timeouts(first_byte=0.15, idle=0.1)
-            sender = upstream(proxy=f"http://user:canary@127.0.0.1:{proxy.port}")
-            await whole(await sender.send(outgoing("http://provider.example/", b"x", timeouts=timeouts)))
+            await call(upstream(proxy=f"http://user:canary@127.0.0.1:{proxy.port}"), out)
         assert (caught.value.kind, caught.value.maybe_billed, caught.value.retryable) == (kind, billed, True)
         assert f"provider.example:80 (through the proxy 127.0.0.1:{proxy.port})" in str(caught.value)
         assert "canary" not in str(caught.value)
@@ -173,7 +176,9 @@ def test_faults_through_a_proxy_are_told_in_the_same_terms(
 def test_a_proxy_that_is_down_or_refuses_is_a_failure_to_connect(
     colour: Any, upstream: Any, provide: Any, outgoing: Any
 ) -> None:
-    refusing = provide(lambda line: (line.request(), line.send(b"HTTP/1.1 407 Who are you\r\ncontent-length: 0\r\n\r\n")))
+    refusing = provide(
+        lambda line: (line.request(), line.send(b"HTTP/1.1 407 Who are you\r\ncontent-length: 0\r\n\r\n"))
+    )
     down = provide(always_ok)
     down.close()
 
@@ -270,21 +275,26 @@ def test_the_environment_is_asked_once_per_origin(provide: Any, outgoing: Any) -
 
 
 HOSTS = st.sampled_from(["api.example.com", "example.com", "wexample.com", "localhost", "127.0.0.1", "10.1.2.3", "::1"])
-ENTRIES = st.sampled_from(
-    ["", "*", "example.com", ".example.com", "*.example.com", "API.example.com", "localhost", "127.0.0.1", "10.0.0.0/8"]
-    + ["10.1.2.3", "::1", "::/64", "https://example.com", "http://api.example.com", "all://127.0.0.1", "other.org"]
-    + ["example.com:8080", " example.com "]
-)
+DOMAINS = ["example.com", ".example.com", "*.example.com", "API.example.com", "localhost", "example.com:8080"]
+ADDRESSES = ["127.0.0.1", "10.0.0.0/8", "10.1.2.3", "::1", "::/64"]
+ODD = ["", "*", "https://example.com", "http://api.example.com", "all://127.0.0.1", "other.org", " example.com "]
+ENTRIES = st.sampled_from(DOMAINS + ADDRESSES + ODD)
 PROXIES = st.sampled_from(["", "http://p:1", "p:2", "socks5://p:3"])
 
 
-@given(HOSTS, st.sampled_from(["http", "https"]), st.sampled_from(["", ":8080"]), PROXIES, PROXIES, PROXIES, st.lists(ENTRIES, max_size=3))  # fmt: skip
+@given(
+    HOSTS,
+    st.sampled_from(["http", "https"]),
+    st.sampled_from(["", ":8080"]),
+    st.tuples(PROXIES, PROXIES, PROXIES),
+    st.lists(ENTRIES, max_size=3),
+)
 def test_the_environment_is_read_as_httpx2_reads_it(
-    host: str, scheme: str, port: str, plain: str, tls: str, both: str, exempt: list[str]
+    host: str, scheme: str, port: str, proxies: tuple[str, str, str], exempt: list[str]
 ) -> None:
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}{port}/"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in zip(PROXY_VARIABLES, (plain, tls, both, ",".join(exempt)), strict=True):
+        for name, value in zip(PROXY_VARIABLES, (*proxies, ",".join(exempt)), strict=True):
             patch.delenv(name.upper(), raising=False)
             patch.setenv(name, value)
         assert proxy_for(parse_url(url).origin) == as_httpx2_reads_it(url)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ def test_a_certificate_of_a_trusted_authority_is_accepted_and_the_connection_reu
 
 def test_a_certificate_for_another_name_is_a_config_fault(call: Any, provide: Any, authority: Authority) -> None:
     provider = provide(always_ok, tls=authority.server("other.example"))
-    with pytest.raises(UpstreamRejected, match="certificate of 127.0.0.1:") as caught:
+    with pytest.raises(UpstreamRejected, match=r"certificate of 127\.0\.0\.1:") as caught:
         call(provider.url, verify=authority.file)
     assert (caught.value.kind, caught.value.retryable, caught.value.maybe_billed) == ("config", False, False)
 
@@ -120,7 +122,7 @@ def test_an_unknown_authority_is_a_config_fault_by_default(call: Any, provide: A
 
 def test_a_missing_authority_file_is_a_config_fault_that_names_it(call: Any, provide: Any, tmp_path: Path) -> None:
     provider = provide(always_ok)
-    with pytest.raises(UpstreamRejected, match="absent.pem"):
+    with pytest.raises(UpstreamRejected, match=r"absent\.pem"):
         call(provider.url.replace("http:", "https:"), verify=tmp_path / "absent.pem")
 
 
@@ -139,12 +141,22 @@ def test_a_body_cut_under_tls_is_truncated(call: Any, provide: Any, authority: A
     assert (caught.value.kind, caught.value.maybe_billed) == ("truncated", True)
 
 
-def test_megabytes_go_and_come_whole_under_tls(call: Any, provide: Any, authority: Authority) -> None:
+@pytest.mark.parametrize("framing", [b"content-length: 2048000", b"content-type: a/b"], ids=["length", "until close"])
+def test_a_slow_reader_gets_megabytes_whole_though_the_provider_has_long_closed(
+    colour: Any, provide: Any, outgoing: Any, whole: Any, authority: Authority, framing: bytes
+) -> None:
     body = bytes(range(256)) * 8_000
 
     def play(line: Any) -> None:
         _, got = line.request()
-        line.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(got) + got)
+        line.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing + got)
 
     provider = provide(play, tls=authority.server("127.0.0.1"))
-    assert call(provider.url, body, verify=authority.file) == [body]
+
+    async def scenario() -> None:
+        for wait in (0, 0.05):
+            answer = await colour.pool(verify=authority.file).send(outgoing(provider.url, body))
+            await asyncio.sleep(wait) if colour.name != "blocking" else time.sleep(wait)
+            assert await whole(answer) == body
+
+    colour.run(scenario())

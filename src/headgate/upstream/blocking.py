@@ -206,6 +206,10 @@ class BlockingPool:
         for bucket in list(self._buckets.values()):
             bucket.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_buckets"):
+            self.close()
+
     def after_fork(self) -> None:
         """In the child: the sockets and the locks are the parent's. Keep them untouched, and begin afresh."""
         if self._pid == os.getpid():

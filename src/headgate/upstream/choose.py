@@ -6,6 +6,7 @@ Our own pool, unless a proxy applies to the origin (asked once per origin) or th
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -106,11 +107,12 @@ class AsyncUpstream:
 
 
 def _in_asyncio_task() -> bool:
-    # No task, though a loop may be running: trio as a guest in asyncio's thread.
     try:
-        return asyncio.current_task() is not None
+        asyncio.get_running_loop()
     except RuntimeError:
         return False
+    # Trio may be a guest in asyncio's thread: then a loop is running, but no task of it.
+    return "trio" not in sys.modules or asyncio.current_task() is not None
 
 
 class BlockingUpstream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from math import inf
 from typing import Protocol, cast
 
@@ -11,6 +12,7 @@ from headgate.core.exchange import Headers
 from headgate.core.ports import Timeouts
 from headgate.upstream import faults
 from headgate.upstream.http1 import ResponseReader
+from headgate.upstream.tls import TlsLayer
 
 BUFFER_LIMIT = 256 * 1024
 """Bytes of an unread answer above which we stop reading from the network."""
@@ -138,7 +140,9 @@ class Connection(asyncio.Protocol):
         "_cut",
         "_reader",
         "_reading_paused",
+        "_secured",
         "_timeouts",
+        "_tls",
         "_transport",
         "_waiter",
         "_writing",
@@ -149,9 +153,11 @@ class Connection(asyncio.Protocol):
         "idle_since",
     )
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, tls: TlsLayer | None = None) -> None:
         self.home = home
         self.closed = False
+        self._tls = tls
+        self._secured: asyncio.Future[None] | None = None if tls is None else home.loop.create_future()
         self.deadline = inf
         self.idle_since = 0.0
         self._reader = ResponseReader()
@@ -170,6 +176,15 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """It can carry a request, as far as we know."""
         return not self.closed and self._transport is not None and not self._transport.is_closing()
+
+    async def secure(self) -> None:
+        """After connecting: wait for the TLS handshake, if there is one.
+
+        Raises:
+            OSError: it failed, or the connection was lost; `ssl.SSLCertVerificationError` is one.
+        """
+        if self._secured is not None:
+            await self._secured
 
     async def exchange(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
         """Send a request; return when the response's headers are there. Cancelling it drops the connection."""
@@ -194,9 +209,9 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._buffered = 0
         if len(body) <= SLICE:
-            transport.write(head + body)
+            transport.write(head + body if self._tls is None else self._tls.encrypt(head + body))
         else:
-            transport.write(head)
+            transport.write(head if self._tls is None else self._tls.encrypt(head))
             self._body = memoryview(body)
             self._pump()
         self._writing = self._writing_paused
@@ -213,7 +228,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         body = self._body
         while body is not None and transport is not None and not self._writing_paused:
-            transport.write(body[:SLICE])
+            transport.write(body[:SLICE] if self._tls is None else self._tls.encrypt(body[:SLICE]))
             body = body[SLICE:] if len(body) > SLICE else None
         self._body = body
 
@@ -275,6 +290,9 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self._reader.release()
             self.home.lost(self)
+        secured = self._secured
+        if secured is not None and (not secured.done() or secured.cancelled() or secured.exception() is None):
+            secured.cancel()  # asking for the exception also marks it as seen: the one who waited may have left
         transport, self._transport = self._transport, None
         if transport is not None and not self.home.loop.is_closed():
             transport.abort()
@@ -295,8 +313,56 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         if self.closed:
             self._transport.abort()
+        elif self._tls is not None:
+            self._shake(b"")
 
     def data_received(self, data: bytes) -> None:
+        tls = self._tls
+        if tls is not None:
+            data = self._unwrapped(tls, data)
+        if data:
+            self._plain_received(data)
+        if tls is not None and tls.closed:
+            self._closed_by_provider(None)
+
+    def _unwrapped(self, tls: TlsLayer, data: bytes) -> bytes:
+        try:
+            if self._secured is not None:
+                return self._shake(data)
+            plain = tls.decrypt(data)
+        except ssl.SSLError as error:
+            self._closed_by_provider(error)
+            return b""
+        answer = tls.to_send()  # to a key update
+        if answer and self._transport is not None:
+            self._transport.write(answer)
+        return plain
+
+    def _shake(self, data: bytes) -> bytes:
+        """Go on with the handshake; what came behind its end is returned."""
+        tls, transport, secured = self._tls, self._transport, self._secured
+        if tls is None or transport is None or secured is None:
+            return b""
+        try:
+            done = tls.handshake(data)
+        except ssl.SSLError as error:
+            self._not_secured(error)
+            self.drop()
+            return b""
+        transport.write(tls.to_send())
+        if not done:
+            return b""
+        self._secured = None
+        if not secured.done():
+            secured.set_result(None)
+        return tls.decrypt()
+
+    def _not_secured(self, error: Exception) -> None:
+        secured = self._secured
+        if secured is not None and not secured.done():
+            secured.set_exception(error)
+
+    def _plain_received(self, data: bytes) -> None:
         answer = self._answer
         if answer is None:  # bytes that nobody asked for: whose answer would they be?
             self.drop()
@@ -341,6 +407,8 @@ class Connection(asyncio.Protocol):
                 self.fail(faults.truncated(where))
             else:
                 self.fail(faults.broken(where, faults.reason_of(error)))
+        if self._secured is not None:
+            self._not_secured(error or ConnectionResetError())
         self.drop()
 
     def pause_writing(self) -> None:

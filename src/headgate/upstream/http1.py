@@ -25,6 +25,8 @@ HOP_BY_HOP = frozenset(
 # Recomputed here, or meaningless once the body follows at once (expect). No compression: the meter reads the bytes.
 _OURS = HOP_BY_HOP | {b"host", b"content-length", b"accept-encoding", b"expect"}
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LOWER_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_COLON = b": "
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -93,15 +95,34 @@ def _start(method: str, target: Target) -> bytes:
     )
 
 
-def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
+def forwarded(headers: Headers) -> Headers:
     """The caller's fields that go to the provider: none that is ours to say, hop-by-hop (RFC 9110, section 7.6.1), or
     named by `connection`.
+
+    Raises:
+        UpstreamRejected: kind "config": a name that is no token.
     """
-    dropped = _OURS
-    for name, value in headers:
-        if name.lower() == b"connection":
-            dropped = dropped | {token.strip().lower() for token in value.split(b",")}
-    return [field for field in headers if field[0].lower() not in dropped]
+    kept = [field for field in headers if field[0] not in _OURS]
+    names = [name for name, _ in kept]
+    if b"".join(names).translate(None, _LOWER_TOKEN) or b"" in names:  # one look at all names instead of one at each
+        return _forwarded_any_case(headers)
+    if len(kept) < len(headers):
+        for name, value in headers:
+            if name == b"connection" and value != b"keep-alive":
+                return _without_named(kept, headers)
+    return kept
+
+
+def _forwarded_any_case(headers: Headers) -> Headers:
+    lower = [(name.lower(), value) for name, value in headers]
+    if any(not name or name.translate(None, _LOWER_TOKEN) for name, _ in lower):
+        raise faults.config("a request header's name is not an HTTP token; nothing was sent")
+    return forwarded(lower)
+
+
+def _without_named(kept: Headers, headers: Headers) -> Headers:
+    named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
+    return [field for field in kept if field[0] not in named]
 
 
 def request_head(method: str, target: Target, headers: Headers, length: int) -> bytes:
@@ -110,19 +131,15 @@ def request_head(method: str, target: Target, headers: Headers, length: int) -> 
     Raises:
         UpstreamRejected: kind "config": a name that is no token, or a value with CR, LF or NUL (RFC 9110, 5.5).
     """
-    fields = forwarded(headers)
     lines = [_start(method, target)]
-    lines += [name + b": " + value for name, value in fields]
+    lines += map(_COLON.join, forwarded(headers))
     if length or method in _WITH_BODY:
         lines.append(b"content-length: %d" % length)
     lines.append(b"\r\n")
     head = b"\r\n".join(lines)
     breaks = len(lines) + 2  # two in the start line; one between lines; the last line is one itself
     if head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head:
-        raise faults.config("a request header's name or value holds a line break or NUL; nothing was sent")
-    names = [name for name, _ in fields]
-    if b"" in names or b"".join(names).translate(None, _TOKEN):
-        raise faults.config("a request header's name is not an HTTP token; nothing was sent")
+        raise faults.config("a request header's value holds a line break or NUL; nothing was sent")
     return head
 
 
@@ -186,7 +203,9 @@ class ResponseReader:
         except httptools.HttpParserError as error:
             self._fail(f"not HTTP/1.1 ({error})")
         if in_head:
-            self._limit_head(len(data))
+            self._fed += len(data)
+            if self._fed > HEADER_LIMIT:
+                self._limit_head()
 
     def eof(self) -> bool:
         """The other side will send no more. True where that ends the response rightly (RFC 9112, section 6.3)."""
@@ -204,10 +223,7 @@ class ResponseReader:
         if not self.done:
             self.failure = reason
 
-    def _limit_head(self, fed: int) -> None:
-        self._fed += fed
-        if self._fed <= HEADER_LIMIT:
-            return
+    def _limit_head(self) -> None:
         # A body may have come with the head, so once the head is known only its own bytes count.
         if not self.head_done or sum(len(n) + len(v) + 4 for n, v in self.headers) > HEADER_LIMIT:
             self.done = False

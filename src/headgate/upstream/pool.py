@@ -16,7 +16,7 @@ from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
 from headgate.upstream.connection import Answer, Connection, Sweeper
 from headgate.upstream.http1 import Origin, parse_url, request_head
-from headgate.upstream.tls import Trust, Verify
+from headgate.upstream.tls import TlsLayer, Trust, Verify
 
 MAX_CONNECTIONS = 512
 IDLE_EXPIRY = 15.0  # seconds; well below the keep-alive of the providers' front ends, so that a reused one is alive
@@ -65,14 +65,17 @@ class _Bucket:
 
     async def _connect(self, seconds: float) -> Connection:
         """Connect; our place is already counted."""
-        connection = Connection(self)
         scheme, host, port = self._origin
         try:
-            context = self._pool.trust.context() if scheme == "https" else None
+            tls = TlsLayer(self._pool.trust.context(), host) if scheme == "https" else None
+        except BaseException:
+            self._pass_on(None)
+            raise
+        connection = Connection(self, tls)
+        try:
             async with asyncio.timeout(seconds):
-                await self.loop.create_connection(
-                    lambda: connection, host, port, ssl=context, server_hostname=host if context else None
-                )
+                await self.loop.create_connection(lambda: connection, host, port)
+                await connection.secure()
         except TimeoutError as error:
             connection.drop()
             raise faults.connect_timeout(self.where, seconds) from error

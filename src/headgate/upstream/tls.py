@@ -11,6 +11,8 @@ from headgate.upstream import faults
 Verify = ssl.SSLContext | str | Path | None
 """None: the operating system's trust store. A path: a PEM file of CAs to trust instead. A context: used as it is."""
 
+_RECORDS = 256 * 1024  # bytes read at once: many records
+
 
 class Trust:
     """Makes the SSL context on first use. The context always verifies the certificate and the server's name."""
@@ -49,3 +51,62 @@ class Trust:
                 raise faults.config(f"the CA file {self._verify} cannot be used: {faults.reason_of(error)}") from error
         context.set_alpn_protocols(["http/1.1"])
         return context
+
+
+class TlsLayer:
+    """TLS without I/O, inside a connection of ours.
+
+    The event loops' own is not used: uvloop's throws away what it has decrypted and not yet delivered when the other
+    side closes while reading is paused, so that a slow reader would see a whole answer truncated.
+    """
+
+    __slots__ = ("_incoming", "_object", "_outgoing", "closed")
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.closed = False  # the other side said that it will send no more (close_notify)
+
+    def handshake(self, data: bytes = b"") -> bool:
+        """Take the next bytes of the handshake; True once it is done. `to_send` may have bytes either way.
+
+        Raises:
+            ssl.SSLError: it failed; ssl.SSLCertVerificationError: they are not who they should be.
+        """
+        self._incoming.write(data)
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def to_send(self) -> bytes:
+        """Bytes for the wire: of the handshake, or of TLS's own."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """Bytes for the wire that carry `data`, which is not empty."""
+        view = memoryview(data)
+        while view:
+            view = view[self._object.write(view) :]
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes = b"") -> bytes:
+        """What the next bytes from the wire carry; b"" if that is nothing yet.
+
+        Raises:
+            ssl.SSLError: they are not TLS, or were tampered with.
+        """
+        if data:
+            self._incoming.write(data)
+        pieces = []
+        try:
+            while piece := self._object.read(_RECORDS):
+                pieces.append(piece)
+            self.closed = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.closed = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
