@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headgate.core.errors import HeadgateError, Refusal, UpstreamError
-from headgate.core.exchange import Exchange
+from headgate.core.exchange import Exchange, Headers
 from headgate.core.money import usd_text
 from headgate.wire.dialect import Dialect
 
@@ -42,7 +42,7 @@ class ErrorAnswer:
     body: bytes
 
 
-def passed_on(headers: HeaderList | tuple[tuple[bytes, bytes], ...]) -> HeaderList:
+def passed_on(headers: Headers) -> HeaderList:
     """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own."""
     return [
         (n, v) for n, v in headers if n not in NOT_PASSED_ON and (n == SIMULATED or not n.startswith(b"x-headgate-"))

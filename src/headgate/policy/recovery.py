@@ -1,7 +1,7 @@
 """What to do after an attempt failed: retry, fall back, or give up. No I/O, no clock.
 
-Without a word from the provider the wait is a tenacity wait strategy; the default is random exponential ("full jitter"):
-uniform(0, min(60, 2**n)) seconds before retry n (decisions 11). `retry-after-ms` and `Retry-After` (RFC 9110,
+Without a word from the provider the wait is a tenacity wait strategy; the default is random exponential ("full
+jitter"): uniform(0, min(60, 2**n)) seconds before retry n (decisions 11). `retry-after-ms` and `Retry-After` (RFC 9110,
 section 10.2.3) win, plus 0 to 25 % so that many callers do not come back at once, never earlier than told.
 """
 

@@ -17,7 +17,7 @@ class Router:
     model of the dialect's default provider, which decides whether it exists.
 
     Attributes:
-        providers: a route with an empty model for every provider, by its name.
+        providers: a route for every provider, by its name; its model is filled in.
         models: virtual models; their routes are complete.
         defaults: the provider that serves a bare model name, by dialect.
     """
@@ -60,7 +60,7 @@ class Router:
         default = self.defaults.get(dialect)
         if default is None:
             raise NotServed(f"no provider of the {dialect} dialect is configured", code="no_provider")
-        return [self.providers[default]]
+        return [replace(self.providers[default], model=name)]
 
     @staticmethod
     def _checked(dialect: str, name: str, routes: Sequence[Route]) -> Sequence[Route]:

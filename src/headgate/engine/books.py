@@ -1,0 +1,115 @@
+"""What the engine writes down: attempts as they begin and fail, their money, and the one settlement of an exchange.
+
+Nothing here awaits, so a cancelled task cannot stop half-way (models.md, "Streaming, endings, money").
+"""
+
+from __future__ import annotations
+
+from headgate.core.errors import HeadgateError, Unavailable, UpstreamError
+from headgate.core.exchange import Attempt, Ending, Exchange, Route
+from headgate.core.ports import Ports
+from headgate.engine.plan import PRICED, Policies
+from headgate.wire.dialect import Meter
+
+UNPRICED = "unpriced"
+FREE = "free"
+
+
+class Books:
+    """Keeps exchanges' records. Shared by the engine and its replies."""
+
+    __slots__ = ("_charges", "_clock", "_ports")
+
+    def __init__(self, ports: Ports, policies: Policies) -> None:
+        self._ports = ports
+        self._clock = ports.clock
+        self._charges = policies.charges
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    def begin(self, exchange: Exchange, route: Route, waited: float) -> Attempt:
+        """A new attempt, with the most it can cost."""
+        now = self._clock.now()
+        request = exchange.request
+        attempt = Attempt(len(exchange.attempts) + 1, route, now, waited=waited)
+        if request.endpoint in PRICED:
+            attempt.bound_nano = self._charges.bound(route, request.facts, len(request.body), now)
+        else:
+            attempt.bound_nano = 0
+        exchange.attempts.append(attempt)
+        return attempt
+
+    def note(self, attempt: Attempt, meter: Meter) -> None:
+        """Take over what a meter has seen."""
+        attempt.usage = meter.usage
+        attempt.model_served = meter.model
+        attempt.stop_reason = meter.stop_reason
+
+    def charge(self, exchange: Exchange, attempt: Attempt, *, content_bytes: int, final: bool = True) -> None:
+        """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked."""
+        request = exchange.request
+        if request.endpoint not in PRICED:
+            attempt.price_version = UNPRICED if request.endpoint == "other" else FREE
+            return
+        if exchange.upstream_gateway:
+            return  # a Headgate upstream has charged it (decisions 20)
+        usage = attempt.usage
+        if usage is None or not final:
+            usage = self._charges.cut(attempt.route, usage, content_bytes, request.facts, len(request.body))
+            attempt.usage = usage
+            attempt.estimated = True
+        attempt.cost_nano, attempt.price_version = self._charges.charge(
+            attempt.route, attempt.model_served, usage, attempt.started
+        )
+
+    def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Sent, and nothing shown: what the provider bills is unknown, so the whole bound is charged, and marked."""
+        self.charge(exchange, attempt, content_bytes=0, final=False)
+        if attempt.price_version not in (UNPRICED, FREE) and not exchange.upstream_gateway:
+            attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
+
+    def fail(self, exchange: Exchange, attempt: Attempt, error: UpstreamError) -> None:
+        """An attempt failed before anything was handed on."""
+        attempt.ended = self._clock.now()
+        attempt.error = error
+        attempt.request_id = attempt.request_id or error.request_id
+        if not attempt.sent or not error.maybe_billed:
+            return
+        streamed = attempt.first_byte is not None and exchange.request.facts.stream
+        if streamed:
+            self.charge(exchange, attempt, content_bytes=0, final=False)
+        else:
+            self.charge_unseen(exchange, attempt)
+
+    def settle(self, exchange: Exchange, ending: Ending, error: BaseException | None = None) -> None:
+        """Close the books on an exchange, once; later calls change nothing."""
+        if exchange.ending is not None:
+            return
+        exchange.ending = ending
+        now = self._clock.now()
+        exchange.ended = now
+        if isinstance(error, HeadgateError):
+            exchange.error = error
+            error.exchange_id = exchange.id
+        elif isinstance(error, Exception):
+            exchange.error = HeadgateError(f"{type(error).__name__} inside Headgate", code="internal_error")
+        last = exchange.last
+        if last is not None and last.ended is None:
+            last.ended = now
+            if last.sent and last.status == 0 and not isinstance(error, Unavailable):
+                self.charge_unseen(exchange, last)  # cancelled in flight
+            elif last.sent and not last.price_version:
+                self._charge_interrupted(exchange, last)
+        self._ports.ledger.settle(exchange)
+        self._ports.log.write(exchange)
+
+    def _charge_interrupted(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Cancelled, or failed inside Headgate, between the response's headers and its first content."""
+        if attempt.status >= 300:
+            return
+        if exchange.request.facts.stream:
+            self.charge(exchange, attempt, content_bytes=0, final=False)
+        else:
+            self.charge_unseen(exchange, attempt)

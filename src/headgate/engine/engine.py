@@ -1,0 +1,290 @@
+"""The procedure: the only file that knows the order of the steps.
+
+    admit -> attempt (route, wait, intend, send, read to the first content) -> relay -> settle
+                 ^------ recovery decides: again, elsewhere, or give up
+
+Recall (the cache) and reserve (budgets) have their place between admit and attempt and come with their issues.
+Await nothing but ports here, and hold no lock across an `await` (core/ports.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from headgate.core.errors import Gone, HeadgateError, Refusal, Unavailable, UpstreamBroken, UpstreamError
+from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, Route
+from headgate.core.ports import Incoming, Outgoing, Ports
+from headgate.engine.answer import passed_on
+from headgate.engine.books import Books
+from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
+from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
+from headgate.policy.failures import failure, failure_inside
+from headgate.policy.recovery import GiveUp
+from headgate.wire.dialect import ProviderError
+
+HOLD_BACK_SECONDS = 15.0
+"""Life-cycle frames wait this long for the first content, so that a failure before it can still be retried. A model
+that thinks in silence goes on for longer: then they go out, so that the caller's own timers see a live stream."""
+
+MAX_WHOLE_BYTES = 256 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+
+
+class Engine:
+    """Runs exchanges. One instance per colour; safe to share between threads and tasks.
+
+    Args:
+        ports: everything outside.
+        policies: every decision.
+    """
+
+    def __init__(self, ports: Ports, policies: Policies) -> None:
+        self.ports = ports
+        self.policies = policies
+        self._books = Books(ports, policies)
+
+    def begin(self, request: Request) -> Exchange:
+        """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
+        now = self.ports.clock.now()
+        return Exchange(self.ports.new_id(now), request, now)
+
+    async def open(self, exchange: Exchange) -> Reply:
+        """Answer. The caller must read the reply's body to its end or close it; either settles the exchange.
+
+        Raises:
+            Refusal: Headgate said no.
+            UpstreamError: no provider answered. `exchange` is settled in both cases, and when the task is cancelled.
+        """
+        try:
+            plan = self._admit(exchange)
+            return await self._attempts(exchange, plan)
+        except BaseException as error:
+            self._books.settle(exchange, _ending_of(error), error)
+            if not exchange.attempts and isinstance(error, HeadgateError):
+                # No intent row stands for it, so its own row must be durable before we answer.
+                await self._recorded()
+            raise
+
+    async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Record a call that a way in turned away before the engine saw a request it could run."""
+        self._books.settle(exchange, Ending.REFUSED, refusal)
+        await self._recorded()
+
+    async def _recorded(self) -> None:
+        # Where the ledger is down the row stays queued; no money moved, and the caller is owed the refusal all the same.
+        with contextlib.suppress(Unavailable):
+            await self.ports.ledger.flush()
+
+    def owns_retries(self, exchange: Exchange) -> bool:
+        """Whether Headgate, not the caller, retries this exchange."""
+        return self.policies.tasks(exchange.request.caller.task).recovery.owns_retries
+
+    def _admit(self, exchange: Exchange) -> Plan:
+        """Why here: the cheapest refusals come first, before anything is written or sent."""
+        return make_plan(exchange.request, self.policies, exchange.started)
+
+    async def _attempts(self, exchange: Exchange, plan: Plan) -> Reply:
+        """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet."""
+        clock = self.ports.clock
+        place, waited, stretch = 0, 0.0, 1.0
+        while True:
+            attempt = self._books.begin(exchange, plan.routes[place], waited)
+            try:
+                return await self._attempt(exchange, plan, attempt, stretch)
+            except UpstreamError as error:
+                self._books.fail(exchange, attempt, error)
+            left = plan.first_content_by - clock.now()
+            step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=self.ports.random())
+            if isinstance(step, GiveUp):
+                raise step.error
+            if step.after > 0:
+                await clock.sleep(step.after)
+            place, waited, stretch = step.route, step.after, step.stretch
+
+    async def _attempt(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Reply:
+        """Write the intent, send, and read until there is something to hand on."""
+        request = exchange.request
+        clock = self.ports.clock
+        body = _body_for(request, plan, attempt.route)
+        outgoing = Outgoing(
+            request.method,
+            attempt.route.base_url + request.path,
+            _headers_for(request, attempt.route),
+            body,
+            plan.attempt_timeouts(attempt.started, stretch),
+        )
+        await self.ports.ledger.intend(exchange, attempt)
+        attempt.sent = True
+        incoming = await self.ports.upstream.send(outgoing)
+        try:
+            attempt.first_byte = clock.now()
+            attempt.status = incoming.status
+            _read_headers(exchange, attempt, plan, incoming.headers)
+            if incoming.status >= 300:
+                raise await _failed(incoming, plan, attempt, attempt.first_byte)
+            if request.endpoint not in METERED:
+                return await self._raw(exchange, plan, attempt, incoming)
+            if request.facts.stream and _is_stream(incoming.headers):
+                return await self._stream(exchange, plan, attempt, incoming)
+            return await self._whole(exchange, plan, attempt, incoming)
+        except BaseException:
+            incoming.close()
+            raise
+
+    async def _whole(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
+        """A JSON answer, read to its end before anything is handed on: a cut one can still be retried."""
+        body = await _read_all(incoming, MAX_WHOLE_BYTES)
+        incoming.close()
+        attempt.first_content = self.ports.clock.now()
+        if exchange.request.endpoint in PRICED:
+            dialect = plan.dialect
+            answer, text = dialect.read_answer(exchange.request.endpoint, body, keep_text=self.policies.keep_text)
+            if answer.error is not None:
+                raise _failed_inside(answer.error, body, incoming, attempt, billed=False)
+            attempt.usage = answer.usage
+            attempt.model_served = answer.model
+            attempt.stop_reason = answer.stop_reason
+            exchange.response_text = text
+            self._books.charge(exchange, attempt, content_bytes=len(body))
+        return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
+
+    async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
+        """Read up to the first content. Until then a failure is retried; from then on nothing is."""
+        request = exchange.request
+        clock = self.ports.clock
+        meter = plan.dialect.meter(request.endpoint, request.facts, keep_text=self.policies.keep_text)
+        held: list[bytes] = []
+        raw: list[bytes] = []
+        try:
+            while not (meter.started or meter.ended):
+                piece = await incoming.read()
+                held.append(meter.feed(piece) if piece else meter.finish())
+                raw.append(piece)
+                if meter.error is not None and not meter.started:
+                    raise _failed_inside(meter.error, b"".join(raw), incoming, attempt, billed=meter.usage is not None)
+                if not piece and not meter.ended:
+                    raise _truncated(attempt)
+                if clock.now() - attempt.started > HOLD_BACK_SECONDS:
+                    break
+        except UpstreamError:
+            self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
+            raise
+        attempt.first_content = clock.now()
+        return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
+
+    async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
+        """An answer we do not read: bytes in, bytes out, logged as unpriced."""
+        first = await incoming.read()
+        attempt.first_content = self.ports.clock.now()
+        return RawReply(self._books, exchange, plan, incoming, first)
+
+
+def _ending_of(error: BaseException) -> Ending:
+    if isinstance(error, Refusal):
+        return Ending.REFUSED
+    if isinstance(error, Gone) or not isinstance(error, Exception):
+        return Ending.CANCELLED
+    return Ending.FAILED
+
+
+def _body_for(request: Request, plan: Plan, route: Route) -> bytes:
+    facts = request.facts
+    model = route.model if route.model and route.model != facts.model else None
+    ask_usage = request.endpoint == "chat" and facts.stream and not facts.include_usage
+    if model is None and not ask_usage:
+        return request.body
+    return plan.dialect.rewrite(request.endpoint, request.body, model=model, ask_usage=ask_usage)
+
+
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+
+
+def _headers_for(request: Request, route: Route) -> Headers:
+    """The caller's headers; with the route's credential in place of the caller's, where the route has one."""
+    direct = request.direct
+    if direct is not None and route.provider == direct.provider:
+        return request.headers
+    kept = [(n, v) for n, v in request.headers if n not in _CREDENTIALS]
+    if route.credential is not None:
+        key = route.credential.reveal()
+        if route.dialect == "anthropic":
+            kept.append((b"x-api-key", key.encode()))
+        else:
+            kept.append((b"authorization", f"Bearer {key}".encode()))
+    return kept
+
+
+def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Headers) -> None:
+    attempt.request_id = plan.dialect.request_id(headers)
+    for name, value in headers:
+        if name.startswith(b"x-headgate-"):
+            if name == b"x-headgate-simulated":
+                attempt.simulated = True
+            elif name == b"x-headgate-exchange":
+                exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
+
+
+def _is_stream(headers: Headers) -> bool:
+    return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
+
+
+async def _read_all(incoming: Incoming, limit: int) -> bytes:
+    body = await incoming.read()
+    if not body:
+        return b""
+    pieces = [body]
+    size = len(body)
+    while piece := await incoming.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise UpstreamBroken(
+                f"the provider's answer is larger than {limit} bytes", kind="broken", maybe_billed=True
+            )
+    return body if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, now: float) -> UpstreamError:
+    try:
+        body = await _read_all(incoming, MAX_ERROR_BYTES)
+    except UpstreamError:
+        body = b""  # the status and the headers still say what happened
+    incoming.close()
+    said = plan.dialect.read_error(body)
+    return failure(
+        incoming.status,
+        incoming.headers,
+        body,
+        type_=said.type,
+        code=said.code,
+        message=said.message,
+        request_id=attempt.request_id or said.request_id,
+        provider=attempt.route.provider,
+        now=now,
+    )
+
+
+def _truncated(attempt: Attempt) -> UpstreamError:
+    return UpstreamBroken(
+        f"{attempt.route.provider} ended a stream before any content and without its terminal event",
+        kind="truncated",
+        retryable=True,
+        elsewhere=True,
+        maybe_billed=True,
+        request_id=attempt.request_id,
+    )
+
+
+def _failed_inside(
+    said: ProviderError, body: bytes, incoming: Incoming, attempt: Attempt, *, billed: bool
+) -> UpstreamError:
+    return failure_inside(
+        body,
+        incoming.headers,
+        type_=said.type,
+        code=said.code,
+        message=said.message,
+        request_id=attempt.request_id or said.request_id,
+        provider=attempt.route.provider,
+        billed=billed,
+    )

@@ -1,0 +1,251 @@
+"""Hands an answer on, and finishes its exchange once, whatever the ending."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
+from headgate.core.exchange import Ending, Exchange
+from headgate.core.ports import Incoming
+from headgate.engine.answer import HeaderList, exchange_headers, passed_on, trailing_comment
+from headgate.engine.books import Books
+from headgate.engine.plan import Plan
+from headgate.policy.failures import failure_inside
+from headgate.wire.dialect import Meter
+
+
+class Reply(Protocol):
+    """An answer on its way to the caller.
+
+    Attributes:
+        status, headers: of the response; `headers` hold no hop-by-hop fields and no length.
+        length: bytes of the body, or None for a stream.
+        exchange: its record.
+    """
+
+    status: int
+    headers: HeaderList
+    length: int | None
+    exchange: Exchange
+
+    async def read(self) -> bytes:
+        """The next piece for the caller, b"" at the end. Never raises an `UpstreamError`: a cut stream ends in the
+        dialect's own error event."""
+        ...
+
+    def close(self) -> None:
+        """The caller is done, or gone. Before the end it abandons the exchange. Idempotent, never waits."""
+        ...
+
+    def leave(self) -> None:
+        """The caller has gone, and somebody goes on reading for the bill (`on_disconnect: drain`)."""
+        ...
+
+
+class WholeReply:
+    """A JSON answer that is here already."""
+
+    __slots__ = ("_body", "_books", "exchange", "headers", "length", "status")
+
+    def __init__(self, books: Books, exchange: Exchange, status: int, headers: HeaderList, body: bytes) -> None:
+        self._books = books
+        self._body = body
+        self.exchange = exchange
+        self.status = status
+        self.length: int | None = len(body)
+        now = books.now()
+        last = exchange.attempts[-1]
+        last.ended = now
+        exchange.status = status
+        self.headers = headers + exchange_headers(exchange, now, final=True)
+        # Complete here: everything the provider had to say is in our hands, and nothing can change the bill.
+        books.settle(exchange, Ending.COMPLETE)
+
+    async def read(self) -> bytes:
+        """The whole body, then b""."""
+        body, self._body = self._body, b""
+        return body
+
+    def close(self) -> None:
+        """Nothing is left to settle."""
+
+    def leave(self) -> None:
+        """Nothing is left to drain."""
+
+
+class _Flowing:
+    """What streams and raw answers share: reading on, the total deadline, and the one ending."""
+
+    __slots__ = ("_books", "_first", "_gone", "_incoming", "_over", "_plan", "exchange", "headers", "length", "status")
+
+    def __init__(self, books: Books, exchange: Exchange, plan: Plan, incoming: Incoming, first: bytes) -> None:
+        self._books = books
+        self._plan = plan
+        self._incoming = incoming
+        self._first = first
+        self._over = False
+        self._gone = False
+        self.exchange = exchange
+        self.status = incoming.status
+        exchange.status = incoming.status
+        self.length: int | None = None
+        self.headers = passed_on(incoming.headers) + exchange_headers(exchange, books.now(), final=False)
+
+    def leave(self) -> None:
+        """See `Reply.leave`."""
+        self._gone = True
+
+    async def _next(self) -> bytes:
+        if self._books.now() > self._plan.ends_by:
+            raise UpstreamTimeout(
+                f"the answer of {self.exchange.attempts[-1].route.provider} was not finished in time",
+                kind="timeout",
+                maybe_billed=True,
+            )
+        return await self._incoming.read()
+
+    def _complete(self) -> Ending:
+        return Ending.ABANDONED if self._gone else Ending.COMPLETE
+
+    def _end(self, ending: Ending, error: UpstreamError | None) -> None:
+        self._over = True
+        last = self.exchange.attempts[-1]
+        last.ended = self._books.now()
+        last.error = error
+        self._books.settle(self.exchange, ending, error)
+
+
+class StreamReply(_Flowing):
+    """A server-sent event stream of a dialect we meter."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(
+        self, books: Books, exchange: Exchange, plan: Plan, incoming: Incoming, meter: Meter, first: bytes
+    ) -> None:
+        super().__init__(books, exchange, plan, incoming, first)
+        self._meter = meter
+        if meter.ended:
+            self._first += self._finished()
+
+    async def read(self) -> bytes:
+        """See `Reply.read`."""
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        if self._over:
+            # The terminal event has gone out; reading to the body's end lets the connection be used again.
+            await self._drained()
+            return b""
+        meter = self._meter
+        while True:
+            try:
+                piece = await self._next()
+            except UpstreamError as error:
+                meter.finish()
+                return self._cut(error)
+            if not piece:
+                rest = meter.finish()
+                return rest + self._finished() if meter.ended else self._cut(self._truncated())
+            out = meter.feed(piece)
+            if meter.ended:
+                return out + self._finished()
+            if out:
+                return out
+
+    def close(self) -> None:
+        """See `Reply.close`."""
+        if not self._over:
+            self._meter.finish()
+            self._settle(Ending.ABANDONED, None)
+        self._incoming.close()
+
+    async def _drained(self) -> None:
+        try:
+            while await self._next():
+                pass
+        except UpstreamError:
+            pass  # the answer was complete; the connection is of no further use
+        self._incoming.close()
+
+    def _finished(self) -> bytes:
+        meter = self._meter
+        if meter.error is not None:
+            # An error event the caller has already been given, and then a terminal event all the same.
+            self._settle(Ending.CUT, self._inside())
+            return b""
+        self._settle(self._complete(), None)
+        return trailing_comment(self.exchange)
+
+    def _cut(self, error: UpstreamError) -> bytes:
+        """Content has left, so nothing is retried: a typed error event in the dialect (decisions 13)."""
+        self._incoming.close()
+        if self._meter.error is not None:
+            self._settle(Ending.CUT, self._inside())
+            return b""  # the provider's own error event went out as it came
+        self._settle(Ending.CUT, error)
+        said = "The answer broke off: the AI service failed while it was being written."
+        return b"\n\n" + self._plan.dialect.error_event(error.code, said, self.exchange.id)
+
+    def _inside(self) -> UpstreamError:
+        last = self.exchange.attempts[-1]
+        said = self._meter.error
+        assert said is not None
+        return failure_inside(
+            b"",
+            (),
+            type_=said.type,
+            code=said.code,
+            message=said.message,
+            request_id=last.request_id or said.request_id,
+            provider=last.route.provider,
+            billed=True,
+        )
+
+    def _truncated(self) -> UpstreamError:
+        provider = self.exchange.attempts[-1].route.provider
+        return UpstreamBroken(
+            f"{provider} ended the stream without its terminal event", kind="truncated", maybe_billed=True
+        )
+
+    def _settle(self, ending: Ending, error: UpstreamError | None) -> None:
+        meter = self._meter
+        last = self.exchange.attempts[-1]
+        self._books.note(last, meter)
+        self.exchange.response_text = meter.text()
+        self._books.charge(self.exchange, last, content_bytes=meter.content_bytes, final=meter.usage_final)
+        self._end(ending, error)
+
+
+class RawReply(_Flowing):
+    """An answer that passes unread: files, unknown endpoints."""
+
+    __slots__ = ()
+
+    async def read(self) -> bytes:
+        """See `Reply.read`. A broken body raises, because there is no format to say it in."""
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        if self._over:
+            return b""
+        try:
+            piece = await self._next()
+        except UpstreamError as error:
+            self._settle(Ending.CUT, error)
+            self._incoming.close()
+            raise
+        if not piece:
+            self._settle(self._complete(), None)
+            self._incoming.close()
+        return piece
+
+    def close(self) -> None:
+        """See `Reply.close`."""
+        if not self._over:
+            self._settle(Ending.ABANDONED, None)
+        self._incoming.close()
+
+    def _settle(self, ending: Ending, error: UpstreamError | None) -> None:
+        self._books.charge(self.exchange, self.exchange.attempts[-1], content_bytes=0)
+        self._end(ending, error)
