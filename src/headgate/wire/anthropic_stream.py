@@ -121,7 +121,7 @@ class MessagesMeter(StreamMeter):
             return
         kind = name or text(event.type)
         if kind == "error" or (event.error and not name):
-            self.error = lenient.error_value({"error": event.error} if event.error else event.message)
+            self.error = lenient.error_body(data)
             return
         read = _DECODED.get(kind)
         if read is not None:

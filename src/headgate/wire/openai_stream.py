@@ -10,11 +10,10 @@ import msgspec
 from headgate.core.usage import Usage
 from headgate.wire import lenient, openai_usage, sse
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import NO_PREFIX, StreamMeter, utf8_length
+from headgate.wire.stream import NO_PREFIX, StreamMeter, string_end, utf8_length
 
 # Where a generated text that is not empty begins. In text that quotes such a key its quotes are escaped.
 _VALUE = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|input)": ?"(?!")')
-_TO_STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _VISIBLE = ("content", "refusal")
 _REASONING = ("reasoning_content", "reasoning")
 _PADDING = b'"obfuscation":"'  # random text to hide the chunk's length, other in every chunk
@@ -60,7 +59,7 @@ class ChatMeter(StreamMeter):
             words, _, padding = tail.partition(self._suffix)
             if padding.find(b'"') != len(padding) - 2 or padding[-1:] != b"}":
                 return -1
-            if b'"' in words and _string_end(tail, 0) != len(words):
+            if b'"' in words and string_end(tail, 0) != len(words):
                 return -1
             content += len(words)
         return content
@@ -162,7 +161,7 @@ class ChatMeter(StreamMeter):
         if len(values) != 1:
             return
         start = values[0]
-        end = _string_end(frame, start)
+        end = string_end(frame, start)
         try:
             if utf8_length(_string.decode(frame[start - 1 : end + 1])) != counted:
                 return
@@ -191,9 +190,3 @@ def _call_length(call: Any) -> int:
 def _function_length(call: Any) -> int:
     parts = table(call)
     return sum(utf8_length(text(parts.get(key))) for key in ("name", "arguments", "input"))
-
-
-def _string_end(frame: bytes, start: int) -> int:
-    """Where the string whose text starts at `start` has its closing quote; -1 if nowhere."""
-    found = _TO_STRING_END.match(frame, start)
-    return found.end() - 1 if found else -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -14,6 +15,8 @@ MAX_EVENT_BYTES = 8 << 20
 
 NO_PREFIX = b"\xff"
 """A prefix that no frame of UTF-8 has."""
+
+_TO_STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class StreamMeter(ABC):
@@ -148,14 +151,16 @@ class StreamMeter(ABC):
         runs = not general
         at = 0
         while at < size:
-            if runs and block.startswith(self._prefix, at):
+            known = block.startswith(self._prefix, at)
+            if known and runs:
                 end = self._run(block, at)
                 if end:
                     at = end
                     continue
                 runs = False  # other frames among them: no second look for runs in this block
             end = sse.frame_end(block, at) if general or block[at] == 10 else block.find(b"\n\n", at) + 2
-            if self._read(block[at:end]):
+            frame = block[at:end]
+            if not (known and self._same(frame)) and self._read(frame):
                 self._hidden.append((at, end))
             at = end
             if self.ended:
@@ -199,6 +204,14 @@ class StreamMeter(ABC):
         self._lines = prefix.count(b"\n")
         self._prefix_quotes = prefix.count(b'"')
         self._suffix_quotes = suffix.count(b'"')
+
+    def _same(self, frame: bytes) -> bool:
+        """Count one frame that begins with the prefix, as `_run` would; False if it differs in more than its text."""
+        tail = frame[self._start :].rstrip(b"\r\n")
+        end = string_end(tail, 0)
+        content = end if end >= 0 and tail[end:] == self._suffix else self._count_tails([tail])
+        self.content_bytes += max(content, 0)
+        return content >= 0
 
     def _count_tails(self, tails: list[bytes]) -> int:
         """Content bytes of frames less their prefix, that differ in more than their texts; -1 where one is unclear."""
@@ -279,3 +292,9 @@ class PassingMeter:
 def utf8_length(text: str) -> int:
     """Bytes of `text` as UTF-8; a lone surrogate, which some providers send, counts three."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def string_end(text: bytes, start: int) -> int:
+    """Where the JSON string whose inside starts at `start` has its closing quote; -1 if nowhere."""
+    found = _TO_STRING_END.match(text, start)
+    return found.end() - 1 if found else -1
