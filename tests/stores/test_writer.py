@@ -307,3 +307,18 @@ def test_full_durability_syncs_every_commit(ledgers: Open, durability: str, leve
     ledger = ledgers(durability=durability)
     assert ledger.call(lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar()) == level
     assert ledger.call(lambda connection: connection.exec_driver_sql("PRAGMA journal_mode").scalar()) == "wal"
+
+
+def test_a_call_that_fails_by_its_own_fault_leaves_the_ledger_healthy(ledgers: Open, make: Maker) -> None:
+    ledger = ledgers()
+    with pytest.raises(Unavailable, match="surrogates not allowed"):
+        ledger.keys.create("a\ud800b")
+    assert ledger.health()["ok"]
+    intend(ledger, make)
+    assert ledger.keys.list() == []
+
+
+def test_a_closed_ledger_says_so(ledgers: Open) -> None:
+    ledger = ledgers()
+    ledger.close()
+    assert (ledger.health()["ok"], ledger.health()["last_error"]) == (False, "closed")

@@ -64,6 +64,8 @@ def writer_engine(path: Path, *, durability: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA cache_size=-8000")  # KiB
+        # Pages, 16 MB: fewer checkpoints write fewer pages twice, and reading the WAL after a crash stays quick.
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)

@@ -92,6 +92,8 @@ class SqliteLedger:
     def open(self) -> None:
         """Open the file now: lock it, bring its schema up to date, and close what a dead process left open.
 
+        After a ConfigError this ledger is closed; make another once the cause is gone.
+
         Raises:
             ConfigError: another process writes it, it is not ours, or a newer Headgate wrote it.
             Unavailable: the disk said no.
@@ -137,6 +139,8 @@ class SqliteLedger:
 
     def health(self) -> dict[str, Any]:
         """See :meth:`Writer.health`. Opens nothing."""
+        if self._closed:
+            return {"ok": False, "ledger": str(self._path), "queued": 0, "last_error": "closed"}
         return self.writer().health()
 
     def close(self) -> None:

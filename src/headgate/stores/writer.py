@@ -233,6 +233,7 @@ class Writer:
     def _commit(self, intents: list[Intent]) -> None:
         """One transaction: these intents and everything kept. Wakes the intents' callers, one way or the other."""
         if not (intents or self._kept_exchanges or self._kept_attempts):
+            self._backoff = 0.0  # nothing waits for another try
             return
         waiters = [intent.waiter for intent in intents]
         try:
@@ -311,10 +312,11 @@ class Writer:
             session = self._session or self._open()
             if call.work is not None:
                 call.result = call.work(session)
+            self._backoff, self._error = 0.0, ""
         except HeadgateError as refused:
             error = refused
         except Exception as broken:
-            error = self._failed(broken)
+            error = Unavailable(reason(broken)) if unfit(broken) else self._failed(broken)
         wake((call.waiter,), error)
 
     def _finish(self) -> None:
