@@ -75,6 +75,7 @@ class Provider:
     play: Callable[[Line], None]
     tls: ssl.SSLContext | None = None
     lines: list[Line] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -87,11 +88,13 @@ class Provider:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self.listener.accept()
-                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+                self.threads.append(threading.Thread(target=self._serve, args=(sock,), daemon=True))
+                self.threads[-1].start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(sock):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(5)
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             line = Line(sock, len(self.lines) + 1)
@@ -105,7 +108,11 @@ class Provider:
         self.accepting.join(5)
         self.listener.close()
         for line in self.lines:
-            line.sock.close()
+            # Only its own thread may close a socket that OpenSSL may be reading: the number is soon another's.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(line.sock, socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
 
 
 @pytest.fixture

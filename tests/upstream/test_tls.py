@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from headgate.core.errors import UpstreamBroken, UpstreamRejected
+from headgate.engine.blocking import run_blocking
+from headgate.upstream.blocking import BlockingPool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 ISSUED = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -139,6 +142,54 @@ def test_a_body_cut_under_tls_is_truncated(call: Any, provide: Any, authority: A
     with pytest.raises(UpstreamBroken) as caught:
         call(provider.url, verify=authority.file)
     assert (caught.value.kind, caught.value.maybe_billed) == ("truncated", True)
+
+
+def test_a_thread_that_reads_while_another_closes_never_reads_from_a_newer_connection(
+    provide: Any, outgoing: Any, authority: Authority
+) -> None:
+    started = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    provider = provide(
+        lambda line: (line.request(), line.send(started), line.gone()), tls=authority.server("127.0.0.1")
+    )
+    answer = run_blocking(BlockingPool(verify=authority.file).send(outgoing(provider.url)))
+    connection = answer._connection
+    assert connection is not None
+    sock = connection._sock
+    open_inside: list[bool] = []
+    inside = threading.Event()
+
+    class Slow:
+        """Stands for a thread that has been woken within OpenSSL and has not yet left it."""
+
+        def recv(self, size: int) -> bytes:
+            inside.set()
+            try:
+                return sock.recv(size)
+            finally:
+                time.sleep(0.05)
+                open_inside.append(sock.fileno() >= 0)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+    connection._sock = Slow()  # type: ignore[assignment]  # a stand-in for a socket
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            run_blocking(answer.read())
+        except UpstreamBroken as error:
+            caught.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    inside.wait(5)
+    time.sleep(0.02)
+    answer.close()
+    reader.join(5)
+    assert len(caught) == 1
+    assert open_inside == [True]
+    assert sock.fileno() == -1
 
 
 @pytest.mark.parametrize("framing", [b"content-length: 2048000", b"content-type: a/b"], ids=["length", "until close"])

@@ -149,7 +149,7 @@ class BlockingAnswer:
 class SocketConnection:
     """Carries one request at a time. `idle_since` is the monotonic time when it was last given back."""
 
-    __slots__ = ("_dropped", "_pid", "_sent", "_sock", "_timeouts", "home", "idle_since", "reader")
+    __slots__ = ("_dropped", "_pid", "_reading", "_sent", "_sock", "_timeouts", "home", "idle_since", "reader")
 
     def __init__(self, home: Home, sock: socket.socket) -> None:
         self.home = home
@@ -159,6 +159,7 @@ class SocketConnection:
         self._pid = os.getpid()
         self._sent = True
         self._dropped = False
+        self._reading = False
         self._timeouts: Timeouts
 
     def alive(self) -> bool:
@@ -286,11 +287,16 @@ class SocketConnection:
     def _receive(self, seconds: float) -> bytes:
         if self._pid != os.getpid():
             raise faults.broken(self.home.where, "it belongs to the parent process")
-        self._sock.settimeout(seconds)
+        self._reading = True
         try:
+            self._sock.settimeout(seconds)
             return self._sock.recv(_READ)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return b""
+        finally:
+            self._reading = False
+            if self._dropped:
+                self._sock.close()
 
     def finish(self) -> None:
         """The answer is complete: the connection is free, or of no more use."""
@@ -310,7 +316,10 @@ class SocketConnection:
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
             self.home.lost()
-        self._sock.close()
+        # A thread that is inside OpenSSL would go on reading from the descriptor's number, which may be another
+        # connection's by then. The shutdown has woken it, and it closes.
+        if not self._reading:
+            self._sock.close()
 
 
 def _readable(sock: socket.socket) -> bool:
