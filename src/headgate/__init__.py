@@ -1,1 +1,61 @@
-"""Headgate."""
+"""Headgate: the production layer for LLM calls.
+
+    import anthropic, headgate
+
+    gate = headgate.Gate.load()
+    client = anthropic.Anthropic(http_client=gate.client())
+
+Everything is imported on first use, so that `import headgate` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate._version import __version__
+
+if TYPE_CHECKING:
+    from headgate.core.errors import ConfigError, HeadgateError, Refusal, UpstreamError
+    from headgate.gate import Gate
+    from headgate.refusals import refusal
+    from headgate.transport.context import Last, caller, last
+
+_WHERE = {
+    "Gate": "headgate.gate",
+    "caller": "headgate.transport.context",
+    "last": "headgate.transport.context",
+    "Last": "headgate.transport.context",
+    "refusal": "headgate.refusals",
+    "ConfigError": "headgate.core.errors",
+    "HeadgateError": "headgate.core.errors",
+    "Refusal": "headgate.core.errors",
+    "UpstreamError": "headgate.core.errors",
+}
+
+__all__ = [
+    "ConfigError",
+    "Gate",
+    "HeadgateError",
+    "Last",
+    "Refusal",
+    "UpstreamError",
+    "__version__",
+    "caller",
+    "last",
+    "refusal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module 'headgate' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(where), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

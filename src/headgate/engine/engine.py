@@ -71,7 +71,7 @@ class Engine:
         await self._recorded()
 
     async def _recorded(self) -> None:
-        # Where the ledger is down the row stays queued; no money moved, and the caller is owed the refusal all the same.
+        # Where the ledger is down the row stays queued; no money moved, and the caller is owed the refusal anyway.
         with contextlib.suppress(Unavailable):
             await self.ports.ledger.flush()
 

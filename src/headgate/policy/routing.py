@@ -20,11 +20,13 @@ class Router:
         providers: a route for every provider, by its name; its model is filled in.
         models: virtual models; their routes are complete.
         defaults: the provider that serves a bare model name, by dialect.
+        unready: why a provider's credential could not be read, by the provider's name.
     """
 
     providers: Mapping[str, Route]
     models: Mapping[str, Sequence[Route]]
     defaults: Mapping[str, str]
+    unready: Mapping[str, str] = field(default_factory=dict)
     _seen: dict[tuple[str, str], Sequence[Route]] = field(default_factory=dict, repr=False)
 
     def routes(self, request: Request) -> Sequence[Route]:
@@ -36,9 +38,20 @@ class Router:
         found = self._named(request.dialect, request.facts.model)
         direct = request.direct
         if direct is None:
-            return found
+            return found if not self.unready else self._ready(found)
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
-        return [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
+        own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
+        return own if not self.unready else self._ready(own, direct.provider)
+
+    def _ready(self, routes: Sequence[Route], direct: str = "") -> Sequence[Route]:
+        usable = [r for r in routes if r.provider not in self.unready or r.provider == direct]
+        if not usable:
+            raise NotServed(
+                f"provider {routes[0].provider} cannot be used: {self.unready[routes[0].provider]}",
+                code="provider_not_configured",
+                status_hint=503,
+            )
+        return usable
 
     def _named(self, dialect: str, name: str) -> Sequence[Route]:
         key = (dialect, name)

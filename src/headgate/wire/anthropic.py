@@ -165,7 +165,9 @@ def _server_side(request: _Count) -> bool:
         or request.compaction
     ):
         return True
-    return any(kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools))
+    return bool(request.tools) and any(
+        kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools)
+    )
 
 
 ANTHROPIC = Anthropic()

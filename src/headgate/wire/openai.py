@@ -178,7 +178,7 @@ def _server_side(request: _Create) -> bool:
         or request.previous_response_id
     ):
         return True
-    return any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
+    return bool(request.tools) and any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
 
 
 def _has_media(request: _Create, body: bytes) -> bool:

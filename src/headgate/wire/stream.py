@@ -115,7 +115,7 @@ class StreamMeter(ABC):
             if piece.find(b'"', self._start) == size and piece.endswith(self._ending):
                 self.content_bytes += size - self._start  # one whole frame: the text's closing quote is its first
                 return piece
-            if piece.find(b"\n", self._start) == len(piece) - 2 and self._run(piece, 0):
+            if piece.find(b"\n", self._start) == len(piece) - 2 and piece[-1] == 10 and self._same(piece):
                 return piece
         over = self.ended  # a local: it changes below
         if over:
@@ -241,9 +241,12 @@ class StreamMeter(ABC):
             return b""
         self._finishing = True
         rest = b"" if self.ended or self._blind else self._splitter.rest()
-        hidden = bool(rest) and self._read(rest)
+        frame = rest.lstrip(b"\r\n")
+        hidden = bool(frame) and self._read(frame)
         self._close()
-        return b"" if hidden or not self._hold else rest
+        if not self._hold:
+            return b""
+        return rest[: len(rest) - len(frame)] if hidden else rest
 
     def text(self) -> str:
         """See `Meter.text`."""

@@ -1,0 +1,184 @@
+"""Settings to engines: the only place that picks implementations. Used by all three ways in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from headgate.clocks import AsyncClock, BlockingClock
+from headgate.core.errors import ConfigError
+from headgate.core.exchange import Route
+from headgate.core.ids import id_maker
+from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
+from headgate.engine.engine import Engine
+from headgate.engine.plan import Policies, TaskPolicy
+from headgate.policy.charging import Charging
+from headgate.policy.pricebook import PriceBook, Unknown
+from headgate.policy.recovery import Recovery
+from headgate.policy.routing import Router
+from headgate.settings.model import ProviderSettings, RetrySettings, Settings, frozen
+from headgate.stats import Tally
+from headgate.stores.log import Bodies, LineLog
+from headgate.stores.sqlite import Durability, SqliteLedger
+from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
+from headgate.wire import DIALECTS
+
+if TYPE_CHECKING:
+    from headgate.core.ports import Timeouts
+    from headgate.policy.recovery import WaitStrategy
+
+_id_bits = random.SystemRandom().getrandbits  # the kernel's: two forked children must never draw the same id
+_SQLITE = "sqlite:///"
+
+
+@dataclass(slots=True)
+class Built:
+    """One configuration's parts. `engine` is for event loops, `blocking_engine` for threads; both share the books."""
+
+    settings: Settings
+    router: Router
+    ledger: SqliteLedger
+    log: LineLog
+    tally: Tally
+    engine: Engine
+    blocking_engine: Engine
+    upstream: AsyncUpstream | _PerOrigin
+    blocking_upstream: BlockingUpstream | _PerOrigin
+
+    def close(self) -> None:
+        """Write what is queued; give the ledger's file back. Idempotent."""
+        self.ledger.close()
+        self.log.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    env: Mapping[str, str],
+    wait: WaitStrategy | None = None,
+    log_to: Path | Literal["stdout"] | None = None,
+) -> Built:
+    """Make the parts. Opens no file and no connection yet.
+
+    Args:
+        settings: what to build.
+        env: where `env:` references are read.
+        wait: a tenacity wait strategy in place of the default.
+        log_to: where the log goes; None: `<ledger>.log.jsonl` beside the ledger.
+
+    Raises:
+        ConfigError: a store that this version does not have.
+    """
+    if not settings.storage.startswith(_SQLITE):
+        raise ConfigError(
+            f"{settings.origins.get('storage', 'storage')}: storage: PostgreSQL is not built yet; use sqlite:///<file>"
+        )
+    ledger = SqliteLedger(settings.storage, durability=cast("Durability", settings.durability))
+    log = LineLog(
+        log_file(ledger.path) if log_to is None else None if log_to == "stdout" else log_to,
+        key_file=ledger.path.with_name(f"{ledger.path.name}.logkey"),
+        bodies=cast("Bodies", settings.log.bodies),
+    )
+    tally = Tally(log)
+    policies = _policies(settings, env, wait)
+    proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
+    upstream: AsyncUpstream | _PerOrigin = async_upstream()
+    blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
+    if proxied:
+        upstream = _PerOrigin(upstream, {base: async_upstream(proxy=proxy) for base, proxy in proxied.items()})
+        blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
+    new_id = id_maker(_id_bits)
+    ports = Ports(AsyncClock(), upstream, ledger.asynchronous(), tally, random.random, new_id)
+    blocking_ports = Ports(BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id)
+    return Built(
+        settings=settings,
+        router=policies.router,
+        ledger=ledger,
+        log=log,
+        tally=tally,
+        engine=Engine(ports, policies),
+        blocking_engine=Engine(blocking_ports, policies),
+        upstream=upstream,
+        blocking_upstream=blocking,
+    )
+
+
+def log_file(ledger: Path) -> Path:
+    """Where the log of a ledger file is: `headgate.db` has `headgate.db.log.jsonl`."""
+    return ledger.with_name(f"{ledger.name}.log.jsonl")
+
+
+def _policies(settings: Settings, env: Mapping[str, str], wait: WaitStrategy | None) -> Policies:
+    ceiling = settings.unknown_price.ceiling_pico_per_token
+    book = PriceBook.load(settings.price_overrides, Unknown() if ceiling is None else Unknown(ceiling_pico=ceiling))
+    default = _task(settings.retry, settings.timeouts, wait)
+    tasks = {name: _task(task.retry, task.timeouts, wait) for name, task in settings.tasks.items()}
+    return Policies(
+        router=_router(settings, env),
+        charges=Charging(book),
+        dialects=DIALECTS.__getitem__,
+        tasks=lambda name: tasks.get(name, default),
+        keep_text=settings.log.bodies == "full",
+    )
+
+
+def _task(retry: RetrySettings, timeouts: Timeouts, wait: WaitStrategy | None) -> TaskPolicy:
+    return TaskPolicy(Recovery(attempts=retry.attempts, wait=wait), timeouts, retry.deadline_seconds)
+
+
+def _router(settings: Settings, env: Mapping[str, str]) -> Router:
+    providers: dict[str, Route] = {}
+    unready: dict[str, str] = {}
+    for name, provider in settings.providers.items():
+        providers[name] = _route(provider, env, unready)
+    models = {
+        name: tuple(
+            Route(
+                r.provider,
+                r.model,
+                providers[r.provider].dialect,
+                providers[r.provider].base_url,
+                providers[r.provider].credential,
+                providers[r.provider].drain,
+            )
+            for r in routes
+        )
+        for name, routes in settings.models.items()
+    }
+    defaults: dict[str, str] = {}
+    for dialect in DIALECTS:
+        named = [p.name for p in settings.providers.values() if p.dialect == dialect]
+        if named:
+            defaults[dialect] = dialect if dialect in named else named[0]
+    return Router(frozen(providers), frozen(models), frozen(defaults), frozen(unready))
+
+
+def _route(provider: ProviderSettings, env: Mapping[str, str], unready: dict[str, str]) -> Route:
+    credential = None
+    if provider.api_key is not None:
+        try:
+            credential = provider.api_key.resolve(env)
+        except ConfigError as error:
+            # Not an error yet: in process the SDK brings its own key, and another provider may serve.
+            unready[provider.name] = error.message
+    return Route(
+        provider.name, "", provider.dialect, provider.base_url, credential, drain=provider.on_disconnect == "drain"
+    )
+
+
+class _PerOrigin:
+    """An upstream of its own for providers behind a proxy of their own."""
+
+    def __init__(self, default: Upstream, by_base: Mapping[str, Upstream]) -> None:
+        self._default = default
+        self._by_base = tuple(by_base.items())
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """See `core.ports.Upstream`."""
+        for base, upstream in self._by_base:
+            if outgoing.url.startswith(base):
+                return await upstream.send(outgoing)
+        return await self._default.send(outgoing)

@@ -1,0 +1,140 @@
+"""The gate: one configuration, its engines and its books, for Python programs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from headgate.build import Built, build
+from headgate.settings import load
+from headgate.stats import GateStats
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from headgate.policy.recovery import WaitStrategy
+    from headgate.settings.model import Settings
+    from headgate.stores.reader import UsageReport
+
+DAY = 86_400.0
+
+
+class Gate:
+    """Governs the calls of unmodified official SDKs: ``anthropic.Anthropic(http_client=gate.client())``.
+
+    Safe to share between threads and event loops. Nothing is opened before the first call. After a fork the child
+    opens its own connections; its ledger needs `{pid}` in `storage` (decisions 21).
+    """
+
+    def __init__(
+        self, settings: Settings, *, env: Mapping[str, str] | None = None, wait: WaitStrategy | None = None
+    ) -> None:
+        """
+        Args:
+            settings: from `headgate.settings.load`, or made in Python.
+            env: where `env:` references are read; the process's environment if None.
+            wait: a tenacity wait strategy for retries, in place of random exponential.
+
+        Raises:
+            ConfigError: a store that this version does not have.
+        """
+        self._built: Built = build(settings, env=os.environ if env is None else env, wait=wait)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        wait: WaitStrategy | None = None,
+        **overrides: object,
+    ) -> Gate:
+        """headgate.yaml if there is one, else safe defaults; HEADGATE_* of the environment on top, `overrides` last.
+
+        Args:
+            path: another file, which must exist.
+            env: the environment; the process's if None.
+            wait: see `Gate`.
+            overrides: top-level keys of headgate.yaml, as ``storage="sqlite:///x.db"`` or ``retry={"attempts": 1}``.
+
+        Raises:
+            ConfigError: every mistake in the configuration at once.
+        """
+        told = os.environ if env is None else env
+        return cls(load(path, env=told, overrides=overrides), env=told, wait=wait)
+
+    @property
+    def settings(self) -> Settings:
+        """What this gate was made from."""
+        return self._built.settings
+
+    @property
+    def built(self) -> Built:
+        """The parts, for the other ways in."""
+        return self._built
+
+    def client(self, **options: Any) -> httpx2.Client:
+        """An HTTP client for a synchronous SDK client: `anthropic.Anthropic(http_client=...)`, `openai.OpenAI(...)`.
+
+        Args:
+            options: of `httpx2.Client`, but for `transport`, `proxy`, `verify` and `mounts`, which are Headgate's.
+        """
+        import httpx2
+
+        from headgate.transport.httpx2 import Transport
+
+        built = self._built
+        return httpx2.Client(transport=Transport(built, built.blocking_engine), **options)
+
+    def async_client(self, **options: Any) -> httpx2.AsyncClient:
+        """An HTTP client for an asynchronous SDK client. Arguments as `client`."""
+        import httpx2
+
+        from headgate.transport.httpx2 import AsyncTransport
+
+        built = self._built
+        return httpx2.AsyncClient(transport=AsyncTransport(built, built.engine), **options)
+
+    @property
+    def stats(self) -> GateStats:
+        """What this gate has done since it was made."""
+        return self._built.tally.stats()
+
+    def usage(
+        self,
+        *,
+        days: float | None = None,
+        by: tuple[str, ...] = (),
+        **filters: str,
+    ) -> UsageReport:
+        """What was spent, from the ledger: everything that any process has written to it.
+
+        Args:
+            days: only the last so many days.
+            by: break down by user, model, day, ... (see `stores.reader.DIMENSIONS`).
+            filters: `user="ada"`, `tenant=...`, `model=...`, ...
+        """
+        self._built.ledger.flush()
+        since = None if days is None else time.time() - days * DAY
+        return self._built.ledger.reader().usage(by=by, since=since, until=None, **filters)
+
+    def flush(self) -> None:
+        """Block until everything that has ended is in the ledger and in the log."""
+        self._built.ledger.flush()
+        self._built.log.flush()
+
+    def close(self) -> None:
+        """Write what is queued and give the ledger's file back. Clients made by this gate refuse further calls."""
+        self._built.close()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

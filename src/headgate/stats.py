@@ -1,0 +1,104 @@
+"""What just happened, in numbers, for `gate.stats`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from headgate.core.exchange import Ending, Exchange
+from headgate.core.money import usd
+from headgate.core.ports import Log
+
+WINDOW = 2048
+"""Exchanges that the percentiles look back on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateStats:
+    """Since the gate was made. Latencies are milliseconds over the last `WINDOW` exchanges, None before the first.
+
+    `cache_*` stay 0 until the cache exists, `budget_remaining_usd` None until budgets are enforced.
+    """
+
+    total_calls: int = 0
+    total_attempts: int = 0
+    total_cost_usd: Decimal = Decimal(0)
+    estimated_cost_usd: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    failed_calls: int = 0
+    refused_calls: int = 0
+    cache_hit_rate: float = 0.0
+    cache_size: int = 0
+    budget_remaining_usd: Decimal | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
+    ttft_p50_ms: float | None = None
+    ttft_p95_ms: float | None = None
+    ttft_p99_ms: float | None = None
+
+
+class Tally:
+    """Counts exchanges as they are logged. A `core.ports.Log` in front of another one."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._calls = self._attempts = self._cost = self._estimated = 0
+        self._input = self._output = self._failed = self._refused = 0
+        self._latency: deque[float] = deque(maxlen=WINDOW)
+        self._ttft: deque[float] = deque(maxlen=WINDOW)
+
+    def write(self, exchange: Exchange) -> None:
+        """See `core.ports.Log`."""
+        ttft = exchange.ttft
+        with self._lock:
+            self._calls += 1
+            for attempt in exchange.attempts:
+                self._attempts += 1
+                self._cost += attempt.cost_nano
+                if attempt.estimated:
+                    self._estimated += attempt.cost_nano
+                if attempt.usage is not None:
+                    self._input += attempt.usage.prompt_tokens
+                    self._output += attempt.usage.output_tokens
+            self._failed += exchange.ending in (Ending.FAILED, Ending.CUT)
+            self._refused += exchange.ending is Ending.REFUSED
+            if exchange.ended is not None:
+                self._latency.append(exchange.ended - exchange.started)
+            if ttft is not None:
+                self._ttft.append(ttft)
+        self._log.write(exchange)
+
+    def stats(self) -> GateStats:
+        """A snapshot."""
+        with self._lock:
+            latency, ttft = sorted(self._latency), sorted(self._ttft)
+            return GateStats(
+                total_calls=self._calls,
+                total_attempts=self._attempts,
+                total_cost_usd=usd(self._cost),
+                estimated_cost_usd=usd(self._estimated),
+                input_tokens=self._input,
+                output_tokens=self._output,
+                failed_calls=self._failed,
+                refused_calls=self._refused,
+                latency_p50_ms=percentile(latency, 0.50),
+                latency_p95_ms=percentile(latency, 0.95),
+                latency_p99_ms=percentile(latency, 0.99),
+                ttft_p50_ms=percentile(ttft, 0.50),
+                ttft_p95_ms=percentile(ttft, 0.95),
+                ttft_p99_ms=percentile(ttft, 0.99),
+            )
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile of sorted seconds, in milliseconds; None of nothing."""
+    if not ordered:
+        return None
+    rank = min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))
+    return round(ordered[rank] * 1000, 3)

@@ -1,0 +1,1 @@
+"""Way in 1: inside the official SDKs, one thin file per HTTP client library."""

@@ -1,0 +1,124 @@
+"""Who calls, and what just happened, per context (thread, task)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from decimal import Decimal
+from types import MappingProxyType
+
+from headgate.core.caller import Caller
+from headgate.core.exchange import Exchange
+from headgate.core.money import usd
+from headgate.engine.answer import served_model
+
+_caller: ContextVar[Caller | None] = ContextVar("headgate_caller", default=None)
+_last: ContextVar[Exchange | None] = ContextVar("headgate_last", default=None)
+_NOBODY = Caller()
+
+
+@contextmanager
+def caller(
+    *,
+    user: str | None = None,
+    session: str | None = None,
+    task: str | None = None,
+    feature: str | None = None,
+    tenant: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Caller]:
+    """Attribute the calls made inside, in this thread or task and the tasks it starts. Nests: inner values win.
+
+    A new thread starts without a caller; enter this inside it.
+    """
+    outer = current_caller()
+    told = {"user": user, "session": session, "task": task, "feature": feature, "tenant": tenant}
+    inner = replace(outer, **{name: value for name, value in told.items() if value is not None})  # type: ignore[arg-type]  # all of them are str
+    if tags is not None:
+        inner = replace(inner, tags=MappingProxyType({**outer.tags, **tags}))
+    token = _caller.set(inner)
+    try:
+        yield inner
+    finally:
+        _caller.reset(token)
+
+
+def current_caller() -> Caller:
+    """The caller of this context."""
+    return _caller.get() or _NOBODY
+
+
+def remember(exchange: Exchange) -> None:
+    """Make `exchange` this context's last."""
+    _last.set(exchange)
+
+
+class Last:
+    """The last exchange of this thread or task. A stream's figures are final once it has been read or closed."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def exchange_id(self) -> str:
+        """As in the ledger, the log and the response header."""
+        return self._exchange.id
+
+    @property
+    def attempts(self) -> int:
+        """Requests sent to providers for it."""
+        return len(self._exchange.attempts)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """What it cost, exactly."""
+        return usd(self._exchange.cost_nano)
+
+    @property
+    def estimated(self) -> bool:
+        """True where the provider did not report all of the usage."""
+        return self._exchange.estimated
+
+    @property
+    def ending(self) -> str:
+        """complete, refused, failed, cut, abandoned or cancelled; "" while it is running."""
+        return self._exchange.ending.value if self._exchange.ending is not None else ""
+
+    @property
+    def model(self) -> str:
+        """The model that served."""
+        return served_model(self._exchange)
+
+    @property
+    def input_tokens(self) -> int:
+        """Everything that went in, cached or not, over all attempts."""
+        return sum(a.usage.prompt_tokens for a in self._exchange.attempts if a.usage is not None)
+
+    @property
+    def output_tokens(self) -> int:
+        """Everything that came out, over all attempts."""
+        return sum(a.usage.output_tokens for a in self._exchange.attempts if a.usage is not None)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """From the call to its end, None while it is running."""
+        ended = self._exchange.ended
+        return None if ended is None else round((ended - self._exchange.started) * 1000, 3)
+
+    @property
+    def error(self) -> str:
+        """The cause in words, "" without one."""
+        return str(self._exchange.error or "")
+
+    def __repr__(self) -> str:
+        return f"<{self.exchange_id} {self.ending or 'running'} ${self.cost_usd} in {self.attempts} attempts>"
+
+
+def last() -> Last | None:
+    """The exchange that this thread or task made last through Headgate; None before the first."""
+    exchange = _last.get()
+    return None if exchange is None else Last(exchange)

@@ -1,0 +1,86 @@
+"""An SDK's HTTP request as an exchange's request: which provider, which dialect, which path, whose credential."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from headgate.core.caller import Caller
+from headgate.core.errors import BadRequest
+from headgate.core.exchange import Facts, Headers, Request, Route
+from headgate.policy.attribution import asked, with_user
+from headgate.wire import DIALECTS
+
+# What the client library adds for its own connection; the upstream computes them anew.
+_OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"})
+
+
+class Bases:
+    """The configured providers' base URLs, longest first."""
+
+    def __init__(self, providers: Mapping[str, Route]) -> None:
+        self._known = sorted(providers.values(), key=lambda route: -len(route.base_url))
+        self._seen: dict[str, tuple[Route, str]] = {}
+
+    def split(self, url: str, headers: Headers) -> tuple[Route, str]:
+        """(the route that the SDK itself has chosen, the path behind its base URL)."""
+        for route in self._known:
+            base = route.base_url
+            if url.startswith(base) and url[len(base) : len(base) + 1] in ("/", "?", ""):
+                return _direct(route.provider, route.dialect, base, drain=route.drain), url[len(base) :]
+        return _unknown(url, headers)
+
+
+def read_request(
+    bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]], body: bytes, caller: Caller, keep: bool
+) -> tuple[Request, BadRequest | None]:
+    """The request, and why it cannot be run if so (it is recorded either way)."""
+    fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
+    direct, path = bases.split(url, fields)
+    dialect = DIALECTS[direct.dialect]
+    endpoint = dialect.endpoint(method, path.partition("?")[0])
+    wrong: BadRequest | None = None
+    try:
+        said = asked(fields, caller, may_name_tenant=True)
+    except BadRequest as error:
+        wrong = error
+        said = asked([f for f in fields if not f[0].startswith(b"x-headgate-")], caller, may_name_tenant=True)
+    facts = Facts()
+    try:
+        facts = dialect.read_request(endpoint, body, keep_text=keep)
+    except BadRequest as error:
+        wrong = wrong or error
+    request = Request(
+        dialect=direct.dialect,
+        endpoint=endpoint,
+        method=method,
+        path=path,
+        headers=said.headers,
+        body=body,
+        facts=facts,
+        caller=with_user(said.caller, facts.user),
+        way_in="in-process",
+        correlation_id=said.correlation_id,
+        timeout=said.timeout,
+        direct=direct,
+        client_retries=said.client_retries,
+    )
+    return request, wrong
+
+
+def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
+    """A base URL that no provider has: the dialect's own provider at another address, as far as we can tell."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    origin, path = f"{scheme}://{host}", slash + path
+    anthropic = any(n == b"anthropic-version" for n, _ in headers)
+    dialect = "anthropic" if anthropic else "openai"
+    mark = "/v1/messages" if "/v1/messages" in path else "/v1/"
+    at = path.find(mark)
+    if dialect == "openai":
+        at = path.find("/chat/completions") if "/chat/completions" in path else at + 3 if at >= 0 else -1
+    split = max(at, 0)
+    return _direct(dialect, dialect, origin + path[:split]), path[split:]
+
+
+def _direct(provider: str, dialect: str, base: str, *, drain: bool = False) -> Route:
+    return Route(provider, "", dialect, base, None, drain)
