@@ -74,6 +74,7 @@ class Request:
     way_in: str  # "gateway" | "in-process"
     correlation_id: str = ""
     timeout: float | None = None  # seconds; an upper bound on the whole exchange, the caller's own
+    provider: str = ""  # the path named this provider (/p/<provider>/...); no other may serve
     direct: Route | None = None  # in process: the SDK's own base URL and credential
     client_retries: int = 0  # x-stainless-retry-count: the caller is retrying on top of us
 

@@ -107,10 +107,8 @@ def error_answer(
     error.exchange_id = exchange.id
     if isinstance(error, UpstreamError) and passes_on(error, exchange, owns_retries=owns_retries):
         return _providers_own(exchange, error, owns_retries=owns_retries, now=now)
-    status, code, message = _said(error)
-    headers: HeaderList = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
-    if error.code == "rate_exceeded":
-        headers[1] = (b"x-should-retry", b"true")
+    code, message = _said(error)
+    headers: HeaderList = [(b"content-type", b"application/json"), (b"x-should-retry", _again(error, owns_retries))]
     told = getattr(error, "retry_after", None)
     if told is not None:
         headers.append((b"retry-after", b"%d" % max(1, -int(-told // 1))))
@@ -118,7 +116,7 @@ def error_answer(
     if last is not None and last.simulated:
         headers.append((SIMULATED, b"true"))
     headers += exchange_headers(exchange, now, final=True)
-    return ErrorAnswer(status, headers, dialect.error_body(status, code, message, exchange.id))
+    return ErrorAnswer(error.status_hint, headers, dialect.error_body(error.status_hint, code, message, exchange.id))
 
 
 def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -> bool:
@@ -132,6 +130,13 @@ def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -
     return error.kind in ("auth", "money") and last is not None and last.route.credential is None
 
 
+def answered_status(error: HeadgateError, exchange: Exchange, *, owns_retries: bool) -> int:
+    """The HTTP status that `error_answer` gives."""
+    if isinstance(error, UpstreamError) and passes_on(error, exchange, owns_retries=owns_retries):
+        return error.status
+    return error.status_hint
+
+
 def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bool, now: float) -> ErrorAnswer:
     headers = passed_on(error.headers)
     if owns_retries:
@@ -141,13 +146,18 @@ def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bo
     return ErrorAnswer(error.status, headers, error.body)
 
 
-def _said(error: HeadgateError) -> tuple[int, str, str]:
-    """(status, code, message) of our own error; a cause inside the provider or inside us stays in the log."""
+def _said(error: HeadgateError) -> tuple[str, str]:
+    """(code, message) of our own error; a cause inside the provider or inside us stays in the log."""
     if isinstance(error, Refusal):
-        return error.status_hint, error.code, error.message
+        return error.code, error.message
     if isinstance(error, UpstreamError):
-        return error.status_hint, error.code, NO_PROVIDER
-    return error.status_hint, error.code, f"Headgate could not finish this call ({error.code})."
+        return error.code, NO_PROVIDER
+    return error.code, f"Headgate could not finish this call ({error.code})."
+
+
+def _again(error: HeadgateError, owns_retries: bool) -> bytes:
+    """What `x-should-retry` says: no, but where the caller owns the retries and the failure may pass."""
+    return b"true" if isinstance(error, UpstreamError) and not owns_retries and error.retryable else b"false"
 
 
 def _header_value(text: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.ports import Ports
+from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, Policies
 from headgate.wire.dialect import Meter
 
@@ -18,12 +19,13 @@ FREE = "free"
 class Books:
     """Keeps exchanges' records. Shared by the engine and its replies."""
 
-    __slots__ = ("_charges", "_clock", "_ports")
+    __slots__ = ("_charges", "_clock", "_ports", "_tasks")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
         self._clock = ports.clock
         self._charges = policies.charges
+        self._tasks = policies.tasks
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -90,11 +92,14 @@ class Books:
         exchange.ending = ending
         now = self._clock.now()
         exchange.ended = now
-        if isinstance(error, HeadgateError):
+        if isinstance(error, Exception):
+            if not isinstance(error, HeadgateError):
+                error = HeadgateError(f"{type(error).__name__} inside Headgate", code="internal_error")
             exchange.error = error
             error.exchange_id = exchange.id
-        elif isinstance(error, Exception):
-            exchange.error = HeadgateError(f"{type(error).__name__} inside Headgate", code="internal_error")
+            if not exchange.status:  # nothing has been answered yet
+                owns = self._tasks(exchange.request.caller.task).recovery.owns_retries
+                exchange.status = answered_status(error, exchange, owns_retries=owns)
         last = exchange.last
         if last is not None and last.ended is None:
             last.ended = now

@@ -1,1 +1,1 @@
-"""Way in 2: a raw ASGI data plane on uvicorn, with its own front, keys and control API."""
+"""Way in 2: a raw ASGI data plane on uvicorn, with health and the control API beside it."""

@@ -35,7 +35,7 @@ class Router:
         Raises:
             NotServed: no provider of the request's dialect serves the name.
         """
-        found = self._named(request.dialect, request.facts.model)
+        found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         direct = request.direct
         if direct is None:
             return found if not self.unready else self._ready(found)
@@ -52,6 +52,15 @@ class Router:
                 status_hint=503,
             )
         return usable
+
+    def _pinned(self, request: Request) -> Sequence[Route]:
+        route = self.providers.get(request.provider)
+        if route is None:
+            raise NotServed(f"there is no provider named {request.provider[:64]!r}", code="no_provider")
+        model = request.facts.model
+        for mark in ("/", ":"):
+            model = model.removeprefix(route.provider + mark)
+        return [replace(route, model=model)]
 
     def _named(self, dialect: str, name: str) -> Sequence[Route]:
         key = (dialect, name)

@@ -58,7 +58,6 @@ class _Governed:
         read: Request = exchange.request
         now = self._engine.ports.clock.now()
         answer = error_answer(DIALECTS[read.dialect], exchange, error, owns_retries=owns, now=now)
-        exchange.status = answer.status
         return httpx2.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
 
 

@@ -1,0 +1,274 @@
+"""The data plane: one ASGI app that turns HTTP requests into exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+from headgate.build import Built
+from headgate.core.caller import Caller
+from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, UpstreamError
+from headgate.core.exchange import Exchange, Facts, Request
+from headgate.core.secret import Secret
+from headgate.engine.answer import error_answer
+from headgate.engine.relay import Reply
+from headgate.gateway.admin import PREFIX, AdminApi
+from headgate.gateway.auth import NEVER_FORWARDED, KeyRecord, KeyRing
+from headgate.gateway.cycle import Presence, Receive, Scope, Send, log_failure
+from headgate.gateway.keys import ThreadedKeys
+from headgate.gateway.paths import Target, spoken_dialect, target
+from headgate.policy.attribution import Asked, asked, with_user
+from headgate.wire import DIALECTS
+
+_NOT_FORWARDED = NEVER_FORWARDED | {b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"}
+_LENGTH = b"content-length"
+_OURS = frozenset({_LENGTH, b"date"})  # headers that our own server writes
+
+
+def create(built: Built, *, ring: KeyRing, admin_token: Secret) -> Gateway:
+    """The gateway's app.
+
+    Args:
+        built: the engine and its books.
+        ring: who may come in.
+        admin_token: the control API's credential, at least 32 characters.
+    """
+    return Gateway(built, ring, AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring))
+
+
+class Gateway:
+    """An ASGI app. `draining` turns readiness to false."""
+
+    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi) -> None:
+        self.draining = False
+        self._built = built
+        self._engine = built.engine
+        self._now = built.engine.ports.clock.now
+        self._ring = ring
+        self._admin = admin
+        self._providers = built.router.providers
+        self._keep = built.settings.log.bodies == "full"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        if path.startswith("/health/"):
+            await self._health(path, send)
+        elif path.startswith(PREFIX):
+            await self._admin(scope, receive, send)
+        else:
+            await self._data_plane(scope, receive, send)
+
+    async def _data_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = scope["headers"]
+        raw_path = scope["raw_path"]
+        try:
+            key = self._ring.admit(headers)
+            where = target(raw_path, scope["query_string"], headers, self._providers)
+            if where is None:
+                raise NotServed(f"Headgate serves no {scope['method'][:16]} {scope['path'][:200]}")
+        except Refusal as refusal:
+            self._denied(refusal, scope)
+            await self._say(send, spoken_dialect(raw_path, headers), refusal)
+            return
+        body = await _body(receive)
+        if body is None:
+            return  # the caller left while sending it: nothing was asked
+        request, wrong = self._read(scope["method"], headers, body, where, key)
+        exchange = self._engine.begin(request)
+        try:
+            if wrong is not None:
+                await self._engine.refuse(exchange, wrong)
+                raise wrong
+            await self._run(exchange, scope, receive, send)
+        except HeadgateError as error:
+            await self._answer_error(exchange, error, send)
+
+    def _read(
+        self, method: str, headers: list[tuple[bytes, bytes]], body: bytes, where: Target, key: KeyRecord
+    ) -> tuple[Request, Refusal | None]:
+        """The request, and why it cannot be run if so (it is recorded either way)."""
+        dialect = DIALECTS[where.dialect]
+        caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
+        kept = [h for h in headers if h[0] not in _NOT_FORWARDED]
+        endpoint = dialect.endpoint(method, where.path.partition("?")[0])
+        facts = Facts()
+        wrong: Refusal | None = None
+        try:
+            said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
+        except BadRequest as error:
+            said, wrong = Asked(caller, []), error
+        try:
+            _check_coding(headers)
+            facts = dialect.read_request(endpoint, body, keep_text=self._keep)
+        except BadRequest as error:
+            wrong = wrong or error
+        request = Request(
+            dialect=where.dialect,
+            endpoint=endpoint,
+            method=method,
+            path=where.path,
+            headers=said.headers,
+            body=body,
+            facts=facts,
+            caller=with_user(said.caller, facts.user),
+            way_in="gateway",
+            correlation_id=said.correlation_id,
+            timeout=said.timeout,
+            client_retries=said.client_retries,
+            provider=where.provider,
+        )
+        return request, wrong
+
+    async def _run(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the exchange and hand the answer on; stop at once when the caller leaves."""
+        visit = _Visit(exchange)
+        presence = scope.get("extensions", {}).get("headgate")
+        watcher = None
+        if isinstance(presence, Presence):
+            presence.on_disconnect = visit.leave
+        else:
+            watcher = asyncio.ensure_future(_watch(receive, visit))  # another server: nothing else tells
+        try:
+            reply = await self._engine.open(exchange)
+            visit.reply = reply
+            try:
+                await _hand_on(reply, visit, send)
+            finally:
+                reply.close()
+        except asyncio.CancelledError:
+            if not visit.left:
+                raise  # the server is stopping
+        except UpstreamError:
+            if visit.reply is None:
+                raise
+            # A raw body broke after it had begun: leaving it unfinished is what says so.
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+
+    async def _answer_error(self, exchange: Exchange, error: HeadgateError, send: Send) -> None:
+        dialect = DIALECTS[exchange.request.dialect]
+        owns = self._engine.owns_retries(exchange)
+        answer = error_answer(dialect, exchange, error, owns_retries=owns, now=self._now())
+        await _send(send, answer.status, answer.headers, answer.body)
+
+    async def _say(self, send: Send, dialect: str, refusal: Refusal) -> None:
+        body = DIALECTS[dialect].error_body(refusal.status_hint, refusal.code, refusal.message, "")
+        headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+        if refusal.status_hint == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        await _send(send, refusal.status_hint, headers, body)
+
+    def _denied(self, refusal: Refusal, scope: Scope) -> None:
+        """Access was involved, so it is on record: why, from where, for which path; never with what."""
+        client = scope.get("client")
+        self._built.log.event(
+            "denied" if isinstance(refusal, Denied) else "not_served",
+            error_type=refusal.code,
+            status_code=refusal.status_hint,
+            peer=client[0] if client else "",
+            method=scope["method"][:16],
+            path=scope["path"][:200],
+        )
+
+    async def _health(self, path: str, send: Send) -> None:
+        ledger = self._built.ledger.health()
+        if path == "/health/live":
+            status, said = 200, {"status": "live"}
+        elif path == "/health/ready":
+            ready = not self.draining and bool(ledger.get("ok"))
+            state = "ready" if ready else "draining" if self.draining else "ledger cannot be written"
+            status, said = (200 if ready else 503), {"status": state}
+        else:
+            status, said = 404, {"status": "unknown"}
+        await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())
+
+
+class _Visit:
+    """One caller's presence, seen from its task."""
+
+    __slots__ = ("exchange", "left", "reply", "task")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.reply: Reply | None = None
+        self.left = False
+
+    def leave(self) -> None:
+        """The caller is gone: cancel upstream at once, unless its provider is set to drain."""
+        self.left = True
+        last = self.exchange.last
+        if last is not None and last.route.drain and last.ended is None:
+            if self.reply is not None:
+                self.reply.leave()
+            return
+        if self.task is not None:
+            self.task.cancel()
+
+
+async def _hand_on(reply: Reply, visit: _Visit, send: Send) -> None:
+    headers = reply.headers
+    if reply.length is not None:
+        await _send(send, reply.status, headers, await reply.read())
+        return
+    if visit.left:
+        reply.leave()
+    else:
+        headers = [h for h in headers if h[0] not in _OURS]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    while piece := await reply.read():
+        if not visit.left:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if not visit.left:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers = [h for h in headers if h[0] not in _OURS]
+    headers.append((_LENGTH, b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole request body; None if the caller left first. Its size is limited by the connection."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    pieces = [body]
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def _watch(receive: Receive, visit: _Visit) -> None:
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            visit.leave()
+    except Exception as error:
+        log_failure("the disconnect watcher", error)
+
+
+def _check_coding(headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise BadRequest(
+                "compressed request bodies are not read yet: send it without content-encoding",
+                code="unsupported_encoding",
+                status_hint=415,
+            )

@@ -1,0 +1,70 @@
+"""A path of the gateway to a dialect, a provider and the path behind the provider's base URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate.core.errors import BadRequest, NotServed
+from headgate.core.exchange import Headers, Route
+
+_OPENAI = (
+    "/v1/chat/",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/batches",
+    "/v1/completions",
+    "/v1/decisions",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`provider` is "" where the model decides."""
+
+    dialect: str
+    path: str
+    provider: str = ""
+
+
+def target(raw_path: bytes, query: bytes, headers: Headers, providers: Mapping[str, Route]) -> Target | None:
+    """Where a request goes; None for a path that is not the data plane's.
+
+    Raises:
+        BadRequest: dot segments, which a provider could resolve to another path than the one that was checked.
+        NotServed: /p/ with a provider that is not configured.
+    """
+    path = raw_path.decode("ascii", "replace")
+    if "/." in path or "%2e" in path or "%2E" in path:
+        raise BadRequest("the path holds dot segments")
+    tail = f"?{query.decode('latin-1')}" if query else ""
+    if path.startswith("/v1/"):
+        if path.startswith("/v1/messages"):
+            return Target("anthropic", path + tail)
+        if path.startswith(_OPENAI) or not any(n == b"anthropic-version" for n, _ in headers):
+            return Target("openai", path[3:] + tail)
+        return Target("anthropic", path + tail)
+    for prefix, dialect in (("/anthropic/", "anthropic"), ("/openai/", "openai")):
+        if path.startswith(prefix):
+            return Target(dialect, _behind_base(dialect, path[len(prefix) - 1 :]) + tail)
+    if path.startswith("/p/"):
+        name, _, rest = path[3:].partition("/")
+        route = providers.get(name)
+        if route is None:
+            known = ", ".join(sorted(providers))
+            raise NotServed(f"there is no provider named {name[:64]!r}; configured: {known}", code="no_provider")
+        return Target(route.dialect, _behind_base(route.dialect, "/" + rest) + tail, route.provider)
+    return None
+
+
+def _behind_base(dialect: str, path: str) -> str:
+    # An OpenAI base URL ends in /v1 already; Anthropic's does not.
+    return path.removeprefix("/v1") if dialect == "openai" and path.startswith("/v1/") else path
+
+
+def spoken_dialect(raw_path: bytes, headers: Headers) -> str:
+    """The dialect to answer an error in, where the path could not be read."""
+    if b"/messages" in raw_path or raw_path.startswith(b"/anthropic/"):
+        return "anthropic"
+    return "anthropic" if any(n == b"anthropic-version" for n, _ in headers) else "openai"
