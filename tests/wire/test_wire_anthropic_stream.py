@@ -82,10 +82,16 @@ def test_a_whole_stream_is_metered(keep_text: bool) -> None:
     }
 
 
-def test_a_piece_is_handed_on_as_the_very_same_object() -> None:
+def test_a_piece_of_whole_frames_is_handed_on_as_the_very_same_object() -> None:
     meter = ANTHROPIC.meter("messages", Facts())
-    for piece in (START + PING, TEXT_START, text("a"), text("b")[:20], text("b")[20:], STOP + DELTA + END):
+    for piece in (START + PING, TEXT_START, text("a"), text("b") + text("c"), STOP + DELTA + END):
         assert meter.feed(piece) is piece
+
+
+def test_a_partial_frame_waits_for_its_rest_so_that_an_error_event_behind_a_cut_can_be_read() -> None:
+    meter = ANTHROPIC.meter("messages", Facts())
+    assert meter.feed(START + text("b")[:20]) == START
+    assert meter.feed(text("b")[20:]) == text("b")
 
 
 @pytest.mark.parametrize("frame", [START, PING, COMMENT, TEXT_START, block(type="thinking", thinking="", signature="")])

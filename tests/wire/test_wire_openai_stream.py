@@ -87,12 +87,12 @@ def test_a_piece_of_whole_frames_is_handed_on_as_the_very_same_object(asked: boo
         assert meter.feed(piece) is piece
 
 
-def test_a_partial_frame_waits_only_where_a_chunk_may_have_to_be_hidden() -> None:
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_partial_frame_waits_for_its_rest_or_for_the_end(asked: bool) -> None:
     half, rest = text("a")[:30], text("a")[30:]
-    assert read(half, asked=True, finish=False)[1] == half
-    assert read(half, asked=False, finish=False)[1] == b""
-    assert read(half, rest, asked=False, finish=False)[1] == half + rest
-    assert read(half, asked=False)[1] == half
+    assert read(half, asked=asked, finish=False)[1] == b""
+    assert read(half, rest, asked=asked, finish=False)[1] == half + rest
+    assert read(half, asked=asked)[1] == half
 
 
 def test_a_hidden_chunk_without_its_blank_line_is_hidden_at_the_end() -> None:

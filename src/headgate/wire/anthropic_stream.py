@@ -57,7 +57,7 @@ class MessagesMeter(StreamMeter):
     __slots__ = ("_before_block",)
 
     def __init__(self, *, keep_text: bool) -> None:
-        super().__init__(hold=False, keep_text=keep_text)
+        super().__init__(keep_text=keep_text)
         self._before_block = 0  # content_bytes when the current block began
 
     def _read(self, frame: bytes) -> bool:

@@ -54,8 +54,9 @@ class Meter(Protocol):
     def feed(self, piece: bytes) -> bytes:
         """Take the next piece as it came; return what to hand on.
 
-        That is `piece` itself, except that a usage chunk only we asked for is dropped (then whole frames are handed
-        on, and a partial frame waits for its rest) and bytes after the terminal event are dropped.
+        Whole frames, as they came: a partial one waits for its rest, a usage chunk only we asked for is dropped, and
+        so is what follows the terminal event. What cannot be read sets `error` (type "malformed_event" or
+        "event_too_large"), and its bytes pass.
         """
         ...
 

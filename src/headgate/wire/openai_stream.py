@@ -40,10 +40,11 @@ class ChatMeter(StreamMeter):
         choices: how many choices the caller asked for.
     """
 
-    __slots__ = ("_choices", "_complete", "_finished", "_padded", "_seen", "_tier")
+    __slots__ = ("_choices", "_complete", "_finished", "_hide", "_padded", "_seen", "_tier")
 
     def __init__(self, *, hide_usage: bool, choices: int, keep_text: bool) -> None:
-        super().__init__(hold=hide_usage, keep_text=keep_text)
+        super().__init__(keep_text=keep_text)
+        self._hide = hide_usage
         self._choices = choices
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -89,7 +90,7 @@ class ChatMeter(StreamMeter):
         fields = openai_usage.reported(chunk.usage, chunk.x_groq)
         if fields is not None:
             self._read_usage(fields, last=not choices)
-            return self._hold and not choices and isinstance(chunk.usage, dict)
+            return self._hide and not choices and isinstance(chunk.usage, dict)
         if self.content_bytes > before and len(choices) == 1 and not choices[0].get("finish_reason"):
             self._learn(frame, self.content_bytes - before)
         return False

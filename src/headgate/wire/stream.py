@@ -22,6 +22,9 @@ _TO_STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 class StreamMeter(ABC):
     """A `Meter` (see `dialect.py`) less the dialect.
 
+    Whole frames are handed on, and a partial one waits for its rest: nobody can read half a frame, and where the
+    provider's connection is cut inside one, an error event sent behind the half could not be read either.
+
     An event that cannot be read sets `error`, with type "malformed_event" or "event_too_large"; its bytes pass.
 
     Attributes:
@@ -35,7 +38,6 @@ class StreamMeter(ABC):
         "_finishing",
         "_first",
         "_hidden",
-        "_hold",
         "_keep_text",
         "_lines",
         "_opening",
@@ -57,7 +59,7 @@ class StreamMeter(ABC):
         "usage_final",
     )
 
-    def __init__(self, *, hold: bool, keep_text: bool) -> None:
+    def __init__(self, *, keep_text: bool) -> None:
         self._usage: Usage | None = None
         self._fields: dict[str, Any] | None = None  # the provider's usage object, as far as it is known
         self.usage_final = False
@@ -68,7 +70,6 @@ class StreamMeter(ABC):
         self.error: ProviderError | None = None
         self.content_bytes = 0
         self.dropped_bytes = 0
-        self._hold = hold  # hand on whole frames only, because one of them may have to be hidden
         self._hidden: list[tuple[int, int]] = []  # what of the block just read is not the caller's
         self._keep_text = keep_text
         self._text: list[str] = []
@@ -135,14 +136,7 @@ class StreamMeter(ABC):
             self._blind = True
             self._prefix = NO_PREFIX
             self._fail("event_too_large", f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes")
-        if self._hold:
-            return self._release(block, end, carried + len(piece), unread)
-        if self.ended:
-            self._prefix = NO_PREFIX
-            end -= carried
-            self.dropped_bytes += len(piece) - end
-            return piece if end == len(piece) else piece[:end]
-        return piece
+        return self._release(block, end, carried + len(piece), unread)
 
     def _scan(self, block: bytes) -> int:
         """Read a block's frames; return where the terminal event ends, else the block's end."""
@@ -244,8 +238,6 @@ class StreamMeter(ABC):
         frame = rest.lstrip(b"\r\n")
         hidden = bool(frame) and self._read(frame)
         self._close()
-        if not self._hold:
-            return b""
         return rest[: len(rest) - len(frame)] if hidden else rest
 
     def text(self) -> str:
