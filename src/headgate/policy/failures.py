@@ -5,6 +5,7 @@ Both vendors return 429 for exhausted money, so the body's code decides before t
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from headgate.core.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRejected
@@ -87,7 +88,7 @@ def failure(
     """
     kind, retryable, elsewhere = _judge(status, type_, code, message)
     told = retry_after_seconds(headers, now)
-    if kind == "money" and status == 402 and told is not None:
+    if kind == "money" and status == 402 and told is not None and not _spent(type_, code):
         retryable = True  # OpenRouter: 402 is retriable only with Retry-After (wire-formats 3)
     should = _should_retry(headers)
     if should is not None and kind != "money":
@@ -126,7 +127,7 @@ def failure_inside(
 
 def _judge(status: int, type_: str, code: str, message: str) -> tuple[str, bool, bool]:
     """(kind, retryable on the same route, worth another route)."""
-    if status == 402 or code in MONEY_CODES or type_ in MONEY_CODES or message.startswith(MONEY_TEXTS):
+    if status == 402 or _spent(type_, code) or message.startswith(MONEY_TEXTS):
         return "money", False, True
     if code in TOO_LONG_CODES or (status == 400 and TOO_LONG_TEXT in message):
         return "too_long", False, False
@@ -145,6 +146,10 @@ def _judge(status: int, type_: str, code: str, message: str) -> tuple[str, bool,
     if status < 400 or status == 501:
         return "config", False, False
     return "caller", False, False
+
+
+def _spent(type_: str, code: str) -> bool:
+    return code in MONEY_CODES or type_ in MONEY_CODES
 
 
 def _class_of(kind: str) -> type[UpstreamError]:
@@ -170,6 +175,9 @@ def _number(value: bytes) -> float | None:
 
 def _date(value: bytes, now: float) -> float | None:
     try:
-        return parsedate_to_datetime(value.decode("ascii")).timestamp() - now
+        when = parsedate_to_datetime(value.decode("ascii"))
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)  # an HTTP date is universal time, whatever it says and wherever we are
+        return when.timestamp() - now
     except (ValueError, TypeError, UnicodeDecodeError, OverflowError):
         return None
