@@ -1,0 +1,1 @@
+"""Way in 3: the command line, one file per command. Only this room imports click and rich."""

@@ -1,0 +1,125 @@
+"""The group of commands, and the options that every command shares."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from headgate._version import __version__
+
+if TYPE_CHECKING:
+    from headgate.settings.model import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "serve": ("headgate.cli.serve:serve", "The gateway; without any provider's key, the built-in simulator behind it."),
+    "demo": ("headgate.cli.demo:demo", "A minute of mixed traffic from the real SDKs, and a summary."),
+    "simulate": ("headgate.cli.simulate:simulate", "The simulated provider alone: faults, limits, an invoice."),
+    "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
+    "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
+    "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),
+}
+"""Name to (where it is, what it does in one line)."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and summary, and imports one only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of a first encounter."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or None for an unknown name."""
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, _, attribute = found[0].partition(":")
+        return cast("click.Command", getattr(importlib.import_module(module), attribute))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="%(version)s")
+@click.option("--config", "config", metavar="FILE", help="The configuration file, for any command.")
+def cli(config: str | None) -> None:
+    """Headgate: the production layer for LLM calls.
+
+    \b
+    Example:
+      headgate serve                 start the gateway on http://127.0.0.1:8484
+      headgate usage --by user       what each user has spent
+
+    Exit codes: 0 fine, 1 found something, 2 misuse or a mistake in the configuration.
+    """
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`, before or behind the command's name."""
+
+    def told(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        return value if value is not None else ctx.find_root().params.get("config")
+
+    option = click.option(
+        "--config",
+        metavar="FILE",
+        callback=told,
+        help="The configuration file. Default: what HEADGATE_CONFIG names, else ./headgate.yaml if it is there.",
+    )
+    return option(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON; money as decimal strings of USD.")(command)
+
+
+def settings_of(config: str | None, **overrides: object) -> Settings:
+    """The configuration of this process; flags by dotted key ("server__port").
+
+    Raises:
+        ConfigError: every mistake at once.
+    """
+    from headgate.settings import load
+
+    return load(config, env=os.environ, overrides={k.replace("__", "."): v for k, v in overrides.items()})
+
+
+def ledger_file(settings: Settings) -> Path:
+    """The ledger's file, for reading it.
+
+    Raises:
+        ConfigError: the configuration names no single file.
+    """
+    from headgate.core.errors import ConfigError
+
+    if not settings.storage.startswith("sqlite:"):
+        raise ConfigError("storage: PostgreSQL is not built yet; use sqlite:///<file>")
+    if "{pid}" in settings.storage:
+        raise ConfigError(
+            "storage: there is a ledger for each process ({pid}); name one of them, "
+            "as in HEADGATE_STORAGE=sqlite:///headgate-1234.db"
+        )
+    from headgate.stores.database import ledger_path
+
+    return ledger_path(settings.storage)
+
+
+def need_server() -> None:
+    """Raises ConfigError where the server's packages are not installed."""
+    from importlib.util import find_spec
+
+    from headgate.core.errors import ConfigError
+
+    if find_spec("uvicorn") is None:
+        raise ConfigError("this command needs the server: pip install 'headgate[gateway]'")

@@ -1,0 +1,188 @@
+"""`headgate logs`: one exchange with its attempts, from the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.text import count, dollars, milliseconds, moment, print_json, safe
+from headgate.core.money import usd_text
+
+if TYPE_CHECKING:
+    from headgate.stores.reader import Reader, StoredExchange
+
+_ENOUGH = 10
+_PREFIX = "ex_"
+
+
+@click.group()
+def logs() -> None:
+    """The record of exchanges.
+
+    \b
+    Example:
+      headgate logs show --last
+    """
+
+
+@logs.command()
+@click.argument("exchange_id", required=False)
+@click.option("--last", "newest", is_flag=True, help="The newest exchange.")
+@json_option
+@config_option
+def show(exchange_id: str | None, newest: bool, as_json: bool, config: str | None) -> None:
+    """One exchange and its attempts: times, waits, costs, errors.
+
+    EXCHANGE_ID is the response header x-headgate-exchange, or the beginning of it that only one exchange has.
+
+    \b
+    Example:
+      headgate logs show ex_019aa1b2c3d4
+      headgate logs show --last --json
+    """
+    if newest == bool(exchange_id):
+        raise click.UsageError("give an EXCHANGE_ID (or the beginning of one), or --last")
+    path = ledger_file(settings_of(config))
+
+    from headgate.stores.reader import Reader
+
+    reader = Reader(path)
+    found = _newest(reader) if newest else _named(reader, exchange_id or "")
+    if found is None:
+        raise _NotFound("nothing was recorded yet" if newest else f"there is no exchange {safe(exchange_id)!s}")
+    if as_json:
+        print_json({"exchange": _as_json(found.exchange), "attempts": [_as_json(each) for each in found.attempts]})
+    else:
+        for line in _lines(found):
+            click.echo(safe(line))
+
+
+class _NotFound(click.ClickException):
+    exit_code = 1
+
+
+def _newest(reader: Reader) -> StoredExchange | None:
+    rows = reader.recent(limit=1)
+    return reader.exchange(rows[0]["id"]) if rows else None
+
+
+def _named(reader: Reader, text: str) -> StoredExchange | None:
+    whole = text if text.startswith(_PREFIX) else _PREFIX + text
+    exact = reader.exchange(whole)
+    if exact is not None:
+        return exact
+    rows = reader.find(whole, limit=_ENOUGH + 1)
+    if len(rows) > 1:
+        listed = [f"  {row['id']}  {moment(row['started'])}  {row['ending']}" for row in rows[:_ENOUGH]]
+        more = ["  …"] if len(rows) > _ENOUGH else []
+        raise click.UsageError("\n".join([f"several exchanges begin with {safe(whole)}:", *listed, *more]))
+    return reader.exchange(rows[0]["id"]) if rows else None
+
+
+def _as_json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with money as decimal strings and JSON columns as JSON."""
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        if name.endswith("_nano"):
+            found[name.removesuffix("_nano") + "_usd"] = None if value is None else usd_text(value)
+        elif name in ("tags", "facts"):
+            found[name] = json.loads(value) if value else None
+        elif name in ("stream", "estimated", "simulated"):
+            found[name] = bool(value)
+        elif name != "owner":
+            found[name] = value
+    return found
+
+
+def _lines(found: StoredExchange) -> Iterator[str]:
+    row, attempts = found.exchange, found.attempts
+    start: float = row["started"] if row else attempts[0]["started"]
+    if row:
+        yield from _exchange_lines(row)
+    else:
+        yield f"{attempts[0]['exchange_id']}  on its way since {moment(start)}"
+    for place, attempt in enumerate(attempts):
+        last = place == len(attempts) - 1
+        if attempt["waited_ms"]:
+            yield f"├─ waited {milliseconds(attempt['waited_ms'])}"
+        lines = list(_attempt_lines(attempt, start))
+        yield f"{'└─' if last else '├─'} {lines[0]}"
+        yield from (f"{'  ' if last else '│ '}   {line}" for line in lines[1:])
+
+
+def _exchange_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    status = f" {row['status']}" if row["status"] else ""
+    marks = "  SIMULATED" if row["simulated"] else ""
+    yield f"{row['id']}  {row['ending']}{status}{marks}"
+    took = milliseconds(row["latency_ms"])
+    first = f", first content after {milliseconds(row['ttft_ms'])}" if row["ttft_ms"] is not None else ""
+    yield f"│  when      {moment(row['started'])}, {took}{first}"
+    how = ", streamed" if row["stream"] else ""
+    yield f"│  asked     {row['model_asked'] or '-'} ({row['dialect']} {row['endpoint']}{how}; {row['way_in']})"
+    if row["provider"]:
+        stop = f", stop reason {row['stop_reason']}" if row["stop_reason"] else ""
+        yield f"│  served    {row['model_served'] or '-'} by {row['provider']}{stop}"
+    names = ("key", "tenant", "user", "session", "task", "feature", "environment")
+    who = [f"{name} {row[name]}" for name in names if row[name]]
+    if row["tags"]:
+        who += [f"{name}={value}" for name, value in json.loads(row["tags"]).items()]
+    if who:
+        yield f"│  caller    {', '.join(who)}"
+    if row["client_retries"]:
+        yield f"│  caller's SDK is retrying: {row['client_retries']} times before"
+    yield f"│  tokens    {_tokens(row)}"
+    prices = f", prices {row['price_version']}" if row["price_version"] else ""
+    yield f"│  cost      {_cost(row)}{prices}"
+    if row["error_code"]:
+        kind = f" ({row['error_kind']})" if row["error_kind"] else ""
+        yield f"│  error     {row['error_code']}{kind}"
+    if row["correlation_id"]:
+        yield f"│  correlation id  {row['correlation_id']}"
+    if row["upstream_gateway"]:
+        yield f"│  charged by another Headgate as {row['upstream_gateway']}"
+
+
+def _attempt_lines(attempt: Mapping[str, Any], start: float) -> Iterator[str]:
+    status = f" {attempt['status']}" if attempt["status"] else ""
+    outcome = attempt["outcome"] or "on its way"
+    said = " ".join(part for part in (attempt["error_kind"], attempt["provider_code"]) if part)
+    yield (
+        f"attempt {attempt['number']}: {attempt['provider']}/{attempt['model']}  {outcome}{status}"
+        f"{f'  {said}' if said else ''}"
+    )
+    times = [f"sent +{milliseconds((attempt['started'] - start) * 1000)}"]
+    for name, label in (("first_byte", "headers"), ("first_content", "first content"), ("ended", "ended")):
+        if attempt[name] is not None:
+            times.append(f"{label} +{milliseconds((attempt[name] - start) * 1000)}")
+    yield ", ".join(times)
+    bound = "unbounded" if attempt["bound_nano"] is None else f"at most {dollars(attempt['bound_nano'])}"
+    if attempt["outcome"] is None:
+        yield f"held: {bound}"
+    else:
+        yield f"{_cost(attempt)} ({bound}); {_tokens(attempt)}"
+    if attempt["request_id"]:
+        yield f"provider's request id {attempt['request_id']}"
+
+
+def _cost(record: Mapping[str, Any]) -> str:
+    return f"{dollars(record['cost_nano'])}{' (estimated)' if record['estimated'] else ''}"
+
+
+def _tokens(record: Mapping[str, Any]) -> str:
+    parts = [f"{count(record['input_tokens'])} in"]
+    written = record["cache_write_tokens"] + record["cache_write_long_tokens"]
+    if record["cache_read_tokens"]:
+        parts.append(f"{count(record['cache_read_tokens'])} from the cache")
+    if written:
+        parts.append(f"{count(written)} into the cache")
+    reasoning = record["reasoning_tokens"]
+    parts.append(
+        f"{count(record['output_tokens'])} out{f' ({count(reasoning)} of them thinking)' if reasoning else ''}"
+    )
+    if record["web_searches"]:
+        parts.append(f"{count(record['web_searches'])} web searches")
+    return ", ".join(parts)

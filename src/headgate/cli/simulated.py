@@ -1,0 +1,49 @@
+"""The simulator in the providers' place: for a first run without a key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.settings.model import Settings
+
+LOOPBACK = "127.0.0.1,localhost,::1"
+_VARIABLE = "HEADGATE_SIMULATOR_CREDENTIAL"
+
+
+def simulated(settings: Settings, env: Mapping[str, str], stack: ExitStack) -> tuple[Settings, Mapping[str, str]]:
+    """Start a simulator on a free loopback port until `stack` closes, and let it answer for every provider.
+
+    Every one, not only the defaults: a configuration with other providers can then be tried as it is. A provider's own
+    key never goes there, so no key of a person ends in a process that is not its provider.
+
+    Returns:
+        The settings, and the environment their `env:` references are read from.
+    """
+    from headgate.settings.model import frozen
+    from headgate.settings.secrets import SecretRef
+    from headgate.testing.server import SimulatorServer
+
+    spare_loopback()
+    server = stack.enter_context(SimulatorServer())
+    providers = {
+        name: replace(
+            provider,
+            base_url=server.url if provider.dialect == "anthropic" else server.openai_url,
+            api_key=SecretRef("env", _VARIABLE),
+            proxy="",
+        )
+        for name, provider in settings.providers.items()
+    }
+    return replace(settings, providers=frozen(providers)), {**env, _VARIABLE: "simulated"}
+
+
+def spare_loopback() -> None:
+    """Keep this process's calls to itself away from the environment's proxy, which could not answer them."""
+    for name in ("NO_PROXY", "no_proxy"):
+        told = os.environ.get(name, "")
+        os.environ[name] = f"{told},{LOOPBACK}" if told else LOOPBACK

@@ -1,0 +1,111 @@
+"""What people see: text made safe for a terminal, tables, money, times."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from headgate.core.money import usd_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Control characters (C0, DEL, C1), line separators, and the marks that turn the reading direction around: names and
+# prompts come from strangers, and a terminal obeys what it is shown.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+WIDE = 10_000
+"""Columns where nobody looks at a terminal: a program that reads the output wants no line broken."""
+
+
+def safe(text: object) -> str:
+    """`text` with everything that a terminal could act on written out as ``\\x1b``."""
+    return _UNSAFE.sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def dollars(nano: int) -> str:
+    """Nano-dollars for people: exact, with a dollar sign."""
+    return f"-${usd_text(-nano)}" if nano < 0 else f"${usd_text(nano)}"
+
+
+def count(number: int) -> str:
+    """A number of things, in groups of three digits."""
+    return f"{number:,}"
+
+
+def moment(seconds: float | None) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC; "-" for never."""
+    if seconds is None:
+        return "-"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration in milliseconds for people."""
+    if value is None:
+        return "-"
+    return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document. ASCII only, so that no text in it reaches the terminal raw."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A rich console: colours and the window's width on a terminal, plain and unbroken lines elsewhere."""
+    from rich.console import Console
+
+    stream = sys.stdout if stream is None else stream
+    found = Console(file=stream, highlight=False, emoji=False, markup=False)
+    if found.is_terminal:
+        return found
+    return Console(file=stream, highlight=False, emoji=False, markup=False, no_color=True, width=WIDE)
+
+
+def print_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    left: int,
+    title: str = "",
+    footer: Sequence[object] | None = None,
+    to: Console | None = None,
+) -> None:
+    """A table.
+
+    Args:
+        left: how many columns are names (aligned left); the rest are numbers.
+        footer: a last row, set apart.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    to = to or console()
+    table = Table(box=box.SIMPLE_HEAD if to.is_terminal else None, pad_edge=False, show_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place < left else "right", no_wrap=place >= left, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    if footer is not None:
+        if rows and to.is_terminal:
+            table.add_section()
+        table.add_row(*(Text(safe(cell), style="bold") for cell in footer))
+    if title:
+        to.print(Text(title, style="bold"))
+    to.print(table)
+
+
+def column(name: str) -> Callable[[Any], Any]:
+    """A getter of one column of a record."""
+    return lambda record: record[name]
