@@ -48,20 +48,23 @@ class Asked:
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
     """Read the control and attribution headers (product.md, "Gateway").
 
-    `x-headgate-…` wins over an alias. A tenant is taken only from a caller that may speak for tenants; from others it
-    is refused, because a bill on the wrong tenant is worse than none.
+    `x-headgate-…` wins over an alias; an empty value says nothing. A tenant is taken only from a caller that may speak
+    for tenants; from others it is refused, because a bill on the wrong tenant is worse than none.
 
     Raises:
         BadRequest: a value that cannot be used, by the header's name.
     """
     found: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     out = Asked(caller, [])
     tags = b""
     for header in headers:
         name, value = header
         if name.startswith(b"x-headgate-"):
             if name in _FIELDS:
-                found[_FIELDS[name]] = _text(value)
+                text = _text(value)
+                if text:  # else an empty header would take a call off its tenant's bill
+                    found[_FIELDS[name]] = text
             elif name == b"x-headgate-timeout":
                 out.timeout = _least(out.timeout, _seconds(name, value))
             elif name == b"x-headgate-correlation-id":
@@ -70,7 +73,7 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 tags = value
             continue
         if name in _ALIASES:
-            found.setdefault(_FIELDS[name], _text(value))
+            aliases.setdefault(_FIELDS[name], _text(value))
             continue
         if name.startswith(b"x-stainless-"):
             if name in _SDK_TIMEOUTS:
@@ -80,6 +83,9 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
         elif name == b"traceparent" and not out.correlation_id:
             out.correlation_id = _trace_id(value)
         out.headers.append(header)
+    for field, text in aliases.items():
+        if text:
+            found.setdefault(field, text)
     if found.get("tenant") and found["tenant"] != caller.tenant and not may_name_tenant:
         raise BadRequest(
             "x-headgate-tenant: this key may not speak for other tenants. Leave the header out, or use a key that may.",

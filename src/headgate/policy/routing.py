@@ -35,13 +35,20 @@ class Router:
         Raises:
             NotServed: no provider of the request's dialect serves the name.
         """
-        found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         direct = request.direct
+        if direct is not None and self._is_bare(request.facts.model):
+            return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
+        found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         if direct is None:
             return found if not self.unready else self._ready(found)
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
         return own if not self.unready else self._ready(own, direct.provider)
+
+    def _is_bare(self, name: str) -> bool:
+        if name in self.models:
+            return False
+        return name.partition("/")[0] not in self.providers and name.partition(":")[0] not in self.providers
 
     def _ready(self, routes: Sequence[Route], direct: str = "") -> Sequence[Route]:
         usable = [r for r in routes if r.provider not in self.unready or r.provider == direct]
