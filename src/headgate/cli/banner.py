@@ -85,13 +85,13 @@ def snippet(url: str, found: Trial, *, keys: bool) -> str:
     )
 
 
-def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, to: TextIO) -> None:
+def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behind_proxy: bool, to: TextIO) -> None:
     """Say it. What is to be pasted stands alone on its lines, without a frame."""
     url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if simulated:
         _loudly(_SIMULATED, to)
     lines = [f"Headgate listens on {url}", ""]
-    if proxied(url):
+    if behind_proxy:
         lines += ["Your environment names an HTTP proxy. In the shell you try this from, first:", ""]
         lines += ["export NO_PROXY=127.0.0.1,localhost", ""]
     found = trial(settings, simulated=simulated)
@@ -110,13 +110,12 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, to: T
     to.flush()
 
 
-def proxied(url: str) -> bool:
-    """Whether curl and the SDKs would ask a proxy for `url`, as the environment is now."""
-    from urllib.parse import urlsplit
+def proxied() -> bool:
+    """Whether curl and the SDKs would ask a proxy for an address on loopback, as the environment is now."""
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
-    return bool(proxies.get("http") or proxies.get("all")) and not proxy_bypass(urlsplit(url).netloc)
+    return bool(proxies.get("http") or proxies.get("all")) and not proxy_bypass("127.0.0.1")
 
 
 def _loudly(text: str, to: TextIO) -> None:

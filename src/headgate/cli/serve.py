@@ -59,14 +59,16 @@ def serve(host: str | None, port: int | None, log_to: str | None, simulator: boo
 
 def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack: ExitStack) -> int:
     from headgate.build import build
+    from headgate.cli.banner import proxied
     from headgate.cli.simulated import simulated
     from headgate.gateway.app import create
     from headgate.gateway.auth import KeyRing
     from headgate.gateway.server import run
 
     env: Mapping[str, str] = os.environ
-    url = simulator_for(settings, env, simulator)
-    if url:
+    in_place = simulator_for(settings, env, simulator)
+    behind_proxy = proxied()
+    if in_place:
         settings, env = simulated(settings, env, stack)
     else:
         for line in without_key(settings, env):
@@ -80,7 +82,9 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     from headgate.core.secret import Secret
 
     app = create(built, ring=ring, admin_token=Secret(token))
-    return run(app, _options(settings, built, app, ring, token, simulated=url, log_to=log_to))
+    return run(
+        app, _options(settings, built, app, ring, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
+    )
 
 
 def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | None) -> bool:
@@ -139,7 +143,15 @@ def fill(ring: KeyRing, settings: Settings, env: Mapping[str, str], built: Built
 
 
 def _options(
-    settings: Settings, built: Built, app: Gateway, ring: KeyRing, token: str, *, simulated: bool, log_to: str | None
+    settings: Settings,
+    built: Built,
+    app: Gateway,
+    ring: KeyRing,
+    token: str,
+    *,
+    simulated: bool,
+    behind_proxy: bool,
+    log_to: str | None,
 ) -> ServerOptions:
     from headgate.cli.banner import announce
     from headgate.gateway.limits import Limits
@@ -151,9 +163,8 @@ def _options(
         built.ledger.publish(_control_url(url), token)
         built.log.event("started", url=url, simulated=simulated)
         # Where the log has standard output, the words go to standard error.
-        announce(
-            url, settings, simulated=simulated, keys=ring.configured, to=sys.stderr if log_to == "-" else sys.stdout
-        )
+        out = sys.stderr if log_to == "-" else sys.stdout
+        announce(url, settings, simulated=simulated, keys=ring.configured, behind_proxy=behind_proxy, to=out)
 
     def drain() -> None:
         app.draining = True

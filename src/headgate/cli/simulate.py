@@ -41,7 +41,7 @@ def simulate(
     from headgate.core.errors import ConfigError
 
     settings_of(config)  # nothing of it is used yet; a mistake in it is still a mistake
-    played = paced(_scenario(scenario), pace, first_token)
+    played = paced(scenario_named(scenario), pace, first_token)
     need_server()
     from headgate.testing.server import SimulatorServer
 
@@ -67,7 +67,12 @@ def paced(scenario: Scenario, pace: float | None, first_token: float | None) -> 
     return replace(scenario, pace=told)
 
 
-def _scenario(name: str | None) -> Scenario:
+def scenario_named(name: str | None) -> Scenario:
+    """A shipped scenario by name, or one from a file; None is the healthy one.
+
+    Raises:
+        ConfigError: it is neither, or the file holds mistakes.
+    """
     from headgate.core.errors import ConfigError
     from headgate.testing.simulator import SHIPPED, load_scenario
 

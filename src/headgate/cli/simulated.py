@@ -10,26 +10,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
+    from headgate.testing.server import SimulatorServer
 
 LOOPBACK = "127.0.0.1,localhost,::1"
 _VARIABLE = "HEADGATE_SIMULATOR_CREDENTIAL"
 
 
 def simulated(settings: Settings, env: Mapping[str, str], stack: ExitStack) -> tuple[Settings, Mapping[str, str]]:
-    """Start a simulator on a free loopback port until `stack` closes, and let it answer for every provider.
+    """Start a simulator on a free loopback port until `stack` closes, and let it answer; see `answered_by`."""
+    from headgate.testing.server import SimulatorServer
+
+    spare_loopback()
+    return answered_by(stack.enter_context(SimulatorServer()), settings, env)
+
+
+def answered_by(
+    server: SimulatorServer, settings: Settings, env: Mapping[str, str]
+) -> tuple[Settings, Mapping[str, str]]:
+    """Let the simulator answer for every provider.
 
     Every one, not only the defaults: a configuration with other providers can then be tried as it is. A provider's own
-    key never goes there, so no key of a person ends in a process that is not its provider.
+    key never goes there.
 
     Returns:
         The settings, and the environment their `env:` references are read from.
     """
     from headgate.settings.model import frozen
     from headgate.settings.secrets import SecretRef
-    from headgate.testing.server import SimulatorServer
 
-    spare_loopback()
-    server = stack.enter_context(SimulatorServer())
     providers = {
         name: replace(
             provider,
