@@ -36,6 +36,7 @@ class Books:
         now = self._clock.now()
         request = exchange.request
         attempt = Attempt(len(exchange.attempts) + 1, route, now, waited=waited)
+        exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         if request.endpoint in PRICED:
             attempt.bound_nano = self._charges.bound(route, request.facts, len(request.body), now)
         else:

@@ -145,7 +145,7 @@ class Engine:
             attempt.model_served = answer.model
             attempt.stop_reason = answer.stop_reason
             exchange.response_text = text
-            self._books.charge(exchange, attempt, content_bytes=len(body))
+        self._books.charge(exchange, attempt, content_bytes=len(body))
         return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
@@ -166,10 +166,11 @@ class Engine:
                     raise _truncated(attempt)
                 if clock.now() - attempt.started > HOLD_BACK_SECONDS:
                     break
-        except UpstreamError:
+        except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
-        attempt.first_content = clock.now()
+        if meter.started or meter.ended:
+            attempt.first_content = clock.now()
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
 
     async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:

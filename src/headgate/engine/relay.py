@@ -118,13 +118,14 @@ class _Flowing:
 class StreamReply(_Flowing):
     """A server-sent event stream of a dialect we meter."""
 
-    __slots__ = ("_meter",)
+    __slots__ = ("_meter", "_silent")
 
     def __init__(
         self, books: Books, exchange: Exchange, plan: Plan, incoming: Incoming, meter: Meter, first: bytes
     ) -> None:
         super().__init__(books, exchange, plan, incoming, first)
         self._meter = meter
+        self._silent = not meter.started  # its life-cycle frames have waited long enough (engine.HOLD_BACK_SECONDS)
         if meter.ended:
             self._first += self._finished()
 
@@ -148,6 +149,9 @@ class StreamReply(_Flowing):
                 rest = meter.finish()
                 return rest + self._finished() if meter.ended else self._cut(self._truncated())
             out = meter.feed(piece)
+            if self._silent and meter.started:
+                self._silent = False
+                self.exchange.attempts[-1].first_content = self._books.now()
             if meter.ended:
                 return out + self._finished()
             if out:

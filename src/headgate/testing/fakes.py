@@ -154,7 +154,7 @@ class FakeUpstream:
 
 
 def _answer(pieces: Sequence[Piece]) -> FakeAnswer:
-    first = next((p for p in pieces if isinstance(p, bytes)), b"")
+    first = b"".join(p for p in pieces if isinstance(p, bytes))[:6]
     kind = SSE if first.startswith((b"event:", b"data:", b":")) else JSON
     return FakeAnswer(headers=((b"content-type", kind),), pieces=pieces)
 

@@ -1,0 +1,25 @@
+"""Every test runs twice: without an event loop, and with one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from headgate.engine.blocking import run_blocking
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=[run_blocking, asyncio.run], ids=["blocking", "async"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine."""
+    return request.param
+
+
+@pytest.fixture(params=["anthropic", "openai"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Both dialects."""
+    return request.param
