@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from headgate.core.ports import Timeouts
     from headgate.policy.recovery import WaitStrategy
 
-_id_bits = random.SystemRandom().getrandbits  # the kernel's: two forked children must never draw the same id
+_ids = random.Random()  # noqa: S311 -- ids have to differ, not to be secret; seeded by the kernel
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)  # or two children would draw the same ids
 _SQLITE = "sqlite:///"
 
 
@@ -90,7 +93,7 @@ def build(
     if proxied:
         upstream = _PerOrigin(upstream, {base: async_upstream(proxy=proxy) for base, proxy in proxied.items()})
         blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
-    new_id = id_maker(_id_bits)
+    new_id = id_maker(_ids.getrandbits)
     ports = Ports(AsyncClock(), upstream, ledger.asynchronous(), tally, random.random, new_id)
     blocking_ports = Ports(BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id)
     return Built(

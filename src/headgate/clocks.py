@@ -12,17 +12,21 @@ class _Clock:
     does not, so that no deadline opens again and no period of a budget comes twice.
     """
 
-    __slots__ = ("_offset",)
+    __slots__ = ("_look", "_offset")
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+        here = time.monotonic()
+        self._offset = time.time() - here
+        self._look = here + 1.0
 
     def now(self) -> float:
         """See `core.ports.Clock`."""
         here = time.monotonic()
-        ahead = time.time() - here - self._offset
-        if ahead > 1.0:
-            self._offset += ahead
+        if here > self._look:  # once a second is often enough to follow the system's clock
+            self._look = here + 1.0
+            ahead = time.time() - here - self._offset
+            if ahead > 1.0:
+                self._offset += ahead
         return here + self._offset
 
 

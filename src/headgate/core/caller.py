@@ -9,9 +9,13 @@ from types import MappingProxyType
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+def _no_tags() -> Mapping[str, str]:
+    return _NO_TAGS
+
+
+@dataclass(slots=True)
 class Caller:
-    """The dimensions that money, limits and logs are kept by. "" means not told."""
+    """The dimensions that money, limits and logs are kept by. "" means not told. Immutable by convention."""
 
     key: str = ""  # the virtual key's id or name, never the key itself
     tenant: str = ""
@@ -20,4 +24,4 @@ class Caller:
     task: str = ""
     feature: str = ""
     environment: str = ""
-    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=_no_tags)

@@ -43,9 +43,12 @@ class Route:
     drain: bool = False  # on a caller's disconnect read the answer to its end instead of closing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Facts:
-    """What the engine needs to know of a request's body; found by `wire` without a full decode."""
+    """What the engine needs to know of a request's body; found by `wire` without a full decode.
+
+    Immutable by convention, as `Usage` is.
+    """
 
     model: str = ""
     stream: bool = False

@@ -36,9 +36,9 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """One HTTP request, ready to send. `headers` include the credential; never log them."""
+    """One HTTP request, ready to send. `headers` include the credential; never log them. Immutable by convention."""
 
     method: str
     url: str  # absolute, http or https

@@ -22,9 +22,9 @@ class Iteration:
     output_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
-    """Token counts of one attempt. All counts are >= 0.
+    """Token counts of one attempt. All counts are >= 0. Immutable by convention: freezing would cost 2 us a call.
 
     `input_tokens` is the *uncached remainder*: the prompt's total is `input_tokens + cache_read_tokens +
     cache_write_tokens + cache_write_long_tokens` (Anthropic's sense; OpenAI's counts are converted). `output_tokens`

@@ -44,35 +44,30 @@ class ErrorAnswer:
 
 def passed_on(headers: Headers) -> HeaderList:
     """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own."""
-    return [
-        (n, v) for n, v in headers if n not in NOT_PASSED_ON and (n == SIMULATED or not n.startswith(b"x-headgate-"))
-    ]
+    return [h for h in headers if h[0] not in NOT_PASSED_ON and (h[0][:11] != b"x-headgate-" or h[0] == SIMULATED)]
 
 
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
     """Our `x-headgate-*` response headers. What is known only at the end is left out unless `final`."""
-    last = exchange.last
-    request = exchange.request
-    headers = [(EXCHANGE, exchange.id.encode())]
-    if request.correlation_id:
-        headers.append((b"x-headgate-correlation-id", _header_value(request.correlation_id)))
-    served = served_model(exchange)
-    if served:
-        headers.append((b"x-headgate-model", _header_value(served)))
-    headers.append((b"x-headgate-attempts", b"%d" % len(exchange.attempts)))
+    attempts = exchange.attempts
+    headers = [(EXCHANGE, exchange.id.encode()), (b"x-headgate-attempts", b"%d" % len(attempts))]
+    if exchange.request.correlation_id:
+        headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
     if final:
         headers.append((b"x-headgate-cost-usd", usd_text(exchange.cost_nano).encode()))
-    waited = 0.0
-    upstream = 0.0
-    for attempt in exchange.attempts:
-        waited += attempt.waited
-        upstream += (attempt.ended or now) - attempt.started
-    if last is not None:
+    if attempts:
+        served = served_model(exchange)
+        if served:
+            headers.append((b"x-headgate-model", _header_value(served)))
+        waited = upstream = 0.0
+        for attempt in attempts:
+            waited += attempt.waited
+            upstream += (attempt.ended or now) - attempt.started
+        overhead = now - exchange.started - waited - upstream
         headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
-        overhead = max(0.0, now - exchange.started - waited - upstream)
-        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (overhead * 1000)))
+        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (overhead * 1000 if overhead > 0 else 0.0)))
     return headers
 
 
@@ -161,4 +156,6 @@ def _again(error: HeadgateError, owns_retries: bool) -> bytes:
 
 
 def _header_value(text: str) -> bytes:
+    if len(text) <= 256 and text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(c if " " <= c <= "~" else "?" for c in text[:256]).encode()

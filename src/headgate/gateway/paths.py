@@ -19,7 +19,7 @@ _OPENAI = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
     """`provider` is "" where the model decides."""
 

@@ -24,6 +24,8 @@ _FIELDS = {
     b"x-headgate-tenant": "tenant",
 }
 _ALIASES = frozenset({b"helicone-user-id", b"x-litellm-end-user-id", b"helicone-session-id"})
+_FIRST = b"xht"  # every header that is read here begins with one of these
+_PLAIN = frozenset({b"host", b"te", b"x-api-key"})
 _SDK_TIMEOUTS = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
 
 
@@ -58,8 +60,12 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
     aliases: dict[str, str] = {}
     out = Asked(caller, [])
     tags = b""
+    keep = out.headers.append
     for header in headers:
         name, value = header
+        if name[0] not in _FIRST or name in _PLAIN:
+            keep(header)
+            continue
         if name.startswith(b"x-headgate-"):
             if name in _FIELDS:
                 text = _text(value)
@@ -82,7 +88,7 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 out.client_retries = int(value)
         elif name == b"traceparent" and not out.correlation_id:
             out.correlation_id = _trace_id(value)
-        out.headers.append(header)
+        keep(header)
     for field, text in aliases.items():
         if text:
             found.setdefault(field, text)

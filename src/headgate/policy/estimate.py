@@ -12,7 +12,7 @@ from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
 from headgate.core.usage import Usage
 from headgate.policy.pricing import MOST_NANO, ModelPrice
-from headgate.policy.rates import Bands
+from headgate.policy.rates import Dearest
 
 HIDDEN_TOKENS = 1_024
 """Input tokens that are billed without being in the body: framing, and the system prompt that `tools` adds (about 290
@@ -50,7 +50,8 @@ def bound_nano(price: ModelPrice, body_bytes: int, facts: Facts) -> int | None:
         if price.context_window is None:
             return None
         prompt = max(prompt, price.context_window)
-    input_rate, output_rate, request = _dearest_rates(price.schedule.dearest, prompt)
+    rows = price.schedule.dearest_rates
+    input_rate, output_rate, request = rows[0][1] if len(rows) == 1 else _dearest_rates(rows, prompt)
     output = 0
     if output_rate:
         cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
@@ -61,14 +62,10 @@ def bound_nano(price: ModelPrice, body_bytes: int, facts: Facts) -> int | None:
     return min(-(-tenths // (10 * PICO_PER_NANO)), MOST_NANO)
 
 
-def _dearest_rates(rows: Bands, prompt: int) -> tuple[int, int, int]:
+def _dearest_rates(rows: Dearest, prompt: int) -> tuple[int, int, int]:
     """The dearest input, output and request rate among the bands that a prompt of at most `prompt` tokens can pay."""
     reachable = [rates for above, rates in rows if above < prompt or above == 0]
-    return (
-        max(rates.dearest_input for rates in reachable),
-        max(rates.dearest_output for rates in reachable),
-        max(rates.request for rates in reachable),
-    )
+    return max(r[0] for r in reachable), max(r[1] for r in reachable), max(r[2] for r in reachable)
 
 
 def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, facts: Facts, body_bytes: int) -> Usage:

@@ -53,6 +53,9 @@ Bands = tuple[tuple[int, Rates], ...]
 """Rates by the length of the prompt: (above, rates), ascending, the first above 0. The whole request pays the band of
 its total prompt, cached or not; it is in a band when the prompt has *more* tokens than `above`."""
 
+Dearest = tuple[tuple[int, tuple[int, int, int]], ...]
+"""By the length of the prompt: the dearest input, output and request rate."""
+
 RateMap = Mapping[str, "int | list[int | list[int]]"]
 """Class name of the price file -> rate, or [base, [above, rate], ...]. Absent: the class has no rate of its own."""
 
@@ -181,7 +184,17 @@ class Schedule:
         prompt_field: see the function of that name.
     """
 
-    __slots__ = ("_contexts", "_dearest", "_standard", "_variants", "prompt_field", "speeds", "standard", "tiers")
+    __slots__ = (
+        "_bounds",
+        "_contexts",
+        "_dearest",
+        "_standard",
+        "_variants",
+        "prompt_field",
+        "speeds",
+        "standard",
+        "tiers",
+    )
 
     def __init__(self, standard: RateMap, variants: Iterable[tuple[Mapping[str, str], RateMap]] = ()) -> None:
         self._standard = standard
@@ -192,6 +205,7 @@ class Schedule:
         self.speeds = frozenset(when["speed"] for when, _ in self._variants if "speed" in when)
         self._contexts: dict[tuple[str, str, bool], Bands] = {}
         self._dearest: Bands | None = None
+        self._bounds: Dearest | None = None
 
     def bands(self, tier: str, speed: str, batch: bool) -> Bands:
         """The bands of a context as the provider reported it.
@@ -228,6 +242,14 @@ class Schedule:
             speeds = ("", *sorted(self.speeds))
             self._dearest = dearest(self._overlay(t, s, False) for t in tiers for s in speeds)
         return self._dearest
+
+    @property
+    def dearest_rates(self) -> Dearest:
+        """`dearest` as far as a bound needs it; worked out once."""
+        if self._bounds is None:
+            rows = ((above, (r.dearest_input, r.dearest_output, r.request)) for above, r in self.dearest)
+            self._bounds = tuple(rows)
+        return self._bounds
 
     def _tier(self, tier: str) -> str | None:
         """The name of the tier's rates, "" for standard, None if there are none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Raw
@@ -66,9 +66,19 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
+class _PlainAnswer(msgspec.Struct):
+    type: Literal["message"]
+    model: str
+    usage: anthropic_usage.Plain
+    stop_reason: str | None = None
+    content: Raw = Raw()
+    error: None = None
+
+
 _count = msgspec.json.Decoder(_Count)
 _create = msgspec.json.Decoder(_Create)
 _answer = msgspec.json.Decoder(_Answer)
+_plain_answer = msgspec.json.Decoder(_PlainAnswer)
 
 
 class Anthropic:
@@ -117,6 +127,15 @@ class Anthropic:
         """See `Dialect.read_answer`. A body that is not a JSON object is an error of type "malformed_answer"."""
         if endpoint != "messages":
             return Answer(), ""
+        try:
+            plain = _plain_answer.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # out of the ordinary: read again, with care
+        else:
+            usage = anthropic_usage.plain(plain.usage)
+            if usage is not None:
+                words = bodies.text_of(plain.content, separator="") if keep_text else ""
+                return Answer(usage, plain.model, plain.stop_reason or ""), words
         answer = lenient.decode(_answer, body)
         if answer is None:
             return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from headgate.core.usage import Iteration, Usage
-from headgate.wire.lenient import count, table, text
+from headgate.wire.lenient import MAX_COUNT, count, table, text
 
 Fields = dict[str, Any]
+PlainCount = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 # What `message_delta.usage` may bring up to date. All of it is cumulative: the last value stands.
 _COUNTS = frozenset({"input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"})
@@ -20,6 +24,48 @@ _KINDS: dict[str, type] = {
     "speed": str,
     "inference_geo": str,
 }
+
+
+class Plain(msgspec.Struct):
+    """The usage object of an ordinary answer: what most answers have, read in one go.
+
+    Anything out of the ordinary makes the decoder or `plain` refuse it, and the careful way is taken.
+    """
+
+    input_tokens: PlainCount
+    output_tokens: PlainCount
+    cache_creation_input_tokens: PlainCount | None = None
+    cache_read_input_tokens: PlainCount | None = None
+    cache_creation: PlainWrites | None = None
+    output_tokens_details: Any = None
+    server_tool_use: Any = None
+    iterations: Any = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
+class PlainWrites(msgspec.Struct):
+    """Cache writes by lifetime."""
+
+    ephemeral_5m_input_tokens: PlainCount = 0
+    ephemeral_1h_input_tokens: PlainCount = 0
+
+
+def plain(counted: Plain) -> Usage | None:
+    """An ordinary usage object; None where it needs the careful way."""
+    if counted.output_tokens_details or counted.server_tool_use or counted.iterations:
+        return None
+    short = counted.cache_creation_input_tokens or 0
+    long = 0
+    if counted.cache_creation is not None:
+        long = counted.cache_creation.ephemeral_1h_input_tokens
+        short = max(counted.cache_creation.ephemeral_5m_input_tokens, short - long)
+    found = Usage(counted.input_tokens, counted.cache_read_input_tokens or 0, short, long, counted.output_tokens)
+    found.service_tier = counted.service_tier or ""
+    found.speed = counted.speed or ""
+    found.inference_geo = counted.inference_geo or ""
+    return found
 
 
 def usage(fields: Fields) -> Usage | None:

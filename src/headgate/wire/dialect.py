@@ -19,9 +19,9 @@ class ProviderError:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """What a complete JSON answer says about itself."""
+    """What a complete JSON answer says about itself. Immutable by convention."""
 
     usage: Usage | None = None
     model: str = ""  # the model that served
