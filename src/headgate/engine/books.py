@@ -81,7 +81,9 @@ class Books:
         if not attempt.sent or not error.maybe_billed:
             return
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
-        if streamed:
+        if attempt.usage is not None and not streamed:
+            self.charge(exchange, attempt, content_bytes=0)  # an error beside a final usage
+        elif streamed:
             self.charge(exchange, attempt, content_bytes=0, final=False)
         else:
             self.charge_unseen(exchange, attempt)

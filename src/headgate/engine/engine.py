@@ -139,11 +139,13 @@ class Engine:
         if exchange.request.endpoint in PRICED:
             dialect = plan.dialect
             answer, text = dialect.read_answer(exchange.request.endpoint, body, keep_text=self.policies.keep_text)
-            if answer.error is not None:
-                raise _failed_inside(answer.error, body, incoming, attempt, billed=False)
             attempt.usage = answer.usage
             attempt.model_served = answer.model
             attempt.stop_reason = answer.stop_reason
+            if answer.error is not None:
+                # An error body is free; what we cannot read, and an error beside a usage, had been generated.
+                billed = answer.usage is not None or answer.error.type == "malformed_answer"
+                raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
         self._books.charge(exchange, attempt, content_bytes=len(body))
         return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
@@ -161,7 +163,8 @@ class Engine:
                 held.append(meter.feed(piece) if piece else meter.finish())
                 raw.append(piece)
                 if meter.error is not None and not meter.started:
-                    raise _failed_inside(meter.error, b"".join(raw), incoming, attempt, billed=meter.usage is not None)
+                    body, headers = _outside_stream(b"".join(raw), incoming.headers)
+                    raise _failed_inside(meter.error, body, headers, attempt, billed=meter.usage is not None)
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
                 if clock.now() - attempt.started > HOLD_BACK_SECONDS:
@@ -265,6 +268,13 @@ async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, now: float) 
     )
 
 
+def _outside_stream(raw: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """An error event's JSON and the headers it would have come with outside a stream: what an SDK can read."""
+    said = (line[5:].strip() for line in reversed(raw.splitlines()) if line.startswith(b"data:") and b'"error"' in line)
+    kept = [(n, v) for n, v in headers if n != b"content-type"]
+    return next(said, raw), [(b"content-type", b"application/json"), *kept]
+
+
 def _truncated(attempt: Attempt) -> UpstreamError:
     return UpstreamBroken(
         f"{attempt.route.provider} ended a stream before any content and without its terminal event",
@@ -277,11 +287,11 @@ def _truncated(attempt: Attempt) -> UpstreamError:
 
 
 def _failed_inside(
-    said: ProviderError, body: bytes, incoming: Incoming, attempt: Attempt, *, billed: bool
+    said: ProviderError, body: bytes, headers: Headers, attempt: Attempt, *, billed: bool
 ) -> UpstreamError:
     return failure_inside(
         body,
-        incoming.headers,
+        headers,
         type_=said.type,
         code=said.code,
         message=said.message,
