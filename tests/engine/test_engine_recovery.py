@@ -22,7 +22,6 @@ from headgate.testing.canned import (
     chunk,
     completion,
     completion_stream,
-    delta,
     event,
     message,
     message_stream,
@@ -443,7 +442,3 @@ def test_the_last_error_is_on_the_record_with_the_providers_request_id(run: Any)
 def test_a_request_id_that_is_only_in_the_body_is_found(run: Any) -> None:
     answer = FakeAnswer(400, ((b"content-type", JSON),), failed(400).pieces)
     assert run(World(answer).call()).exchange.attempts[0].request_id == "req_body"
-
-
-def test_the_delta_helper_speaks_the_dialect(run: Any) -> None:
-    assert delta(content="x").startswith(b"data: {")
