@@ -1,4 +1,5 @@
-"""`python -m benchmarks [imports|gateway|first-chunk|in-process ...]`: prints the numbers, and fails only if told to."""
+"""`python -m benchmarks [imports|gateway|first-chunk|in-process ...]` prints the numbers; a missed target fails only
+with --check."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import pstats
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import urllib.error
@@ -37,6 +36,7 @@ class Server:
     child: Child
     script: Path
     micros: list[float] = field(default_factory=list)  # CPU per completed request
+    loop_micros: list[float] = field(default_factory=list)  # the part of it in the process's first thread
     loads: list[wrk.Load] = field(default_factory=list)
 
     def round(self, seconds: float) -> None:
@@ -45,17 +45,19 @@ class Server:
         Raises:
             CannotRun: an answer was not right: such a round measures something else.
         """
-        before = self.child.settled_cpu()
+        before, loop_before = self.child.settled_cpu(), self.child.loop_cpu()
         load = wrk.run(self.url, self.script, seconds=seconds)
         used = self.child.settled_cpu() - before
         if load.bad or load.broken or not load.requests:
             raise CannotRun(f"{self.name}: {load.bad} answers with an error status, {load.broken} broken connections")
         self.micros.append(used / load.requests * 1e6)
+        self.loop_micros.append((self.child.loop_cpu() - loop_before) / load.requests * 1e6)
         self.loads.append(load)
 
     def forget(self) -> None:
         """Drop the round that was only to warm up; its requests are still in the ledger."""
         self.micros.clear()
+        self.loop_micros.clear()
 
 
 def measure(seconds: float) -> Iterator[Number]:
@@ -85,10 +87,9 @@ def _compare(kind: str, root: Path, seconds: float) -> Iterator[Number]:
         for _ in range(ROUNDS):
             bare.round(seconds)
             ours.round(seconds)
-    checked = 1
     rows = _rows(root / "gateway" / "bench.db")
     yield from _numbers(kind, bare, ours)
-    yield _ledger_number(kind, rows, ours.loads, checked)
+    yield _ledger_number(kind, rows, ours.loads)
 
 
 @contextlib.contextmanager
@@ -142,6 +143,7 @@ def _numbers(kind: str, bare: Server, ours: Server) -> Iterator[Number]:
     for server in (bare, ours):
         spread = (min(server.micros), max(server.micros))
         yield Number("gateway", f"{kind}: CPU per request, {server.name}", median(server.micros), "us", spread=spread)
+    yield Number("gateway", f"{kind}: of that, headgate's event loop", median(ours.loop_micros), "us")
     for server in (bare, ours):
         loads = server.loads[1:]
         yield Number(
@@ -159,12 +161,12 @@ def _rows(ledger: Path) -> dict[str, int]:
         return dict(connection.execute("SELECT coalesce(ending, ''), count(*) FROM exchanges GROUP BY 1").fetchall())
 
 
-def _ledger_number(kind: str, rows: dict[str, int], loads: list[wrk.Load], checked: int) -> Number:
+def _ledger_number(kind: str, rows: dict[str, int], loads: list[wrk.Load]) -> Number:
     """Answers that are not in the ledger, or rows for which there was no request.
 
     wrk leaves what is in flight when its time is up: those exchanges may be in the ledger as anything but twice.
     """
-    answered = sum(load.requests for load in loads) + checked
+    answered = sum(load.requests for load in loads) + 1  # and the one that was compared
     in_flight = wrk.CONNECTIONS * len(loads)
     total = sum(rows.values())
     complete = rows.get("complete", 0)
@@ -195,24 +197,3 @@ def profile(kind: str, seconds: float, show: Callable[[str], object]) -> None:
             server.round(seconds)
         show(f"{kind}: {server.loads[0].requests} requests under cProfile")
         pstats.Stats(str(stats)).strip_dirs().sort_stats("tottime").print_stats(45)
-
-
-def sample(kind: str, seconds: float, output: Path) -> None:
-    """Load the gateway under py-spy, and write a flame graph.
-
-    Raises:
-        CannotRun: py-spy is not installed.
-    """
-    with tempfile.TemporaryDirectory(prefix="headgate-bench-") as directory, contextlib.ExitStack() as stack:
-        root = Path(directory)
-        body = payloads.request(stream=kind == "stream")
-        provider = stack.enter_context(nginx.upstream(root))
-        url, child = stack.enter_context(headgate(root, f"{provider.url}/{kind}"))
-        script = wrk.script(root, kind, body=body, key=headgate_server.CALLERS_KEY)
-        command = ["py-spy", "record", "--threads", "-d", str(round(seconds)), "-o", str(output)]
-        try:
-            sampler = subprocess.Popen([*command, "--pid", str(child.process.pid)], stdout=subprocess.DEVNULL)
-        except FileNotFoundError:
-            raise CannotRun("py-spy is not installed") from None
-        wrk.run(f"{url}{payloads.PATH}", script, seconds=seconds)
-        sampler.wait()

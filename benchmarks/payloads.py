@@ -49,7 +49,7 @@ def answer() -> bytes:
 
 def events() -> list[bytes]:
     """The 100 events of a streamed answer, each a whole SSE frame."""
-    start = {
+    start: dict[str, object] = {
         **_START,
         "content": [],
         "stop_reason": None,
