@@ -11,7 +11,8 @@ from headgate.wire.dialect import Dialect
 
 HeaderList = list[tuple[bytes, bytes]]
 
-# RFC 9110, section 7.6.1, and what we compute anew. Alt-Svc names the provider's origin, not ours.
+# RFC 9110, section 7.6.1, and what is computed anew. Alt-Svc names the provider's origin, not ours; a date is the
+# server's own.
 NOT_PASSED_ON = frozenset(
     {
         b"connection",
@@ -25,6 +26,7 @@ NOT_PASSED_ON = frozenset(
         b"upgrade",
         b"content-length",
         b"alt-svc",
+        b"date",
     }
 )
 SIMULATED = b"x-headgate-simulated"
@@ -50,25 +52,31 @@ def passed_on(headers: Headers) -> HeaderList:
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
     """Our `x-headgate-*` response headers. What is known only at the end is left out unless `final`."""
     attempts = exchange.attempts
-    headers = [(EXCHANGE, exchange.id.encode()), (b"x-headgate-attempts", b"%d" % len(attempts))]
+    headers = [(EXCHANGE, exchange.id.encode())]
     if exchange.request.correlation_id:
         headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
     if final:
         headers.append((b"x-headgate-cost-usd", usd_text(exchange.cost_nano).encode()))
-    if attempts:
-        served = served_model(exchange)
-        if served:
-            headers.append((b"x-headgate-model", _header_value(served)))
-        waited = upstream = 0.0
-        for attempt in attempts:
-            waited += attempt.waited
-            upstream += (attempt.ended or now) - attempt.started
-        overhead = now - exchange.started - waited - upstream
+    if not attempts:
+        headers.append((b"x-headgate-attempts", b"0"))
+        return headers
+    headers.append((b"x-headgate-model", _header_value(served_model(exchange))))
+    spent = now - exchange.started
+    if len(attempts) == 1 and not attempts[0].waited:
+        headers += _ONCE
+        spent -= (attempts[0].ended or now) - attempts[0].started
+    else:
+        waited = sum(a.waited for a in attempts)
+        spent -= waited + sum((a.ended or now) - a.started for a in attempts)
+        headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
         headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
-        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (overhead * 1000 if overhead > 0 else 0.0)))
+    headers.append((b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)))
     return headers
+
+
+_ONCE = [(b"x-headgate-attempts", b"1"), (b"x-headgate-waited-ms", b"0")]
 
 
 def served_model(exchange: Exchange) -> str:

@@ -208,7 +208,7 @@ def _headers_for(request: Request, route: Route) -> Headers:
     direct = request.direct
     if direct is not None and route.provider == direct.provider:
         return request.headers
-    kept = [(n, v) for n, v in request.headers if n not in _CREDENTIALS]
+    kept = [h for h in request.headers if h[0] not in _CREDENTIALS]
     if route.credential is not None:
         key = route.credential.reveal()
         if route.dialect == "anthropic":

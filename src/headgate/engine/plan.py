@@ -21,6 +21,9 @@ METERED = PRICED | FREE
 """Endpoints whose JSON answers are read whole before anything is handed on."""
 
 
+_SLACK = 1.0  # seconds; timers this little off the exchange's end are not worth a set of their own
+
+
 class Charges(Protocol):
     """Money for one attempt; `policy/charging.py` is the real one."""
 
@@ -76,7 +79,7 @@ class Plan:
         """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
         t = self.timeouts
         left = max(0.001, self.ends_by - now)
-        if stretch == 1.0 and left >= t.total:
+        if stretch == 1.0 and left > t.total - _SLACK:
             return t
         return Timeouts(
             connect=min(t.connect, left),

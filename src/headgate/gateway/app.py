@@ -22,9 +22,15 @@ from headgate.gateway.paths import Target, spoken_dialect, target
 from headgate.policy.attribution import Asked, asked, with_user
 from headgate.wire import DIALECTS
 
-_NOT_FORWARDED = NEVER_FORWARDED | {b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"}
+_NOT_FORWARDED = NEVER_FORWARDED | {
+    b"api-key",
+    b"host",
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+    b"accept-encoding",
+}
 _LENGTH = b"content-length"
-_OURS = frozenset({_LENGTH, b"date"})  # headers that our own server writes
 
 
 def create(built: Built, *, ring: KeyRing, admin_token: Secret) -> Gateway:
@@ -220,7 +226,6 @@ async def _hand_on(reply: Reply, visit: _Visit, send: Send) -> None:
     if visit.left:
         reply.leave()
     else:
-        headers = [h for h in headers if h[0] not in _OURS]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     while piece := await reply.read():
         if not visit.left:
@@ -230,7 +235,6 @@ async def _hand_on(reply: Reply, visit: _Visit, send: Send) -> None:
 
 
 async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers = [h for h in headers if h[0] not in _OURS]
     headers.append((_LENGTH, b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
