@@ -62,7 +62,9 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
     if not attempts:
         headers.append((b"x-headgate-attempts", b"0"))
         return headers
-    headers.append((b"x-headgate-model", _header_value(served_model(exchange))))
+    served = served_model(exchange)
+    if served:
+        headers.append((b"x-headgate-model", _header_value(served)))
     spent = now - exchange.started
     if len(attempts) == 1 and not attempts[0].waited:
         headers += _ONCE
