@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 numbers.append(number)
         except CannotRun as error:
             skipped[name] = str(error)
-    print(report.table(numbers))
+    print(report.markdown(numbers, where) if told.markdown else report.table(numbers))
     for name, why in skipped.items():
         print(f"{name}: NOT MEASURED: {why}")
     if told.json is not None:
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=15.0, help="of load per server and kind (default 15)")
     parser.add_argument("--quick", action="store_true", help="leave out what needs a fresh installation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
     parser.add_argument("--profile", action="store_true", help="profile the gateway under load instead")
     return parser

@@ -105,6 +105,24 @@ def table(numbers: Sequence[Number]) -> str:
     return "\n".join([top, "-" * len(top), *lines])
 
 
+def markdown(numbers: Sequence[Number], where: dict[str, object]) -> str:
+    """The numbers for the README: those with a target, and where they come from."""
+    lines = ["| number | measured | target |", "| --- | --- | --- |"]
+    for each in numbers:
+        if each.target is not None:
+            goal = "" if each.goal is None else f", goal {_short(each.goal)}"
+            missed = ", **missed**" if each.missed else ""
+            value = f"{_short(each.value)} {each.unit}".strip()
+            lines.append(f"| {each.benchmark}: {each.name} | {value} | <= {_short(each.target)}{goal}{missed} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Commit {where['commit']}, {where['date']}, {where['cpu']}, {where['cores']} cores, {where['python']}.",
+        ]
+    )
+
+
 def _verdict(number: Number) -> str:
     if number.target is None:
         return ""
