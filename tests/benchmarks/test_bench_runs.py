@@ -29,3 +29,10 @@ def test_a_benchmark_that_does_not_exist_is_refused_with_the_names_of_those_that
 
     assert ended.returncode == 2
     assert "in-process" in ended.stderr
+
+
+def test_without_names_all_benchmarks_are_asked_for() -> None:
+    program = "from benchmarks.__main__ import parser; assert parser().parse_args([]).benchmark == []"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
