@@ -47,7 +47,8 @@ class Tally:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._lock = threading.Lock()
+        # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
+        self._lock = threading.RLock()
         self._calls = self._attempts = self._cost = self._estimated = 0
         self._input = self._output = self._failed = self._refused = 0
         self._latency: deque[float] = deque(maxlen=WINDOW)

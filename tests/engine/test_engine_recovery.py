@@ -172,6 +172,16 @@ def test_a_total_deadline_ends_a_stream_that_goes_on_for_ever_with_an_error_of_o
     assert world.upstream.answers[0].closed
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_total_deadline_ends_a_json_answer_that_drips_for_ever(run: Any, status: int) -> None:
+    dripping = FakeAnswer(status, ((b"content-type", JSON),), [Passed(50), b"{"] * 100)
+    world = World(dripping)
+    played = run(world.call())
+    assert world.clock.time - START <= 650
+    assert played.status == (504 if status == 200 else 400)
+    assert (played.exchange.cost_nano > 0) is (status == 200)
+
+
 # What may have been billed
 
 

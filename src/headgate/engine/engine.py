@@ -11,9 +11,17 @@ from __future__ import annotations
 
 import contextlib
 
-from headgate.core.errors import Gone, HeadgateError, Refusal, Unavailable, UpstreamBroken, UpstreamError
+from headgate.core.errors import (
+    Gone,
+    HeadgateError,
+    Refusal,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, Route
-from headgate.core.ports import Incoming, Outgoing, Ports
+from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
@@ -121,7 +129,7 @@ class Engine:
             attempt.status = incoming.status
             _read_headers(exchange, attempt, plan, incoming.headers)
             if incoming.status >= 300:
-                raise await _failed(incoming, plan, attempt, attempt.first_byte)
+                raise await _failed(incoming, plan, attempt, clock)
             if request.endpoint not in METERED:
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and _is_stream(incoming.headers):
@@ -133,7 +141,7 @@ class Engine:
 
     async def _whole(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """A JSON answer, read to its end before anything is handed on: a cut one can still be retried."""
-        body = await _read_all(incoming, MAX_WHOLE_BYTES)
+        body = await _read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
         incoming.close()
         attempt.first_content = self.ports.clock.now()
         if exchange.request.endpoint in PRICED:
@@ -232,7 +240,7 @@ def _is_stream(headers: Headers) -> bool:
     return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
 
 
-async def _read_all(incoming: Incoming, limit: int) -> bytes:
+async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) -> bytes:
     body = await incoming.read()
     if not body:
         return b""
@@ -245,12 +253,14 @@ async def _read_all(incoming: Incoming, limit: int) -> bytes:
             raise UpstreamBroken(
                 f"the provider's answer is larger than {limit} bytes", kind="broken", maybe_billed=True
             )
+        if clock.now() > plan.ends_by:  # a body that drips is never idle
+            raise UpstreamTimeout("the provider's answer was not finished in time", kind="timeout", maybe_billed=True)
     return body if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, now: float) -> UpstreamError:
+async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, clock: Clock) -> UpstreamError:
     try:
-        body = await _read_all(incoming, MAX_ERROR_BYTES)
+        body = await _read_all(incoming, MAX_ERROR_BYTES, plan, clock)
     except UpstreamError:
         body = b""  # the status and the headers still say what happened
     incoming.close()
@@ -264,7 +274,7 @@ async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, now: float) 
         message=said.message,
         request_id=attempt.request_id or said.request_id,
         provider=attempt.route.provider,
-        now=now,
+        now=clock.now(),
     )
 
 

@@ -81,7 +81,7 @@ class Transport(_Governed, httpx2.BaseTransport):
             return answered.response
         if reply.length is not None:
             return _whole(reply, run_blocking(reply.read()), request)
-        return httpx2.Response(reply.status, headers=reply.headers, stream=_Stream(reply), request=request)
+        return httpx2.Response(reply.status, headers=reply.headers, stream=_Stream(reply, request), request=request)
 
 
 class AsyncTransport(_Governed, httpx2.AsyncBaseTransport):
@@ -96,7 +96,9 @@ class AsyncTransport(_Governed, httpx2.AsyncBaseTransport):
             return answered.response
         if reply.length is not None:
             return _whole(reply, await reply.read(), request)
-        return httpx2.Response(reply.status, headers=reply.headers, stream=_AsyncStream(reply), request=request)
+        return httpx2.Response(
+            reply.status, headers=reply.headers, stream=_AsyncStream(reply, request), request=request
+        )
 
 
 def _whole(reply: Reply, body: bytes, request: httpx2.Request) -> httpx2.Response:
@@ -106,8 +108,9 @@ def _whole(reply: Reply, body: bytes, request: httpx2.Request) -> httpx2.Respons
 class _Body:
     """A stream left without reading or closing it settles when it is collected."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, request: httpx2.Request) -> None:
         self._reply = reply
+        self._request = request
 
     def __del__(self) -> None:
         # Its event loop may be gone, and with it the connection; the books are closed before the connection is.
@@ -118,8 +121,11 @@ class _Body:
 class _Stream(_Body, httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         reply = self._reply
-        while piece := run_blocking(reply.read()):
-            yield piece
+        try:
+            while piece := run_blocking(reply.read()):
+                yield piece
+        except UpstreamError as error:
+            raise _as_httpx2(error, self._request) from error
 
     def close(self) -> None:
         self._reply.close()
@@ -128,15 +134,18 @@ class _Stream(_Body, httpx2.SyncByteStream):
 class _AsyncStream(_Body, httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reply = self._reply
-        while piece := await reply.read():
-            yield piece
+        try:
+            while piece := await reply.read():
+                yield piece
+        except UpstreamError as error:
+            raise _as_httpx2(error, self._request) from error
 
     async def aclose(self) -> None:
         self._reply.close()
 
 
 def _as_httpx2(error: UpstreamError, request: httpx2.Request) -> httpx2.TransportError:
-    """Where the SDK owns the retries it must see a failed connection as one, to retry it by its own rules."""
+    """As the SDK knows it: where it owns the retries, and in a body that has no format to say it in."""
     if error.code == "provider_timeout":
         kind: type[httpx2.TransportError] = httpx2.ConnectTimeout if error.kind == "connect" else httpx2.ReadTimeout
     elif error.kind == "connect":
