@@ -18,16 +18,16 @@ def main() -> int:
         The exit code: 0 fine, 1 found something, 2 misuse or a mistake in the configuration.
     """
     try:
-        import click
+        import click  # noqa: F401 -- is it there?
     except ImportError:
         sys.stderr.write("headgate: the command line needs click and rich: pip install 'headgate[cli]'\n")
         return USAGE_ERROR
     from headgate.cli.group import cli
 
-    return run(cli, sys.argv[1:], click)
+    return run(cli, sys.argv[1:])
 
 
-def run(cli: click.Command, arguments: list[str], click_module: object = None) -> int:
+def run(cli: click.Command, arguments: list[str]) -> int:
     """Run `cli` and turn what it raises into sentences on standard error, without a traceback."""
     import click
 

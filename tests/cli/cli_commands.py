@@ -1,0 +1,87 @@
+"""Running the command line as people do: in a process of its own, in an empty folder, without any provider's key."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 60.0
+_DROPPED = ("ANTHROPIC_", "OPENAI_", "HEADGATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "COV_", "FORCE_COLOR")
+
+
+def clean_env(**more: str) -> dict[str, str]:
+    """This process's environment without what would change an answer."""
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(_DROPPED)}
+    return {**kept, "PYTHONIOENCODING": "utf-8", **more}
+
+
+def headgate(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "headgate.cli.main", *arguments],
+        cwd=cwd,
+        env=clean_env(**env),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(slots=True)
+class Serving:
+    """A running command."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    out: str  # what it said up to its last line of greeting
+    url: str
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path, until: str, **env: str) -> Iterator[Serving]:
+    """Run a command that goes on, once it has said `until` on standard output."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headgate.cli.main", *arguments],
+        cwd=cwd,
+        env=clean_env(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    timer = threading.Timer(SECONDS, process.kill)
+    timer.start()
+    try:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if until in line:
+                break
+        assert until in said, f"it said:\n{said}\n{process.stderr.read()}"
+        found = re.search(r"http://127\.0\.0\.1:[0-9]+", said)
+        url = found.group() if found else ""
+        yield Serving(process, cwd, said, url)
+    finally:
+        timer.cancel()
+        if process.poll() is None:
+            process.terminate()
+            process.wait(SECONDS)
+        process.stdout.close()
+        process.stderr.close()
+
+
+LAST_WORDS = "Ctrl-C stops it."
