@@ -24,7 +24,7 @@ from benchmarks.processes import CannotRun, Child, running
 from benchmarks.report import ROOT, Number, median
 
 TARGETS = {"json": (8.0, 6.0), "stream": (2.5, 2.2)}
-ROUNDS = 5
+ROUNDS = 7
 
 
 @dataclass(slots=True)
