@@ -1,0 +1,115 @@
+"""An SDK's HTTP request as an exchange's request."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.core.caller import Caller
+from headgate.core.errors import BadRequest
+from headgate.core.exchange import Request, Route
+from headgate.testing.canned import chat_request, messages_request
+from headgate.transport.reading import Bases, read_request
+
+VERSION = ("anthropic-version", "2026-10-21")
+PROVIDERS = {
+    route.provider: route
+    for route in (
+        Route("anthropic", "", "anthropic", "https://api.anthropic.com"),
+        Route("openai", "", "openai", "https://api.openai.com/v1"),
+        Route("proxy", "", "anthropic", "https://api.anthropic.com/proxy", drain=True),
+        Route("local", "", "openai", "http://127.0.0.1:11434/v1"),
+    )
+}
+
+
+def read(
+    url: str, *headers: tuple[str, str], method: str = "POST", body: bytes | None = None, caller: Caller | None = None
+) -> tuple[Request, BadRequest | None]:
+    if body is None:
+        body = chat_request() if "completions" in url else messages_request() if "messages" in url else b""
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    return read_request(Bases(PROVIDERS), method, url, raw, body, caller or Caller(), False)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "provider", "base", "endpoint"),
+    [
+        ("https://api.anthropic.com/v1/messages", [], "anthropic", "https://api.anthropic.com", "messages"),
+        ("https://api.anthropic.com/v1/messages?beta=true", [], "anthropic", "https://api.anthropic.com", "messages"),
+        ("https://api.anthropic.com/proxy/v1/messages", [], "proxy", "https://api.anthropic.com/proxy", "messages"),
+        ("https://api.anthropic.com/proxyx/v1/messages", [], "anthropic", "https://api.anthropic.com", "other"),
+        ("https://api.openai.com/v1/chat/completions", [], "openai", "https://api.openai.com/v1", "chat"),
+        ("http://127.0.0.1:11434/v1/chat/completions", [], "local", "http://127.0.0.1:11434/v1", "chat"),
+        ("https://x.test/v1/messages", [VERSION], "anthropic", "https://x.test", "messages"),
+        ("https://x.test/a/b/v1/messages/count_tokens", [VERSION], "anthropic", "https://x.test/a/b", "count_tokens"),
+        ("https://x.test/v1/models?limit=3", [VERSION], "anthropic", "https://x.test", "models"),
+        ("https://x.test/v1/files", [VERSION], "anthropic", "https://x.test", "other"),
+        ("https://x.test/v1/chat/completions", [], "openai", "https://x.test/v1", "chat"),
+        (
+            "https://x.test/openai/deployments/d/chat/completions",
+            [],
+            "openai",
+            "https://x.test/openai/deployments/d",
+            "chat",
+        ),
+        ("https://x.test/v1/models", [], "openai", "https://x.test/v1", "models"),
+        ("https://x.test/elsewhere", [], "openai", "https://x.test", "other"),
+        ("https://x.test", [], "openai", "https://x.test", "other"),
+    ],
+)
+def test_the_sdks_base_url_tells_the_provider_and_what_is_behind_it_is_the_path(
+    url: str, headers: list[tuple[str, str]], provider: str, base: str, endpoint: str
+) -> None:
+    request, wrong = read(url, *headers, method="GET" if "models" in url else "POST")
+    assert wrong is None
+    assert request.direct is not None
+    assert (request.direct.provider, request.direct.base_url, request.endpoint) == (provider, base, endpoint)
+    assert request.direct.base_url + request.path == url
+    assert request.direct.credential is None
+    assert request.direct.drain is (provider == "proxy")
+    assert request.dialect == request.direct.dialect
+
+
+def test_what_belongs_to_the_connection_is_left_out_and_names_are_lower_case() -> None:
+    request, _ = read(
+        "https://api.anthropic.com/v1/messages",
+        ("Host", "api.anthropic.com"),
+        ("Connection", "keep-alive"),
+        ("Content-Length", "9"),
+        ("Accept-Encoding", "br"),
+        ("X-Custom", "1"),
+    )
+    assert request.headers == [(b"x-custom", b"1")]
+
+
+def test_the_contexts_caller_the_headers_and_the_body_are_put_together() -> None:
+    body = messages_request(metadata={"user_id": "from-the-body"})
+    request, _ = read(
+        "https://api.anthropic.com/v1/messages",
+        ("X-Headgate-Session", "s"),
+        ("X-Stainless-Retry-Count", "2"),
+        ("X-Stainless-Timeout", "30"),
+        body=body,
+        caller=Caller(task="t"),
+    )
+    assert (request.caller.user, request.caller.session, request.caller.task) == ("from-the-body", "s", "t")
+    assert (request.client_retries, request.timeout, request.way_in) == (2, 30, "in-process")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        ([("x-headgate-timeout", "soon")], messages_request(), "x-headgate-timeout"),
+        ([], b'{"model": "claude-haiku-4-5"', "JSON"),
+        ([], b'{"model": 7, "max_tokens": 1, "messages": []}', "model"),
+        ([("x-headgate-timeout", "soon")], b"{", "x-headgate-timeout"),
+    ],
+)
+def test_what_cannot_be_run_is_still_a_request_that_can_be_recorded(
+    headers: list[tuple[str, str]], body: bytes, said: str
+) -> None:
+    request, wrong = read("https://api.anthropic.com/v1/messages", ("x-custom", "1"), *headers, body=body)
+    assert wrong is not None
+    assert said in str(wrong)
+    assert request.headers == [(b"x-custom", b"1")]
+    assert request.body == body
