@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from headgate.core.ports import Incoming, Outgoing
 from headgate.upstream.blocking import BlockingPool
 from headgate.upstream.environment import proxy_for
-from headgate.upstream.http1 import Origin, parse_url
+from headgate.upstream.http1 import Origin, Target, parse_url
 from headgate.upstream.pool import IDLE_EXPIRY, MAX_CONNECTIONS, AsyncPool
 from headgate.upstream.tls import Verify
 
 if TYPE_CHECKING:  # httpx2 is imported when the first proxy is met
     from headgate.upstream.httpx2_fallback import Httpx2BlockingUpstream, Httpx2Upstream
+
+_DIRECT = 1024  # URLs remembered as going through our own pool
 
 
 def async_upstream(
@@ -77,18 +79,31 @@ class AsyncUpstream:
         self._rule = rule
         self._verify = verify
         self._proxies: dict[Origin, str | None] = {}
+        self._direct: dict[str, Target] = {}
         self._fallbacks: dict[str | None, Httpx2Upstream] = {}
 
-    async def send(self, outgoing: Outgoing) -> Incoming:
+    def send(self, outgoing: Outgoing) -> Coroutine[Any, Any, Incoming]:
         """Send and wait for the response's headers; raises as `AsyncPool.send`."""
-        origin = parse_url(outgoing.url).origin
+        target = self._direct.get(outgoing.url)
+        # Where trio was never imported, whoever awaits this is in an asyncio task.
+        if target is not None and ("trio" not in sys.modules or _in_asyncio_task()):
+            return self.pool.send(outgoing, target)
+        return self._send(outgoing)
+
+    async def _send(self, outgoing: Outgoing) -> Incoming:
+        """The long way: for a URL that is new, for proxies and for trio."""
+        target = parse_url(outgoing.url)
+        origin = target.origin
         try:
             proxy = self._proxies[origin]
         except KeyError:
             proxy = self._proxies[origin] = self._rule(origin)
-        if proxy is None and _in_asyncio_task():
-            return await self.pool.send(outgoing)
-        return await self._fallback(proxy).send(outgoing)
+        if proxy is not None or not _in_asyncio_task():
+            return await self._fallback(proxy).send(outgoing)
+        if len(self._direct) >= _DIRECT:
+            self._direct.clear()
+        self._direct[outgoing.url] = target
+        return await self.pool.send(outgoing, target)
 
     def _fallback(self, proxy: str | None) -> Httpx2Upstream:
         fallback = self._fallbacks.get(proxy)

@@ -23,7 +23,12 @@ _SWEEP = 0.02  # seconds: timers this close together are looked at together
 
 
 class Sweeper:
-    """All deadlines of one event loop: one timer for the earliest, instead of one timer per request."""
+    """All deadlines of one event loop: one timer for the earliest, instead of one timer per request.
+
+    Attributes:
+        next: loop time at which it will look.
+        watched: every connection that is not dropped, idle ones too: they have no deadline.
+    """
 
     __slots__ = ("_loop", "_timer", "next", "watched")
 
@@ -81,12 +86,11 @@ class Home(Protocol):
 class Answer:
     """A response whose headers have arrived (`core.ports.Incoming`)."""
 
-    __slots__ = ("connection", "ended", "fault", "headers", "pieces", "status")
+    __slots__ = ("connection", "fault", "headers", "pieces", "status")
 
     def __init__(self, connection: Connection, pieces: list[bytes]) -> None:
         self.connection: Connection | None = connection  # None once it is carrying something else, or gone
         self.pieces = pieces
-        self.ended = False
         self.fault: UpstreamError | None = None
         self.status = 0
         self.headers: Headers = ()
@@ -103,17 +107,20 @@ class Answer:
             if self.fault is not None:
                 raise self.fault
             connection = self.connection
-            if self.ended or connection is None:
+            if connection is None:
                 return b""
             try:
-                await connection.wait_body()
+                await connection.more()
             except BaseException:
                 self.close()
                 raise
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        connection = self.connection
+        if connection is not None:
+            connection.taken()
+        if len(pieces) == 1:
+            return pieces.pop()
+        data = b"".join(pieces)
         pieces.clear()
-        if self.connection is not None:
-            self.connection.taken()
         return data
 
     def close(self) -> None:
@@ -131,6 +138,7 @@ class Connection(asyncio.Protocol):
         deadline: loop time when `expire` is due, infinite while nobody waits for the provider.
         idle_since: loop time when it was last given back.
         closed: it was dropped or lost, and its place in the pool is free.
+        waiter: done when what somebody waits for has come: the headers, then more of the body.
     """
 
     __slots__ = (
@@ -144,13 +152,13 @@ class Connection(asyncio.Protocol):
         "_timeouts",
         "_tls",
         "_transport",
-        "_waiter",
         "_writing",
         "_writing_paused",
         "closed",
         "deadline",
         "home",
         "idle_since",
+        "waiter",
     )
 
     def __init__(self, home: Home, tls: TlsLayer | None = None) -> None:
@@ -163,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
         self._timeouts: Timeouts
         self._body: memoryview | None = None  # what is still to be written
         self._writing = False  # not all of the request has been taken off our hands
@@ -171,11 +179,18 @@ class Connection(asyncio.Protocol):
         self._cut = False  # a part of the request was never sent
         self._reading_paused = False
         self._buffered = 0
+        home.sweeper.watched.add(self)
 
     @property
     def usable(self) -> bool:
         """It can carry a request, as far as we know."""
-        return not self.closed and self._transport is not None and not self._transport.is_closing()
+        transport = self._transport  # None once it is closed
+        return transport is not None and not transport.is_closing()
+
+    @property
+    def busy(self) -> bool:
+        """It is carrying a request."""
+        return self._answer is not None
 
     async def secure(self) -> None:
         """After connecting: wait for the TLS handshake, if there is one.
@@ -186,26 +201,13 @@ class Connection(asyncio.Protocol):
         if self._secured is not None:
             await self._secured
 
-    async def exchange(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
-        """Send a request; return when the response's headers are there. Cancelling it drops the connection."""
-        answer = self._begin(method, head, body, timeouts)
-        waiter = self._waiter
-        try:
-            if waiter is not None:
-                await waiter
-        except BaseException:
-            answer.close()
-            raise
-        if not answer.status and answer.fault is not None:
-            raise answer.fault
-        return answer
-
-    def _begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
-        home, transport, reader = self.home, self._transport, self._reader
+    def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
+        """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault."""
+        transport, reader = self._transport, self._reader
         assert transport is not None
         reader.begin(method)
         answer = self._answer = Answer(self, reader.pieces)
-        self._waiter = home.loop.create_future()
+        self.waiter = self.home.loop.create_future()
         self._timeouts = timeouts
         self._buffered = 0
         if len(body) <= SLICE:
@@ -215,14 +217,14 @@ class Connection(asyncio.Protocol):
             self._body = memoryview(body)
             self._pump()
         self._writing = self._writing_paused
-        home.sweeper.watched.add(self)
         self._expect(timeouts.write if self._writing else timeouts.first_byte)
         return answer
 
     def _expect(self, seconds: float) -> None:
-        self.deadline = deadline = self.home.loop.time() + seconds
-        if deadline < self.home.sweeper.next:
-            self.home.sweeper.arm(deadline)
+        home = self.home
+        self.deadline = deadline = home.loop.time() + seconds
+        if deadline < home.sweeper.next:
+            home.sweeper.arm(deadline)
 
     def _pump(self) -> None:
         transport = self._transport
@@ -232,11 +234,11 @@ class Connection(asyncio.Protocol):
             body = body[SLICE:] if len(body) > SLICE else None
         self._body = body
 
-    async def wait_body(self) -> None:
-        """Return when the answer has a piece, an end or a fault, at the latest after `timeouts.idle`."""
-        self._waiter = waiter = self.home.loop.create_future()
+    def more(self) -> asyncio.Future[None]:
+        """Done when the answer has a piece, an end or a fault, at the latest after `timeouts.idle`."""
+        self.waiter = waiter = self.home.loop.create_future()
         self._expect(self._timeouts.idle)
-        await waiter
+        return waiter
 
     def taken(self) -> None:
         """The caller took what was buffered."""
@@ -251,15 +253,16 @@ class Connection(asyncio.Protocol):
 
     def _wake(self) -> None:
         self.deadline = inf
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     # The ends of an exchange.
 
     def _finish(self, answer: Answer) -> None:
         """The answer is complete: the connection is free, or of no more use."""
-        answer.ended = True
         sent = not self._writing and not self._cut and self._body is None
         self._detach(answer)
         if self._reading_paused:
@@ -281,7 +284,6 @@ class Connection(asyncio.Protocol):
         answer.connection = None
         self._answer = self._body = None
         self._writing = False
-        self.home.sweeper.watched.discard(self)
         self._wake()
 
     def drop(self) -> None:
@@ -289,6 +291,7 @@ class Connection(asyncio.Protocol):
         if not self.closed:
             self.closed = True
             self._reader.release()
+            self.home.sweeper.watched.discard(self)
             self.home.lost(self)
         secured = self._secured
         if secured is not None and (not secured.done() or secured.cancelled() or secured.exception() is None):
@@ -369,27 +372,25 @@ class Connection(asyncio.Protocol):
             return
         reader = self._reader
         reader.feed(data)
-        begun = reader.head_done and not answer.status
+        head_done = reader.head_done
+        begun = head_done and not answer.status
         if begun:
-            self._begun(answer)
+            answer.status = reader.status
+            answer.headers = reader.headers
+            if self._body is not None and reader.status >= 400:
+                self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
+                self._cut = True
         if reader.failure:
             self.fail(faults.broken(self.home.where, reader.failure))
         elif reader.done:
             self._finish(answer)
-        elif reader.head_done:
-            if self._waiter is not None and (begun or reader.pieces):
+        elif head_done:
+            if self.waiter is not None and (begun or reader.pieces):
                 self._wake()
             self._buffered += len(data)
             if self._buffered > BUFFER_LIMIT and not self._reading_paused and self._transport is not None:
                 self._reading_paused = True
                 self._transport.pause_reading()
-
-    def _begun(self, answer: Answer) -> None:
-        answer.status = self._reader.status
-        answer.headers = self._reader.headers
-        if self._body is not None and answer.status >= 400:
-            self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
-            self._cut = True
 
     def eof_received(self) -> None:
         self._closed_by_provider(None)

@@ -23,10 +23,16 @@ HOP_BY_HOP = frozenset(
      b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info")
 )  # fmt: skip
 # Recomputed here, or meaningless once the body follows at once (expect). No compression: the meter reads the bytes.
+_SPECIAL = HOP_BY_HOP | {b"content-length"}
 _OURS = HOP_BY_HOP | {b"host", b"content-length", b"accept-encoding", b"expect"}
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LOWER_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _COLON = b": "
+_LINE = b"\r\n"
+_CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
+_METHODS = 16  # first lines kept per URL
+_NAMES = 1024  # beginnings of lines kept, each of a name of up to _NAME_BYTES
+_NAME_BYTES = 64
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -49,6 +55,7 @@ class Target(NamedTuple):
     origin: Origin
     path: str  # with the query
     host: bytes  # the Host field's value
+    starts: dict[str, bytes]  # by method: the first lines, as `request_head` has made them
 
 
 @lru_cache(maxsize=1024)
@@ -81,18 +88,25 @@ def parse_url(url: str) -> Target:
         origin,
         quote(path, safe="/:?#[]@!$&'()*+,;=%~-._|\\^`{}\"<>"),
         shown.encode() if origin.port == default else f"{shown}:{origin.port}".encode(),
+        {},
     )
 
 
-@lru_cache(maxsize=1024)
 def _start(method: str, target: Target) -> bytes:
     if not method or method.encode("utf-8", "replace").translate(None, _TOKEN):
         raise faults.config("the request's method is not an HTTP token; nothing was sent")
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity" % (
+    start = b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (
         method.encode(),
         target.path.encode(),
         target.host,
     )
+    if len(target.starts) < _METHODS:
+        target.starts[method] = start
+    return start
+
+
+# By name: how its line begins; b"" for a field that is ours to say. Names only, never a value: values are secrets.
+_beginnings: dict[bytes, bytes] = dict.fromkeys(_OURS, b"")
 
 
 def forwarded(headers: Headers) -> Headers:
@@ -103,8 +117,7 @@ def forwarded(headers: Headers) -> Headers:
         UpstreamRejected: kind "config": a name that is no token.
     """
     kept = [field for field in headers if field[0] not in _OURS]
-    names = [name for name, _ in kept]
-    if b"".join(names).translate(None, _LOWER_TOKEN) or b"" in names:  # one look at all names instead of one at each
+    if any(not name or name.translate(None, _LOWER_TOKEN) for name, _ in kept):
         return _forwarded_any_case(headers)
     if len(kept) < len(headers):
         for name, value in headers:
@@ -125,22 +138,39 @@ def _without_named(kept: Headers, headers: Headers) -> Headers:
     return [field for field in kept if field[0] not in named]
 
 
+def _lines(headers: Headers) -> list[bytes]:
+    """The long way: for a name that is new or no lower-case token, and for fields that `connection` names."""
+    kept = forwarded(headers)
+    for name, _ in kept:
+        if len(_beginnings) >= _NAMES:
+            _beginnings.clear()
+            _beginnings.update(dict.fromkeys(_OURS, b""))
+        if len(name) <= _NAME_BYTES:
+            _beginnings[name] = name + _COLON
+    return list(map(_COLON.join, kept))
+
+
 def request_head(method: str, target: Target, headers: Headers, length: int) -> bytes:
     """The request's first bytes, up to and with the empty line. `length` is the body's.
 
     Raises:
         UpstreamRejected: kind "config": a name that is no token, or a value with CR, LF or NUL (RFC 9110, 5.5).
     """
-    lines = [_start(method, target)]
-    lines += map(_COLON.join, forwarded(headers))
+    lines: list[bytes] = []
+    for name, value in headers:
+        beginning = _beginnings.get(name)
+        if beginning:
+            lines.append(beginning + value)
+        elif beginning is None or (name == b"connection" and value != b"keep-alive"):
+            lines = _lines(headers)
+            break
     if length or method in _WITH_BODY:
         lines.append(b"content-length: %d" % length)
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    breaks = len(lines) + 2  # two in the start line; one between lines; the last line is one itself
-    if head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head:
+    fields = b"".join(lines)
+    if _CR in fields or _LF in fields or 0 in fields:
         raise faults.config("a request header's value holds a line break or NUL; nothing was sent")
-    return head
+    lines.append(_LINE)
+    return (target.starts.get(method) or _start(method, target)) + _LINE.join(lines)
 
 
 class ResponseReader:
@@ -155,6 +185,7 @@ class ResponseReader:
 
     __slots__ = (
         "_fed",
+        "_fields",
         "_framed",
         "_head",
         "_parser",
@@ -171,7 +202,8 @@ class ResponseReader:
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = None
         self._spoiled = True  # the parser cannot take another response
-        self.headers: list[tuple[bytes, bytes]] = []
+        self._fields: list[tuple[bytes, bytes]] = []
+        self.headers = self._fields
         self.pieces: list[bytes] = []
         self.begin("GET")
 
@@ -184,7 +216,7 @@ class ResponseReader:
         self._framed = False  # the body's end is told, by a length or by chunks
         self._fed = 0
         self.status = 0
-        self.headers = []
+        self.headers = self._fields = []
         self.pieces = []
         self.head_done = self.done = self.reusable = False
         self.failure = ""
@@ -236,16 +268,17 @@ class ResponseReader:
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_done:
-            return  # a trailer
         name = name.lower()
-        if name in HOP_BY_HOP:
-            if name == b"transfer-encoding" and value.rpartition(b",")[2].strip().lower() == b"chunked":
+        if name in _SPECIAL:
+            if self.head_done:
+                return
+            if name == b"content-length":
                 self._framed = True
-            return
-        if name == b"content-length":
-            self._framed = True
-        self.headers.append((name, value))
+            else:
+                if name == b"transfer-encoding" and value.rpartition(b",")[2].strip().lower() == b"chunked":
+                    self._framed = True
+                return
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -253,11 +286,12 @@ class ResponseReader:
             return
         status = parser.get_status_code()
         if status < 200:  # interim (RFC 9110, section 15.2): the answer is still to come
-            self.headers = []
+            self.headers = self._fields = []
             self._framed = False
             return
         self.status = status
         self.head_done = True
+        self._fields = []  # what comes from here on is a trailer: it must not pose as a header
         if self._head:  # the parser cannot be told that no body follows, so it waits for one
             self._spoiled = self.done = True
             self.reusable = parser.should_keep_alive()

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
 from headgate.upstream.connection import Answer, Connection, Sweeper
-from headgate.upstream.http1 import Origin, parse_url, request_head
+from headgate.upstream.http1 import Origin, Target, parse_url, request_head
 from headgate.upstream.tls import TlsLayer, Trust, Verify
 
 MAX_CONNECTIONS = 512
@@ -46,7 +46,7 @@ class _Bucket:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.usable and self.loop.time() - connection.idle_since < self._pool.idle_expiry:
+            if self.loop.time() - connection.idle_since < self._pool.idle_expiry and connection.usable:
                 return connection
             connection.drop()
         return None
@@ -200,7 +200,7 @@ class _Loop:
         self._pool.forget(self._loop)
         for bucket in self.buckets.values():
             bucket.close()
-        for connection in list(self.sweeper.watched):
+        for connection in [connection for connection in self.sweeper.watched if connection.busy]:
             connection.fail(faults.broken(connection.home.where, "its event loop is closing"))
         self.sweeper.stop()
 
@@ -232,8 +232,12 @@ class AsyncPool:
         self._inherited: list[object] = []
         _pools.add(self)
 
-    async def send(self, outgoing: Outgoing) -> Answer:
-        """Send and wait for the response's headers. Must run in an asyncio task.
+    async def send(self, outgoing: Outgoing, target: Target | None = None) -> Answer:
+        """Send and wait for the response's headers. Must run in an asyncio task. Cancelling it drops the connection.
+
+        Args:
+            outgoing: the request.
+            target: its URL, where that has been parsed already.
 
         Raises:
             UpstreamTimeout: kind "connect" (nothing sent) or "timeout".
@@ -241,14 +245,26 @@ class AsyncPool:
             UpstreamBusy: kind "saturated": no connection came free within `timeouts.pool`.
             UpstreamRejected: kind "config": a bad URL, a bad header, a certificate that does not verify.
         """
-        target = parse_url(outgoing.url)
+        if target is None:
+            target = parse_url(outgoing.url)
         body = outgoing.body
-        head = request_head(outgoing.method, target, outgoing.headers, len(body))
+        method = outgoing.method
+        head = request_head(method, target, outgoing.headers, len(body))
         loop = asyncio.get_running_loop()
         kept = self._loops.get(loop) or await self._enter(loop)
         bucket = kept.buckets.get(target.origin) or kept.bucket(target.origin)
         connection = bucket.pop_idle() or await bucket.take(outgoing.timeouts)
-        return await connection.exchange(outgoing.method, head, body, outgoing.timeouts)
+        answer = connection.begin(method, head, body, outgoing.timeouts)
+        waiter = connection.waiter
+        try:
+            if waiter is not None:
+                await waiter
+        except BaseException:
+            answer.close()
+            raise
+        if answer.fault is not None and not answer.status:
+            raise answer.fault
+        return answer
 
     async def _enter(self, loop: asyncio.AbstractEventLoop) -> _Loop:
         for old in list(self._loops):
