@@ -22,7 +22,8 @@ from headgate.core.errors import ConfigError, UpstreamRejected
 from headgate.core.exchange import Ending, Route
 from headgate.core.secret import Secret
 from headgate.stores import log as log_module
-from headgate.stores.log import LineLog, log_key
+from headgate.stores.log import LineLog
+from headgate.stores.log_key import log_key
 from headgate.stores.log_line import MAX_TEXT_BYTES, timestamp, to_line
 from headgate.stores.sqlite import SqliteLedger
 

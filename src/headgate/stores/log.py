@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -15,20 +14,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from headgate.core.errors import ConfigError
 from headgate.core.exchange import Exchange
 from headgate.stores.inbox import Inbox
-from headgate.stores.log_line import exchange_fields, render, timestamp
+from headgate.stores.log_key import log_key
+from headgate.stores.log_line import LineMaker, render, timestamp
 
 Bodies = Literal["full", "redacted", "off"]
 """`redacted` writes no bodies until the guard that redacts them exists."""
 
-LINGER_SECONDS = 0.02
+LINGER_SECONDS = 0.05
+"""How long a line may wait for company; nobody waits for it, and one waking costs more than many lines."""
+SLICE = 200
+"""Lines made in one go: about a millisecond. Writing them lets other threads run."""
 MAX_QUEUED = 4096
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 """Of request bodies and answers that queued exchanges keep in memory."""
 CLOSE_SECONDS = 5.0
-KEY_BYTES = 32
 
 _STDOUT = 1
 
@@ -76,7 +77,7 @@ class LineLog:
         self._now = now
         self._fd = -1
         self._file_id = (0, 0)
-        self._key = b""
+        self._maker: LineMaker | None = None
         self._torn = False
         self._dropped_told = 0
         self._counts = {"written": 0, "dropped": 0}
@@ -122,7 +123,9 @@ class LineLog:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] = []  # of exchanges, for structlog
+        self._out: list[bytes] = []  # what structlog made of them, and of events
+        self._made = 0  # lines in `_out`
         self._logger: Any = None
         self._inbox: Inbox[_Item] = Inbox()
         self._lock = threading.Lock()
@@ -163,17 +166,24 @@ class LineLog:
             self._turn(inbox.take())
 
     def _turn(self, items: Sequence[_Item]) -> None:
+        for start in range(0, len(items), SLICE):
+            self._slice(items[start : start + SLICE])
+
+    def _slice(self, items: Sequence[_Item]) -> None:
         flushed: list[threading.Event] = []
         size = count = 0
-        for item in items:
-            if isinstance(item, threading.Event):
-                flushed.append(item)
-                continue
-            count += 1
-            if isinstance(item, Exchange):
-                size += len(item.request.body) + len(item.response_text)
-            self._add(item)
+        now = self._now()
         try:
+            for item in items:
+                if isinstance(item, Exchange):
+                    count += 1
+                    size += len(item.request.body) + len(item.response_text)
+                    self._add_exchange(item, now)
+                elif isinstance(item, _Event):
+                    count += 1
+                    self._add_event(item)
+                else:
+                    flushed.append(item)
             self._write_lines()
         finally:
             with self._lock:
@@ -182,44 +192,64 @@ class LineLog:
             for event in flushed:
                 event.set()
 
-    def _add(self, item: Exchange | _Event) -> None:
-        """Make one line with structlog. It lands in `_lines`."""
+    def _add_exchange(self, exchange: Exchange, now: float) -> None:
         try:
-            logger = self._logger or self._make_logger()
-            if isinstance(item, Exchange):
-                fields = exchange_fields(item, hmac_key=self._hmac_key(), with_bodies=self._with_bodies)
-                logger.info("exchange", timestamp=timestamp(item.ended or self._now()), record=fields)
-            else:
-                fields = {name: value for name, value in item.fields.items() if name not in ("event", "timestamp")}
-                logger.info(item.name, timestamp=timestamp(item.when), record=fields)
+            maker = self._maker or self._make_maker()
+            self._lines.append(maker.line(exchange, now))
         except Exception as error:
-            # One line that cannot be made (or a key file that cannot be read) must not stop the others.
-            self._counts["dropped"] += 1
-            self._error = f"{type(error).__name__}: {error}"
+            self._spoiled(error)
+
+    def _add_event(self, event: _Event) -> None:
+        self._through_structlog()  # what came before it stays before it
+        try:
+            fields = {name: value for name, value in event.fields.items() if name not in ("event", "timestamp")}
+            logger = self._logger or self._make_logger()
+            logger.info(event.name, timestamp=timestamp(event.when), record=fields)
+        except Exception as error:
+            self._spoiled(error)
+
+    def _spoiled(self, error: Exception) -> None:
+        # One line that cannot be made (or a key file that cannot be read) must not stop the others.
+        self._counts["dropped"] += 1
+        self._error = f"{type(error).__name__}: {error}"
+
+    def _through_structlog(self) -> None:
+        """Hand the lines of exchanges over in one call: its own work per call costs more than a line does."""
+        lines = self._lines
+        if lines:
+            self._made += len(lines) - 1
+            (self._logger or self._make_logger()).info("exchange", lines=lines)
+            lines.clear()
 
     def _make_logger(self) -> Any:
         import structlog
 
         self._logger = structlog.wrap_logger(
-            _Sink(self._lines),
+            _Sink(self._take),
             processors=[render],
             wrapper_class=structlog.make_filtering_bound_logger(0),
             cache_logger_on_first_use=True,
         ).bind()
         return self._logger
 
-    def _hmac_key(self) -> bytes:
-        if not self._key:
-            self._key = log_key(self._key_file)
-        return self._key
+    def _take(self, rendered: bytes) -> None:
+        self._made += 1
+        self._out.append(rendered)
+
+    def _make_maker(self) -> LineMaker:
+        self._maker = LineMaker(log_key(self._key_file), with_bodies=self._with_bodies)
+        return self._maker
 
     def _write_lines(self) -> None:
-        count = len(self._lines)
+        self._through_structlog()
+        count = self._made
         dropped = self._counts["dropped"]
         if dropped > self._dropped_told and not self._closed:
-            self._add(_Event("log_dropped", self._now(), {"dropped": dropped - self._dropped_told}))
-        lines = b"\n" * self._torn + b"".join(self._lines)
-        self._lines.clear()
+            self._add_event(_Event("log_dropped", self._now(), {"dropped": dropped - self._dropped_told}))
+        self._out.append(b"")  # so that the last line ends too
+        lines = b"\n" * self._torn + b"\n".join(self._out)
+        self._out.clear()
+        self._made = 0
         if not count and dropped == self._dropped_told:
             return
         try:
@@ -258,51 +288,12 @@ class LineLog:
 
 
 class _Sink:
-    """Where structlog puts finished lines: the batch."""
+    """Where structlog puts what it has rendered: the batch."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("info",)
 
-    def __init__(self, lines: list[bytes]) -> None:
-        self._lines = lines
-
-    def info(self, line: bytes) -> None:
-        self._lines.append(line + b"\n")
-
-
-def log_key(path: Path) -> bytes:
-    """The random key of this installation's HMACs, made on first use, mode 0600.
-
-    In a file beside the ledger, not in it: hashes then agree between the processes of an installation even where each
-    has a ledger of its own.
-
-    Raises:
-        ConfigError: the file cannot be made, or is not such a key.
-    """
-    try:
-        if not path.exists():
-            _make_key(path)
-        key = bytes.fromhex(path.read_text("ascii"))
-    except OSError as error:
-        raise ConfigError(f"the log's key file {path} cannot be used: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"the log's key file {path} is damaged; remove it to get a new key") from error
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"the log's key file {path} is damaged; remove it to get a new key")
-    return key
-
-
-def _make_key(path: Path) -> None:
-    # Written aside and linked into place: another process sees the whole key or none, and the first to link wins.
-    aside = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(fd, secrets.token_hex(KEY_BYTES).encode())
-        os.close(fd)
-        os.link(aside, path)
-    except FileExistsError:
-        return
-    finally:
-        aside.unlink()
+    def __init__(self, info: Callable[[bytes], None]) -> None:
+        self.info = info
 
 
 _logs: weakref.WeakSet[LineLog] = weakref.WeakSet()
