@@ -198,6 +198,18 @@ def test_the_providers_own_error_event_goes_out_as_it_came_and_ours_does_not_fol
     assert last.cost_nano >= 12 * OUT[dialect]
 
 
+@pytest.mark.parametrize("end", ["lost", "truncated"])
+def test_a_malformed_event_before_a_cut_does_not_make_the_end_look_like_success(
+    run: Any, dialect: str, end: str
+) -> None:
+    bad = b"event: message_delta\ndata: {nonsense\n\n" if dialect == "anthropic" else b"data: {nonsense\n\n"
+    world = World([*STREAM[dialect]("twelve bytes")[:3], bad, *([lost()] if end == "lost" else [])])
+    got = b"".join(run(pieces(world, dialect=dialect)))
+    assert bad in got  # the provider's bytes pass unchanged
+    assert b"provider_broken" in got[got.index(bad) :]
+    ended(world, Ending.CUT)
+
+
 def test_an_error_event_in_the_same_piece_as_the_first_content_is_not_retried(run: Any) -> None:
     error = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
     whole = b"".join([*message_stream("one")[:3], error])

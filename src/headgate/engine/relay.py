@@ -184,7 +184,8 @@ class StreamReply(_Flowing):
     def _cut(self, error: UpstreamError) -> bytes:
         """Content has left, so nothing is retried: a typed error event in the dialect (decisions 13)."""
         self._incoming.close()
-        if self._meter.error is not None:
+        inside = self._meter.error
+        if inside is not None and inside.type != "malformed_event":  # which no caller can take for an error event
             self._settle(Ending.CUT, self._inside())
             return b""  # the provider's own error event went out as it came
         self._settle(Ending.CUT, error)
