@@ -172,7 +172,9 @@ class Engine:
                 raw.append(piece)
                 if meter.error is not None and not meter.started:
                     body, headers = _outside_stream(b"".join(raw), incoming.headers)
-                    raise _failed_inside(meter.error, body, headers, attempt, billed=meter.usage is not None)
+                    # A frame that names the model came before it: OpenAI begins so, and tells the prompt at the end.
+                    billed = meter.usage is not None or meter.model != ""
+                    raise _failed_inside(meter.error, body, headers, attempt, billed=billed)
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
                 if clock.now() - attempt.started > HOLD_BACK_SECONDS:
