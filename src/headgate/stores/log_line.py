@@ -130,9 +130,9 @@ class LineMaker:
             written,
             len(attempts),
             request.client_retries,
-            None if ended is None else round((ended - exchange.started) * 1000.0, 3),
-            None if first is None else round((first - exchange.started) * 1000.0, 3),
-            msgspec.Raw(usd_text(cost).encode()),
+            None if ended is None else _ms(ended - exchange.started),
+            None if first is None else _ms(first - exchange.started),
+            msgspec.Raw(usd_text(cost).encode()) if cost else _ZERO,
             estimated,
             last.price_version,
             exchange.status,
@@ -164,6 +164,7 @@ _REMEMBERED = 128
 _REMEMBERED_BYTES = 32 * 1024
 """Applications send the same system prompt again and again; 4 MB at most are kept for not hashing it each time."""
 
+_ZERO = msgspec.Raw(b"0")
 _NO_USAGE = Usage()
 _NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
 
@@ -249,6 +250,11 @@ def _bounded(value: Any) -> Any:
     if len(raw) <= MAX_TEXT_BYTES:
         return value
     return raw[:MAX_TEXT_BYTES].decode("utf-8", "ignore") + "…"
+
+
+def _ms(seconds: float) -> float:
+    # To the microsecond; `round` would print the number and read it back.
+    return int(seconds * 1_000_000.0 + 0.5) / 1000.0
 
 
 def _sums(attempts: Sequence[Attempt]) -> tuple[int, int, int, int, int, bool, bool]:
