@@ -283,6 +283,24 @@ def test_an_error_in_a_choice_keeps_the_usage_it_came_with_on_the_bill(run: Any)
     assert exchange.attempts[0].cost_nano >= 3_500
 
 
+def test_a_malformed_event_before_content_is_retried_and_charged_for_the_prompt(run: Any, dialect: str) -> None:
+    bad = b"event: message_start\ndata: {nonsense\n\n" if dialect == "anthropic" else b"data: {nonsense\n\n"
+    world = World([bad], completion_stream() if dialect == "openai" else message_stream())
+    played = run(world.call(world.request(dialect=dialect, stream=True)))
+    assert bad not in played.body
+    first, second = played.exchange.attempts
+    assert (first.cost_nano > 0, first.estimated, second.estimated) == (True, True, False)
+
+
+def test_an_error_event_behind_a_frame_of_the_answer_may_have_been_billed(run: Any, dialect: str) -> None:
+    frames = completion_stream() if dialect == "openai" else message_stream()
+    error = b'event: error\ndata: {"type":"error","error":{"type":"server_error","message":"no"}}\n\n'
+    for before, charged in (([], False), (frames[:1], True)):
+        world = World([*before, error], frames)
+        played = run(world.call(world.request(dialect=dialect, stream=True)))
+        assert (played.exchange.attempts[0].cost_nano > 0) is charged
+
+
 def test_a_choices_error_frame_before_content_is_retried(run: Any) -> None:
     bad = chunk([{"index": 0, "delta": {}, "error": {"code": 502, "message": "x"}}])
     world = World([bad], completion_stream())

@@ -173,7 +173,8 @@ class Engine:
                 if meter.error is not None and not meter.started:
                     body, headers = _outside_stream(b"".join(raw), incoming.headers)
                     # A frame that names the model came before it: OpenAI begins so, and tells the prompt at the end.
-                    billed = meter.usage is not None or meter.model != ""
+                    # Behind a frame that we cannot read anything may have been.
+                    billed = meter.usage is not None or meter.model != "" or meter.error.type == "malformed_event"
                     raise _failed_inside(meter.error, body, headers, attempt, billed=billed)
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
