@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if told.profile:
         return _profile(told.seconds)
     where = report.machine()
-    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()), flush=True)
+    out = sys.stderr if told.markdown else sys.stdout
+    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()), file=out, flush=True)
     numbers: list[Number] = []
     skipped: dict[str, str] = {}
     for name in told.benchmark or BENCHMARKS:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             skipped[name] = str(error)
     print(report.markdown(numbers, where) if told.markdown else report.table(numbers))
     for name, why in skipped.items():
-        print(f"{name}: NOT MEASURED: {why}")
+        print(f"{name}: NOT MEASURED: {why}", file=out)
     if told.json is not None:
         report.write_json(told.json, numbers, skipped, where)
     return 1 if skipped or (told.check and any(number.missed for number in numbers)) else 0

@@ -15,6 +15,8 @@ from benchmarks.processes import CannotRun, Child, free_port, need, running, wai
 
 _MODULES = Path("/usr/lib/nginx/modules")
 
+_HINT = "Streams need nginx's Lua module: apt-get install libnginx-mod-http-lua"
+
 _CONFIG = """\
 {modules}
 {user}
@@ -125,7 +127,7 @@ def _started(name: str, root: Path, port: int, body: str, *, lua: bool) -> Itera
     program = shutil.which("nginx") or "nginx"
     checked = subprocess.run([program, "-t", "-q", "-p", str(root), "-c", str(config)], capture_output=True, text=True)
     if checked.returncode:
-        raise CannotRun(f"nginx does not take the benchmark's configuration: {checked.stderr.strip()}")
+        raise CannotRun(f"nginx does not take the benchmark's configuration: {checked.stderr.strip()}\n{_HINT}")
     command = [program, "-p", str(root), "-c", str(config)]
     with running(command, cwd=root, log=root / f"{name}.log") as child:
         wait_for_port(port, child.process)
