@@ -19,15 +19,22 @@ class Bases:
 
     def __init__(self, providers: Mapping[str, Route]) -> None:
         self._known = sorted(providers.values(), key=lambda route: -len(route.base_url))
-        self._seen: dict[str, tuple[Route, str]] = {}
 
     def split(self, url: str, headers: Headers) -> tuple[Route, str]:
-        """(the route that the SDK itself has chosen, the path behind its base URL)."""
-        for route in self._known:
-            base = route.base_url
-            if url.startswith(base) and url[len(base) : len(base) + 1] in ("/", "?", ""):
-                return _direct(route.provider, route.dialect, base, drain=route.drain), url[len(base) :]
-        return _unknown(url, headers)
+        """(the route that the SDK itself has chosen, the path behind its base URL).
+
+        Where both dialects live on one host (a gateway, the simulator), OpenAI's base URL begins as Anthropic's paths
+        do: then the dialect that is spoken decides.
+        """
+        fitting = [r for r in self._known if url.startswith(r.base_url) and url[len(r.base_url) :][:1] in ("/", "?", "")]
+        if not fitting:
+            return _unknown(url, headers)
+        route = fitting[0]
+        if len(fitting) > 1:
+            dialect = "anthropic" if any(n == b"anthropic-version" for n, _ in headers) else "openai"
+            route = next((r for r in fitting if r.dialect == dialect), route)
+        base = route.base_url
+        return _direct(route.provider, route.dialect, base, drain=route.drain), url[len(base) :]
 
 
 def read_request(
