@@ -15,9 +15,10 @@ import pytest
 from cli_commands import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from headgate.cli.since import read_moment
-from headgate.cli.text import safe
+from headgate.cli.text import print_table, safe
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\u202eevil\u009b2J"
 
@@ -85,6 +86,15 @@ def test_the_table_has_no_colour_and_no_broken_line_away_from_a_terminal(run: Ru
     assert lines[0].split()[:3] == ["user", "tenant", "model"]
     assert len(lines) == 1 + 4 + 1
     assert lines[-1].split()[0] == "total"
+
+
+def test_a_terminal_too_narrow_for_a_table_loses_no_digit() -> None:
+    out = io.StringIO()
+    narrow = Console(file=out, force_terminal=True, width=30, color_system=None)
+    print_table(("user", "cost", "tokens"), [("somebody@example", "$1234.567890123", "987,654,321")], left=1, to=narrow)
+    shown = out.getvalue()
+    assert "$1234.567890123" in shown
+    assert "987,654,321" in shown
 
 
 def test_no_ledger_is_said_in_a_sentence(run: Run) -> None:

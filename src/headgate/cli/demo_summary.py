@@ -157,27 +157,19 @@ def summary(reader: Reader, server: SimulatorServer, outcomes: Outcomes, seconds
 
 def print_summary(found: Summary) -> None:
     """For people."""
-    print_table(
-        (
-            "way in",
-            "model",
-            "exchanges",
-            "attempts",
-            "retries",
-            "errors",
-            "p50",
-            "p95",
-            "TTFT p50",
-            "in",
-            "out",
-            "cost",
-        ),
-        [_cells(line) for line in found.lines],
-        left=2,
-        title="By way in and model (errors: as the caller saw them; TTFT: of streams)",
-        footer=_total(found.lines),
-    )
-    click.echo()
+    total = _total(found.lines)
+    for title, heads, cells in (
+        ("Calls (errors: as the caller saw them)", _CALLS, _calls),
+        ("Speed and tokens (TTFT: of streams)", _SPEED, _speed),
+    ):
+        print_table(
+            ("way in", "model", *heads),
+            [(line.way_in, line.model, *cells(line)) for line in found.lines],
+            left=2,
+            title=title,
+            footer=("total", "", *cells(total)),
+        )
+        click.echo()
     print_table(
         ("user", "exchanges", "cost"),
         [(user, count(number), dollars(cost)) for user, number, cost in found.users],
@@ -187,7 +179,7 @@ def print_summary(found: Summary) -> None:
     click.echo()
     reported = found.ledger_nano - found.ledger_estimated_nano
     print_table(
-        ("bill", "our ledger", "simulator's invoice", "difference"),
+        ("", "our ledger", "simulator's invoice", "difference"),
         [
             (
                 "usage reported",
@@ -196,14 +188,14 @@ def print_summary(found: Summary) -> None:
                 dollars(found.reported_difference),
             ),
             (
-                "cut or broken answers (ours: estimated)",
+                "cut or broken (ours: estimated)",
                 dollars(found.ledger_estimated_nano),
                 dollars(found.invoice_unreported_nano),
                 dollars(found.estimated_difference),
             ),
         ],
         left=1,
-        title="The ledger against the simulator's invoice, which is made by code that shares nothing with our pricing",
+        title="The bill (the invoice is made by code that shares nothing with our pricing)",
         footer=(
             "total",
             dollars(found.ledger_nano),
@@ -217,32 +209,37 @@ def print_summary(found: Summary) -> None:
         f"{count(found.calls)} calls in {found.seconds:.0f} s, {count(found.errors)} ended in an error"
         f"{f' ({kinds})' if kinds else ''}; {count(found.upstream_requests)} requests reached the provider."
     )
-    click.echo("The bill matches." if found.agrees else "THE BILL DOES NOT MATCH.")
+    click.echo(_verdict(found))
 
 
-def _cells(line: Line) -> Sequence[str]:
+def _verdict(found: Summary) -> str:
+    if not found.agrees:
+        return "THE BILL DOES NOT MATCH."
+    return "The bill matches: to the nano-dollar where usage was reported, and never below the invoice elsewhere."
+
+
+_CALLS = ("exchanges", "attempts", "retries", "errors", "cost")
+
+
+def _calls(line: Line) -> Sequence[str]:
+    counts = (line.exchanges, line.attempts, line.retries, line.errors)
+    return (*(count(number) for number in counts), dollars(line.cost_nano))
+
+
+_SPEED = ("p50", "p95", "TTFT p50", "TTFT p95", "in", "out")
+
+
+def _speed(line: Line) -> Sequence[str]:
     shown = line.as_json()
-    return (
-        line.way_in,
-        line.model,
-        count(line.exchanges),
-        count(line.attempts),
-        count(line.retries),
-        count(line.errors),
-        milliseconds(shown["latency_p50_ms"]),
-        milliseconds(shown["latency_p95_ms"]),
-        milliseconds(shown["ttft_p50_ms"]),
-        count(line.input_tokens),
-        count(line.output_tokens),
-        dollars(line.cost_nano),
-    )
+    times = ("latency_p50_ms", "latency_p95_ms", "ttft_p50_ms", "ttft_p95_ms")
+    return (*(milliseconds(shown[name]) for name in times), count(line.input_tokens), count(line.output_tokens))
 
 
-def _total(lines: Sequence[Line]) -> Sequence[str]:
+def _total(lines: Sequence[Line]) -> Line:
     total = Line("total", "")
     for line in lines:
         for name in ("exchanges", "attempts", "retries", "errors", "input_tokens", "output_tokens", "cost_nano"):
             setattr(total, name, getattr(total, name) + getattr(line, name))
         total.latencies += line.latencies
         total.ttfts += line.ttfts
-    return _cells(total)
+    return total

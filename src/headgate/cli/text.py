@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -72,6 +72,10 @@ def console(stream: TextIO | None = None) -> Console:
     return Console(file=stream, highlight=False, emoji=False, markup=False, no_color=True, width=WIDE)
 
 
+_NAME = 12
+"""Columns of a terminal that a name keeps however narrow the window is."""
+
+
 def print_table(
     heads: Sequence[str],
     rows: Sequence[Sequence[object]],
@@ -92,9 +96,15 @@ def print_table(
     from rich.text import Text
 
     to = to or console()
-    table = Table(box=box.SIMPLE_HEAD if to.is_terminal else None, pad_edge=False, show_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD if to.is_terminal else None, pad_edge=False, show_edge=False, collapse_padding=True
+    )
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < left else "right", no_wrap=place >= left, overflow="fold")
+        if place < left:
+            longest = max(len(head), *(len(safe(row[place])) for row in rows), 1)
+            table.add_column(head, overflow="fold", min_width=min(_NAME, longest))
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     if footer is not None:
@@ -103,9 +113,11 @@ def print_table(
         table.add_row(*(Text(safe(cell), style="bold") for cell in footer))
     if title:
         to.print(Text(title, style="bold"))
+    # Names fold where the window is narrow. A number that is cut short would be a wrong number: rather let the
+    # terminal break the lines.
+    width = to.width
+    wide = to.measure(table, options=to.options.update_width(WIDE))
+    if wide.minimum > width:
+        to.width = wide.maximum
     to.print(table)
-
-
-def column(name: str) -> Callable[[Any], Any]:
-    """A getter of one column of a record."""
-    return lambda record: record[name]
+    to.width = width

@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 FILTERS = ("key", "tenant", "user", "session", "task", "feature", "model", "provider", "ending", "environment")
 _DIMENSIONS = (*FILTERS, "day", "hour")
 
-_HEADS = ("exchanges", "attempts", "cost", "of it estimated", "held", "input", "cache read", "cache write", "output")
+_COLUMNS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
+    ("exchanges", "exchanges", count),
+    ("attempts", "attempts", count),
+    ("cost", "cost_nano", dollars),
+    ("of it estimated", "estimated_nano", dollars),
+    ("held", "held_nano", dollars),
+    ("input", "input_tokens", count),
+    ("cache read", "cache_read_tokens", count),
+    ("cache write", "cache_write_tokens", count),
+    ("output", "output_tokens", count),
+)
+_OFTEN_EMPTY = ("estimated_nano", "held_nano", "cache_read_tokens", "cache_write_tokens")
 
 
 def _with_filters(command: Any) -> Any:
@@ -85,26 +97,18 @@ def _print(report: UsageReport, names: tuple[str, ...]) -> None:
     if not report.total.exchanges and not report.rows:
         click.echo("Nothing was recorded in this time.")
         return
-    total = _cells(report.total)
+    columns = [each for each in _COLUMNS if each[1] not in _OFTEN_EMPTY or getattr(report.total, each[1])]
+
+    def cells(amounts: Amounts) -> list[str]:
+        return [shown(getattr(amounts, name)) for _, name, shown in columns]
+
+    heads = [head for head, _, _ in columns]
+    total = cells(report.total)
     if not names:
-        print_table(_HEADS, [total], left=0)
+        print_table(heads, [total], left=0)
         return
-    rows = [[*(row.by[name] or "-" for name in names), *_cells(row.amounts)] for row in report.rows]
-    print_table((*names, *_HEADS), rows, left=len(names), footer=["total", *[""] * (len(names) - 1), *total])
-
-
-def _cells(amounts: Amounts) -> list[str]:
-    return [
-        count(amounts.exchanges),
-        count(amounts.attempts),
-        dollars(amounts.cost_nano),
-        dollars(amounts.estimated_nano),
-        dollars(amounts.held_nano),
-        count(amounts.input_tokens),
-        count(amounts.cache_read_tokens),
-        count(amounts.cache_write_tokens),
-        count(amounts.output_tokens),
-    ]
+    rows = [[*(row.by[name] or "-" for name in names), *cells(row.amounts)] for row in report.rows]
+    print_table((*names, *heads), rows, left=len(names), footer=["total", *[""] * (len(names) - 1), *total])
 
 
 def _csv(report: UsageReport, names: tuple[str, ...]) -> str:
