@@ -23,6 +23,9 @@ _log = logging.getLogger("headgate.gateway")
 
 STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_COLON = b": "
+_LINE = b"\r\n"
+_CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_UNDER = 32 * 1024  # joining costs less than a second buffer in the transport, up to about here
 
@@ -103,8 +106,8 @@ def log_failure(where: str, error: BaseException) -> None:
     _log.error("%s raised %s at %s", where, type(error).__name__, path)
 
 
-class Cycle:
-    """One request being read and its response being written, in ASGI's terms.
+class Cycle(Presence):
+    """One request being read and its response being written, in ASGI's terms. To the app it is a `Presence`.
 
     The response's head is held back until its first body message (as ASGI asks), so that a short answer is one
     write; an empty body message with `more_body` flushes it. Names of response headers have to be lower-case.
@@ -117,24 +120,29 @@ class Cycle:
         "_end_told",
         "_expect_continue",
         "_head",
+        "_http11",
         "_left",
         "_news",
+        "_scope",
         "_size",
         "body",
         "complete",
         "keep_alive",
         "more_body",
-        "presence",
-        "scope",
+        "task",
         "wrote",
     )
 
-    def __init__(
-        self, connection: Connection, scope: Scope, presence: Presence, *, keep_alive: bool, expect_continue: bool
-    ) -> None:
+    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_continue: bool) -> None:
+        self.gone = ""
+        self.half_closed = False
+        self._hook = None
         self._connection = connection
-        self.scope = scope
-        self.presence = presence
+        scope["extensions"] = {"headgate": self}
+        self._scope: Scope | None = scope  # until the app runs: it holds us
+        self._http11: bool = scope["http_version"] == "1.1"
+        self._bodiless: bool = scope["method"] == "HEAD"
+        self.task: asyncio.Task[None] | None = None
         self.keep_alive = keep_alive
         self.body: list[bytes] = []  # read and not yet taken by the app
         self._size = 0  # of `body`
@@ -145,7 +153,6 @@ class Cycle:
         self._end_told = False  # the app has had the body's last message
         self._news: asyncio.Event | None = None  # made only when the app has to wait
         self._head: bytes | None = None  # the response's head, until the first body message
-        self._bodiless = False
         self._chunked = False
         self._left: int | None = None  # bytes of content-length still to come; None = not declared
 
@@ -153,49 +160,57 @@ class Cycle:
 
     def feed(self, piece: bytes) -> int:
         """Another piece of the request's body; returns how many bytes the app has not taken yet."""
-        if self.complete or self.presence.gone:
+        if self.complete or self.gone:
             return 0
         self.body.append(piece)
-        self._size += len(piece)
-        self._wake()
-        return self._size
+        self._size = size = self._size + len(piece)
+        if self._news is not None:
+            self._news.set()
+        return size
 
     def end_body(self) -> None:
         """The request is whole."""
         self.more_body = False
-        self._wake()
-
-    def leave(self, why: str) -> None:
-        """The caller is gone: `receive` says so, `send` does nothing from now on, and the app's hook is called."""
-        if not self.complete and not self.presence.gone:
-            self.body.clear()
-            self.presence.leave(why)
-            self._wake()
-
-    def _wake(self) -> None:
         if self._news is not None:
             self._news.set()
 
-    async def run(self, app: App) -> None:
-        """Run the app. Whatever it does, the connection ends in a known state and the caller sees no trace."""
+    def leave(self, why: str) -> None:
+        """The caller is gone: `receive` says so, `send` does nothing from now on, and the app's hook is called."""
+        if not self.complete and not self.gone:
+            self.body.clear()
+            super().leave(why)
+            if self._news is not None:
+                self._news.set()
+
+    async def run(self, app: App, tasks: set[asyncio.Task[None]]) -> None:
+        """Run the app. Whatever it does, the connection ends in a known state and the caller sees no trace.
+
+        `tasks` holds `task` until the end.
+        """
+        scope, self._scope = self._scope, None
+        assert scope is not None
         try:
-            await app(self.scope, self.receive, self.send)
-            if not self.complete and not self.presence.gone:
+            await app(scope, self.receive, self.send)
+            if not self.complete and not self.gone:
                 _log.error("the app returned without completing its response")
                 self._fail(FAILED)
         except asyncio.CancelledError:
             self._fail(STOPPING)
             raise
         except Exception as error:
-            if not self.presence.gone:
+            if not self.gone:
                 log_failure("the app", error)
             self._fail(FAILED)
+        finally:
+            task, self.task = self.task, None
+            if task is not None:
+                tasks.discard(task)
 
     def _fail(self, problem: Problem) -> None:
         """Answer for an app that did not: an error if nothing has been sent, else a cut that cannot pass for an end."""
         if self.complete:
             return
-        if self.presence.gone or self.wrote:
+        if self.gone or self.wrote:
             self.complete = True
             self._connection.close()
             return
@@ -203,7 +218,7 @@ class Cycle:
         self.keep_alive = False
         self._head, self._chunked, self._left = None, False, None
         self._start(problem.status, error_headers(body))
-        self._write(body, more=False)
+        self._write(body, False)
 
     # The app's side
 
@@ -213,7 +228,7 @@ class Cycle:
         if self._expect_continue and not self.wrote:
             self._expect_continue = False
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not self.presence.gone and not self.complete:
+        while not self.gone and not self.complete:
             connection.resume_body()
             if self.body or (not self.more_body and not self._end_told):
                 pieces, self.body, self._size = self.body, [], 0
@@ -231,11 +246,11 @@ class Cycle:
         connection = self._connection
         if connection.write_paused:
             await connection.drain()
-        if self.presence.gone:
+        if self.gone:
             return
         kind = message["type"]
         if kind == "http.response.body" and self._head is not None and not self.complete:
-            self._write(message.get("body", b""), more=message.get("more_body", False))
+            self._write(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.start" and self._head is None:
             self._start(message["status"], message.get("headers", ()))
         else:
@@ -243,66 +258,66 @@ class Cycle:
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Build the head. Framing and `connection` are ours: the app's own are read, not copied."""
-        date = self._connection.date
-        fields: list[bytes] = []  # four pieces a line
+        fields: list[bytes] = []
         length: int | None = None
         closing = self._expect_continue  # a caller that never heard 100 may or may not send its body
-        for name, value in headers:
+        for field in headers:
+            name, value = field
             if name in _FRAMING:
                 if name == b"connection":
                     closing = closing or b"close" in value.lower()
                 if name != b"content-length":
                     continue
                 length = int(value)
-            fields += (name, b": ", value, b"\r\n")
-        bodiless = self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
-        if length is None and not bodiless:
-            self._chunked = self.scope["http_version"] == "1.1"
+            fields.append(_COLON.join(field))
+        block = b"".join(fields)
+        if _CR in block or _LF in block or 0 in block:
+            raise RuntimeError("a response header holds a control character")  # or it would split the response
+        if status in (204, 304):
+            self._bodiless = True
+        if length is None and not self._bodiless:
+            self._chunked = self._http11
             if self._chunked:
-                fields += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
+                fields.append(b"transfer-encoding: chunked")
             else:
                 closing = True  # HTTP/1.0 knows no chunks: the end of the connection ends the body
         if closing or not self.keep_alive:
             self.keep_alive = False
-            fields += (b"connection", b": ", b"close", b"\r\n")
-        head = b"".join((STATUS_LINES[status], date, *fields, b"\r\n"))
-        ends = len(fields) // 4 + (3 if date else 2)
-        if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
-            raise RuntimeError("a response header holds a control character")  # or it would split the response
-        self._head = head
-        self._left = 0 if bodiless else length
+            fields.append(b"connection: close")
+        fields.append(_LINE)
+        self._head = b"".join((STATUS_LINES[status], self._connection.date, _LINE.join(fields)))
+        self._left = 0 if self._bodiless else length
 
-    def _write(self, body: bytes, *, more: bool) -> None:
+    def _write(self, body: bytes, more: bool) -> None:
         """Write the head, if it is still held, and a piece of the body, framed."""
-        if self._bodiless:
-            body = b""
-        elif self._left is not None:
-            self._left -= len(body)
-            if self._left < 0 or (self._left and not more):
-                raise RuntimeError("the response's body does not have the length its content-length says")
         transport = self._connection.transport
-        if self._chunked and self.wrote and more:  # the middle of a stream, where most pieces are
-            if body:
-                transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-            return
-        parts: list[bytes] = []
-        if not self.wrote:
-            assert self._head is not None
-            parts.append(self._head)
-            self.wrote = True
-        if not self._chunked:
-            parts.append(body)
-        else:
-            if body:
-                parts += (b"%x\r\n" % len(body), body, b"\r\n")
+        if self._chunked:
+            if more and self.wrote:  # the middle of a stream, where most pieces are
+                if body:
+                    transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+                return
+            parts = [b"%x\r\n" % len(body), body, _LINE] if body else []
             if not more:
                 parts.append(_LAST_CHUNK)
+        else:
+            if self._bodiless:
+                body = b""
+            elif self._left is not None:
+                self._left -= len(body)
+                if self._left < 0 or (self._left and not more):
+                    raise RuntimeError("the response's body does not have the length its content-length says")
+            parts = [body]
+        if not self.wrote:
+            assert self._head is not None
+            self.wrote = True
+            parts.insert(0, self._head)
         if len(body) < _COPY_UNDER:
             transport.write(b"".join(parts))
         else:
             transport.writelines(parts)
         if not more:
             self.complete = True
-            self.presence.on_disconnect = None
-            self._wake()
+            self._hook = None
+            if self._news is not None:
+                self._news.set()
             self._connection.response_done(self)

@@ -14,6 +14,7 @@ from headgate.gateway.limits import Limits, Problem, body_too_large
 Fields = Sequence[tuple[bytes, bytes]]
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_RARE = frozenset({b"transfer-encoding", b"expect"})
 
 
 class Refused(Exception):
@@ -36,6 +37,16 @@ def check_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, boo
     Raises:
         Refused: with the problem to answer.
     """
+    if len(headers) <= limits.header_count and version == "1.1":  # what nearly every caller sends, in few steps
+        fields = dict(headers)
+        if len(fields) == len(headers) and b"host" in fields and _RARE.isdisjoint(fields):
+            if int(fields.get(b"content-length", 0)) > limits.body_bytes:
+                raise Refused(body_too_large(limits.body_bytes))
+            return False, False
+    return _check_any_head(headers, version, limits)
+
+
+def _check_any_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, bool]:
     http11 = version == "1.1"
     if not http11 and version != "1.0":
         raise Refused(problems.NO_VERSION)
@@ -84,8 +95,14 @@ def target(url: bytes) -> tuple[str, bytes, bytes]:
     return (unquote(path) if "%" in path else path), raw_path, query
 
 
-def scope(connection: dict[str, Any], method: bytes, version: str, url: bytes, headers: Fields) -> dict[str, Any]:
-    """The ASGI scope of one request. `connection` holds the entries that are the same for the whole connection."""
+def scope(connection: dict[str, Any], method: bytes, version: str, url: bytes) -> dict[str, Any]:
+    """What an ASGI scope says of a request line, to be copied and completed with `headers` and `extensions`.
+
+    `connection` holds the entries that are the same for the whole connection.
+
+    Raises:
+        httptools.HttpParserInvalidURLError: the target is none.
+    """
     path, raw_path, query = target(url)
     return {
         **connection,
@@ -94,7 +111,6 @@ def scope(connection: dict[str, Any], method: bytes, version: str, url: bytes, h
         "path": path,
         "raw_path": raw_path,
         "query_string": query,
-        "headers": headers,
     }
 
 

@@ -19,7 +19,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from headgate.gateway import limits as problems
-from headgate.gateway.cycle import App, Cycle, Presence
+from headgate.gateway.cycle import App, Cycle
 from headgate.gateway.head import Refused, check_head, connection_scope, head_size, scope, without_upgrade
 from headgate.gateway.limits import NEVER, Limits, Problem, body_too_large, error_response
 
@@ -47,6 +47,10 @@ class GateState(ServerState):
         self.refused: dict[str, int] = {}
         self.gates: set[GateProtocol] = set()
 
+    def forget_done(self) -> None:
+        """Drop tasks that ended without running: `Cycle.run` drops its own."""
+        self.tasks.difference_update([task for task in self.tasks if task.done()])
+
     def sweep(self, now: float) -> None:
         """End what has outlived its deadline. `now` is the loop's time in seconds."""
         self.now = now + self.limits.tick
@@ -64,12 +68,15 @@ class GateProtocol(asyncio.Protocol):
         "_body_read",
         "_body_since",
         "_chunked",
+        "_connection_scope",
         "_feeding",
         "_half_closed",
         "_head_first",
         "_head_read",
         "_headers",
         "_incoming",
+        "_limits",
+        "_line",
         "_lingering",
         "_loop",
         "_overhead",
@@ -101,6 +108,7 @@ class GateProtocol(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.state = server_state
+        self._limits = server_state.limits
         self._app: App = config.loaded_app
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
@@ -114,6 +122,8 @@ class GateProtocol(asyncio.Protocol):
         self._upgrading = False
         self._reading = _IDLE
         self._url = b""
+        self._line: tuple[bytes, bytes, str] = (b"", b"", "")  # the last request's method, target and version
+        self._scope: dict[str, Any] = {}  # and what its scope said of them
         self._headers: list[tuple[bytes, bytes]] = []
         self._feeding = 0  # size of the read that is being parsed
         self._began = False  # a request began in that read
@@ -140,7 +150,7 @@ class GateProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         state = self.state
         self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
-        self._scope = connection_scope(
+        self._connection_scope = connection_scope(
             get_local_addr(transport),
             get_remote_addr(transport),
             "https" if is_ssl(transport) else "http",
@@ -161,20 +171,21 @@ class GateProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """FIN: see `cycle.Presence` for what it means. True keeps the transport open for the answer."""
         active = self.active
-        whole = self._incoming is None and not self._lingering and self._scope["scheme"] == "http"
-        if active is None or not whole or active.presence.on_disconnect is not None:
+        whole = self._incoming is None and not self._lingering and self._connection_scope["scheme"] == "http"
+        if active is None or not whole or active.on_disconnect is not None:
             self._caller_left("left")
             self.close()
             return False
-        self._half_closed = active.presence.half_closed = True
+        self._half_closed = active.half_closed = True
         for cycle in self._queue:
-            cycle.presence.half_closed = True
+            cycle.half_closed = True
         self.deadline = NEVER
         return True
 
     def data_received(self, data: bytes) -> None:
         if self._problem is not None or self._lingering:
             return
+        was, read = self._reading, self._body_read
         self._feeding = len(data)
         self._began = False
         rest: bytes | None = None
@@ -189,16 +200,37 @@ class GateProtocol(asyncio.Protocol):
         if rest is not None:  # outside the try: an error raised inside an `except` would lose its own context
             self._ignore_upgrade(rest)
             return
-        if self._began:  # how much of this read was an earlier request's is unknown: it is not counted
+        # How much of a read in which a request began was an earlier request's is unknown: it is not counted.
+        if not self._began and self._count(len(data)):
             return
+        if self._paused_at is None and (self._began or self._reading != was or self._body_read != read):
+            self._set_deadline()
+
+    def _count(self, size: int) -> bool:
+        """Count a read that went on with a request; True if that was too much of it."""
         if self._reading == _HEAD:
-            self._head_read += len(data)
-            if self._head_read > self.state.limits.header_bytes:
+            self._head_read += size
+            if self._head_read > self._limits.header_bytes:
                 self._refuse(problems.HEADERS_TOO_LARGE)
+                return True
         elif self._reading == _BODY and self._chunked:
-            self._overhead += len(data)
+            self._overhead += size
             if self._overhead > 8 * self._body_read + _SLACK:
                 self._refuse(problems.CHUNK_OVERHEAD)
+                return True
+        return False
+
+    def _set_deadline(self) -> None:
+        """After a read that moved a request: when does the next have to come?"""
+        reading, limits, now = self._reading, self._limits, self.state.now
+        if reading == _IDLE:
+            self.deadline = NEVER if self.active is not None else now + limits.keep_alive_seconds
+        elif reading == _HEAD:
+            self.deadline = now + limits.header_seconds
+        else:
+            idle = now + limits.body_idle_seconds
+            slow = self._body_since + limits.body_grace_seconds + self._body_read / limits.body_bytes_per_second
+            self.deadline = idle if idle < slow else slow
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -229,11 +261,12 @@ class GateProtocol(asyncio.Protocol):
         self._headers = []
         self._head_first = self._feeding
         self._head_read = 0
-        self.deadline = self.state.now + self.state.limits.header_seconds
 
     def on_url(self, url: bytes) -> None:
-        self._url = self._url + url if self._url else url
-        if len(self._url) > self.state.limits.url_bytes:
+        if self._url:
+            url = self._url + url
+        self._url = url
+        if len(url) > self._limits.url_bytes:
             raise Refused(problems.URL_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -245,7 +278,7 @@ class GateProtocol(asyncio.Protocol):
             self._upgrading = True
             return
         state = self.state
-        limits = state.limits
+        limits = self._limits
         headers = self._headers
         # What comes through on_header from here on is a trailer: it must not join what the app sees as headers.
         self._headers = []
@@ -254,15 +287,17 @@ class GateProtocol(asyncio.Protocol):
         reads = self._head_first + self._head_read + self._feeding  # at least what the head takes
         if reads > limits.header_bytes < head_size(self._url, headers):
             raise Refused(problems.HEADERS_TOO_LARGE)
-        presence = Presence()
-        request = scope(self._scope, parser.get_method(), version, self._url, headers)
-        request["extensions"] = {"headgate": presence}
+        line = (parser.get_method(), self._url, version)
+        if line != self._line:
+            self._scope = scope(self._connection_scope, line[0], version, self._url)
+            self._line = line
+        request = self._scope.copy()
+        request["headers"] = headers
         self._reading = _BODY
         self._body_read = self._overhead = 0
         self._body_since = state.now
-        self.deadline = state.now + limits.body_idle_seconds
         keep_alive = version == "1.1" and parser.should_keep_alive() and not state.draining
-        cycle = Cycle(self, request, presence, keep_alive=keep_alive, expect_continue=expect_continue)
+        cycle = Cycle(self, request, keep_alive, expect_continue)
         self._incoming = cycle
         if self.active is None:
             self._start(cycle)
@@ -274,16 +309,12 @@ class GateProtocol(asyncio.Protocol):
             raise Refused(problems.TOO_DEEP)
 
     def on_body(self, piece: bytes) -> None:
-        state = self.state
-        limits = state.limits
         cycle = self._incoming
         assert cycle is not None
         self._body_read = read = self._body_read + len(piece)
-        if read > limits.body_bytes:
-            raise Refused(body_too_large(limits.body_bytes))
-        idle = state.now + limits.body_idle_seconds
-        slow = self._body_since + limits.body_grace_seconds + read / limits.body_bytes_per_second
-        self.deadline = idle if idle < slow else slow
+        limit = self._limits.body_bytes
+        if read > limit:
+            raise Refused(body_too_large(limit))
         if cycle.feed(piece) > _PAUSE_ABOVE:
             self._pause_reading()
 
@@ -294,7 +325,6 @@ class GateProtocol(asyncio.Protocol):
         assert cycle is not None
         self._incoming = None
         self._reading = _IDLE
-        self.deadline = NEVER if self.active is not None else self.state.now + self.state.limits.keep_alive_seconds
         cycle.end_body()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -313,10 +343,8 @@ class GateProtocol(asyncio.Protocol):
 
     def _start(self, cycle: Cycle) -> None:
         self.active = cycle
-        tasks = self.state.tasks
-        task = self._loop.create_task(cycle.run(self._app))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        cycle.task = task = self._loop.create_task(cycle.run(self._app, self.state.tasks))
+        self.state.tasks.add(task)
 
     def response_done(self, cycle: Cycle) -> None:
         """The active response is with the transport: what next?"""
@@ -336,8 +364,9 @@ class GateProtocol(asyncio.Protocol):
             self.close()
         else:
             if self._reading == _IDLE:
-                self.deadline = state.now + state.limits.keep_alive_seconds
-            self.resume_body()
+                self.deadline = state.now + self._limits.keep_alive_seconds
+            if self._paused_at is not None:
+                self.resume_body()
 
     def _caller_left(self, why: str) -> None:
         """Nothing can be answered any more."""

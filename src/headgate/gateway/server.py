@@ -178,6 +178,7 @@ class GateServer(uvicorn.Server):
             if now >= end or forced():
                 return False
             state.sweep(now)
+            state.forget_done()
             await asyncio.sleep(min(0.02, end - now))
         return True
 
