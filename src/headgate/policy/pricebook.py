@@ -83,7 +83,7 @@ class PriceBook:
         self.version = f"{file.date}+{fingerprint(overrides)}" if overrides else file.date
         self._found: dict[tuple[str, str], tuple[float, float, ModelPrice | None]] = {}
         self._dearest: dict[str, Schedule] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may settle an unread stream inside it
 
     @classmethod
     def load(

@@ -36,7 +36,7 @@ class Router:
             NotServed: no provider of the request's dialect serves the name.
         """
         direct = request.direct
-        if direct is not None and self._is_bare(request.facts.model):
+        if direct is not None and self._is_bare(request.facts.model, direct.provider):
             return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
         found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         if direct is None:
@@ -45,9 +45,11 @@ class Router:
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
         return own if not self.unready else self._ready(own, direct.provider)
 
-    def _is_bare(self, name: str) -> bool:
+    def _is_bare(self, name: str, direct: str) -> bool:
         if name in self.models:
             return False
+        if direct not in self.providers:
+            return True  # nobody we know: OpenRouter's own names have slashes too
         return name.partition("/")[0] not in self.providers and name.partition(":")[0] not in self.providers
 
     def _ready(self, routes: Sequence[Route], direct: str = "") -> Sequence[Route]:

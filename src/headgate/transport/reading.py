@@ -8,6 +8,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Facts, Headers, Request, Route
 from headgate.policy.attribution import asked, with_user
+from headgate.transport.hosts import provider_at
 from headgate.wire import DIALECTS
 
 # What the client library adds for its own connection; the upstream computes them anew.
@@ -26,7 +27,9 @@ class Bases:
         Where both dialects live on one host (a gateway, the simulator), OpenAI's base URL begins as Anthropic's paths
         do: then the dialect that is spoken decides.
         """
-        fitting = [r for r in self._known if url.startswith(r.base_url) and url[len(r.base_url) :][:1] in ("/", "?", "")]
+        fitting = [
+            r for r in self._known if url.startswith(r.base_url) and url[len(r.base_url) :][:1] in ("/", "?", "")
+        ]
         if not fitting:
             return _unknown(url, headers)
         route = fitting[0]
@@ -75,7 +78,7 @@ def read_request(
 
 
 def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
-    """A base URL that no provider has: the dialect's own provider at another address, as far as we can tell."""
+    """A base URL that no configured provider has."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     origin, path = f"{scheme}://{host}", slash + path
@@ -86,7 +89,7 @@ def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
     if dialect == "openai":
         at = path.find("/chat/completions") if "/chat/completions" in path else at + 3 if at >= 0 else -1
     split = max(at, 0)
-    return _direct(dialect, dialect, origin + path[:split]), path[split:]
+    return _direct(provider_at(host, dialect), dialect, origin + path[:split]), path[split:]
 
 
 def _direct(provider: str, dialect: str, base: str, *, drain: bool = False) -> Route:
