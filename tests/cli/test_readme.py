@@ -30,11 +30,11 @@ def _blocks() -> list[tuple[str, str]]:
 
 
 def _env(simulator: SimulatorServer) -> dict[str, str]:
-    """Both SDKs' own variables, pointing at the simulator: its two addresses may not lie inside one another."""
+    """Both SDKs' own variables, pointing at the simulator."""
     return clean_env(
         ANTHROPIC_BASE_URL=simulator.url,
         ANTHROPIC_API_KEY="simulated",
-        OPENAI_BASE_URL=simulator.openai_url.replace("127.0.0.1", "localhost"),
+        OPENAI_BASE_URL=simulator.openai_url,
         OPENAI_API_KEY="simulated",
         NO_PROXY="127.0.0.1,localhost",
     )

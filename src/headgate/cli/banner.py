@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from headgate.cli.text import console, safe
@@ -97,7 +100,7 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behin
     found = trial(settings, simulated=simulated)
     if found is not None and found.model == safe(found.model) and "'" not in found.model and '"' not in found.model:
         if keys:
-            lines += ["With a key in HEADGATE_KEY (`headgate keys create NAME` makes one):", ""]
+            lines += [f"With a key in HEADGATE_KEY (`{command()} keys create NAME` makes one):", ""]
         lines += ["Try it from a shell:", "", curl_line(url, found, keys=keys), ""]
         lines += [
             f"or from Python (pip install {found.dialect}):",
@@ -105,9 +108,21 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behin
             *snippet(url, found, keys=keys).splitlines(),
             "",
         ]
-    lines += ["What it did: headgate usage --by model   and   headgate logs show --last", "Ctrl-C stops it.", ""]
+    name = command()
+    lines += [f"What it did: {name} usage --by model   and   {name} logs show --last", "Ctrl-C stops it.", ""]
     to.write("\n".join(lines) + "\n")
     to.flush()
+
+
+def command() -> str:
+    """How this command line is called from here: by its name where the shell finds it, else by its path."""
+    started = Path(sys.argv[0])
+    if started.name != "headgate" or shutil.which("headgate"):
+        return "headgate"
+    try:
+        return safe(started.absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return safe(started)
 
 
 def proxied() -> bool:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def _stage(settings: Settings, folder: Path, scenario: str, seed: int) -> Iterat
 def _settings(settings: Settings, server: SimulatorServer, folder: Path) -> tuple[Settings, Mapping[str, str]]:
     """Retries, timeouts and tasks as configured; providers, prices and the ledger are the demonstration's own."""
     from headgate.cli.simulated import answered_by
-    from headgate.settings.model import Settings, frozen
+    from headgate.settings.model import Settings
 
     told = Settings(
         tasks=settings.tasks,
@@ -149,14 +149,7 @@ def _settings(settings: Settings, server: SimulatorServer, folder: Path) -> tupl
         log=settings.log,
         storage=f"sqlite:///{folder / 'demo.db'}",
     )
-    told, env = answered_by(server, told, os.environ)
-    apart = replace(told.providers["openai"], base_url=_openai_url(server))
-    return replace(told, providers=frozen({**told.providers, "openai": apart})), env
-
-
-def _openai_url(server: SimulatorServer) -> str:
-    # In process a call's provider is told by its base URL, so the two may not lie inside one another.
-    return server.openai_url.replace("127.0.0.1", "localhost")
+    return answered_by(server, told, os.environ)
 
 
 def _in_process(gate: Gate, server: SimulatorServer) -> Clients:
@@ -169,8 +162,8 @@ def _in_process(gate: Gate, server: SimulatorServer) -> Clients:
     return Clients(
         anthropic.Anthropic(api_key=key, base_url=server.url, http_client=gate.client()),
         anthropic.AsyncAnthropic(api_key=key, base_url=server.url, http_client=gate.async_client()),
-        openai.OpenAI(api_key=key, base_url=_openai_url(server), http_client=gate.client()),
-        openai.AsyncOpenAI(api_key=key, base_url=_openai_url(server), http_client=gate.async_client()),
+        openai.OpenAI(api_key=key, base_url=server.openai_url, http_client=gate.client()),
+        openai.AsyncOpenAI(api_key=key, base_url=server.openai_url, http_client=gate.async_client()),
     )
 
 
