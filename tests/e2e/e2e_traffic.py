@@ -169,9 +169,7 @@ def _noted(trial: Trial, call: Callable[[], None], ended: Callable[[], None]) ->
 
 def _create(trial: Trial, client: Any) -> Any:
     made = client.messages if trial.sdk == "anthropic" else client.chat.completions
-    return made.with_raw_response.create(
-        **_body(trial), stream=trial.streamed, extra_headers=trial.headers
-    )
+    return made.with_raw_response.create(**_body(trial), stream=trial.streamed, extra_headers=trial.headers)
 
 
 def _call(trial: Trial, client: Any) -> None:

@@ -109,9 +109,7 @@ def _through_gateways(sim: SimulatorServer, folder: Path, trials: Sequence[Trial
     left = threading.Semaphore(0)
 
     def run(part: Sequence[Trial], url: str) -> None:
-        callers = Callers(
-            url, f"{url}/v1", lambda: httpx2.Client(timeout=30), lambda: httpx2.AsyncClient(timeout=30)
-        )
+        callers = Callers(url, f"{url}/v1", lambda: httpx2.Client(timeout=30), lambda: httpx2.AsyncClient(timeout=30))
         callers.run(part, tasks=24, threads=6, ended=left.release)
 
     first = trials[: KILL_AFTER * 4 // 3]

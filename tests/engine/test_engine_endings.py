@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headgate.core.errors import Gone, HeadgateError, TooLarge, UpstreamBroken, UpstreamTimeout
 from headgate.core.exchange import Ending
 from headgate.engine.blocking import run_blocking
+from headgate.engine.books import UNSEEN_TOKENS
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, World
 from headgate.testing.canned import JSON, SSE, completion_stream, event, message, message_stream
@@ -295,10 +296,14 @@ def test_cancelled_while_sending_is_charged_in_full_because_nobody_knows(run: An
     assert (last.cost_nano, last.estimated) == (last.bound_nano, True)
 
 
-def test_cancelled_while_the_first_content_is_awaited_is_charged_for_the_prompt_that_was_reported(run: Any) -> None:
+def test_cancelled_while_the_first_content_is_awaited_is_charged_for_the_prompt_reported_and_what_was_on_its_way(
+    run: Any,
+) -> None:
     frames = message_stream(input_tokens=1000)
     last = cancelled(run, World([frames[0], Cancelled()]), stream=True)
-    assert (last.cost_nano, last.estimated) == (1000 * 1000 + 1 * 5000, True)
+    assert last.usage is not None
+    assert 1 < last.usage.output_tokens <= UNSEEN_TOKENS  # the caller's own cap, which is below it
+    assert (last.cost_nano, last.estimated) == (1000 * 1000 + last.usage.output_tokens * 5000, True)
 
 
 def test_cancelled_while_a_json_answer_comes_is_charged_in_full(run: Any) -> None:

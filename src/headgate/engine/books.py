@@ -15,6 +15,11 @@ from headgate.wire.dialect import Meter
 UNPRICED = "unpriced"
 FREE = "free"
 
+UNSEEN_TOKENS = 256
+"""Output that a provider may have written, and bills, before it noticed that we had left its stream: a quarter of a
+second at a thousand tokens per second. It was on its way, so no meter has counted it; the caller's cap still bounds the
+charge, and the row is marked as an estimate."""
+
 
 class Books:
     """Keeps exchanges' records. Shared by the engine and its replies."""
@@ -73,6 +78,10 @@ class Books:
         if attempt.price_version not in (UNPRICED, FREE) and not exchange.upstream_gateway:
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
 
+    def charge_left(self, exchange: Exchange, attempt: Attempt, *, content_bytes: int, final: bool = False) -> None:
+        """We left a stream that was being written: what was shown, and what was on its way."""
+        self.charge(exchange, attempt, content_bytes=content_bytes + UNSEEN_TOKENS, final=final)
+
     def fail(self, exchange: Exchange, attempt: Attempt, error: UpstreamError) -> None:
         """An attempt failed before anything was handed on."""
         attempt.ended = self._clock.now()
@@ -118,6 +127,6 @@ class Books:
         if attempt.status >= 300:
             return
         if exchange.request.facts.stream:
-            self.charge(exchange, attempt, content_bytes=0, final=False)
+            self.charge_left(exchange, attempt, content_bytes=0)
         else:
             self.charge_unseen(exchange, attempt)

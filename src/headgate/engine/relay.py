@@ -218,7 +218,9 @@ class StreamReply(_Flowing):
         last = self.exchange.attempts[-1]
         self._books.note(last, meter)
         self.exchange.response_text = meter.text()
-        self._books.charge(self.exchange, last, content_bytes=meter.content_bytes, final=meter.usage_final)
+        we_left = ending is Ending.ABANDONED or isinstance(error, UpstreamTimeout)
+        charge = self._books.charge_left if we_left else self._books.charge
+        charge(self.exchange, last, content_bytes=meter.content_bytes, final=meter.usage_final)
         self._end(ending, error)
 
 
