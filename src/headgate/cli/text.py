@@ -96,9 +96,10 @@ def print_table(
     from rich.text import Text
 
     to = to or console()
-    table = Table(
-        box=box.SIMPLE_HEAD if to.is_terminal else None, pad_edge=False, show_edge=False, collapse_padding=True
-    )
+    if to.is_terminal:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, head in enumerate(heads):
         if place < left:
             longest = max(len(head), *(len(safe(row[place])) for row in rows), 1)
