@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,7 @@ def _rows(storage: Path, table: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """2,000 trials, half through gateways and half in process, on one bad day at the provider."""
     folder = tmp_path_factory.mktemp("ledger-equals-invoice")
     trials = draw(SEED, 2 * EACH)
@@ -157,7 +157,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     for storage in ledgers:
         made.exchanges += _rows(storage, "exchanges")
         made.attempts += _rows(storage, "attempts")
-    yield made
+    return made
 
 
 @dataclass
