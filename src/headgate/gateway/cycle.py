@@ -35,6 +35,7 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     write_paused: bool
+    paused_at: float | None  # when reading was paused
 
     @property
     def date(self) -> bytes: ...
@@ -229,7 +230,8 @@ class Cycle(Presence):
             self._expect_continue = False
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not self.gone and not self.complete:
-            connection.resume_body()
+            if connection.paused_at is not None:
+                connection.resume_body()
             if self.body or (not self.more_body and not self._end_told):
                 pieces, self.body, self._size = self.body, [], 0
                 self._end_told = not self.more_body
@@ -258,18 +260,18 @@ class Cycle(Presence):
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Build the head. Framing and `connection` are ours: the app's own are read, not copied."""
-        fields: list[bytes] = []
+        headers = headers if type(headers) is list else list(headers)
+        fields = list(map(_COLON.join, headers))
         length: int | None = None
         closing = self._expect_continue  # a caller that never heard 100 may or may not send its body
-        for field in headers:
-            name, value = field
+        for name, value in headers:
             if name in _FRAMING:
+                if name == b"content-length":
+                    length = int(value)
+                    continue
+                fields.remove(name + _COLON + value)
                 if name == b"connection":
                     closing = closing or b"close" in value.lower()
-                if name != b"content-length":
-                    continue
-                length = int(value)
-            fields.append(_COLON.join(field))
         block = b"".join(fields)
         if _CR in block or _LF in block or 0 in block:
             raise RuntimeError("a response header holds a control character")  # or it would split the response

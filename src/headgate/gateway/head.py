@@ -14,7 +14,6 @@ from headgate.gateway.limits import Limits, Problem, body_too_large
 Fields = Sequence[tuple[bytes, bytes]]
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
-_RARE = frozenset({b"transfer-encoding", b"expect"})
 
 
 class Refused(Exception):
@@ -37,16 +36,6 @@ def check_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, boo
     Raises:
         Refused: with the problem to answer.
     """
-    if len(headers) <= limits.header_count and version == "1.1":  # what nearly every caller sends, in few steps
-        fields = dict(headers)
-        if len(fields) == len(headers) and b"host" in fields and _RARE.isdisjoint(fields):
-            if int(fields.get(b"content-length", 0)) > limits.body_bytes:
-                raise Refused(body_too_large(limits.body_bytes))
-            return False, False
-    return _check_any_head(headers, version, limits)
-
-
-def _check_any_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, bool]:
     http11 = version == "1.1"
     if not http11 and version != "1.0":
         raise Refused(problems.NO_VERSION)

@@ -81,7 +81,6 @@ class GateProtocol(asyncio.Protocol):
         "_loop",
         "_overhead",
         "_parser",
-        "_paused_at",
         "_problem",
         "_queue",
         "_reading",
@@ -92,6 +91,7 @@ class GateProtocol(asyncio.Protocol):
         "_write_left",
         "active",
         "deadline",
+        "paused_at",
         "state",
         "transport",
         "write_deadline",
@@ -133,7 +133,7 @@ class GateProtocol(asyncio.Protocol):
         self._body_since = 0.0
         self._chunked = False
         self._overhead = 0  # bytes of later reads spent on a chunked body, framing included
-        self._paused_at: float | None = None
+        self.paused_at: float | None = None
         self.write_paused = False
         self._writable: asyncio.Event | None = None
         self._write_left = 0
@@ -203,7 +203,7 @@ class GateProtocol(asyncio.Protocol):
         # How much of a read in which a request began was an earlier request's is unknown: it is not counted.
         if not self._began and self._count(len(data)):
             return
-        if self._paused_at is None and (self._began or self._reading != was or self._body_read != read):
+        if self.paused_at is None and (self._began or self._reading != was or self._body_read != read):
             self._set_deadline()
 
     def _count(self, size: int) -> bool:
@@ -365,7 +365,7 @@ class GateProtocol(asyncio.Protocol):
         else:
             if self._reading == _IDLE:
                 self.deadline = state.now + self._limits.keep_alive_seconds
-            if self._paused_at is not None:
+            if self.paused_at is not None:
                 self.resume_body()
 
     def _caller_left(self, why: str) -> None:
@@ -378,18 +378,18 @@ class GateProtocol(asyncio.Protocol):
                 cycle.leave(why)
 
     def _pause_reading(self) -> None:
-        if self._paused_at is None:
-            self._paused_at = self.state.now
+        if self.paused_at is None:
+            self.paused_at = self.state.now
             self.deadline = NEVER
             self.transport.pause_reading()
 
     def resume_body(self) -> None:
         """Read on, unless there is enough to do. Time that we did not read does not count against the caller."""
-        if self._paused_at is None or self._queue or self.transport.is_closing():
+        if self.paused_at is None or self._queue or self.transport.is_closing():
             return
         state = self.state
-        self._body_since += state.now - self._paused_at
-        self._paused_at = None
+        self._body_since += state.now - self.paused_at
+        self.paused_at = None
         if self._reading == _BODY:
             self.deadline = state.now + state.limits.body_idle_seconds
         elif self._reading == _HEAD:
@@ -435,8 +435,8 @@ class GateProtocol(asyncio.Protocol):
         self._lingering = True
         self.deadline = self.state.now + self.state.limits.linger_seconds
         self.transport.write_eof()
-        if self._paused_at is not None:
-            self._paused_at = None
+        if self.paused_at is not None:
+            self.paused_at = None
             self.transport.resume_reading()
 
     def close(self) -> None:
