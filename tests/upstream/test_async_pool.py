@@ -85,7 +85,8 @@ def test_cancelling_a_read_drops_the_connection_at_once(run: Any, provide: Any, 
 
 
 def test_cancelling_a_connect_frees_the_place_for_the_next(run: Any, provide: Any, outgoing: Any) -> None:
-    provider = provide(always_ok)
+    answering = threading.Event()  # an answer that came before the cancel would leave its connection idle, rightly
+    provider = provide(lambda line: answering.wait(5) and always_ok(line))
 
     async def scenario() -> None:
         pool = AsyncPool(max_connections=1)
@@ -95,6 +96,7 @@ def test_cancelling_a_connect_frees_the_place_for_the_next(run: Any, provide: An
                 await asyncio.sleep(0)
             await cancelled(task)
             assert counts(pool) == (0, 0, 0)
+        answering.set()
         answer = await pool.send(outgoing(provider.url))
         assert await answer.read() == b"ok"
         assert counts(pool) == (1, 1, 0)
