@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -103,7 +104,7 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behin
             lines += [f"With a key in HEADGATE_KEY (`{command()} keys create NAME` makes one):", ""]
         lines += ["Try it from a shell:", "", curl_line(url, found, keys=keys), ""]
         lines += [
-            f"or from Python (pip install {found.dialect}):",
+            f"or from Python ({_sdk(found.dialect)}):",
             "",
             *snippet(url, found, keys=keys).splitlines(),
             "",
@@ -114,15 +115,26 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behin
     to.flush()
 
 
+def _sdk(name: str) -> str:
+    """Where the official SDK is, or how to get it."""
+    if find_spec(name) is None:
+        return f"pip install {name}"
+    return f"{_from_here(Path(sys.executable))} has the SDK"
+
+
 def command() -> str:
     """How this command line is called from here: by its name where the shell finds it, else by its path."""
     started = Path(sys.argv[0])
     if started.name != "headgate" or shutil.which("headgate"):
         return "headgate"
+    return _from_here(started)
+
+
+def _from_here(path: Path) -> str:
     try:
-        return safe(started.absolute().relative_to(Path.cwd()))
+        return safe(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
-        return safe(started)
+        return safe(path)
 
 
 def proxied() -> bool:

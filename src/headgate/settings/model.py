@@ -171,7 +171,6 @@ class ServerSettings:
     max_header_bytes: int = 64 * 1024  # 1 KiB..1 MiB, the whole block
     max_header_count: int = 100  # 10..10,000
     max_url_bytes: int = 8 * 1024  # 256..64 KiB
-    max_nesting: int = 100  # levels of JSON, 8..1,000
     header_timeout_seconds: float = 10.0  # from the first byte to the end of the headers
     body_timeout_seconds: float = 30.0  # between two pieces of a body
     write_timeout_seconds: float = 60.0  # a caller that does not read
