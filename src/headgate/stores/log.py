@@ -22,7 +22,7 @@ from headgate.stores.log_line import LineMaker, render, timestamp
 Bodies = Literal["full", "redacted", "off"]
 """`redacted` writes no bodies until the guard that redacts them exists."""
 
-LINGER_SECONDS = 0.05
+LINGER_SECONDS = 0.02
 """How long a line may wait for company; nobody waits for it, and one waking costs more than many lines."""
 SLICE = 200
 """Lines made in one go: about a millisecond. Writing them lets other threads run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,6 +16,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.money import usd_text
 from headgate.stores.database import reader_engine
 from headgate.stores.keys import Key, read_keys
+from headgate.stores.rows import read_facts
 from headgate.stores.schema import attempts, exchanges
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ def _held(
     open_intents = select(attempts).where(attempts.c.outcome.is_(None))
     found: _Held = []
     for row in connection.execute(open_intents).mappings():
-        facts = json.loads(row["facts"] or "{}")
+        facts = read_facts(row["facts"] or "[]")
         started = facts.get("started", row["started"])
         if (since is not None and started < since) or (until is not None and started >= until):
             continue

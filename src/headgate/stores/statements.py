@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, null
+from sqlalchemy import Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
@@ -20,34 +20,41 @@ SIZES = (32, 16, 8, 7, 6, 5, 4, 3, 2, 1)
 """Rows per statement, largest first. Few sizes keep SQLite's statement cache small (about 1 MB in all)."""
 
 
+def _sized(one: str, width: int) -> dict[int, str]:
+    group = f"({', '.join('?' * width)})"
+    head, found, tail = one.partition(group)
+    assert found, one
+    return {size: head + ", ".join([group] * size) + tail for size in SIZES}
+
+
 class Insert:
     """``INSERT … VALUES (…), (…) … ON CONFLICT …`` of any number of rows into one table."""
 
     __slots__ = ("_statements", "columns")
 
-    def __init__(self, table: Table, columns: Sequence[str], *, update: Sequence[str] = (), clear: Sequence[str] = ()):
+    def __init__(self, table: Table, columns: Sequence[str], *, update: Sequence[str] = (), replace: bool = False):
         """
         Args:
             table: where to.
             columns: what a row holds, in order.
             update: columns to overwrite where the primary key exists; none leaves the old row as it is.
-            clear: columns to set to NULL in that case.
+            replace: put the new row in the old one's place instead; columns that are not told become their default.
+                Cheaper than overwriting: the old row is not read.
         """
         self.columns = tuple(columns)
-        statement = insert(table).values(dict.fromkeys(columns))
+        self._statements = _sized(self._one(table, update, replace), len(self.columns))
+
+    def _one(self, table: Table, update: Sequence[str], replace: bool) -> str:
+        statement = insert(table).values(dict.fromkeys(self.columns))
         key = list(table.primary_key.columns)
-        if update:
+        if replace:
+            statement = statement.prefix_with("OR REPLACE")
+        elif update:
             changes: dict[str, Any] = {name: statement.excluded[name] for name in update}
-            changes.update({name: null() for name in clear})
             statement = statement.on_conflict_do_update(index_elements=key, set_=changes)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=key)
-        dialect = sqlite.dialect()
-        one = str(statement.compile(dialect=dialect))
-        group = f"({', '.join('?' * len(self.columns))})"
-        head, found, tail = one.partition(group)
-        assert found, one
-        self._statements = {size: head + ", ".join([group] * size) + tail for size in SIZES}
+        return str(statement.compile(dialect=sqlite.dialect()))
 
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         """Insert `rows`, all of them or, by an exception, an unknown part: call it inside a transaction."""

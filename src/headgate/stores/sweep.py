@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from headgate.core.exchange import Ending
-from headgate.stores.rows import encode
+from headgate.stores.rows import encode, read_facts
 from headgate.stores.schema import TOKEN_CLASSES, attempts, exchanges, owners
 
 PRICE_VERSION = "bound"
@@ -66,7 +65,7 @@ def _write_exchange(connection: Connection, exchange_id: str, facts: str, now: f
     rows = connection.execute(
         select(attempts).where(attempts.c.exchange_id == exchange_id).order_by(attempts.c.number)
     ).mappings()
-    row = _exchange(exchange_id, json.loads(facts), rows.all(), now)
+    row = _exchange(exchange_id, read_facts(facts), rows.all(), now)
     statement = insert(exchanges).values(row)
     # The row may exist if an intent came after its settle: then only the money may have changed.
     changed = ("attempts", "cost_nano", "estimated", "estimated_nano")
