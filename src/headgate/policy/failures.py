@@ -49,6 +49,8 @@ STATUS_OF_TYPE = {
     "request_too_large": 413,
 }
 
+MAX_CODE = 64  # characters of a provider's error code
+
 
 def retry_after_seconds(headers: Headers, now: float) -> float | None:
     """How long the provider told us to wait, in seconds (>= 0), or None.
@@ -93,7 +95,8 @@ def failure(
     should = _should_retry(headers)
     if should is not None and kind != "money":
         retryable = should
-    shown = code or type_ or "no error code"
+    said = _word(code) or _word(type_)
+    shown = said or "no error code"
     return _class_of(kind)(
         f"{provider or 'the provider'} answered {status} ({shown})",
         kind=kind,
@@ -103,7 +106,7 @@ def failure(
         status=status,
         headers=headers,
         body=body,
-        provider_code=code or type_,
+        provider_code=said,
         request_id=request_id,
     )
 
@@ -146,6 +149,11 @@ def _judge(status: int, type_: str, code: str, message: str) -> tuple[str, bool,
     if status < 400 or status == 501:
         return "config", False, False
     return "caller", False, False
+
+
+def _word(said: str) -> str:
+    """A code or type, if it is a word: these go into ledger and log, and a sentence may repeat a credential."""
+    return said if len(said) <= MAX_CODE and not any(c.isspace() for c in said) else ""
 
 
 def _spent(type_: str, code: str) -> bool:
