@@ -19,7 +19,7 @@ from headgate.core.errors import ConfigError
 
 OLDEST = (3, 35, 0)
 BUSY_SECONDS = 5.0
-_CACHED_STATEMENTS = 128
+_CACHED_STATEMENTS = 256
 
 
 def ledger_path(url: str) -> Path:

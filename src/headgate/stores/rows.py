@@ -11,7 +11,7 @@ import msgspec
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.usage import Usage
 from headgate.stores.schema import TOKEN_CLASSES, attempts, exchanges
-from headgate.stores.statements import Insert, Row
+from headgate.stores.statements import EVERY_SIZE, Insert, Row
 
 INTENT_COLUMNS = ("exchange_id", "number", "owner", "provider", "model", "started", "bound_nano", "facts")
 ATTEMPT_COLUMNS = tuple(column.name for column in attempts.columns if column.name != "facts")
@@ -37,7 +37,7 @@ FACTS = (
 """What the `facts` of an open intent hold, in this order, as a JSON array: half the bytes of an object, and every page
 that a commit writes costs about 3 us. Older ledgers are read with it: add at the end only."""
 
-INTENTS = Insert(attempts, INTENT_COLUMNS)
+INTENTS = Insert(attempts, INTENT_COLUMNS, sizes=EVERY_SIZE)
 ATTEMPTS = Insert(attempts, ATTEMPT_COLUMNS, replace=True)  # the facts, which are not among them, become NULL
 EXCHANGES = Insert(exchanges, EXCHANGE_COLUMNS, update=EXCHANGE_COLUMNS[1:])
 

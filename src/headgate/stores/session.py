@@ -87,6 +87,11 @@ class SqliteSession:
     def commit(self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row]) -> None:
         """Write all of it or nothing; durable on return."""
         cursor = self._cursor
+        now = self._now()
+        beating = now - self._beat >= HEARTBEAT_SECONDS
+        # Each statement hands the interpreter to another thread and back: BEGIN and COMMIT are worth avoiding.
+        if not (attempts or exchanges or beating) and INTENTS.run_alone(cursor, intents):
+            return
         cursor.execute("BEGIN IMMEDIATE")
         try:
             if intents:
@@ -95,8 +100,7 @@ class SqliteSession:
                 ATTEMPTS.run(cursor, attempts)
             if exchanges:
                 EXCHANGES.run(cursor, exchanges)
-            now = self._now()
-            if now - self._beat >= HEARTBEAT_SECONDS:
+            if beating:
                 cursor.execute("UPDATE owners SET heartbeat = ? WHERE id = ?", (now, self._owner))
                 self._beat = now
             cursor.execute("COMMIT")

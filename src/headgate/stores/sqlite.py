@@ -32,11 +32,12 @@ MAX_QUEUED = 10_000
 class _Shared:
     """The writer of one file in this process, and how many ledgers use it."""
 
-    __slots__ = ("owner", "path", "pid", "users", "writer")
+    __slots__ = ("inherited", "owner", "path", "pid", "users", "writer")
 
     def __init__(self, path: Path, durability: Durability, max_queued: int, now: Callable[[], float]) -> None:
         self.path = path
         self.pid = os.getpid()
+        self.inherited = False  # from a parent process, by a fork
         self.users = 0
         self.owner = owner = secrets.token_hex(8)
 
@@ -169,7 +170,7 @@ class SqliteLedger:
 
     def _join(self) -> _Shared:
         shared = self._shared
-        if shared is not None and shared.pid == os.getpid():
+        if shared is not None and not shared.inherited:
             return shared
         if self._closed:
             raise Unavailable(f"the ledger {self._path} is closed: Headgate is shutting down")
@@ -265,6 +266,7 @@ def _after_fork() -> None:
     global _registry_lock
     _registry_lock = threading.Lock()  # another thread of the parent may have held it
     for shared in _registry.values():
+        shared.inherited = True
         shared.writer.forget()
     _registry.clear()
 

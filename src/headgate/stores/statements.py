@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Table
@@ -16,23 +17,33 @@ from sqlalchemy.dialects.sqlite import insert
 
 Row = tuple[Any, ...]
 
-SIZES = (32, 16, 8, 7, 6, 5, 4, 3, 2, 1)
+SIZES = (64, 32, 16, 8, 4, 2, 1)
 """Rows per statement, largest first. Few sizes keep SQLite's statement cache small (about 1 MB in all)."""
+EVERY_SIZE = tuple(range(32, 0, -1))
+"""For small rows whose writers wait: any number up to 32 is one statement, which is a transaction by itself."""
 
 
-def _sized(one: str, width: int) -> dict[int, str]:
+def _sized(one: str, width: int, sizes: Sequence[int]) -> dict[int, str]:
     group = f"({', '.join('?' * width)})"
     head, found, tail = one.partition(group)
     assert found, one
-    return {size: head + ", ".join([group] * size) + tail for size in SIZES}
+    return {size: head + ", ".join([group] * size) + tail for size in sizes}
 
 
 class Insert:
     """``INSERT … VALUES (…), (…) … ON CONFLICT …`` of any number of rows into one table."""
 
-    __slots__ = ("_statements", "columns")
+    __slots__ = ("_sizes", "_statements", "columns")
 
-    def __init__(self, table: Table, columns: Sequence[str], *, update: Sequence[str] = (), replace: bool = False):
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        update: Sequence[str] = (),
+        replace: bool = False,
+        sizes: Sequence[int] = SIZES,
+    ):
         """
         Args:
             table: where to.
@@ -40,9 +51,11 @@ class Insert:
             update: columns to overwrite where the primary key exists; none leaves the old row as it is.
             replace: put the new row in the old one's place instead; columns that are not told become their default.
                 Cheaper than overwriting: the old row is not read.
+            sizes: rows per statement, largest first, down to 1.
         """
         self.columns = tuple(columns)
-        self._statements = _sized(self._one(table, update, replace), len(self.columns))
+        self._statements = _sized(self._one(table, update, replace), len(self.columns), sizes)
+        self._sizes = tuple(sizes)
 
     def _one(self, table: Table, update: Sequence[str], replace: bool) -> str:
         statement = insert(table).values(dict.fromkeys(self.columns))
@@ -56,15 +69,20 @@ class Insert:
             statement = statement.on_conflict_do_nothing(index_elements=key)
         return str(statement.compile(dialect=sqlite.dialect()))
 
+    def run_alone(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> bool:
+        """Insert all of `rows` or none, outside a transaction; False if that takes more than one statement."""
+        statement = self._statements.get(len(rows))
+        if statement is None:
+            return False
+        cursor.execute(statement, list(chain.from_iterable(rows)))
+        return True
+
     def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
         """Insert `rows`, all of them or, by an exception, an unknown part: call it inside a transaction."""
         done, count = 0, len(rows)
-        for size in SIZES:
+        for size in self._sizes:
             while count - done >= size:
-                flat: list[Any] = []
-                for row in rows[done : done + size]:
-                    flat += row
-                cursor.execute(self._statements[size], flat)
+                cursor.execute(self._statements[size], list(chain.from_iterable(rows[done : done + size])))
                 done += size
             if done == count:
                 return

@@ -21,8 +21,10 @@ from headgate.stores.session import Session, reason, unfit
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, Waiter, wake
 
-LINGER_SECONDS = 0.01
+LINGER_SECONDS = 0.03
 """How long a settled exchange may wait for company. A crash within it charges the bound instead (see `sweep`)."""
+COMPANY = 128
+"""Settled exchanges that are company enough. Fewer, and younger, do not go along with intents, whose callers wait."""
 GATHER_SECONDS = 0.001
 """Least time between two commits while several intents arrive at once; a lone caller never waits for it."""
 BACKOFF_SECONDS = (0.05, 2.0)
@@ -84,6 +86,8 @@ class Writer:
         self._starting = threading.Lock()
         self._closed = False
         self._finished = False
+        self._waiting: list[Exchange] = []  # settled, not yet rows
+        self._since = 0.0  # when the first of them came
         self._kept_attempts: list[Row] = []  # settled, not yet durable
         self._kept_exchanges: list[Row] = []
         self._backoff = 0.0  # 0 = the last commit went well
@@ -100,7 +104,7 @@ class Writer:
         """
         if self._closed:
             raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
-        if len(self._inbox.items) + len(self._kept_exchanges) >= self._max_queued:
+        if self._queued() >= self._max_queued:
             raise Unavailable(
                 f"the ledger {self._name} is behind by {self._max_queued} exchanges"
                 f"{': ' + self._error if self._error else ''}. Nothing is sent until it catches up"
@@ -155,10 +159,13 @@ class Writer:
         return {
             "ok": not self._error,
             "ledger": self._name,
-            "queued": len(self._inbox.items) + len(self._kept_exchanges),
+            "queued": self._queued(),
             "last_error": self._error,
             **self._counts,
         }
+
+    def _queued(self) -> int:
+        return len(self._inbox.items) + len(self._waiting) + len(self._kept_exchanges)
 
     def _start(self) -> None:
         with self._starting:
@@ -195,29 +202,43 @@ class Writer:
             inbox.linger(self._backoff)
             pause = self._tried + BACKOFF_SECONDS[0] - time.monotonic()
         else:
-            if not inbox.items:
+            if not (inbox.items or self._waiting):
                 inbox.wait()
             if not inbox.hurry:
-                inbox.linger(LINGER_SECONDS)
+                young = self._since + LINGER_SECONDS - time.monotonic() if self._waiting else LINGER_SECONDS
+                inbox.linger(max(young, 0.0))
             pause = self._tried + GATHER_SECONDS - time.monotonic() if self._crowded else 0.0
         if pause > 0.0 and not self._closed:
             time.sleep(pause)
 
     def _turn(self, items: Sequence[Command]) -> None:
         intents: list[Intent] = []
+        urgent = self._closed or bool(self._backoff)
         for item in items:
             if isinstance(item, Exchange):
-                self._keep(item)
+                if not self._waiting:
+                    self._since = time.monotonic()
+                self._waiting.append(item)
+                urgent = urgent or not item.attempts
             elif isinstance(item, Intent):
                 intents.append(item)
-                self._kept_attempts += item.earlier
+                if item.earlier:
+                    self._kept_attempts += item.earlier
+                    urgent = True
             else:
                 self._commit(intents)
                 intents = []
                 if not isinstance(item, _Stop):
                     self._answer(item)
         self._crowded = len(intents) > 1
-        self._commit(intents)
+        if urgent or self._due():
+            self._commit(intents)
+        elif intents:
+            self._commit(intents, alone=True)
+
+    def _due(self) -> bool:
+        count = len(self._waiting)
+        return count >= COMPANY or (count > 0 and time.monotonic() - self._since >= LINGER_SECONDS)
 
     def _keep(self, exchange: Exchange) -> None:
         try:
@@ -230,8 +251,16 @@ class Writer:
         self._kept_attempts += rows
         self._kept_exchanges.append(row)
 
-    def _commit(self, intents: list[Intent]) -> None:
-        """One transaction: these intents and everything kept. Wakes the intents' callers, one way or the other."""
+    def _commit(self, intents: list[Intent], *, alone: bool = False) -> None:
+        """One transaction. Wakes the intents' callers, one way or the other.
+
+        Args:
+            alone: write the intents only; otherwise everything settled goes with them.
+        """
+        if not alone:
+            for exchange in self._waiting:
+                self._keep(exchange)
+            self._waiting = []
         if not (intents or self._kept_exchanges or self._kept_attempts):
             self._backoff = 0.0  # nothing waits for another try
             return
@@ -241,7 +270,8 @@ class Writer:
         except Exception as error:
             wake(waiters, self._failed(error))
             return
-        self._kept_attempts, self._kept_exchanges = [], []
+        if self._kept_exchanges or self._kept_attempts:
+            self._kept_attempts, self._kept_exchanges = [], []
         self._backoff, self._error = 0.0, ""
         self._counts["commits"] += 1
         wake(waiters)
@@ -325,7 +355,7 @@ class Writer:
         self._finished = True
         self._turn(self._inbox.take())
         end = time.monotonic() + CLOSE_SECONDS
-        while self._kept_exchanges and time.monotonic() < end:
+        while (self._kept_exchanges or self._waiting) and time.monotonic() < end:
             time.sleep(self._backoff)
             self._commit([])
         if self._kept_exchanges:
