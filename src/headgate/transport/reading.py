@@ -34,7 +34,7 @@ class Bases:
             return _unknown(url, headers)
         route = fitting[0]
         if len(fitting) > 1:
-            dialect = "anthropic" if any(n == b"anthropic-version" for n, _ in headers) else "openai"
+            dialect = _spoken(url, headers)
             route = next((r for r in fitting if r.dialect == dialect), route)
         base = route.base_url
         return _direct(route.provider, route.dialect, base, drain=route.drain), url[len(base) :]
@@ -77,13 +77,17 @@ def read_request(
     return request, wrong
 
 
+def _spoken(url: str, headers: Headers) -> str:
+    known = "/v1/messages" in url or any(n == b"anthropic-version" for n, _ in headers)
+    return "anthropic" if known else "openai"
+
+
 def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
     """A base URL that no configured provider has."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     origin, path = f"{scheme}://{host}", slash + path
-    anthropic = any(n == b"anthropic-version" for n, _ in headers)
-    dialect = "anthropic" if anthropic else "openai"
+    dialect = _spoken(url, headers)
     mark = "/v1/messages" if "/v1/messages" in path else "/v1/"
     at = path.find(mark)
     if dialect == "openai":
