@@ -34,7 +34,8 @@ class Maker:
             correlation_id="c-1",
             client_retries=1,
         )
-        return Exchange(f"ex_{self.made:012x}{self.made:016x}", request, started=EPOCH + self.made)
+        started = EPOCH + self.made
+        return Exchange(f"ex_{int(started * 1000):012x}{self.made:016x}", request, started=started)
 
     def attempt(self, exchange: Exchange, *, bound: int | None = 5_000, route: Route = ROUTE) -> Attempt:
         number = len(exchange.attempts) + 1

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from ledger_maker import EPOCH, Maker
+from sqlalchemy import select
+from sqlalchemy.dialects import sqlite
 
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Ending, Exchange
 from headgate.engine.blocking import run_blocking
-from headgate.stores.reader import DIMENSIONS, Reader
+from headgate.stores.reader import DIMENSIONS, Reader, _wanted
+from headgate.stores.schema import exchanges
 from headgate.stores.sqlite import SqliteLedger
 
 Open = Callable[..., SqliteLedger]
@@ -127,6 +130,23 @@ def test_since_is_included_and_until_is_not(ledgers: Open, make: Maker) -> None:
     assert reader.usage(since=exchange.started).total.exchanges == 1
     assert reader.usage(until=exchange.started).total.exchanges == 0
     assert reader.usage(since=exchange.started, until=exchange.started).total.exchanges == 0
+
+
+@pytest.mark.parametrize("since", [-1e18, 0.0, 1e18])
+def test_any_moment_can_be_asked_for(ledgers: Open, make: Maker, since: float) -> None:
+    ledger = ledgers()
+    spend(ledger, make, "ada", 1)
+    ledger.flush()
+    assert ledger.reader().usage(since=since).total.exchanges == (1 if since < EPOCH else 0)
+
+
+def test_a_span_of_time_reads_its_part_of_the_table_only(ledgers: Open) -> None:
+    ledger = ledgers()
+    ledger.open()
+    query = select(exchanges.c.cost_nano).where(*_wanted(EPOCH, EPOCH + 1, {}))
+    sql = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    plan = ledger.call(lambda connection: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall())
+    assert "SEARCH exchanges USING PRIMARY KEY (id>? AND id<?)" in str(plan)
 
 
 def test_filters_narrow_and_are_data_not_sql(ledgers: Open, make: Maker) -> None:

@@ -17,7 +17,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Ending
 from headgate.engine.blocking import run_blocking
-from headgate.stores import database
+from headgate.stores import database, writer
 from headgate.stores.sqlite import SqliteLedger, close_all
 
 Open = Callable[..., SqliteLedger]
@@ -322,3 +322,32 @@ def test_a_closed_ledger_says_so(ledgers: Open) -> None:
     ledger = ledgers()
     ledger.close()
     assert (ledger.health()["ok"], ledger.health()["last_error"]) == (False, "closed")
+
+
+def test_settled_exchanges_wait_for_company_but_a_flush_takes_all(
+    ledgers: Open, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LINGER_SECONDS", 3_600.0)
+    monkeypatch.setattr(writer, "COMPANY", 2)
+    ledger = ledgers()
+    first, second, third = (intend(ledger, make) for _ in range(3))
+    settled = "SELECT count(*) FROM exchanges"
+    ledger.blocking().settle(make.answered(first))
+    intend(ledger, make)
+    assert rows(ledger, settled) == [(0,)]
+    ledger.blocking().settle(make.answered(second))
+    intend(ledger, make)
+    assert rows(ledger, settled) == [(2,)]
+    ledger.blocking().settle(make.answered(third))
+    ledger.flush()
+    assert rows(ledger, settled) == [(3,)]
+
+
+def test_a_refusal_without_an_intent_on_record_waits_for_nobody(
+    ledgers: Open, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LINGER_SECONDS", 3_600.0)
+    ledger = ledgers()
+    ledger.blocking().settle(make.ended(make.exchange(), Ending.REFUSED, status=429))
+    intend(ledger, make)
+    assert rows(ledger, "SELECT count(*) FROM exchanges") == [(1,)]

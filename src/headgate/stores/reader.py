@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
+from headgate.core.ids import PREFIX
 from headgate.core.money import usd_text
 from headgate.stores.database import reader_engine
 from headgate.stores.keys import Key, read_keys
@@ -153,7 +154,7 @@ class Reader:
         """The newest exchanges first."""
         _check("filter", filters, FILTERS)
         query = select(exchanges).where(*_wanted(since, None, filters))
-        return self._rows(query.order_by(exchanges.c.started.desc(), exchanges.c.id.desc()).limit(limit))
+        return self._rows(query.order_by(exchanges.c.id.desc()).limit(limit))
 
     def keys(self) -> list[Key]:
         """The stored keys, oldest first."""
@@ -191,10 +192,19 @@ def _dimension(name: str) -> ColumnElement[str]:
 def _wanted(since: float | None, until: float | None, filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
     found = [_dimension(name) == value for name, value in filters.items()]
     if since is not None:
-        found.append(exchanges.c.started >= since)
+        found += [exchanges.c.started >= since, exchanges.c.id >= _first_id(since - _SLACK_SECONDS)]
     if until is not None:
-        found.append(exchanges.c.started < until)
+        found += [exchanges.c.started < until, exchanges.c.id < _first_id(until + _SLACK_SECONDS)]
     return found
+
+
+_SLACK_SECONDS = 60.0
+"""The ids only narrow what is read; the start decides, and may differ from the id's time by this much."""
+
+
+def _first_id(moment: float) -> str:
+    """What ids made at `moment` or later are not less than (see `core.ids`)."""
+    return f"{PREFIX}{min(max(int(moment * 1000.0), 0), 16**12 - 1):012x}"
 
 
 _SUMMED = tuple(each.name for each in fields(Amounts) if each.name not in ("exchanges", "held_nano"))

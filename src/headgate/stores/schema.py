@@ -69,10 +69,9 @@ exchanges = Table(
     *map(_whole, ("client_retries", "simulated")),
     _text("upstream_gateway"),
     PrimaryKeyConstraint("id"),
-    # The id is time-ordered, so the table itself is the index: one B-tree to append to instead of two.
+    # The id is time-ordered (`core.ids`), so the table itself is the index, of times too: one B-tree to append to.
     sqlite_with_rowid=False,
 )
-Index("exchanges_started", exchanges.c.started)
 
 attempts = Table(
     "attempts",

@@ -57,7 +57,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
-    op.create_index("exchanges_started", "exchanges", ["started"])
     op.create_table(
         "attempts",
         sa.Column("exchange_id", sa.Text, nullable=False),
