@@ -143,10 +143,23 @@ def test_any_moment_can_be_asked_for(ledgers: Open, make: Maker, since: float) -
 def test_a_span_of_time_reads_its_part_of_the_table_only(ledgers: Open) -> None:
     ledger = ledgers()
     ledger.open()
-    query = select(exchanges.c.cost_nano).where(*_wanted(EPOCH, EPOCH + 1, {}))
+    query = select(exchanges.c.cost_nano).where(*_wanted(EPOCH, EPOCH + 1, {}, narrow=True))
     sql = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
     plan = ledger.call(lambda connection: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall())
     assert "SEARCH exchanges USING PRIMARY KEY (id>? AND id<?)" in str(plan)
+
+
+def test_ids_that_tell_no_time_change_no_answer(ledgers: Open, make: Maker) -> None:
+    ledger = ledgers()
+    for name, started in (("ex_b", EPOCH), ("ex_a", EPOCH + 10)):
+        exchange = make.ended(make.exchange(), Ending.REFUSED, status=429)
+        exchange.id, exchange.started = name, started
+        ledger.blocking().settle(exchange)
+    ledger.flush()
+    reader = ledger.reader()
+    assert reader.usage(since=EPOCH + 5).total.exchanges == 1
+    assert reader.usage(until=EPOCH + 5).total.exchanges == 1
+    assert [row["id"] for row in reader.recent()] == ["ex_a", "ex_b"]
 
 
 def test_filters_narrow_and_are_data_not_sql(ledgers: Open, make: Maker) -> None:

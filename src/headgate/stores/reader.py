@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
-from headgate.core.ids import PREFIX
+from headgate.core.ids import PREFIX, id_maker
 from headgate.core.money import usd_text
 from headgate.stores.database import reader_engine
 from headgate.stores.keys import Key, read_keys
@@ -153,8 +153,15 @@ class Reader:
     def recent(self, *, limit: int = 50, since: float | None = None, **filters: str) -> list[Record]:
         """The newest exchanges first."""
         _check("filter", filters, FILTERS)
-        query = select(exchanges).where(*_wanted(since, None, filters))
-        return self._rows(query.order_by(exchanges.c.id.desc()).limit(limit))
+
+        def newest(connection: Connection) -> list[Record]:
+            ordered = _ids_tell_time(connection)
+            query = select(exchanges).where(*_wanted(since, None, filters, narrow=ordered))
+            by_id = exchanges.c.id.desc()
+            order = (by_id,) if ordered else (exchanges.c.started.desc(), by_id)
+            return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
+
+        return self._ask(newest)
 
     def keys(self) -> list[Key]:
         """The stored keys, oldest first."""
@@ -189,22 +196,43 @@ def _dimension(name: str) -> ColumnElement[str]:
     return exchanges.c[name]
 
 
-def _wanted(since: float | None, until: float | None, filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
+def _wanted(
+    since: float | None, until: float | None, filters: Mapping[str, str], *, narrow: bool
+) -> list[ColumnElement[bool]]:
+    # The start decides. The ids, whose time may differ from it a little, only narrow what is read.
+    c = exchanges.c
     found = [_dimension(name) == value for name, value in filters.items()]
     if since is not None:
-        found += [exchanges.c.started >= since, exchanges.c.id >= _first_id(since - _SLACK_SECONDS)]
+        found.append(c.started >= since)
+        if narrow:
+            found.append(c.id >= _first_id(since - _SLACK_SECONDS))
     if until is not None:
-        found += [exchanges.c.started < until, exchanges.c.id < _first_id(until + _SLACK_SECONDS)]
+        found.append(c.started < until)
+        if narrow:
+            found.append(c.id < _first_id(until + _SLACK_SECONDS))
     return found
 
 
 _SLACK_SECONDS = 60.0
-"""The ids only narrow what is read; the start decides, and may differ from the id's time by this much."""
+_LATEST = 16**12 - 1
 
 
 def _first_id(moment: float) -> str:
     """What ids made at `moment` or later are not less than (see `core.ids`)."""
-    return f"{PREFIX}{min(max(int(moment * 1000.0), 0), 16**12 - 1):012x}"
+    return f"{PREFIX}{min(max(int(moment * 1000.0), 0), _LATEST):012x}"
+
+
+_LENGTH = len(id_maker(lambda bits: 0)(0.0))
+
+
+def _ids_tell_time(connection: Connection) -> bool:
+    """False for a ledger that was filled with ids of another kind: then every row is looked at."""
+    ids = exchanges.c.id
+    for end in (func.min(ids), func.max(ids)):
+        found = connection.execute(select(end)).scalar()
+        if found is not None and (len(found) != _LENGTH or not found.startswith(PREFIX)):
+            return False
+    return True
 
 
 _SUMMED = tuple(each.name for each in fields(Amounts) if each.name not in ("exchanges", "held_nano"))
@@ -224,7 +252,7 @@ def _sums(
         *dimensions,
         func.count().label("exchanges"),
         *(func.coalesce(func.sum(column), 0).label(name) for name, column in summed.items()),
-    ).where(*_wanted(since, until, filters))
+    ).where(*_wanted(since, until, filters, narrow=_ids_tell_time(connection)))
     names = ("exchanges", *summed)
     settled: _Settled = []
     for row in connection.execute(query.group_by(*dimensions) if dimensions else query):
