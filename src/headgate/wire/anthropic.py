@@ -34,7 +34,6 @@ _ERROR_TYPES = {
     529: "overloaded_error",
 }
 _MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|document|container_upload)"')
-_MEDIA_NAMES = (b'image"', b'document"', b'container_upload"')
 _CONTAINER_UPLOAD = re.compile(rb'"type"\s*:\s*"container_upload"')
 # Tools with a dated type that the caller's own code runs; every other type but "custom" runs on Anthropic's side.
 _CALLERS_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "browser_")
@@ -103,7 +102,7 @@ class Anthropic:
             request = bodies.decode(_count, body)
         else:
             return Facts()
-        has_media = bodies.search_typed(_MEDIA, _MEDIA_NAMES, body)
+        has_media = bodies.search_typed(_MEDIA, body)
         return Facts(
             model=request.model,
             stream=bool(created and created.stream),
@@ -111,8 +110,7 @@ class Anthropic:
             user=text(table(request.metadata).get("user_id")),
             system=bytes(request.system),
             has_media=has_media,
-            server_side=_server_side(request)
-            or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, _MEDIA_NAMES, body)),
+            server_side=_server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body)),
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 

@@ -21,7 +21,6 @@ _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_
 _MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:image_url|input_image|image|input_audio|audio_url|file|input_file|document_url|video_url)"'
 )
-_MEDIA_NAMES = (b'image"', b'image_url"', b'audio"', b'audio_url"', b'file"', b'document_url"', b'video_url"')
 _LEADING = ("system", "developer")
 _CALLERS_TOOLS = ("function", "custom")
 
@@ -183,7 +182,7 @@ def _server_side(request: _Create) -> bool:
 
 
 def _has_media(request: _Create, body: bytes) -> bool:
-    if bodies.search_typed(_MEDIA, _MEDIA_NAMES, body):
+    if bodies.search_typed(_MEDIA, body):
         return True
     # Audio of an earlier answer can only be sent to a model that speaks.
     return bool(request.modalities) and any(message.audio for message in bodies.messages(request.messages))
