@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
@@ -95,14 +96,15 @@ class _Flowing:
         """See `Reply.leave`."""
         self._gone = True
 
-    async def _next(self) -> bytes:
+    def _next(self) -> Awaitable[bytes]:
+        """The next piece to await. Not a coroutine of its own: it would be made once per event of every stream."""
         if self._books.now() > self._plan.ends_by:
             raise UpstreamTimeout(
                 f"the answer of {self.exchange.attempts[-1].route.provider} was not finished in time",
                 kind="timeout",
                 maybe_billed=True,
             )
-        return await self._incoming.read()
+        return self._incoming.read()
 
     def _complete(self) -> Ending:
         return Ending.ABANDONED if self._gone else Ending.COMPLETE
