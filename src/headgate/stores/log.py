@@ -128,7 +128,8 @@ class LineLog:
         self._made = 0  # lines in `_out`
         self._logger: Any = None
         self._inbox: Inbox[_Item] = Inbox()
-        self._lock = threading.Lock()
+        # Reentrant: the collector may close an unread stream, and so settle and log it, while this thread is inside.
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._queued = 0
         self._bytes = 0

@@ -48,7 +48,7 @@ class _Shared:
 
 
 _registry: dict[str, _Shared] = {}
-_registry_lock = threading.Lock()
+_registry_lock = threading.RLock()
 
 
 class SqliteLedger:
@@ -264,7 +264,7 @@ def _close_in_worker() -> None:
 
 def _after_fork() -> None:
     global _registry_lock
-    _registry_lock = threading.Lock()  # another thread of the parent may have held it
+    _registry_lock = threading.RLock()  # another thread of the parent may have held it
     for shared in _registry.values():
         shared.inherited = True
         shared.writer.forget()

@@ -83,7 +83,7 @@ class Writer:
         self._inbox: Inbox[Command] = Inbox()
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._closed = False
         self._finished = False
         self._waiting: list[Exchange] = []  # settled, not yet rows

@@ -40,7 +40,8 @@ class _Bucket:
         self.where = str(origin)
         self._pool = pool
         self._origin = origin
-        self._lock = threading.Lock()
+        # Reentrant: the collector may close an unread answer while this thread is inside.
+        self._lock = threading.RLock()
         self._open = 0
         self._idle: deque[SocketConnection] = deque()
         self._waiting: deque[_Ticket] = deque()
@@ -172,7 +173,7 @@ class BlockingPool:
         self.max_connections = max_connections
         self.max_idle = max_idle
         self.idle_expiry = idle_expiry
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._buckets: dict[Origin, _Bucket] = {}
         self._inherited: list[object] = []
@@ -217,7 +218,7 @@ class BlockingPool:
         self._pid = os.getpid()
         self._inherited.append(self._buckets)
         self._buckets = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.trust.renew_lock()
 
 
