@@ -436,3 +436,11 @@ def test_a_blocking_engine_works_inside_a_running_loop() -> None:
         return run_blocking(world.call()).body
 
     assert asyncio.run(main()) == message()[0]
+
+
+def test_in_a_gateway_a_provider_cannot_make_its_calls_free_by_naming_an_exchange(run: Any) -> None:
+    world = World(FakeAnswer(200, [(b"content-type", JSON), (b"x-headgate-exchange", b"ex_theirs")], message()))
+    request = world.request()
+    request.way_in = "gateway"
+    played = run(world.call(request))
+    assert (played.exchange.upstream_gateway, played.exchange.cost_nano > 0) == ("", True)

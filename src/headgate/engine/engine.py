@@ -235,7 +235,8 @@ def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Hea
         if name.startswith(b"x-headgate-"):
             if name == b"x-headgate-simulated":
                 attempt.simulated = True
-            elif name == b"x-headgate-exchange":
+            elif name == b"x-headgate-exchange" and exchange.request.way_in == "in-process":
+                # Not in a gateway: there any provider could make its calls free by sending this (decisions 20).
                 exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
 
 
