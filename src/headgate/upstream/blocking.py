@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections import deque
 from time import monotonic
 
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
+from headgate.upstream.forks import tell_after_fork
 from headgate.upstream.http1 import Origin, parse_url, request_head
 from headgate.upstream.pool import IDLE_EXPIRY, MAX_CONNECTIONS
 from headgate.upstream.sockets import BlockingAnswer, SocketConnection, dial
@@ -177,7 +177,7 @@ class BlockingPool:
         self._pid = os.getpid()
         self._buckets: dict[Origin, _Bucket] = {}
         self._inherited: list[object] = []
-        _pools.add(self)
+        tell_after_fork(self)
 
     async def send(self, outgoing: Outgoing) -> BlockingAnswer:
         """Send and wait for the response's headers. Never suspends.
@@ -220,15 +220,3 @@ class BlockingPool:
         self._buckets = {}
         self._lock = threading.RLock()
         self.trust.renew_lock()
-
-
-_pools: weakref.WeakSet[BlockingPool] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

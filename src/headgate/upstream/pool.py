@@ -7,14 +7,13 @@ loop that made them and never leave it.
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
 from collections import deque
 from collections.abc import AsyncGenerator
 
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
 from headgate.upstream.connection import Answer, Connection, Sweeper
+from headgate.upstream.forks import tell_after_fork
 from headgate.upstream.http1 import Origin, Target, parse_url, request_head
 from headgate.upstream.tls import TlsLayer, Trust, Verify
 
@@ -230,7 +229,7 @@ class AsyncPool:
         self.idle_expiry = idle_expiry
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._inherited: list[object] = []
-        _pools.add(self)
+        tell_after_fork(self)
 
     async def send(self, outgoing: Outgoing, target: Target | None = None) -> Answer:
         """Send and wait for the response's headers. Must run in an asyncio task. Cancelling it drops the connection.
@@ -294,15 +293,3 @@ class AsyncPool:
         self._inherited.append(self._loops)
         self._loops = {}
         self.trust.renew_lock()
-
-
-_pools: weakref.WeakSet[AsyncPool] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
