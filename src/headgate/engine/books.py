@@ -36,6 +36,10 @@ class Books:
         """Seconds since the epoch."""
         return self._clock.now()
 
+    def owns_retries(self, exchange: Exchange) -> bool:
+        """Whether Headgate, not the caller, retries this exchange."""
+        return self._tasks(exchange.request.caller.task).recovery.owns_retries
+
     def begin(self, exchange: Exchange, route: Route, waited: float) -> Attempt:
         """A new attempt, with the most it can cost."""
         now = self._clock.now()
@@ -110,8 +114,7 @@ class Books:
             exchange.error = error
             error.exchange_id = exchange.id
             if not exchange.status:  # nothing has been answered yet
-                owns = self._tasks(exchange.request.caller.task).recovery.owns_retries
-                exchange.status = answered_status(error, exchange, owns_retries=owns)
+                exchange.status = answered_status(error, exchange, owns_retries=self.owns_retries(exchange))
         last = exchange.last
         if last is not None and last.ended is None:
             last.ended = now

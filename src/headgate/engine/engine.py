@@ -85,7 +85,7 @@ class Engine:
 
     def owns_retries(self, exchange: Exchange) -> bool:
         """Whether Headgate, not the caller, retries this exchange."""
-        return self.policies.tasks(exchange.request.caller.task).recovery.owns_retries
+        return self._books.owns_retries(exchange)
 
     def _admit(self, exchange: Exchange) -> Plan:
         """Why here: the cheapest refusals come first, before anything is written or sent."""
