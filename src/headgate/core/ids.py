@@ -15,6 +15,6 @@ def id_maker(getrandbits: Callable[[int], int]) -> Callable[[float], str]:
     """
 
     def new_id(now: float) -> str:
-        return f"{PREFIX}{int(now * 1000):012x}{getrandbits(64):016x}"
+        return PREFIX + "%028x" % (int(now * 1000) << 64 | getrandbits(64))
 
     return new_id

@@ -24,8 +24,11 @@ def usd(nano: int) -> Decimal:
 
 def usd_text(nano: int) -> str:
     """Nano-dollars as a plain decimal string of USD, without an exponent and without trailing zeros ("0.0015")."""
-    text = f"{'-' if nano < 0 else ''}{abs(nano) // NANO_PER_USD}.{abs(nano) % NANO_PER_USD:09d}"
-    return text.rstrip("0").rstrip(".")
+    if nano < 0:
+        return f"-{usd_text(-nano)}"
+    digits = str(nano).rjust(10, "0")
+    fraction = digits[-9:].rstrip("0")
+    return f"{digits[:-9]}.{fraction}" if fraction else digits[:-9]
 
 
 def nano(amount: Decimal | int | str) -> int:

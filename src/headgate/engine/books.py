@@ -41,15 +41,18 @@ class Books:
         return self._tasks(exchange.request.caller.task).recovery.owns_retries
 
     def begin(self, exchange: Exchange, route: Route, waited: float) -> Attempt:
-        """A new attempt, with the most it can cost."""
+        """A new attempt, with the most it can cost.
+
+        Raises:
+            UnknownPrice: see `Charges.check`. Nothing has been written then.
+        """
         now = self._clock.now()
         request = exchange.request
-        attempt = Attempt(len(exchange.attempts) + 1, route, now, waited=waited)
-        exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
+        bound: int | None = 0
         if request.endpoint in PRICED:
-            attempt.bound_nano = self._charges.bound(route, request.facts, len(request.body), now)
-        else:
-            attempt.bound_nano = 0
+            bound = self._charges.bound(route, request.facts, len(request.body), now)
+        attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited)
+        exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         exchange.attempts.append(attempt)
         return attempt
 

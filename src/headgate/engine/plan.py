@@ -32,7 +32,7 @@ class Charges(Protocol):
         ...
 
     def bound(self, route: Route, facts: Facts, body_bytes: int, now: float) -> int | None:
-        """The most the attempt can cost, in nano-dollars; None = no bound is known."""
+        """The most the attempt can cost, in nano-dollars; None = no bound is known. Raises as `check` does."""
         ...
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
@@ -116,8 +116,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
 
 def _with_price(routes: Sequence[Route], charges: Charges, now: float) -> Sequence[Route]:
     if len(routes) == 1:
-        charges.check(routes[0], now)
-        return routes
+        return routes  # the attempt's bound needs its price, and is worked out before anything is written
     priced = []
     refused: UnknownPrice | None = None
     for route in routes:

@@ -100,11 +100,10 @@ def _sane(count: int) -> int:
 
 def _tokens_pico(rows: Bands, usage: Usage) -> int:
     """The tokens of one request at the rates of its band, in pico-dollars."""
-    plain = _sane(usage.input_tokens)
-    read = _sane(usage.cache_read_tokens)
-    write = _sane(usage.cache_write_tokens)
-    long = _sane(usage.cache_write_long_tokens)
-    output = _sane(usage.output_tokens)
+    plain, read = usage.input_tokens, usage.cache_read_tokens
+    write, long, output = usage.cache_write_tokens, usage.cache_write_long_tokens, usage.output_tokens
+    if min(plain, read, write, long, output) < 0 or max(plain, read, write, long, output) > MOST_TOKENS:
+        plain, read, write, long, output = map(_sane, (plain, read, write, long, output))
     rates = rows[0][1] if len(rows) == 1 else row_for(rows, plain + read + write + long)
     pico = (
         plain * rates.input
