@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from headgate.build import Built, build
+from headgate.core.errors import ConfigError
 from headgate.settings import load
 from headgate.stats import GateStats
 
 if TYPE_CHECKING:
+    import httpx
     import httpx2
 
     from headgate.policy.recovery import WaitStrategy
@@ -99,6 +102,33 @@ class Gate:
         built = self._built
         return httpx2.AsyncClient(transport=AsyncTransport(built, built.engine), **options)
 
+    def legacy_client(self, **options: Any) -> httpx.Client:
+        """As `client`, for a synchronous SDK client that runs on httpx: anthropic 0.x, openai 1.x and 2.x.
+
+        Args:
+            options: of `httpx.Client`, but for `transport`, `proxy`, `verify` and `mounts`, which are Headgate's.
+
+        Raises:
+            ConfigError: httpx is not installed.
+        """
+        _need_httpx()
+        import httpx
+
+        from headgate.transport.httpx import Transport
+
+        built = self._built
+        return httpx.Client(transport=Transport(built, built.blocking_engine), **options)
+
+    def legacy_async_client(self, **options: Any) -> httpx.AsyncClient:
+        """As `legacy_client`, for an asynchronous SDK client."""
+        _need_httpx()
+        import httpx
+
+        from headgate.transport.httpx import AsyncTransport
+
+        built = self._built
+        return httpx.AsyncClient(transport=AsyncTransport(built, built.engine), **options)
+
     @property
     def stats(self) -> GateStats:
         """What this gate has done since it was made."""
@@ -138,3 +168,11 @@ class Gate:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _need_httpx() -> None:
+    if find_spec("httpx") is None:
+        raise ConfigError(
+            "a legacy client needs httpx, which is not installed: pip install 'headgate[legacy-httpx]'. "
+            "anthropic 1 and later and openai 3 and later do not need it: give them gate.client()"
+        )

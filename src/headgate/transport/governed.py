@@ -1,0 +1,187 @@
+"""The transport itself: one source for both colours, and for httpx2 and the httpx that it was forked from.
+
+The two libraries have one interface under two names, so the one in use is a class attribute (`_http`), and the files
+beside this one say no more than which it is. Nothing here imports either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from headgate.core.errors import HeadgateError, UpstreamError
+from headgate.core.exchange import Exchange, Request
+from headgate.engine.answer import error_answer
+from headgate.engine.blocking import run_blocking
+from headgate.engine.engine import Engine
+from headgate.engine.relay import Reply
+from headgate.transport.context import current_caller, remember
+from headgate.transport.reading import Bases, read_request
+from headgate.wire import DIALECTS
+
+if TYPE_CHECKING:
+    from headgate.build import Built
+
+
+class HttpRequest(Protocol):
+    """What is asked of a library's request."""
+
+    method: str
+
+    @property
+    def url(self) -> object: ...
+    @property
+    def headers(self) -> Any: ...
+    def read(self) -> bytes: ...
+    async def aread(self) -> bytes: ...
+
+
+class Governed:
+    """What both colours share: reading a request, running it, answering."""
+
+    _http: Any  # of the class; the library: httpx2 or httpx
+    _stream: type[Body]
+
+    def __init__(self, built: Built, engine: Engine) -> None:
+        self._engine = engine
+        self._bases = Bases(built.router.providers)
+        self._keep = built.settings.log.bodies == "full"
+
+    async def _run(self, request: HttpRequest, body: bytes) -> Reply:
+        read, wrong = read_request(
+            self._bases,
+            request.method.upper(),
+            str(request.url),
+            request.headers.raw,
+            body,
+            current_caller(),
+            self._keep,
+        )
+        engine = self._engine
+        exchange = engine.begin(read)
+        remember(exchange)
+        if wrong is not None:
+            await engine.refuse(exchange, wrong)
+            raise _Answered(self._error(exchange, wrong, request))
+        try:
+            return await engine.open(exchange)
+        except HeadgateError as error:
+            raise _Answered(self._error(exchange, error, request)) from error
+
+    def _error(self, exchange: Exchange, error: HeadgateError, request: HttpRequest) -> Any:
+        owns = self._engine.owns_retries(exchange)
+        if isinstance(error, UpstreamError) and not owns and not error.status:
+            raise _as_librarys(self._http, error, request) from error
+        read: Request = exchange.request
+        now = self._engine.ports.clock.now()
+        answer = error_answer(DIALECTS[read.dialect], exchange, error, owns_retries=owns, now=now)
+        return self._http.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+
+    def _whole(self, reply: Reply, body: bytes, request: HttpRequest) -> Any:
+        return self._http.Response(reply.status, headers=reply.headers, content=body, request=request)
+
+    def _flowing(self, reply: Reply, request: HttpRequest) -> Any:
+        stream = self._stream(reply, request)
+        return self._http.Response(reply.status, headers=reply.headers, stream=stream, request=request)
+
+
+class Blocking(Governed):
+    """Governs the calls of a synchronous SDK client."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Run one exchange. Blocks; works in any thread and inside a running event loop."""
+        body = request.read()
+        try:
+            reply = run_blocking(self._run(request, body))
+        except _Answered as answered:
+            return answered.response
+        if reply.length is not None:
+            return self._whole(reply, run_blocking(reply.read()), request)
+        return self._flowing(reply, request)
+
+
+class Asynchronous(Governed):
+    """Governs the calls of an asynchronous SDK client."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Run one exchange."""
+        body = await request.aread()
+        try:
+            reply = await self._run(request, body)
+        except _Answered as answered:
+            return answered.response
+        if reply.length is not None:
+            return self._whole(reply, await reply.read(), request)
+        return self._flowing(reply, request)
+
+
+class Body:
+    """A stream left without reading or closing it settles when it is collected."""
+
+    _http: Any
+
+    def __init__(self, reply: Reply, request: HttpRequest) -> None:
+        self._reply = reply
+        self._request = request
+
+    def __del__(self) -> None:
+        # Its event loop may be gone, and with it the connection; the books are closed before the connection is.
+        with contextlib.suppress(RuntimeError):
+            self._reply.close()
+
+
+class BlockingBody(Body):
+    """An answer's stream as a synchronous client reads it."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        reply = self._reply
+        try:
+            while piece := run_blocking(reply.read()):
+                yield piece
+        except UpstreamError as error:
+            raise _as_librarys(self._http, error, self._request) from error
+
+    def close(self) -> None:
+        """The caller is done. Before the end it abandons the exchange."""
+        self._reply.close()
+
+
+class AsyncBody(Body):
+    """An answer's stream as an asynchronous client reads it."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        reply = self._reply
+        try:
+            while piece := await reply.read():
+                yield piece
+        except UpstreamError as error:
+            raise _as_librarys(self._http, error, self._request) from error
+
+    async def aclose(self) -> None:
+        """See `BlockingBody.close`."""
+        self._reply.close()
+
+
+class _Answered(Exception):
+    """Carries a finished error response out of the engine's coroutine."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _as_librarys(http: Any, error: UpstreamError, request: HttpRequest) -> Exception:
+    """As the SDK knows it: where it owns the retries, and in a body that has no format to say it in."""
+    if error.code == "provider_timeout":
+        kind = http.ConnectTimeout if error.kind == "connect" else http.ReadTimeout
+    elif error.kind == "connect":
+        kind = http.ConnectError
+    elif error.kind == "saturated":
+        kind = http.PoolTimeout
+    elif error.kind == "config":
+        kind = http.UnsupportedProtocol
+    else:
+        kind = http.RemoteProtocolError
+    found: Exception = kind(error.message, request=request)
+    return found
