@@ -296,3 +296,21 @@ def test_in_process_bad_input_is_the_same_error_with_the_same_row(
         total = gate.usage(ending="refused").total
         assert (total.exchanges, total.attempts, total.cost_nano) == (1, 0, 0)
     assert len(sim.requests()) == before
+
+
+def test_a_key_revoked_between_two_calls_of_one_connection_is_refused(sim: SimulatorServer, tmp_path: Path) -> None:
+    keys = {KEY: KeyRecord("test", "test", tenant="acme")}
+    body = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]})
+    head = {"x-api-key": KEY, "content-type": "application/json", "anthropic-version": "2023-06-01"}
+    with Gateway(tmp_path, sim.url, sim.openai_url, keys=keys) as made:
+        host, _, port = made.url.removeprefix("http://").partition(":")
+        with closing(HTTPConnection(host, int(port), timeout=10)) as connection:
+            said = []
+            for turn in range(3):
+                if turn == 2:
+                    made.ring.revoke("test")
+                connection.request("POST", "/v1/messages", body, head)
+                answer = connection.getresponse()
+                answer.read()
+                said.append(answer.status)
+    assert said == [200, 200, 401]

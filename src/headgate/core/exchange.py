@@ -14,6 +14,9 @@ from headgate.core.usage import Usage
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as (lower-case name, value), in order, duplicates kept."""
 
+Prepared = dict[str, tuple[str, Headers]]
+"""By provider: a credential, and the headers of a request that carry it. Never logged."""
+
 
 class Ending(StrEnum):
     """How an exchange ended. Every exchange has exactly one."""
@@ -80,6 +83,7 @@ class Request:
     provider: str = ""  # the path named this provider (/p/<provider>/...); no other may serve
     direct: Route | None = None  # in process: the SDK's own base URL and credential
     client_retries: int = 0  # x-stainless-retry-count: the caller is retrying on top of us
+    prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
 
 
 @dataclass(slots=True)

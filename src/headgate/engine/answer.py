@@ -46,7 +46,11 @@ class ErrorAnswer:
 
 def passed_on(headers: Headers) -> HeaderList:
     """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own."""
-    return [h for h in headers if h[0] not in NOT_PASSED_ON and (h[0][:11] != b"x-headgate-" or h[0] == SIMULATED)]
+    return [
+        h
+        for h in headers
+        if h[0] not in NOT_PASSED_ON and (h[0][:1] != b"x" or h[0][:11] != b"x-headgate-" or h[0] == SIMULATED)
+    ]
 
 
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
@@ -57,35 +61,28 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
+    cost, waited, spent = 0, 0.0, now - exchange.started
+    for attempt in attempts:
+        cost += attempt.cost_nano
+        waited += attempt.waited
+        spent -= attempt.waited + (attempt.ended or now) - attempt.started
     if final:
-        headers.append((b"x-headgate-cost-usd", usd_text(exchange.cost_nano).encode()))
-    if not attempts:
-        headers.append((b"x-headgate-attempts", b"0"))
-        return headers
-    served = served_model(exchange)
-    if served:
-        headers.append((b"x-headgate-model", _header_value(served)))
-    spent = now - exchange.started
-    if len(attempts) == 1 and not attempts[0].waited:
-        headers += _ONCE
-        spent -= (attempts[0].ended or now) - attempts[0].started
-    else:
-        waited = sum(a.waited for a in attempts)
-        spent -= waited + sum((a.ended or now) - a.started for a in attempts)
-        headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
+        headers.append((b"x-headgate-cost-usd", usd_text(cost).encode()))
+    headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
+    if attempts:
+        served = served_model(exchange)
+        if served:
+            headers.append((b"x-headgate-model", _header_value(served)))
         headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
-    headers.append((b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)))
+        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)))
     return headers
-
-
-_ONCE = [(b"x-headgate-attempts", b"1"), (b"x-headgate-waited-ms", b"0")]
 
 
 def served_model(exchange: Exchange) -> str:
     """The model that answered, as the provider names it; else the one it was asked for; "" before any attempt."""
-    last = exchange.last
-    if last is None:
+    if not exchange.attempts:
         return ""
+    last = exchange.attempts[-1]
     return last.model_served or last.route.model or exchange.request.facts.model
 
 

@@ -219,13 +219,20 @@ def _headers_for(request: Request, route: Route) -> Headers:
     direct = request.direct
     if direct is not None and route.provider == direct.provider:
         return request.headers
+    key = route.credential.reveal() if route.credential is not None else ""
+    prepared = request.prepared
+    if prepared is not None:
+        known = prepared.get(route.provider)
+        if known is not None and known[0] == key:
+            return known[1]  # the same object each time: the pool has it encoded
     kept = [h for h in request.headers if h[0] not in _CREDENTIALS]
-    if route.credential is not None:
-        key = route.credential.reveal()
+    if key:
         if route.dialect == "anthropic":
             kept.append((b"x-api-key", key.encode()))
         else:
             kept.append((b"authorization", f"Bearer {key}".encode()))
+    if prepared is not None:
+        prepared[route.provider] = (key, kept)
     return kept
 
 

@@ -8,28 +8,20 @@ import json
 from typing import Any
 
 from headgate.build import Built
-from headgate.core.caller import Caller
-from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, UpstreamError
-from headgate.core.exchange import Exchange, Facts, Request
+from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
+from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
 from headgate.engine.relay import Reply
 from headgate.gateway.admin import PREFIX, AdminApi
-from headgate.gateway.auth import NEVER_FORWARDED, KeyRecord, KeyRing
-from headgate.gateway.cycle import Presence, Receive, Scope, Send, log_failure
+from headgate.gateway.auth import KeyRing
+from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
+from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
-from headgate.gateway.paths import Target, spoken_dialect, target
-from headgate.policy.attribution import Asked, asked, with_user
+from headgate.gateway.paths import spoken_dialect
 from headgate.wire import DIALECTS
 
-_NOT_FORWARDED = NEVER_FORWARDED | {
-    b"api-key",
-    b"host",
-    b"connection",
-    b"content-length",
-    b"transfer-encoding",
-    b"accept-encoding",
-}
+_NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
 
 
@@ -70,72 +62,39 @@ class Gateway:
             await self._data_plane(scope, receive, send)
 
     async def _data_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = scope["headers"]
-        raw_path = scope["raw_path"]
-        try:
-            key = self._ring.admit(headers)
-            where = target(raw_path, scope["query_string"], headers, self._providers)
-            if where is None:
-                raise NotServed(f"Headgate serves no {scope['method'][:16]} {scope['path'][:200]}")
-        except Refusal as refusal:
-            self._denied(refusal, scope)
-            await self._say(send, spoken_dialect(raw_path, headers), refusal)
-            return
-        body = await _body(receive)
+        presence = scope.get("extensions", _NONE).get("headgate")
+        head: Head | None = None
+        if presence is not None:
+            head = presence.known
+        if head is None or head.headers is not scope["headers"] or head.ring_version != self._ring.version:
+            try:
+                head = read_head(scope, self._ring, self._providers)
+            except Refusal as refusal:
+                self._denied(refusal, scope)
+                await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
+                return
+            if presence is not None and head.wrong is None:
+                presence.known = head
+        body = presence.take_body() if presence is not None else None
         if body is None:
-            return  # the caller left while sending it: nothing was asked
-        request, wrong = self._read(scope["method"], headers, body, where, key)
+            body = await _body(receive)
+            if body is None:
+                return  # the caller left while sending it: nothing was asked
+        request, wrong = head.request(body, keep_text=self._keep)
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:
                 await self._engine.refuse(exchange, wrong)
                 raise wrong
-            await self._run(exchange, scope, receive, send)
+            await self._run(exchange, presence, receive, send)
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
 
-    def _read(
-        self, method: str, headers: list[tuple[bytes, bytes]], body: bytes, where: Target, key: KeyRecord
-    ) -> tuple[Request, Refusal | None]:
-        """The request, and why it cannot be run if so (it is recorded either way)."""
-        dialect = DIALECTS[where.dialect]
-        caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
-        kept = [h for h in headers if h[0] not in _NOT_FORWARDED]
-        endpoint = dialect.endpoint(method, where.path.partition("?")[0])
-        facts = Facts()
-        wrong: Refusal | None = None
-        try:
-            said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
-        except BadRequest as error:
-            said, wrong = Asked(caller, []), error
-        try:
-            _check_coding(headers)
-            facts = dialect.read_request(endpoint, body, keep_text=self._keep)
-        except BadRequest as error:
-            wrong = wrong or error
-        request = Request(
-            dialect=where.dialect,
-            endpoint=endpoint,
-            method=method,
-            path=where.path,
-            headers=said.headers,
-            body=body,
-            facts=facts,
-            caller=with_user(said.caller, facts.user),
-            way_in="gateway",
-            correlation_id=said.correlation_id,
-            timeout=said.timeout,
-            client_retries=said.client_retries,
-            provider=where.provider,
-        )
-        return request, wrong
-
-    async def _run(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, exchange: Exchange, presence: Cycle | None, receive: Receive, send: Send) -> None:
         """Run the exchange and hand the answer on; stop at once when the caller leaves."""
-        visit = _Visit(exchange)
-        presence = scope.get("extensions", {}).get("headgate")
+        visit = _Visit(exchange, presence)
         watcher = None
-        if isinstance(presence, Presence):
+        if presence is not None:
             presence.on_disconnect = visit.leave
         else:
             watcher = asyncio.ensure_future(_watch(receive, visit))  # another server: nothing else tells
@@ -143,7 +102,7 @@ class Gateway:
             reply = await self._engine.open(exchange)
             visit.reply = reply
             try:
-                await _hand_on(reply, visit, send)
+                await _hand_on(reply, visit, presence, send)
             finally:
                 reply.close()
         except asyncio.CancelledError:
@@ -200,9 +159,10 @@ class _Visit:
 
     __slots__ = ("exchange", "left", "reply", "task")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, presence: Cycle | None) -> None:
         self.exchange = exchange
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        # Asking asyncio takes longer than all else here.
+        self.task: asyncio.Task[Any] | None = asyncio.current_task() if presence is None else presence.task
         self.reply: Reply | None = None
         self.left = False
 
@@ -218,10 +178,12 @@ class _Visit:
             self.task.cancel()
 
 
-async def _hand_on(reply: Reply, visit: _Visit, send: Send) -> None:
+async def _hand_on(reply: Reply, visit: _Visit, presence: Cycle | None, send: Send) -> None:
     headers = reply.headers
     if reply.length is not None:
-        await _send(send, reply.status, headers, await reply.read())
+        body = await reply.read()
+        if presence is None or not presence.answer(reply.status, headers, body):
+            await _send(send, reply.status, headers, body)
         return
     if visit.left:
         reply.leave()
@@ -266,13 +228,3 @@ async def _watch(receive: Receive, visit: _Visit) -> None:
             visit.leave()
     except Exception as error:
         log_failure("the disconnect watcher", error)
-
-
-def _check_coding(headers: list[tuple[bytes, bytes]]) -> None:
-    for name, value in headers:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise BadRequest(
-                "compressed request bodies are not read yet: send it without content-encoding",
-                code="unsupported_encoding",
-                status_hint=415,
-            )

@@ -61,19 +61,20 @@ class KeyRing:
     Holds digests only. A key is hashed on every request (0.5 us) rather than remembered, so no key stays in memory;
     the lookup is by digest, whose timing tells nothing about a key.
 
-    One thread (the event loop's) changes and reads it.
+    One thread (the event loop's) changes and reads it. `version` is another one after every change.
 
     Args:
         loopback: the gateway listens on a loopback address. Only then is it open as long as no key has ever been
             put on the ring; the first one closes it for good, revoked or not.
     """
 
-    __slots__ = ("_configured", "_loopback", "_records")
+    __slots__ = ("_configured", "_loopback", "_records", "version")
 
     def __init__(self, *, loopback: bool = False) -> None:
         self._records: dict[bytes, KeyRecord] = {}
         self._loopback = loopback
         self._configured = False
+        self.version = 0
 
     @property
     def configured(self) -> bool:
@@ -83,6 +84,7 @@ class KeyRing:
     def add(self, key_digest: bytes, record: KeyRecord, *, revoked: bool = False) -> None:
         """Put a key on the ring by its `digest`. A revoked one is never valid, but closes an open gateway."""
         self._configured = True
+        self.version += 1
         if not revoked:
             self._records[key_digest] = record
 
@@ -93,6 +95,7 @@ class KeyRing:
 
     def revoke(self, key_id: str) -> None:
         """From now on no key with this id is valid. Unknown ids are fine."""
+        self.version += 1
         self._records = {known: record for known, record in self._records.items() if record.id != key_id}
 
     def admit(self, headers: Headers) -> KeyRecord:

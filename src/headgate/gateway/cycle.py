@@ -36,6 +36,7 @@ class Connection(Protocol):
     transport: asyncio.Transport
     write_paused: bool
     paused_at: float | None  # when reading was paused
+    known: Any  # the app's, see `Cycle.known`
 
     @property
     def date(self) -> bytes: ...
@@ -222,6 +223,35 @@ class Cycle(Presence):
         self._write(body, False)
 
     # The app's side
+
+    @property
+    def known(self) -> Any:
+        """What the app put here at an earlier request of this connection; None at first."""
+        return self._connection.known
+
+    @known.setter
+    def known(self, known: Any) -> None:
+        self._connection.known = known
+
+    def take_body(self) -> bytes | None:
+        """The whole request body, if it is here and nobody has asked for it yet; else None, and `receive` gives it."""
+        if self.more_body or self._end_told or self._expect_continue or self.gone:
+            return None
+        if self._connection.paused_at is not None:
+            self._connection.resume_body()
+        pieces, self.body, self._size = self.body, [], 0
+        self._end_told = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """The whole response in one write, its length added; False where `send` has to wait, and nothing was done."""
+        if self._connection.write_paused or self._head is not None:
+            return False
+        if not self.gone:
+            headers.append((b"content-length", b"%d" % len(body)))
+            self._start(status, headers)
+            self._write(body, False)
+        return True
 
     async def receive(self) -> Message:
         """ASGI receive: pieces of the body, then `http.disconnect` once the caller is gone or answered."""

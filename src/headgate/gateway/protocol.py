@@ -91,6 +91,7 @@ class GateProtocol(asyncio.Protocol):
         "_write_left",
         "active",
         "deadline",
+        "known",
         "paused_at",
         "state",
         "transport",
@@ -133,6 +134,7 @@ class GateProtocol(asyncio.Protocol):
         self._body_since = 0.0
         self._chunked = False
         self._overhead = 0  # bytes of later reads spent on a chunked body, framing included
+        self.known: Any = None
         self.paused_at: float | None = None
         self.write_paused = False
         self._writable: asyncio.Event | None = None

@@ -1,0 +1,114 @@
+"""What a request's head decides: who asks, for what, where it goes. Worked out once per head, not once per request.
+
+An SDK sends the same head over a keep-alive connection again and again, but for its content-length. The connection
+then gives the app the very same list of headers, and what was decided from it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.core.caller import Caller
+from headgate.core.errors import BadRequest, NotServed
+from headgate.core.exchange import Facts, Headers, Prepared, Request, Route
+from headgate.gateway.auth import NEVER_FORWARDED, KeyRing
+from headgate.gateway.cycle import Scope
+from headgate.gateway.paths import target
+from headgate.policy.attribution import Asked, asked, with_user
+from headgate.wire import DIALECTS
+from headgate.wire.dialect import Dialect
+
+_NOT_FORWARDED = NEVER_FORWARDED | {
+    b"api-key",
+    b"host",
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+    b"accept-encoding",
+}
+
+
+@dataclass(slots=True)
+class Head:
+    """One head, read. It holds as long as `ring_version` is the ring's, for the list of headers it was read from.
+
+    Attributes:
+        wrong: why the request cannot be run, if so; it is recorded all the same.
+        prepared: see `Request.prepared`.
+    """
+
+    headers: Headers
+    raw_path: bytes
+    ring_version: int
+    dialect: Dialect
+    endpoint: str
+    method: str
+    path: str
+    provider: str
+    said: Asked
+    wrong: BadRequest | None = None
+    prepared: Prepared = field(default_factory=dict)
+
+    def request(self, body: bytes, *, keep_text: bool) -> tuple[Request, BadRequest | None]:
+        """The request with this head and a body, and why it cannot be run if so."""
+        said, wrong = self.said, self.wrong
+        try:
+            facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
+        except BadRequest as error:
+            facts = Facts()
+            wrong = wrong or error
+        request = Request(
+            self.dialect.name,
+            self.endpoint,
+            self.method,
+            self.path,
+            said.headers,
+            body,
+            facts,
+            with_user(said.caller, facts.user) if facts.user else said.caller,
+            "gateway",
+            said.correlation_id,
+            said.timeout,
+            self.provider,
+            None,
+            said.client_retries,
+            self.prepared,
+        )
+        return request, wrong
+
+
+def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> Head:
+    """Who comes in, and for what.
+
+    Raises:
+        Denied, NotServed, BadRequest: nothing is run and nothing recorded in the ledger.
+    """
+    headers = scope["headers"]
+    method = scope["method"]
+    version = ring.version
+    key = ring.admit(headers)
+    where = target(scope["raw_path"], scope["query_string"], headers, providers)
+    if where is None:
+        raise NotServed(f"Headgate serves no {method[:16]} {scope['path'][:200]}")
+    dialect = DIALECTS[where.dialect]
+    caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
+    kept = [h for h in headers if h[0] not in _NOT_FORWARDED]
+    wrong: BadRequest | None = None
+    try:
+        said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
+        _check_coding(headers)
+    except BadRequest as error:
+        said, wrong = Asked(caller, []), error
+    endpoint = dialect.endpoint(method, where.path.partition("?")[0])
+    return Head(headers, scope["raw_path"], version, dialect, endpoint, method, where.path, where.provider, said, wrong)
+
+
+def _check_coding(headers: Headers) -> None:
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise BadRequest(
+                "compressed request bodies are not read yet: send it without content-encoding",
+                code="unsupported_encoding",
+                status_hint=415,
+            )
