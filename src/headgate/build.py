@@ -86,7 +86,7 @@ def build(
         bodies=cast("Bodies", settings.log.bodies),
     )
     tally = Tally(log)
-    policies = _policies(settings, env, wait)
+    policies = policies_of(settings, env, wait)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -114,7 +114,8 @@ def log_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.log.jsonl")
 
 
-def _policies(settings: Settings, env: Mapping[str, str], wait: WaitStrategy | None) -> Policies:
+def policies_of(settings: Settings, env: Mapping[str, str], wait: WaitStrategy | None = None) -> Policies:
+    """Every decision of the engine, without a store or a network: what `headgate explain` asks."""
     ceiling = settings.unknown_price.ceiling_pico_per_token
     book = PriceBook.load(settings.price_overrides, Unknown() if ceiling is None else Unknown(ceiling_pico=ceiling))
     default = _task(settings.retry, settings.timeouts, wait)

@@ -21,6 +21,12 @@ def not_enforced(settings: Settings) -> list[str]:
     return [_line(label, places) for label, places in found.items()] + list(_not_available(settings))
 
 
+def unenforced(settings: Settings) -> frozenset[str]:
+    """The paths that somebody has set and that this version does not act on."""
+    origin = settings.origins.get
+    return frozenset(path for _, path, active in _candidates(settings) if active and origin(path, DEFAULT) != DEFAULT)
+
+
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
     for name in s.providers:

@@ -38,6 +38,11 @@ def looks_live(text: str) -> bool:
     return _LIVE_KEY.search(text) is not None
 
 
+def live_keys(text: str) -> list[tuple[int, str]]:
+    """Everything in `text` of a live key's shape: where it begins, and what it is. Never print it."""
+    return [(found.start(), found.group()) for found in _LIVE_KEY.finditer(text)]
+
+
 def scrub(text: str) -> str:
     """`text` with everything of a live key's shape replaced by ``***``."""
     return _LIVE_KEY.sub("***", text)
