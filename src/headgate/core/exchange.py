@@ -63,6 +63,7 @@ class Facts:
     has_media: bool = False
     server_side: bool = False  # server tools, stored state, containers: cannot be bounded by bytes
     user_message: str = ""  # the last user turn's text; only filled when bodies are logged
+    background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Request:
     """One logical call as a way in hands it over. `headers` hold no hop-by-hop fields and no credential of ours."""
 
     dialect: str  # "anthropic" | "openai"
-    endpoint: str  # "messages", "chat", "count_tokens", "models", "other"
+    endpoint: str  # as `wire.dialect.Dialect.endpoint` names it: "messages", "chat", "models", "other", ...
     method: str  # upper case
     path: str  # behind the route's base_url, with the query: "/v1/messages?beta=true", "/chat/completions"
     headers: Headers

@@ -12,7 +12,7 @@ from msgspec import Raw
 from headgate.core.errors import BadRequest
 from headgate.wire import jsontext
 
-T = TypeVar("T", bound="Conversation")
+T = TypeVar("T", bound="Body")
 S = TypeVar("S")
 
 _AT_BYTE = re.compile(r"^(?:JSON is malformed: )?(.*?) \(byte (\d+)\)$")
@@ -28,12 +28,25 @@ REQUIRED = frozenset({"model"})
 _ESCAPED_LETTER = re.compile(rb"\\u00([46][1-9a-fA-F]|[57][0-9aA])")
 
 
-class Conversation(msgspec.Struct):
-    """What the requests of all dialects have in common. Unknown fields are skipped."""
+class Body(msgspec.Struct):
+    """A request that names its model. Unknown fields are skipped."""
 
     model: str
+
+    def arrays(self) -> Iterable[Iterable[Raw]]:
+        """The elements of its long arrays, see `jsontext.too_deep`."""
+        return ()
+
+
+class Conversation(Body):
+    """What the requests of Messages and Chat Completions have in common."""
+
     messages: list[Raw]
     tools: list[Raw] | None = None
+
+    def arrays(self) -> Iterable[Iterable[Raw]]:
+        """See `Body.arrays`."""
+        return filter(None, (self.messages, self.tools))
 
 
 class Message(msgspec.Struct):
@@ -78,7 +91,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
             raise BadRequest(f"the request body is not valid UTF-8 at byte {error.start}") from None
     try:
         decoded = decoder.decode(body)
-        deep = jsontext.too_deep(body, filter(None, (decoded.messages, decoded.tools)))
+        deep = jsontext.too_deep(body, decoded.arrays())
     except msgspec.ValidationError as error:
         _wrong(str(error))
     except msgspec.DecodeError as error:
