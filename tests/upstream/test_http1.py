@@ -164,14 +164,18 @@ def test_a_request_has_our_own_host_length_and_encoding_and_no_hop_by_hop_fields
     assert head.split(b"\r\n") == [
         b"POST /v1/messages?beta=true HTTP/1.1",
         b"host: api.example.com",
-        b"accept-encoding: identity",
         b"x-api-key: k",
+        b"accept-encoding: gzip, br",
         b"anthropic-beta: a",
         b"anthropic-beta: b",
         b"content-length: 12",
         b"",
         b"",
     ]
+
+
+def test_a_plain_body_is_asked_for_where_the_caller_says_nothing_of_codings() -> None:
+    assert b"\r\naccept-encoding: identity\r\n" in request_head("GET", parse_url("http://h/"), [(b"a", b"b")], 0)
 
 
 def test_a_body_is_announced_only_where_there_is_one_or_the_method_means_one() -> None:

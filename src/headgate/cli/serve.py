@@ -81,7 +81,7 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     token = secrets.token_urlsafe(32)
     from headgate.core.secret import Secret
 
-    app = create(built, ring=ring, admin_token=Secret(token))
+    app = create(built, ring=ring, admin_token=Secret(token), body_bytes=settings.server.max_body_bytes)
     return run(
         app, _options(settings, built, app, ring, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
     )

@@ -14,8 +14,8 @@ from headgate.core.usage import Usage
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as (lower-case name, value), in order, duplicates kept."""
 
-Prepared = dict[str, tuple[str, Headers]]
-"""By provider: a credential, and the headers of a request that carry it. Never logged."""
+Prepared = dict[tuple[str, bool], tuple[str, Headers]]
+"""By provider, and whether a stream is asked for: a credential, and the headers that carry it. Never logged."""
 
 
 class Ending(StrEnum):

@@ -78,6 +78,8 @@ class Books:
         attempt.cost_nano, attempt.price_version = self._charges.charge(
             attempt.route, attempt.model_served, usage, attempt.started
         )
+        if attempt.estimated and request.facts.background:  # it goes on without us, and nobody tells us how far
+            attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
 
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
         """Sent, and nothing shown: what the provider bills is unknown, so the whole bound is charged, and marked."""

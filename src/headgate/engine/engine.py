@@ -24,6 +24,7 @@ from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, 
 from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books
+from headgate.engine.coded import decoded, legible
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.policy.failures import failure, failure_inside
@@ -127,26 +128,30 @@ class Engine:
         try:
             attempt.first_byte = clock.now()
             attempt.status = incoming.status
-            _read_headers(exchange, attempt, plan, incoming.headers)
+            coding = _read_headers(exchange, attempt, plan, incoming.headers)
             if incoming.status >= 300:
-                raise await _failed(incoming, plan, attempt, clock)
+                raise await _failed(incoming, coding, plan, attempt, clock)
             if request.endpoint not in METERED:
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and _is_stream(incoming.headers):
-                return await self._stream(exchange, plan, attempt, incoming)
-            return await self._whole(exchange, plan, attempt, incoming)
+                return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
+            return await self._whole(exchange, plan, attempt, incoming, coding)
         except BaseException:
             incoming.close()
             raise
 
-    async def _whole(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
+    async def _whole(
+        self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, coding: bytes
+    ) -> Reply:
         """A JSON answer, read to its end before anything is handed on: a cut one can still be retried."""
         body = await _read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
         incoming.close()
         attempt.first_content = self.ports.clock.now()
+        plain = body
         if exchange.request.endpoint in PRICED:
             dialect = plan.dialect
-            answer, text = dialect.read_answer(exchange.request.endpoint, body, keep_text=self.policies.keep_text)
+            plain = legible(body, coding, MAX_WHOLE_BYTES) if coding else body
+            answer, text = dialect.read_answer(exchange.request.endpoint, plain, keep_text=self.policies.keep_text)
             attempt.usage = answer.usage
             attempt.model_served = answer.model
             attempt.stop_reason = answer.stop_reason
@@ -155,7 +160,7 @@ class Engine:
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
-        self._books.charge(exchange, attempt, content_bytes=len(body))
+        self._books.charge(exchange, attempt, content_bytes=len(plain))
         return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
@@ -212,6 +217,8 @@ def _body_for(request: Request, plan: Plan, route: Route) -> bytes:
 
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+# A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
+_CREDENTIALS_AND_CODING = _CREDENTIALS | {b"accept-encoding"}
 
 
 def _headers_for(request: Request, route: Route) -> Headers:
@@ -221,30 +228,37 @@ def _headers_for(request: Request, route: Route) -> Headers:
         return request.headers
     key = route.credential.reveal() if route.credential is not None else ""
     prepared = request.prepared
+    place = (route.provider, request.facts.stream)
     if prepared is not None:
-        known = prepared.get(route.provider)
+        known = prepared.get(place)
         if known is not None and known[0] == key:
             return known[1]  # the same object each time: the pool has it encoded
-    kept = [h for h in request.headers if h[0] not in _CREDENTIALS]
+    left_out = _CREDENTIALS_AND_CODING if request.facts.stream else _CREDENTIALS
+    kept = [h for h in request.headers if h[0] not in left_out]
     if key:
         if route.dialect == "anthropic":
             kept.append((b"x-api-key", key.encode()))
         else:
             kept.append((b"authorization", f"Bearer {key}".encode()))
     if prepared is not None:
-        prepared[route.provider] = (key, kept)
+        prepared[place] = (key, kept)
     return kept
 
 
-def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Headers) -> None:
+def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Headers) -> bytes:
+    """Take over what the attempt needs of them; returns the body's coding, b"" = none."""
+    coding = b""
     attempt.request_id = plan.dialect.request_id(headers)
     for name, value in headers:
-        if name.startswith(b"x-headgate-"):
+        if name == b"content-encoding":
+            coding = value.strip().lower()
+        elif name.startswith(b"x-headgate-"):
             if name == b"x-headgate-simulated":
                 attempt.simulated = True
             elif name == b"x-headgate-exchange" and exchange.request.way_in == "in-process":
                 # Not in a gateway: there any provider could make its calls free by sending this (decisions 20).
                 exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
+    return b"" if coding == b"identity" else coding
 
 
 def _is_stream(headers: Headers) -> bool:
@@ -269,13 +283,13 @@ async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) ->
     return body if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _failed(incoming: Incoming, plan: Plan, attempt: Attempt, clock: Clock) -> UpstreamError:
+async def _failed(incoming: Incoming, coding: bytes, plan: Plan, attempt: Attempt, clock: Clock) -> UpstreamError:
     try:
         body = await _read_all(incoming, MAX_ERROR_BYTES, plan, clock)
     except UpstreamError:
         body = b""  # the status and the headers still say what happened
     incoming.close()
-    said = plan.dialect.read_error(body)
+    said = plan.dialect.read_error(legible(body, coding, MAX_ERROR_BYTES) if coding else body)
     return failure(
         incoming.status,
         incoming.headers,

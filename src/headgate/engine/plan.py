@@ -14,9 +14,9 @@ from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
 
-PRICED = frozenset({"messages", "chat"})
+PRICED = frozenset({"messages", "chat", "responses", "embeddings"})
 """Endpoints whose answers cost money that we can work out. The rest is passed on and logged as unpriced."""
-FREE = frozenset({"count_tokens", "models"})
+FREE = frozenset({"count_tokens", "models", "moderations"})
 METERED = PRICED | FREE
 """Endpoints whose JSON answers are read whole before anything is handed on."""
 

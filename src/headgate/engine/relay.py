@@ -192,7 +192,7 @@ class StreamReply(_Flowing):
             return b""  # the provider's own error event went out as it came
         self._settle(Ending.CUT, error)
         said = "The answer broke off: the AI service failed while it was being written."
-        return self._plan.dialect.error_event(error.code, said, self.exchange.id)
+        return self._plan.dialect.error_event(error.code, said, self.exchange.id, behind=self._meter)
 
     def _inside(self) -> UpstreamError:
         last = self.exchange.attempts[-1]

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from headgate.build import Built
-from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
+from headgate.core.errors import BadRequest, Denied, HeadgateError, Refusal, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
@@ -18,28 +18,31 @@ from headgate.gateway.auth import KeyRing
 from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
+from headgate.gateway.limits import Limits
 from headgate.gateway.paths import spoken_dialect
 from headgate.wire import DIALECTS
+from headgate.wire.coding import decode_request
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
 
 
-def create(built: Built, *, ring: KeyRing, admin_token: Secret) -> Gateway:
+def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int = Limits().body_bytes) -> Gateway:
     """The gateway's app.
 
     Args:
         built: the engine and its books.
         ring: who may come in.
         admin_token: the control API's credential, at least 32 characters.
+        body_bytes: the largest request body once decoded; that of the connections is for bodies as they come.
     """
-    return Gateway(built, ring, AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring))
+    return Gateway(built, ring, AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring), body_bytes)
 
 
 class Gateway:
     """An ASGI app. `draining` turns readiness to false."""
 
-    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi) -> None:
+    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int) -> None:
         self.draining = False
         self._built = built
         self._engine = built.engine
@@ -47,6 +50,7 @@ class Gateway:
         self._ring = ring
         self._admin = admin
         self._providers = built.router.providers
+        self._body_bytes = body_bytes
         self._keep = built.settings.log.bodies == "full"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,12 +79,19 @@ class Gateway:
                 return
             if presence is not None and head.wrong is None:
                 presence.known = head
-        body = presence.take_body() if presence is not None else None
+        body: bytes | None = presence.take_body() if presence is not None else None
         if body is None:
             body = await _body(receive)
             if body is None:
                 return  # the caller left while sending it: nothing was asked
-        request, wrong = head.request(body, keep_text=self._keep)
+        broken: BadRequest | None = None
+        if head.coding and head.wrong is None:
+            try:
+                # Off the loop: a body of some megabytes takes as many milliseconds.
+                body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
+            except BadRequest as error:
+                broken = error
+        request, wrong = head.request(body, keep_text=self._keep, wrong=broken)
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:

@@ -17,6 +17,7 @@ from headgate.gateway.cycle import Scope
 from headgate.gateway.paths import target
 from headgate.policy.attribution import Asked, asked, with_user
 from headgate.wire import DIALECTS
+from headgate.wire.coding import readable
 from headgate.wire.dialect import Dialect
 
 _NOT_FORWARDED = NEVER_FORWARDED | {
@@ -26,7 +27,9 @@ _NOT_FORWARDED = NEVER_FORWARDED | {
     b"content-length",
     b"transfer-encoding",
     b"accept-encoding",
+    b"content-encoding",
 }
+_READABLE = frozenset({*readable(), b"identity"})
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Head:
     """One head, read. It holds as long as `ring_version` is the ring's, for the list of headers it was read from.
 
     Attributes:
+        coding: the request body's content coding, b"" = none.
         wrong: why the request cannot be run, if so; it is recorded all the same.
         prepared: see `Request.prepared`.
     """
@@ -47,12 +51,19 @@ class Head:
     path: str
     provider: str
     said: Asked
+    coding: bytes = b""
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
 
-    def request(self, body: bytes, *, keep_text: bool) -> tuple[Request, BadRequest | None]:
-        """The request with this head and a body, and why it cannot be run if so."""
-        said, wrong = self.said, self.wrong
+    def request(
+        self, body: bytes, *, keep_text: bool, wrong: BadRequest | None = None
+    ) -> tuple[Request, BadRequest | None]:
+        """The request with this head and a body, decoded, and why it cannot be run if so.
+
+        Args:
+            wrong: what is wrong with the body already.
+        """
+        said, wrong = self.said, self.wrong or wrong
         try:
             facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
         except BadRequest as error:
@@ -95,20 +106,34 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
     kept = [h for h in headers if h[0] not in _NOT_FORWARDED]
     wrong: BadRequest | None = None
+    coding = b""
+    for name, value in headers:
+        if name == b"content-encoding":
+            coding = value.strip().lower()
+        elif name == b"accept-encoding":
+            kept.append((name, _both_read(value)))
     try:
         said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
-        _check_coding(headers)
     except BadRequest as error:
         said, wrong = Asked(caller, []), error
     endpoint = dialect.endpoint(method, where.path.partition("?")[0])
-    return Head(headers, scope["raw_path"], version, dialect, endpoint, method, where.path, where.provider, said, wrong)
+    return Head(
+        headers,
+        scope["raw_path"],
+        version,
+        dialect,
+        endpoint,
+        method,
+        where.path,
+        where.provider,
+        said,
+        b"" if coding == b"identity" else coding,
+        wrong,
+    )
 
 
-def _check_coding(headers: Headers) -> None:
-    for name, value in headers:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise BadRequest(
-                "compressed request bodies are not read yet: send it without content-encoding",
-                code="unsupported_encoding",
-                status_hint=415,
-            )
+def _both_read(accepted: bytes) -> bytes:
+    """`Accept-Encoding` as it goes on: of what the caller takes, the codings we can read too (RFC 9110, 12.5.3)."""
+    items = [item.strip() for item in accepted.split(b",")]
+    known = [item for item in items if item.partition(b";")[0].strip().lower() in _READABLE]
+    return b", ".join(known) or b"identity"

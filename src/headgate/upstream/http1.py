@@ -22,13 +22,15 @@ HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"proxy-connection",
      b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info")
 )  # fmt: skip
-# Recomputed here, or meaningless once the body follows at once (expect). No compression: the meter reads the bytes.
+# Recomputed here, or meaningless once the body follows at once (expect).
 _SPECIAL = HOP_BY_HOP | {b"content-length"}
-_OURS = HOP_BY_HOP | {b"host", b"content-length", b"accept-encoding", b"expect"}
+_OURS = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LOWER_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _COLON = b": "
 _LINE = b"\r\n"
+ACCEPT = b"accept-encoding"
+_PLAIN = b"accept-encoding: identity"
 _CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
 _METHODS = 16  # first lines kept per URL
 _NAMES = 1024  # beginnings of lines kept, each of a name of up to _NAME_BYTES
@@ -95,7 +97,7 @@ def parse_url(url: str) -> Target:
 def _start(method: str, target: Target) -> bytes:
     if not method or method.encode("utf-8", "replace").translate(None, _TOKEN):
         raise faults.config("the request's method is not an HTTP token; nothing was sent")
-    start = b"%b %b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n" % (
+    start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (
         method.encode(),
         target.path.encode(),
         target.host,
@@ -153,16 +155,19 @@ def _lines(headers: Headers) -> list[bytes]:
 def request_head(method: str, target: Target, headers: Headers, length: int) -> bytes:
     """The request's first bytes, up to and with the empty line. `length` is the body's.
 
+    Without `accept-encoding` among the headers it asks for a plain body: the absence would allow any coding.
+
     Raises:
         UpstreamRejected: kind "config": a name that is no token, or a value with CR, LF or NUL (RFC 9110, 5.5).
     """
-    lines: list[bytes] = []
+    lines: list[bytes] = [] if any(name == ACCEPT for name, _ in headers) else [_PLAIN]
     for name, value in headers:
         beginning = _beginnings.get(name)
         if beginning:
             lines.append(beginning + value)
         elif beginning is None or (name == b"connection" and value != b"keep-alive"):
-            lines = _lines(headers)
+            lines = lines[:1] if lines[:1] == [_PLAIN] else []
+            lines += _lines(headers)
             break
     if length or method in _WITH_BODY:
         lines.append(b"content-length: %d" % length)

@@ -19,7 +19,7 @@ from headgate.core.errors import UpstreamError
 from headgate.core.exchange import Headers
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
-from headgate.upstream.http1 import HOP_BY_HOP, Origin, forwarded, parse_url, request_head
+from headgate.upstream.http1 import ACCEPT, HOP_BY_HOP, Origin, forwarded, parse_url, request_head
 from headgate.upstream.pool import IDLE_EXPIRY, MAX_CONNECTIONS
 from headgate.upstream.tls import Trust, Verify
 
@@ -111,12 +111,13 @@ class _Sender:
         """The request; its timeouts, for httpx2 to look up; and where it goes."""
         target = parse_url(outgoing.url)
         request_head(outgoing.method, target, outgoing.headers, len(outgoing.body))  # the same rules for what is sent
+        plain = [] if any(name == ACCEPT for name, _ in outgoing.headers) else [(ACCEPT, b"identity")]
         limits = outgoing.timeouts
         timeouts = {"connect": limits.connect, "pool": limits.pool, "write": limits.write, "read": limits.first_byte}
         request = httpx2.Request(
             outgoing.method,
             outgoing.url,
-            headers=[*forwarded(outgoing.headers), (b"host", target.host), (b"accept-encoding", b"identity")],
+            headers=[*plain, *forwarded(outgoing.headers), (b"host", target.host)],
             content=outgoing.body,
             extensions={"timeout": timeouts},
         )
