@@ -281,3 +281,20 @@ def test_a_rewritten_request_has_the_new_model_and_else_the_same_facts(old: str,
     assert (changed.model, changed.include_usage) == ("y" + new, ask)
     assert changed.system == facts.system
     assert json.loads(rewritten)["extra"] == {"model": old}
+
+
+@pytest.mark.parametrize("twice", ["model", "max_tokens", "stream"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_key_that_decides_about_money_or_the_route_may_not_come_twice(twice: str, hidden: bool) -> None:
+    values = {"model": '"m"', "max_tokens": "5", "stream": "false"}
+    second = f"\\u{ord(twice[0]):04x}{twice[1:]}" if hidden else twice
+    members = [*values.items(), ("messages", "[]"), (second, values[twice])]
+    body = "{" + ",".join(f'"{name}":{value}' for name, value in members) + "}"
+    with pytest.raises(BadRequest, match=f"`{twice}` more than once"):
+        ANTHROPIC.read_request("messages", body.encode())
+
+
+def test_the_same_words_inside_messages_and_tools_are_no_duplicates() -> None:
+    message = {"role": "user", "content": [{"type": "tool_result", "content": {"model": 1, "stream": 2}}]}
+    body = json.dumps({"model": "m", "max_tokens": 5, "stream": True, "messages": [message, message]}).encode()
+    assert ANTHROPIC.read_request("messages", body).stream is True
