@@ -11,6 +11,7 @@ from typing import Any
 
 from headgate.core.exchange import Attempt, Exchange
 from headgate.engine.blocking import run_blocking
+from headgate.stores.intents import open_intents, read_intents
 from headgate.stores.sqlite import SqliteLedger
 
 
@@ -65,6 +66,14 @@ class SqliteStore:
                 shutil.copy(file, after)
         self.ledger.close()
         self.ledger = self._open()
+
+    def open_intents(self) -> list[dict[str, Any]]:
+        """Of attempts that are not settled, as they are on disk."""
+
+        def read(connection: Any) -> list[dict[str, Any]]:
+            return [intent._asdict() for intent in open_intents(connection, read_intents(connection))]
+
+        return self.ledger.reader()._ask(read)
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Straight from the file, over a connection of its own."""

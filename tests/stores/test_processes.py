@@ -96,7 +96,7 @@ def test_a_killed_process_leaves_one_row_for_each_exchange_it_had_on_record(
     ledger.open()
     with closing(sqlite3.connect(ledger.path)) as connection:
         found = connection.execute("SELECT id, ending, cost_nano FROM exchanges").fetchall()
-        still_open = connection.execute("SELECT count(*) FROM attempts WHERE outcome IS NULL").fetchone()
+        still_open = connection.execute("SELECT count(*) FROM intents").fetchone()
         orphans = connection.execute(
             "SELECT count(*) FROM attempts WHERE exchange_id NOT IN (SELECT id FROM exchanges)"
         )

@@ -146,7 +146,7 @@ def test_a_span_of_time_reads_its_part_of_the_table_only(ledgers: Open) -> None:
     query = select(exchanges.c.cost_nano).where(*_wanted(EPOCH, EPOCH + 1, {}, narrow=True))
     sql = str(query.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
     plan = ledger.call(lambda connection: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall())
-    assert "SEARCH exchanges USING PRIMARY KEY (id>? AND id<?)" in str(plan)
+    assert "SEARCH exchange_rows USING PRIMARY KEY (id>? AND id<?)" in str(plan)
 
 
 def test_ids_that_tell_no_time_change_no_answer(ledgers: Open, make: Maker) -> None:

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, case, func, select
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
 from headgate.core.ids import PREFIX, id_maker
 from headgate.core.money import usd_text
 from headgate.stores.database import reader_engine
+from headgate.stores.intents import Intent, open_intents, read_intents
 from headgate.stores.keys import Key, read_keys
-from headgate.stores.rows import read_facts
-from headgate.stores.schema import attempts, exchanges
+from headgate.stores.rows import encode
+from headgate.stores.schema import attempts, exchange_rows, exchanges
 
 T = TypeVar("T")
 Record = Mapping[str, Any]
@@ -139,6 +140,8 @@ class Reader:
             row = connection.execute(select(exchanges).where(exchanges.c.id == exchange_id)).mappings().first()
             tried = select(attempts).where(attempts.c.exchange_id == exchange_id).order_by(attempts.c.number)
             found = [dict(each) for each in connection.execute(tried).mappings()]
+            mine = [intent for intent in read_intents(connection) if intent.exchange_id == exchange_id]
+            found += map(_on_its_way, open_intents(connection, mine))
             if row is None and not found:
                 return None
             return StoredExchange(dict(row) if row is not None else {}, found)
@@ -185,6 +188,14 @@ class Reader:
             raise ConfigError(f"the ledger {self._path} cannot be read: {error.orig}") from error
 
 
+def _on_its_way(intent: Intent) -> dict[str, Any]:
+    found: dict[str, Any] = dict.fromkeys(attempts.c.keys())
+    found |= {each.name: 0 for each in attempts.c if isinstance(each.type, Integer)}
+    found |= {each.name: "" for each in attempts.c if isinstance(each.type, Text)}
+    told = intent._asdict()
+    return found | told | {"outcome": None, "facts": encode(told["facts"])}
+
+
 _MODEL = case((exchanges.c.model_served != "", exchanges.c.model_served), else_=exchanges.c.model_asked)
 
 
@@ -227,7 +238,7 @@ _LENGTH = len(id_maker(lambda bits: 0)(0.0))
 
 def _ids_tell_time(connection: Connection) -> bool:
     """False for a ledger that was filled with ids of another kind: then every row is looked at."""
-    ids = exchanges.c.id
+    ids = exchange_rows.c.id
     for end in (func.min(ids), func.max(ids)):
         found = connection.execute(select(end)).scalar()
         if found is not None and (len(found) != _LENGTH or not found.startswith(PREFIX)):
@@ -265,20 +276,19 @@ def _sums(
 def _held(
     connection: Connection, by: Sequence[str], since: float | None, until: float | None, filters: Mapping[str, str]
 ) -> _Held:
-    # Few rows, at most what is in flight; who asks is in `facts` until the exchange has its own row.
-    open_intents = select(attempts).where(attempts.c.outcome.is_(None))
+    # Few rows, at most what is in flight; who asks is in the intent until the exchange has its own row.
     found: _Held = []
-    for row in connection.execute(open_intents).mappings():
-        facts = read_facts(row["facts"] or "[]")
-        started = facts.get("started", row["started"])
+    for intent in open_intents(connection, read_intents(connection)):
+        facts = intent.facts
+        started = facts["started"]
         if (since is not None and started < since) or (until is not None and started >= until):
             continue
-        values = {**facts, "model": row["model"], "provider": row["provider"], "ending": ""}
+        values = {**facts, "model": intent.model, "provider": intent.provider, "ending": ""}
         if not all(values.get(name, "") == value for name, value in filters.items()):
             continue
         moment = datetime.fromtimestamp(started, UTC)
         values["day"], values["hour"] = moment.strftime(_DAY), moment.strftime(_HOUR)
-        found.append((tuple(str(values.get(name, "")) for name in by), row["bound_nano"] or 0))
+        found.append((tuple(str(values.get(name, "")) for name in by), intent.bound_nano or 0))
     return found
 
 

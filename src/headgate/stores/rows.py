@@ -10,39 +10,20 @@ import msgspec
 
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.usage import Usage
-from headgate.stores.schema import TOKEN_CLASSES, attempts, exchanges
-from headgate.stores.statements import EVERY_SIZE, Insert, Row
+from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, attempt_rows, exchange_rows, shapes
+from headgate.stores.statements import Insert, Row
 
-INTENT_COLUMNS = ("exchange_id", "number", "owner", "provider", "model", "started", "bound_nano", "facts")
-ATTEMPT_COLUMNS = tuple(column.name for column in attempts.columns if column.name != "facts")
-EXCHANGE_COLUMNS = tuple(column.name for column in exchanges.columns)
-FACTS = (
-    "started",
-    "way_in",
-    "dialect",
-    "endpoint",
-    "key",
-    "tenant",
-    "user",
-    "session",
-    "task",
-    "feature",
-    "environment",
-    "tags",
-    "model_asked",
-    "stream",
-    "correlation_id",
-    "client_retries",
-)
-"""What the `facts` of an open intent hold, in this order, as a JSON array: half the bytes of an object, and every page
-that a commit writes costs about 3 us. Older ledgers are read with it: add at the end only."""
+ATTEMPT_COLUMNS = tuple(column.name for column in attempt_rows.columns)
+EXCHANGE_COLUMNS = tuple(column.name for column in exchange_rows.columns)
 
-INTENTS = Insert(attempts, INTENT_COLUMNS, sizes=EVERY_SIZE)
-ATTEMPTS = Insert(attempts, ATTEMPT_COLUMNS, replace=True)  # the facts, which are not among them, become NULL
-EXCHANGES = Insert(exchanges, EXCHANGE_COLUMNS, update=EXCHANGE_COLUMNS[1:])
+SHAPES = Insert(shapes, ("id", *SHAPE_COLUMNS))
+ATTEMPTS = Insert(attempt_rows, ATTEMPT_COLUMNS, replace=True)
+EXCHANGES = Insert(exchange_rows, EXCHANGE_COLUMNS, replace=True)
 
 _NO_USAGE = Usage()
 _NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
+_NOT_ONE = (None, None, None)
+_NOTHING_TOLD = ("", "", "")
 _FAILED = Ending.FAILED.value
 _encode_fast: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
@@ -51,114 +32,135 @@ def encode(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """JSON text. A string with a lone surrogate, which UTF-8 cannot hold, is escaped instead of refused."""
     try:
         return _encode_fast(value).decode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        return json.dumps(value, default=repr)
 
 
-def intent_row(exchange: Exchange, attempt: Attempt, owner: str) -> Row:
-    """What must be durable before an attempt is sent, with all that a sweep needs should we die."""
+def intent_row(exchange: Exchange, attempt: Attempt) -> Row:
+    """What must be durable before an attempt is sent, with all that a sweep needs should we die (`intents.Intent`)."""
     request = exchange.request
     caller = request.caller
     asked = request.facts.model
     route = attempt.route
-    facts = (
-        exchange.started,
-        request.way_in,
-        request.dialect,
-        request.endpoint,
-        caller.key,
-        caller.tenant,
-        caller.user,
-        caller.session,
-        caller.task,
-        caller.feature,
-        caller.environment,
-        dict(caller.tags) if caller.tags else "",
-        asked,
-        request.facts.stream,
-        request.correlation_id,
-        request.client_retries,
-    )
     return (
         exchange.id,
         attempt.number,
-        owner,
         route.provider,
         route.model or asked,
         attempt.started,
         attempt.bound_nano,
-        encode(facts),
+        (
+            exchange.started,
+            request.way_in,
+            request.dialect,
+            request.endpoint,
+            caller.key,
+            caller.tenant,
+            caller.user,
+            caller.session,
+            caller.task,
+            caller.feature,
+            caller.environment,
+            dict(caller.tags) if caller.tags else "",
+            asked,
+            request.facts.stream,
+            request.correlation_id,
+            request.client_retries,
+        ),
     )
 
 
-def read_facts(text: str) -> dict[str, Any]:
-    """The facts of an intent row by name."""
-    return dict(zip(FACTS, json.loads(text), strict=False))
+def exchange_row(exchange: Exchange, owner: str) -> Row:
+    """The exchange's own row, summed over its attempts, and what is known of an only attempt.
 
-
-def exchange_row(exchange: Exchange) -> Row:
-    """The exchange's own row, summed over its attempts."""
+    In place of the shape's number is the shape itself, which the session numbers.
+    """
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
     request = exchange.request
     caller = request.caller
     facts = request.facts
     error = exchange.error
     tried = exchange.attempts
-    ended, started = exchange.ended, exchange.started
-    last = tried[-1] if tried else _NO_ATTEMPT
-    first = last.first_content
-    if len(tried) == 1:
+    # `.value` goes through a descriptor written in Python.
+    ending = (exchange.ending or Ending.FAILED)._value_
+    count = len(tried)
+    last = tried[-1] if count else _NO_ATTEMPT
+    route = last.route
+    if count == 1:
         usage = last.usage or _NO_USAGE
-        tokens = _tokens(usage)
-        cost, version, waited = last.cost_nano, last.price_version, last.waited * 1000.0
-        estimated_nano = cost if last.estimated else 0
+        tokens: tuple[int, ...] = (
+            usage.input_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.cache_write_long_tokens,
+            usage.output_tokens,
+            usage.reasoning_tokens,
+            usage.web_searches,
+        )
+        cost, version, waited = last.cost_nano, last.price_version, last.waited
         estimated, simulated = last.estimated, last.simulated
+        estimated_nano = cost if estimated else 0
+        failure = last.error
+        only: tuple[float | None, float | None, int | None] = (last.started, last.ended, last.bound_nano)
+        told = (
+            ending if failure is None else outcome(exchange, last),
+            "" if failure is None else failure.kind,
+            "" if failure is None else failure.provider_code,
+        )
     else:
         tokens = _summed(tried)
         cost = sum(a.cost_nano for a in tried)
         version = next((a.price_version for a in reversed(tried) if a.price_version), "")
-        waited = sum(a.waited for a in tried) * 1000.0
+        waited = sum(a.waited for a in tried)
         estimated_nano = sum(a.cost_nano for a in tried if a.estimated)
         estimated, simulated = exchange.estimated, any(a.simulated for a in tried)
-    return (
-        exchange.id,
-        started,
-        ended,
+        only, told = _NOT_ONE, _NOTHING_TOLD
+    shape = (
+        owner,
         request.way_in,
         request.dialect,
         request.endpoint,
         caller.key,
         caller.tenant,
-        caller.user,
-        caller.session,
         caller.task,
         caller.feature,
         caller.environment,
-        encode(dict(caller.tags)) if caller.tags else "",
         facts.model,
-        last.model_served or last.route.model,
-        last.route.provider,
-        1 if facts.stream else 0,
-        # `.value` goes through a descriptor written in Python.
-        (exchange.ending or Ending.FAILED)._value_,
-        exchange.status,
+        route.model,
+        last.model_served,
+        route.provider,
+        ending,
         "" if error is None else error.code,
         "" if error is None else getattr(error, "kind", ""),
-        len(tried),
-        *tokens,
-        cost,
-        1 if estimated else 0,
-        estimated_nano,
         version,
-        None if ended is None else (ended - started) * 1000.0,
-        None if first is None else (first - started) * 1000.0,
-        waited,
         last.stop_reason,
-        request.correlation_id,
-        last.request_id,
+        *told,
+        1 if facts.stream else 0,
+        exchange.status,
+        count,
+        1 if estimated else 0,
         request.client_retries,
         1 if simulated else 0,
+        last.status,
+    )
+    return (
+        exchange.id,
+        shape,
+        exchange.started,
+        exchange.ended,
+        caller.user,
+        caller.session,
+        encode(dict(caller.tags)) if caller.tags else "",
+        request.correlation_id,
+        last.request_id,
         exchange.upstream_gateway,
+        *tokens,
+        cost,
+        estimated_nano,
+        waited * 1000.0,
+        last.first_byte,
+        last.first_content,
+        *only,
     )
 
 
@@ -215,6 +217,8 @@ def _clean(value: Any) -> Any:
         return max(-(2**63), min(2**63 - 1, int(value)))
     if value is None or isinstance(value, float):
         return value
+    if isinstance(value, tuple):
+        return clean(value)
     return repr(type(value))
 
 

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
 from headgate.stores.database import writer_engine
+from headgate.stores.intents import Open
 from headgate.stores.lockfile import LockFile
 from headgate.stores.migrate import upgrade
-from headgate.stores.rows import ATTEMPTS, EXCHANGES, INTENTS
+from headgate.stores.rows import ATTEMPTS, EXCHANGES, SHAPES, encode
 from headgate.stores.schema import owners
 from headgate.stores.statements import Row
 from headgate.stores.sweep import sweep
@@ -26,6 +27,12 @@ from headgate.stores.sweep import sweep
 T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 10.0
+REMEMBERED_SHAPES = 4096
+"""About 2 MB. One that was forgotten gets a second row when it comes again."""
+
+_INTEND = "INSERT INTO intents (id, owner, intents) VALUES (?, ?, ?)"
+_DELETE = "DELETE FROM intents WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETED = _DELETE.count("?")
 
 
 class Session(Protocol):
@@ -83,32 +90,79 @@ class SqliteSession:
             raise
         self._driver: sqlite3.Connection = _driver(self._connection)
         self._cursor = self._driver.cursor()
+        self._open = Open()
+        self._batch = self._highest("SELECT max(id) FROM intents")
+        self._shape = self._highest("SELECT max(id) FROM shapes")
+        self._shapes: dict[Row, int] = {}
+
+    def _highest(self, query: str) -> int:
+        return int(self._cursor.execute(query).fetchone()[0] or 0)
 
     def commit(self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row]) -> None:
         """Write all of it or nothing; durable on return."""
-        cursor = self._cursor
         now = self._now()
         beating = now - self._beat >= HEARTBEAT_SECONDS
-        # Each statement hands the interpreter to another thread and back: BEGIN and COMMIT are worth avoiding.
-        if not (attempts or exchanges or beating) and INTENTS.run_alone(cursor, intents):
-            return
-        cursor.execute("BEGIN IMMEDIATE")
+        if attempts or exchanges or beating:
+            self._transaction(intents, attempts, exchanges, now if beating else None)
+        else:
+            # Each statement hands the interpreter to another thread and back: BEGIN and COMMIT are worth avoiding.
+            self._intend(intents)
+        if intents:
+            self._open.add(self._batch, intents)
+
+    def _intend(self, intents: Sequence[Row]) -> None:
+        self._batch += 1
+        self._cursor.execute(_INTEND, (self._batch, self._owner, encode(intents)))
+
+    def _transaction(
+        self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row], beat: float | None
+    ) -> None:
+        cursor = self._cursor
+        closed, done = self._open.close(exchanges)
         try:
+            cursor.execute("BEGIN IMMEDIATE")
             if intents:
-                INTENTS.run(cursor, intents)
+                self._intend(intents)
             if attempts:
                 ATTEMPTS.run(cursor, attempts)
-            if exchanges:
-                EXCHANGES.run(cursor, exchanges)
-            if beating:
-                cursor.execute("UPDATE owners SET heartbeat = ? WHERE id = ?", (now, self._owner))
-                self._beat = now
+            fresh = self._settle(exchanges) if exchanges else {}
+            for start in range(0, len(done), _DELETED):
+                part = done[start : start + _DELETED]
+                cursor.execute(_DELETE, part + part[:1] * (_DELETED - len(part)))
+            if beat is not None:
+                cursor.execute("UPDATE owners SET heartbeat = ? WHERE id = ?", (beat, self._owner))
             cursor.execute("COMMIT")
         except BaseException:
+            self._open.reopen(closed)
             # Some errors (a full disk) have rolled back already.
             if self._driver.in_transaction:
                 cursor.execute("ROLLBACK")
             raise
+        self._open.forget(done)
+        self._beat = self._beat if beat is None else beat
+        if fresh:
+            self._remember(fresh)
+
+    def _settle(self, exchanges: Sequence[Row]) -> dict[Row, int]:
+        """Write the rows, and those of their shapes that are new; returns the latter."""
+        known, numbers = self._shapes, []
+        fresh: dict[Row, int] = {}
+        for row in exchanges:
+            shape = row[1]
+            number = known.get(shape) or fresh.get(shape)
+            if number is None:
+                self._shape += 1
+                fresh[shape] = number = self._shape
+            numbers.append(number)
+        if fresh:
+            SHAPES.run(self._cursor, [(number, *shape) for shape, number in fresh.items()])
+        EXCHANGES.run(self._cursor, exchanges, numbers)
+        return fresh
+
+    def _remember(self, fresh: dict[Row, int]) -> None:
+        if len(self._shapes) + len(fresh) > REMEMBERED_SHAPES:
+            self._shapes.clear()  # those in use are written once more
+        self._shapes.update(fresh)
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own."""
@@ -173,4 +227,11 @@ def unfit(error: BaseException) -> bool:
     return isinstance(cause, _UNFIT)
 
 
-_UNFIT = (UnicodeEncodeError, OverflowError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
+_UNFIT = (
+    UnicodeEncodeError,
+    OverflowError,
+    TypeError,
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+)

@@ -207,7 +207,7 @@ class _Port:
         shared = self._ledger._join()
         earlier = _earlier(exchange, attempt, shared.owner) if attempt.number > 1 else ()
         waiter = self._new_waiter()
-        shared.writer.intend(Intent(intent_row(exchange, attempt, shared.owner), earlier, waiter))
+        shared.writer.intend(Intent(intent_row(exchange, attempt), earlier, waiter))
         if isinstance(waiter, AsyncWaiter):
             await waiter.future
         else:

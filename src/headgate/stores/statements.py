@@ -19,8 +19,6 @@ Row = tuple[Any, ...]
 
 SIZES = (64, 32, 16, 8, 4, 2, 1)
 """Rows per statement, largest first. Few sizes keep SQLite's statement cache small (about 1 MB in all)."""
-EVERY_SIZE = tuple(range(32, 0, -1))
-"""For small rows whose writers wait: any number up to 32 is one statement, which is a transaction by itself."""
 
 
 def _sized(one: str, width: int, sizes: Sequence[int]) -> dict[int, str]:
@@ -40,7 +38,6 @@ class Insert:
         table: Table,
         columns: Sequence[str],
         *,
-        update: Sequence[str] = (),
         replace: bool = False,
         sizes: Sequence[int] = SIZES,
     ):
@@ -48,41 +45,36 @@ class Insert:
         Args:
             table: where to.
             columns: what a row holds, in order.
-            update: columns to overwrite where the primary key exists; none leaves the old row as it is.
-            replace: put the new row in the old one's place instead; columns that are not told become their default.
-                Cheaper than overwriting: the old row is not read.
+            replace: put the new row in the place of an old one with its primary key; columns that are not told become
+                their default. Cheaper than overwriting: the old row is not read. Without it, the old row stays.
             sizes: rows per statement, largest first, down to 1.
         """
         self.columns = tuple(columns)
-        self._statements = _sized(self._one(table, update, replace), len(self.columns), sizes)
+        self._statements = _sized(self._one(table, replace), len(self.columns), sizes)
         self._sizes = tuple(sizes)
 
-    def _one(self, table: Table, update: Sequence[str], replace: bool) -> str:
+    def _one(self, table: Table, replace: bool) -> str:
         statement = insert(table).values(dict.fromkeys(self.columns))
-        key = list(table.primary_key.columns)
         if replace:
             statement = statement.prefix_with("OR REPLACE")
-        elif update:
-            changes: dict[str, Any] = {name: statement.excluded[name] for name in update}
-            statement = statement.on_conflict_do_update(index_elements=key, set_=changes)
         else:
-            statement = statement.on_conflict_do_nothing(index_elements=key)
+            statement = statement.on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
         return str(statement.compile(dialect=sqlite.dialect()))
 
-    def run_alone(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> bool:
-        """Insert all of `rows` or none, outside a transaction; False if that takes more than one statement."""
-        statement = self._statements.get(len(rows))
-        if statement is None:
-            return False
-        cursor.execute(statement, list(chain.from_iterable(rows)))
-        return True
+    def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row], second: Sequence[Any] | None = None) -> None:
+        """Insert `rows`, all of them or, by an exception, an unknown part: call it inside a transaction.
 
-    def run(self, cursor: sqlite3.Cursor, rows: Sequence[Row]) -> None:
-        """Insert `rows`, all of them or, by an exception, an unknown part: call it inside a transaction."""
+        Args:
+            second: one value for each row, in place of what is in its second column.
+        """
+        width = len(self.columns)
         done, count = 0, len(rows)
         for size in self._sizes:
             while count - done >= size:
-                cursor.execute(self._statements[size], list(chain.from_iterable(rows[done : done + size])))
+                values = list(chain.from_iterable(rows[done : done + size]))
+                if second is not None:
+                    values[1::width] = second[done : done + size]
+                cursor.execute(self._statements[size], values)
                 done += size
             if done == count:
                 return

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from headgate.core.exchange import Ending
-from headgate.stores.rows import encode, read_facts
-from headgate.stores.schema import TOKEN_CLASSES, attempts, exchanges, owners
+from headgate.stores.intents import Intent, open_intents, read_intents, settled_exchanges
+from headgate.stores.rows import clean, encode
+from headgate.stores.schema import (
+    SHAPE_COLUMNS,
+    TOKEN_CLASSES,
+    attempt_rows,
+    attempts,
+    exchange_rows,
+    intents,
+    owners,
+    shapes,
+)
 
 PRICE_VERSION = "bound"
 """What stands for the price version of a charge that is the attempt's bound, not a count."""
 UNBOUNDED = "unbounded"
 """The same where no bound was known: the charge is 0, and too low for sure."""
 
-_FACTS = ("way_in", "dialect", "endpoint", "key", "tenant", "user", "session", "task", "feature", "environment")
+_COMMON = (*("way_in", "dialect", "endpoint", "key", "tenant", "task", "feature"), "environment", "model_asked")
+_Values = dict[str, Any]
 
 
 def sweep(connection: Connection, *, owner: str, now: float) -> int:
@@ -31,74 +40,112 @@ def sweep(connection: Connection, *, owner: str, now: float) -> int:
     Returns:
         The number of exchanges that were closed.
     """
-    lost = connection.execute(
-        select(attempts).where(attempts.c.outcome.is_(None), attempts.c.owner != owner).order_by(attempts.c.exchange_id)
-    ).mappings()
-    by_exchange: defaultdict[str, list[RowMapping]] = defaultdict(list)
-    for attempt in lost:
-        by_exchange[attempt["exchange_id"]].append(attempt)
-    for exchange_id, found in by_exchange.items():
-        for attempt in found:
-            _kill(connection, attempt, now)
-        _write_exchange(connection, exchange_id, found[-1]["facts"], now)
+    lost = [intent for intent in read_intents(connection) if intent.owner != owner]
+    known = settled_exchanges(connection, {intent.exchange_id for intent in lost})
+    killed: defaultdict[str, list[Intent]] = defaultdict(list)
+    for intent in open_intents(connection, lost):
+        killed[intent.exchange_id].append(intent)
+    # All attempts of an exchange may be known to have failed, and the exchange not be settled.
+    facts = {i.exchange_id: i.facts for i in lost if i.exchange_id in killed or i.exchange_id not in known}
+    for exchange_id, told in facts.items():
+        rows = _attempts(connection, exchange_id, killed[exchange_id], now)
+        if exchange_id in known:
+            _correct(connection, exchange_id, rows)
+        else:
+            _write(connection, exchange_id, told, rows, now)
+    connection.execute(delete(intents).where(intents.c.owner != owner))
     connection.execute(delete(owners).where(owners.c.id != owner))
-    return len(by_exchange)
+    return len(facts)
 
 
-def _kill(connection: Connection, attempt: RowMapping, now: float) -> None:
-    bound = attempt["bound_nano"]
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.exchange_id == attempt["exchange_id"], attempts.c.number == attempt["number"])
-        .values(
-            outcome=Ending.KILLED.value,
-            ended=now,
-            cost_nano=bound or 0,
-            estimated=1,
-            price_version=UNBOUNDED if bound is None else PRICE_VERSION,
-            facts=None,
-        )
+def _attempts(connection: Connection, exchange_id: str, killed: list[Intent], now: float) -> list[_Values]:
+    """Every attempt of an exchange, each in a row of its own from now on, in order."""
+    found = connection.execute(select(attempts).where(attempts.c.exchange_id == exchange_id)).mappings()
+    rows = sorted([*map(dict, found), *(_killed(intent, now) for intent in killed)], key=lambda row: row["number"])
+    connection.execute(delete(attempt_rows).where(attempt_rows.c.exchange_id == exchange_id))
+    connection.execute(insert(attempt_rows), rows)
+    return rows
+
+
+def _killed(intent: Intent, now: float) -> _Values:
+    bound = intent.bound_nano
+    return _clean(
+        {
+            **{column.name: _NOTHING[column.type.python_type] for column in attempt_rows.columns},
+            "exchange_id": intent.exchange_id,
+            "number": intent.number,
+            "owner": intent.owner,
+            "provider": intent.provider,
+            "model": intent.model,
+            "started": intent.started,
+            "ended": now,
+            "outcome": Ending.KILLED.value,
+            "bound_nano": bound,
+            "cost_nano": bound or 0,
+            "estimated": 1,
+            "price_version": UNBOUNDED if bound is None else PRICE_VERSION,
+        }
     )
 
 
-def _write_exchange(connection: Connection, exchange_id: str, facts: str, now: float) -> None:
-    rows = connection.execute(
-        select(attempts).where(attempts.c.exchange_id == exchange_id).order_by(attempts.c.number)
-    ).mappings()
-    row = _exchange(exchange_id, read_facts(facts), rows.all(), now)
-    statement = insert(exchanges).values(row)
-    # The row may exist if an intent came after its settle: then only the money may have changed.
-    changed = ("attempts", "cost_nano", "estimated", "estimated_nano")
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[exchanges.c.id], set_={name: statement.excluded[name] for name in changed}
-        )
-    )
+_NOTHING: dict[type, Any] = {str: "", int: 0, float: None}
 
 
-def _exchange(exchange_id: str, facts: Mapping[str, Any], rows: Sequence[RowMapping], now: float) -> dict[str, Any]:
+def _correct(connection: Connection, exchange_id: str, rows: list[_Values]) -> None:
+    """The exchange was settled, and an intent came after it: only the money may have changed."""
+    r = exchange_rows.c
+    mine = r.id == exchange_id
+    shape = select(shapes).where(shapes.c.id == select(r.shape).where(mine).scalar_subquery())
+    common = dict(connection.execute(shape).mappings().one())
+    common |= {"attempts": len(rows), "estimated": int(any(row["estimated"] for row in rows))}
+    values = {"shape": _shape(connection, common), **_money(rows), "attempt_started": None}
+    connection.execute(update(exchange_rows).where(mine).values(values))
+
+
+def _write(connection: Connection, exchange_id: str, facts: _Values, rows: list[_Values], now: float) -> None:
     last = rows[-1]
     tags = facts["tags"]
-    return {
+    common = {
+        **{name: facts[name] for name in _COMMON},
+        **{name: last[name] for name in ("owner", "provider", "model_served", "price_version")},
+        "route_model": last["model"],
+        "ending": Ending.KILLED.value,
+        "error_code": "killed",
+        "stream": int(facts["stream"]),
+        "client_retries": facts["client_retries"],
+        "attempts": len(rows),
+        "estimated": int(any(row["estimated"] for row in rows)),
+    }
+    values = {
         "id": exchange_id,
         "started": facts["started"],
         "ended": now,
-        **{name: facts[name] for name in _FACTS},
+        "user": facts["user"],
+        "session": facts["session"],
         "tags": encode(tags) if tags else "",
-        "model_asked": facts["model_asked"],
-        "model_served": last["model_served"] or last["model"],
-        "provider": last["provider"],
-        "stream": int(facts["stream"]),
-        "ending": Ending.KILLED.value,
-        "error_code": "killed",
-        "attempts": len(rows),
-        **{name: sum(row[name] for row in rows) for name in TOKEN_CLASSES},
-        "cost_nano": sum(row["cost_nano"] for row in rows),
-        "estimated": int(any(row["estimated"] for row in rows)),
-        "estimated_nano": sum(row["cost_nano"] for row in rows if row["estimated"]),
-        "price_version": last["price_version"],
-        "waited_ms": sum(row["waited_ms"] or 0.0 for row in rows),
-        "request_id": last["request_id"],
         "correlation_id": facts["correlation_id"],
-        "client_retries": facts["client_retries"],
+        "request_id": last["request_id"],
+        **{name: sum(row[name] for row in rows) for name in TOKEN_CLASSES},
+        "waited_ms": sum(row["waited_ms"] or 0.0 for row in rows),
+        **_money(rows),
     }
+    connection.execute(insert(exchange_rows).values(_clean(values) | {"shape": _shape(connection, common)}))
+
+
+def _money(rows: list[_Values]) -> _Values:
+    return {
+        "cost_nano": sum(row["cost_nano"] for row in rows),
+        "estimated_nano": sum(row["cost_nano"] for row in rows if row["estimated"]),
+    }
+
+
+def _shape(connection: Connection, common: _Values) -> int:
+    """A new shape; what is not told of it is empty."""
+    told = {name: common[name] for name in SHAPE_COLUMNS if name in common}
+    number = int(connection.execute(select(func.coalesce(func.max(shapes.c.id), 0))).scalar_one()) + 1
+    connection.execute(insert(shapes).values(_clean(told) | {"id": number}))
+    return number
+
+
+def _clean(values: _Values) -> _Values:
+    return dict(zip(values, clean(tuple(values.values())), strict=True))

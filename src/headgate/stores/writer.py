@@ -16,7 +16,8 @@ from typing import Any
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
 from headgate.core.exchange import Exchange
 from headgate.stores.inbox import Inbox
-from headgate.stores.rows import EXCHANGE_COLUMNS, attempt_row, clean, exchange_row, outcome
+from headgate.stores.rows import attempt_row, clean, exchange_row, outcome
+from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.session import Session, reason, unfit
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, Waiter, wake
@@ -32,7 +33,7 @@ BACKOFF_SECONDS = (0.05, 2.0)
 CLOSE_SECONDS = 5.0
 """How long closing tries to write what is left."""
 
-_ATTEMPTS = EXCHANGE_COLUMNS.index("attempts")
+_ATTEMPTS = SHAPE_COLUMNS.index("attempts")
 _report = logging.getLogger("headgate.ledger")
 
 
@@ -241,9 +242,12 @@ class Writer:
         return count >= COMPANY or (count > 0 and time.monotonic() - self._since >= LINGER_SECONDS)
 
     def _keep(self, exchange: Exchange) -> None:
+        owner = self._owner
         try:
-            rows = [attempt_row(exchange, a, outcome(exchange, a), self._owner) for a in exchange.attempts]
-            row = exchange_row(exchange)
+            tried = exchange.attempts
+            row = exchange_row(exchange, owner)  # tells of an only attempt, too
+            several = tried if len(tried) > 1 else ()
+            rows = [attempt_row(exchange, a, outcome(exchange, a), owner) for a in several]
         except Exception:
             # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
             self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
@@ -283,7 +287,6 @@ class Writer:
         except Exception as error:
             if not unfit(error):
                 raise
-            rows = [clean(row) for row in rows]
             self._sift(session)
             session.commit(rows, self._kept_attempts, self._kept_exchanges)
 
@@ -327,7 +330,7 @@ class Writer:
         over = len(self._kept_exchanges) - self._max_queued
         kept: list[Row] = []
         for row in self._kept_exchanges:
-            if over > 0 and row[_ATTEMPTS] == 0:
+            if over > 0 and row[1][_ATTEMPTS] == 0:
                 over -= 1
                 self._counts["dropped"] += 1
             else:

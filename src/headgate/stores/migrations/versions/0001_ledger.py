@@ -1,4 +1,4 @@
-"""The ledger: exchanges, attempts, owners, keys, meta.
+"""The ledger: exchanges, attempts, intents, owners, keys, meta.
 
 Revision ID: 0001
 Revises:
@@ -36,36 +36,68 @@ def _real(*names: str) -> list[sa.Column[float]]:
     return [sa.Column(name, sa.Float, nullable=True) for name in names]
 
 
+EXCHANGES = """
+CREATE VIEW exchanges AS SELECT
+    exchange_rows.id AS id, started, ended, way_in, dialect, endpoint, "key", tenant, "user", session, task, feature,
+    environment, tags, model_asked, CASE model_served WHEN '' THEN route_model ELSE model_served END AS model_served,
+    provider, stream, ending, status, error_code, error_kind, attempts, input_tokens, cache_read_tokens,
+    cache_write_tokens, cache_write_long_tokens, output_tokens, reasoning_tokens, web_searches, cost_nano, estimated,
+    estimated_nano, price_version, (ended - started) * 1000.0 AS latency_ms,
+    (first_content - started) * 1000.0 AS ttft_ms, waited_ms, stop_reason, correlation_id, request_id, client_retries,
+    simulated, upstream_gateway
+FROM exchange_rows LEFT JOIN shapes ON shapes.id = exchange_rows.shape
+"""
+# An attempt has a row of its own, or is told in its exchange's row, which is the last word.
+ATTEMPTS = """
+CREATE VIEW attempts AS SELECT
+    exchange_id, number, owner, provider, model, started, bound_nano, outcome, ended, status, error_kind, provider_code,
+    model_served, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_long_tokens, output_tokens,
+    reasoning_tokens, web_searches, cost_nano, estimated, price_version, waited_ms, first_byte, first_content,
+    stop_reason, request_id
+FROM attempt_rows WHERE NOT EXISTS (
+    SELECT 1 FROM exchange_rows WHERE exchange_rows.id = attempt_rows.exchange_id AND attempt_started IS NOT NULL
+)
+UNION ALL SELECT
+    exchange_rows.id, 1, owner, provider, CASE route_model WHEN '' THEN model_asked ELSE route_model END,
+    attempt_started, bound_nano, outcome, attempt_ended, attempt_status, attempt_error_kind, provider_code,
+    model_served, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_long_tokens, output_tokens,
+    reasoning_tokens, web_searches, cost_nano, estimated, price_version, waited_ms, first_byte, first_content,
+    stop_reason, request_id
+FROM exchange_rows LEFT JOIN shapes ON shapes.id = exchange_rows.shape WHERE attempt_started IS NOT NULL
+"""
+
+
 def upgrade() -> None:
     op.create_table(
-        "exchanges",
+        "shapes",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        *_text("owner", "way_in", "dialect", "endpoint", "key", "tenant", "task", "feature", "environment"),
+        *_text("model_asked", "route_model", "model_served", "provider"),
+        *_text("ending", "error_code", "error_kind", "price_version", "stop_reason"),
+        *_text("outcome", "attempt_error_kind", "provider_code"),
+        *_whole("stream", "status", "attempts", "estimated", "client_retries", "simulated", "attempt_status"),
+    )
+    op.create_table(
+        "exchange_rows",
         sa.Column("id", sa.Text, nullable=False),
+        sa.Column("shape", sa.Integer, nullable=False),
         sa.Column("started", sa.Float, nullable=False),
         *_real("ended"),
-        *_text("way_in", "dialect", "endpoint", "key", "tenant", "user", "session", "task", "feature"),
-        *_text("environment", "tags", "model_asked", "model_served", "provider"),
-        *_whole("stream"),
-        *_text("ending"),
-        *_whole("status"),
-        *_text("error_code", "error_kind"),
-        *_whole("attempts", *TOKENS, "cost_nano", "estimated", "estimated_nano"),
-        *_text("price_version"),
-        *_real("latency_ms", "ttft_ms", "waited_ms"),
-        *_text("stop_reason", "correlation_id", "request_id"),
-        *_whole("client_retries", "simulated"),
-        *_text("upstream_gateway"),
+        *_text("user", "session", "tags", "correlation_id", "request_id", "upstream_gateway"),
+        *_whole(*TOKENS, "cost_nano", "estimated_nano"),
+        *_real("waited_ms", "first_byte", "first_content", "attempt_started", "attempt_ended"),
+        sa.Column("bound_nano", sa.BigInteger, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "attempts",
+        "attempt_rows",
         sa.Column("exchange_id", sa.Text, nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         *_text("owner", "provider", "model"),
         sa.Column("started", sa.Float, nullable=False),
         sa.Column("bound_nano", sa.BigInteger, nullable=True),
-        sa.Column("facts", sa.Text, nullable=True),
-        sa.Column("outcome", sa.Text, nullable=True),
+        *_text("outcome"),
         *_real("ended"),
         *_whole("status"),
         *_text("error_kind", "provider_code", "model_served"),
@@ -76,8 +108,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("exchange_id", "number"),
         sqlite_with_rowid=False,
     )
-    still_open = sa.text("outcome IS NULL")
-    op.create_index("attempts_open", "attempts", ["owner"], sqlite_where=still_open, postgresql_where=still_open)
+    op.create_table(
+        "intents",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("intents", sa.Text, nullable=False),
+    )
+    op.execute(EXCHANGES)
+    op.execute(ATTEMPTS)
     op.create_table(
         "owners",
         sa.Column("id", sa.Text, primary_key=True),
@@ -104,5 +142,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("meta", "keys", "owners", "attempts", "exchanges"):
+    for view in ("attempts", "exchanges"):
+        op.execute(f"DROP VIEW {view}")
+    for table in ("meta", "keys", "owners", "intents", "attempt_rows", "exchange_rows", "shapes"):
         op.drop_table(table)

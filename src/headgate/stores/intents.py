@@ -1,0 +1,139 @@
+"""Intents: on record before a request is sent, gone once it is settled.
+
+All intents of one commit are one row, a JSON array, so that a commit costs about the same however many it holds; the
+row goes with the last settled exchange of it. One that is settled while its neighbours are not is still in there: an
+intent counts as open only while its attempt has no row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from headgate.stores.schema import attempt_rows, exchange_rows, intents
+from headgate.stores.statements import Row
+
+FACTS = (
+    "started",
+    "way_in",
+    "dialect",
+    "endpoint",
+    "key",
+    "tenant",
+    "user",
+    "session",
+    "task",
+    "feature",
+    "environment",
+    "tags",
+    "model_asked",
+    "stream",
+    "correlation_id",
+    "client_retries",
+)
+"""Of the exchange, in the order of `rows.intent_row`. Older rows are read with it: only add at the end."""
+
+_AT_ONCE = 500  # values in one query
+
+
+class Intent(NamedTuple):
+    """One intent as it was recorded. Times are seconds since the epoch."""
+
+    owner: str
+    exchange_id: str
+    number: int
+    provider: str
+    model: str
+    started: float  # the attempt
+    bound_nano: int | None  # None: could not be bounded
+    facts: dict[str, Any]  # by the names in FACTS
+
+
+def read_intents(connection: Connection) -> list[Intent]:
+    """Every intent on record, open or not, in order, each once."""
+    found: dict[tuple[str, int], Intent] = {}
+    for owner, text in connection.execute(select(intents.c.owner, intents.c.intents).order_by(intents.c.id)):
+        for exchange_id, number, provider, model, started, bound, told in json.loads(text):
+            facts = dict(zip(FACTS, told, strict=False))
+            intent = Intent(owner, exchange_id, number, provider, model, started, bound, facts)
+            found.setdefault((intent.exchange_id, intent.number), intent)
+    return list(found.values())
+
+
+def open_intents(connection: Connection, found: Sequence[Intent]) -> list[Intent]:
+    """Those of `found` whose attempt is not settled."""
+    ids = {intent.exchange_id for intent in found}
+    settled: set[tuple[str, int]] = set()
+    for part in _parts(ids):
+        c, e = attempt_rows.c, exchange_rows.c
+        tried = select(c.exchange_id, c.number).where(c.exchange_id.in_(part))
+        settled.update((exchange_id, number) for exchange_id, number in connection.execute(tried))
+        only = select(e.id).where(e.id.in_(part), e.attempt_started.is_not(None))
+        settled.update((exchange_id, 1) for (exchange_id,) in connection.execute(only))
+    return [intent for intent in found if (intent.exchange_id, intent.number) not in settled]
+
+
+def settled_exchanges(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of `ids` that have a row."""
+    e = exchange_rows.c
+    return {row[0] for part in _parts(ids) for row in connection.execute(select(e.id).where(e.id.in_(part)))}
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    every = sorted(ids)
+    for start in range(0, len(every), _AT_ONCE):
+        yield every[start : start + _AT_ONCE]
+
+
+class Open:
+    """Which rows of `intents` have how many intents that are not settled. The writer thread's."""
+
+    __slots__ = ("_batches", "_left")
+
+    def __init__(self) -> None:
+        self._batches: dict[str, tuple[int, ...]] = {}  # exchange id -> the rows that hold its intents
+        self._left: dict[int, int] = {}  # row -> intents in it that are not settled
+
+    def add(self, batch: int, rows: Sequence[Row]) -> None:
+        """The row `batch` holds `rows` and is durable."""
+        batches, one = self._batches, (batch,)
+        for row in rows:
+            exchange_id = row[0]
+            batches[exchange_id] = batches[exchange_id] + one if exchange_id in batches else one
+        self._left[batch] = len(rows)
+
+    def close(self, settled: Iterable[Row]) -> tuple[dict[str, tuple[int, ...]], list[int]]:
+        """Close the intents of these exchanges.
+
+        Returns:
+            What was closed, for :meth:`reopen`, and the rows of which nothing is open any more.
+        """
+        batches, left = self._batches, self._left
+        closed: dict[str, tuple[int, ...]] = {}
+        done: list[int] = []
+        for row in settled:
+            held = batches.pop(row[0], None)
+            if held is None:
+                continue
+            closed[row[0]] = held
+            for batch in held:
+                still = left[batch] - 1
+                left[batch] = still
+                if not still:
+                    done.append(batch)
+        return closed, done
+
+    def reopen(self, closed: dict[str, tuple[int, ...]]) -> None:
+        """They were not closed after all: the commit failed."""
+        for held in closed.values():
+            for batch in held:
+                self._left[batch] += 1
+        self._batches.update(closed)
+
+    def forget(self, done: Sequence[int]) -> None:
+        """These rows are gone."""
+        for batch in done:
+            del self._left[batch]
