@@ -34,7 +34,7 @@ class Calls:
 
     def client(self, sdk: str, colour: str, **more: Any) -> Any:
         told = {"api_key": "fake", **more}
-        if self.gate is not None:
+        if self.gate is not None and "http_client" not in told:
             told["http_client"] = self.gate.legacy_client() if colour == "sync" else self.gate.legacy_async_client()
         if sdk == "anthropic":
             return (anthropic.Anthropic if colour == "sync" else anthropic.AsyncAnthropic)(
@@ -94,9 +94,17 @@ def test_a_legacy_client_does_not_load_the_new_library_for_requests(gate: Gate) 
         assert "headgate.transport.httpx2" not in sys.modules
 
 
-def test_the_new_librarys_client_is_refused_by_the_old_sdk(gate: Gate) -> None:
+@both_colours
+def test_the_new_librarys_client_is_refused_by_the_old_anthropic(calls: Calls, colour: str) -> None:
+    wrong = calls.gate.client() if colour == "sync" else calls.gate.async_client()
     with pytest.raises(TypeError, match="http_client"):
-        anthropic.Anthropic(api_key="fake", http_client=gate.client())
+        calls.client("anthropic", colour, http_client=wrong)
+
+
+def test_the_last_openai_2_takes_the_new_librarys_client_too(calls: Calls) -> None:
+    client = calls.client("openai", "sync", http_client=calls.gate.client())
+    assert create(client, "openai", "say: hi").choices[0].message.content == "hi"
+    assert headgate.last().ending == "complete"
 
 
 @both_sdks
