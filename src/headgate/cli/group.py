@@ -21,6 +21,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("headgate.cli.serve:serve", "The gateway; without any provider's key, the built-in simulator behind it."),
     "demo": ("headgate.cli.demo:demo", "A minute of mixed traffic from the real SDKs, and a summary."),
     "simulate": ("headgate.cli.simulate:simulate", "The simulated provider alone: faults, limits, an invoice."),
+    "init": ("headgate.cli.init:init", "A commented headgate.yaml to begin with."),
+    "explain": ("headgate.cli.explain:explain", "Each decision about a call, and the line it came from."),
+    "doctor": (
+        "headgate.cli.doctor:doctor",
+        "Look for what is wrong: configuration, secrets, providers, this machine.",
+    ),
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),

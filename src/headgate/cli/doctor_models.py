@@ -1,0 +1,135 @@
+"""Models that a configuration names and that stop answering, from a dated file (docs/cli.md says how to renew it)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.resources import files
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
+from headgate.settings.fields import DEFAULT
+
+if TYPE_CHECKING:
+    from headgate.settings.model import Settings
+
+DATA_FILE = "retirements-2026-11-20.json"
+SOON_DAYS = 120
+"""A retirement nearer than this is a warning, a later one a note: vendors give 60 days to 6 months."""
+
+_DATED = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+_VENDORS = {"api.anthropic.com": "anthropic", "api.openai.com": "openai"}
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """When a model stops answering. `successor_by`: "vendor" or "line" (the newest of its line, our reading)."""
+
+    retires: date
+    successor: str
+    successor_by: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A model that the configuration names, and where."""
+
+    provider: str
+    model: str
+    path: str
+    origin: str
+
+
+def retirements() -> tuple[str, Mapping[tuple[str, str], Retirement]]:
+    """(the file's date, retirement by (vendor, model))."""
+    content = json.loads(files("headgate").joinpath("data").joinpath(DATA_FILE).read_text("utf-8"))
+    found: dict[tuple[str, str], Retirement] = {}
+    for vendor, told in content["providers"].items():
+        for each in told["models"]:
+            retirement = Retirement(
+                date.fromisoformat(each["retires"]), each["successor"], each["successor_by"], told["source"]
+            )
+            found.update({(vendor, name): retirement for name in each["models"]})
+    return content["date"], found
+
+
+def used(settings: Settings) -> list[Use]:
+    """Every model that the configuration names, with its provider as the router would find it."""
+    found: list[Use] = []
+    origins = settings.origins
+    for name, routes in settings.models.items():
+        for place, route in enumerate(routes):
+            path = f"models.{name}[{place}]"
+            found.append(Use(route.provider, route.model, f"models.{name}", origins.get(path, DEFAULT)))
+    named = [(f"tasks.{name}.model", task.model) for name, task in settings.tasks.items()]
+    named += [(f"budgets[{place}].then", each.degrade_to) for place, each in enumerate(settings.budgets)]
+    for path, model in named:
+        if model and model not in settings.models:
+            found += [Use(*_served(model, settings), path, origins.get(path, DEFAULT))]
+    for priced in settings.prices:
+        path = f"prices.{priced}"
+        found.append(Use(*_served(priced, settings), path, origins.get(path, DEFAULT)))
+    return found
+
+
+def _served(model: str, settings: Settings) -> tuple[str, str]:
+    for mark in ("/", ":"):
+        provider, sign, rest = model.partition(mark)
+        if sign and provider in settings.providers:
+            return provider, rest
+    return ("anthropic" if model.startswith("claude") else "openai"), model
+
+
+def vendor_of(provider: str, settings: Settings) -> str:
+    """Whose dates apply: the vendor's at its own host or under its own name; "" for anybody else."""
+    told = settings.providers.get(provider)
+    if provider in _VENDORS.values():
+        return provider
+    return _VENDORS.get(urlsplit(told.base_url).hostname or "", "") if told is not None else ""
+
+
+def retirement_of(vendor: str, model: str, known: Mapping[tuple[str, str], Retirement]) -> Retirement | None:
+    """By the model's own name, else by its name without a date."""
+    return known.get((vendor, model)) or known.get((vendor, _DATED.sub("", model)))
+
+
+def check_models(settings: Settings, today: date) -> Iterator[Finding]:
+    """A finding for each model that is retired or will be; and how old the data is."""
+    dated, known = retirements()
+    uses = used(settings)
+    quiet = True
+    for use in uses:
+        retirement = retirement_of(vendor_of(use.provider, settings), use.model, known)
+        if retirement is not None:
+            quiet = False
+            yield retiring(use, retirement.retires, today, _instead(retirement), f"as of {dated}")
+    if not uses:
+        yield Finding("models", OK, "the configuration names no model")
+    elif quiet:
+        yield Finding("models", OK, f"{len({(u.provider, u.model) for u in uses})} named, none retires (as of {dated})")
+
+
+def _instead(retirement: Retirement) -> str:
+    whose = "the vendor recommends" if retirement.successor_by == "vendor" else "the newest of its line is"
+    return f"{whose} {retirement.successor}; {retirement.source}"
+
+
+def retiring(use: Use, retires: date, today: date, instead: str, source: str) -> Finding:
+    """The finding of one model with a date."""
+    name = f"{use.provider}/{use.model} in {use.path} ({use.origin})"
+    left = (retires - today).days
+    if left < 0:
+        return Finding("models", PROBLEM, f"{name} was retired on {retires} ({source})", instead)
+    level = WARNING if left <= SOON_DAYS else NOTE
+    return Finding("models", level, f"{name} retires on {retires}, in {left} days ({source})", instead)
+
+
+def listed(uses: Sequence[Use], provider: str, names: frozenset[str]) -> list[Use]:
+    """The uses of a provider's models that its own list does not name, not even with a date."""
+    missing = [use for use in uses if use.provider == provider and use.model not in names]
+    return [use for use in missing if not any(_DATED.sub("", name) == use.model for name in names)]

@@ -1,0 +1,73 @@
+"""What the configuration says about a call besides its routes and its money: cache, guards, budgets, limits, log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from headgate.cli.explain_record import Explanation, Origins
+from headgate.core.money import usd_text
+from headgate.settings.fields import DEFAULT
+from headgate.settings.units import duration_text
+
+if TYPE_CHECKING:
+    from headgate.settings.model import GuardSettings, Settings, TaskSettings
+
+_GUARDS = ("profile", "injection", "pii", "secrets", "tools")
+
+
+def configured(said: Explanation, settings: Settings, origins: Origins) -> None:
+    """Add it, each with whether this version acts on it."""
+    pending = origins.pending
+    task = origins.task
+    cache = task.cache_seconds if task is not None and task.cache_seconds is not None else settings.cache_seconds
+    path = origins.path("cache", "cache.default")
+    shown = "not told" if cache is None else "off" if cache == 0 else duration_text(cache)
+    said.add("cache", "keep", shown, origins.of("cache", "cache.default"), enforced=path not in pending and not cache)
+    for name, value, guard in _guards(settings, task, pending):
+        path = origins.path(f"guards.{name}", "guards")
+        said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
+    for place, budget in enumerate(settings.budgets):
+        caps = [f"${usd_text(budget.usd_nano)}"] if budget.usd_nano is not None else []
+        caps += [f"{budget.tokens:,} tokens"] if budget.tokens is not None else []
+        text = f"{' and '.join(caps)} {f'a {budget.every}' if budget.every else 'for good'}"
+        text += f", then degrade to {budget.degrade_to}" if budget.degrade_to else ""
+        origin = settings.origins.get(f"budgets[{place}]", DEFAULT)
+        said.add(
+            "budgets",
+            f"per {budget.per}" if budget.per else "all together",
+            text,
+            origin,
+            enforced="budgets" not in pending,
+        )
+    for place, limit in enumerate(settings.limits):
+        rates = (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
+        text = ", ".join(f"{count:,} {what} a minute" for what, count in rates if count is not None)
+        origin = settings.origins.get(f"limits[{place}]", DEFAULT)
+        said.add(
+            "limits",
+            f"per {limit.per}" if limit.per else "all together",
+            text,
+            origin,
+            enforced="limits" not in pending,
+        )
+    bodies = not any(line.startswith("log.bodies ") for line in said.not_enforced)
+    said.add("log", "bodies", settings.log.bodies, origins.of("log.bodies"), enforced=bodies)
+
+
+def _guards(settings: Settings, task: TaskSettings | None, pending: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
+    """(guard, mode, whether it acts) of every guard that the task or the global section tells."""
+    acts = not any(path == "guards" or path.endswith(".guards") for path in pending)
+    for name in _GUARDS:
+        mode = _mode(task.guards, name) if task is not None else ""
+        mode = mode or _mode(settings.guards, name)
+        if mode:
+            yield name, mode, acts or mode == "off"
+
+
+def _mode(guards: GuardSettings, name: str) -> str:
+    mode: str = getattr(guards, name)
+    if name == "tools" and mode == "on":
+        lists = (("allow", guards.allow_tools), ("approve", guards.approve_tools))
+        return "; ".join(f"{word} {', '.join(names)}" for word, names in lists if names) or "on"
+    return mode

@@ -1,0 +1,97 @@
+"""The text that `headgate init` writes. Every section of the configuration, commented out where it is not a default.
+
+A line that begins with ``#: `` is an example: the file is still valid with all of those marks taken away, and a test
+does that. ``# (providers)`` is where `init` puts the key ``providers`` and those with a key in the environment.
+"""
+
+from __future__ import annotations
+
+TEMPLATE = """\
+# headgate.yaml: all of it is optional. docs/configuration.md has every key, its default and its range.
+#
+# Lines that begin with "#: " are examples: take the mark away to switch one on.
+# Secrets are references, never literals: env:NAME, file:path, dotenv:NAME, ...
+# `headgate doctor` checks this file; `headgate explain --model NAME` shows what it does to a call.
+
+# Who answers. anthropic and openai exist by default, with the keys their SDKs use.
+# (providers)
+#:   # A server of your own. base_url as the SDK of its dialect takes it: with /v1 for openai, without for anthropic.
+#:   local: {dialect: openai, base_url: http://127.0.0.1:11434/v1, price: free}
+#:   acme:
+#:     dialect: anthropic
+#:     base_url: https://llm.acme.example
+#:     api_key: env:ACME_KEY
+#:     price: {input: 3, output: 15, cache_read: 0.3}   # USD per million tokens
+#:     on_disconnect: drain         # read an abandoned answer to its end, to know its bill; default: close
+
+# Prices of single models, where the price book has none or yours differ. USD per million tokens, or free.
+#: prices:
+#:   local/big-model: {input: 0.2, output: 0.6}
+
+# Virtual models: names of your own for routes, in order of preference. One dialect each.
+#: models:
+#:   fast: [anthropic/claude-haiku-4-5, acme/claude-haiku-4-5]
+#:   strong: [anthropic/claude-sonnet-5-5, anthropic/claude-opus-5-5]
+#:   chat: [openai/gpt-6-luna, local/big-model]
+
+# What callers are doing (x-headgate-task, headgate.caller(task=...)): model, output cap, cache, time, retries.
+#: tasks:
+#:   classify: {model: fast, max_tokens: 50, cache: 1h, timeout: 20s}
+#:   summarise: {model: fast, max_tokens: 400, retry: {attempts: 2}}
+
+# Caps on money, in USD: per tenant, key, user, session, task, feature, model, provider, or together.
+#: budgets:
+#:   - {per: user, usd: 10, every: day}
+#:   - {per: session, usd: 1}
+#:   - {per: tenant, usd: 500, every: month, alert_at: [80%, 95%]}
+#:   - {usd: 200, every: day, then: degrade fast}
+
+# Rates: requests or tokens per minute.
+#: limits:
+#:   - {per: user, requests_per_minute: 60, tokens_per_minute: 100_000}
+
+# A model without a price is refused. Or charge every token of one at a ceiling: {ceiling_usd_per_mtok: 100}
+unknown_price: refuse
+
+# What cannot be bounded before it is sent (server tools, stored state): refuse, or hold the most it could cost.
+#: unbounded: refuse
+
+# The status of a refusal for money: 429 as the providers have it, or 402.
+#: refusal_status: {budget: 402}
+
+# attempts in all, over all routes; 1 = your SDK owns the retries. deadline: to the first content.
+retry: {attempts: 4, deadline: 120s}
+timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total: 600s}
+
+# Checks on input and output. Any of them: off.
+#: guards:
+#:   profile: standard              # off, standard, strict
+#:   injection: block
+#:   pii: redact-logs
+#:   secrets: block
+#:   tools: {allow: [search_docs], approve: [send_email]}
+
+# How long answers are kept where they may be; off = never.
+#: cache: {default: 1h}
+
+# The ledger. One process: SQLite. Paths start in the working directory; {pid} = a file for each process.
+storage: sqlite:///headgate.db
+durability: process               # survives kill -9; full: survives a power cut too
+
+# Pace, caller limits and cache of many replicas: redis://host:6379/0. One process needs none.
+shared: memory
+
+# Virtual keys, for the gateway's callers; more with `headgate keys create`. With one, every caller needs one.
+#: keys:
+#:   - {name: dev, key: env:HEADGATE_KEY, tenant: acme, environment: development}
+
+# What is kept of prompts and answers: off, redacted, full.
+#: log: {bodies: redacted, keep: 30d}
+
+# Where alerts go.
+#: alerts:
+#:   - {to: env:ALERT_WEBHOOK}
+
+# The gateway. Other addresses than loopback need a key.
+server: {host: 127.0.0.1, port: 8484}
+"""

@@ -1,0 +1,219 @@
+"""`headgate explain`: the engine's own decisions, each with its origin, and nothing sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_commands import Run
+
+from headgate.core.money import usd_text
+from headgate.core.ports import Timeouts
+from headgate.engine.plan import make_plan
+
+CONFIG = """\
+providers:
+  acme: {dialect: anthropic, base_url: https://llm.acme.example, api_key: env:ACME_KEY, price: {input: 3, output: 15}}
+  local: {dialect: openai, base_url: http://127.0.0.1:9/v1, price: free}
+models:
+  fast: [anthropic/claude-haiku-4-5, acme/claude-haiku-4-5]
+tasks:
+  classify: {timeout: 20s, retry: {attempts: 2}, timeouts: {first_byte: 7s}, guards: {pii: block}}
+retry: {deadline: 90s}
+budgets:
+  - {per: user, usd: 10, every: day}
+keys:
+  - {name: dev, key: env:HG, tenant: acme}
+"""
+SECRET = "canary-" + "value"
+ENV = {"ANTHROPIC_API_KEY": SECRET, "ACME_KEY": SECRET, "HG": SECRET}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "headgate.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def _told(run: Run, *arguments: str, code: int = 0, **env: str) -> dict[str, Any]:
+    result = run("explain", *arguments, "--json", **env)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert SECRET not in result.stdout + result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def _of(told: dict[str, Any], step: str, name: str) -> tuple[str, str]:
+    found = next(d for d in told["decisions"] if (d["step"], d["name"]) == (step, name))
+    return found["value"], found["from"]
+
+
+def _at(text: str) -> str:
+    before = CONFIG[: CONFIG.index(text)]
+    return f"headgate.yaml:{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2]) + 1}"
+
+
+@pytest.mark.usefixtures("config")
+def test_every_decision_names_the_line_it_comes_from(run: Run) -> None:
+    told = _told(run, "--model", "fast", "--task", "classify", "--key", "dev", "--user", "ada", **ENV)
+    assert told["sent"] is False
+    assert _of(told, "caller", "key") == ("dev", "headgate.yaml:12:5")
+    assert _of(told, "caller", "tenant") == ("acme", "headgate.yaml:12:5")
+    assert _of(told, "caller", "user") == ("ada", "the request")
+    assert _of(told, "routes", "2") == ("acme/claude-haiku-4-5", "headgate.yaml:5:38")
+    assert _of(told, "retry", "attempts")[1] == _at("attempts: 2")
+    assert _of(told, "timeouts", "first_byte") == ("7s", _at("first_byte: 7s"))
+    assert _of(told, "timeouts", "total") == ("20s", _at("timeout: 20s"))
+    assert _of(told, "timeouts", "connect") == ("5s", "default")
+    assert _of(told, "price", "2")[1] == _at("price: {input")
+    assert _of(told, "price", "1")[1] == "the price file"
+
+
+@pytest.mark.usefixtures("config")
+def test_routes_are_told_with_their_references_and_never_a_value(run: Run) -> None:
+    routes = _told(run, "--model", "fast", "--key", "dev", **ENV)["routes"]
+    assert [(r["provider"], r["base_url"], r["credential"], r["skipped"]) for r in routes] == [
+        ("anthropic", "https://api.anthropic.com", "env:ANTHROPIC_API_KEY", None),
+        ("acme", "https://llm.acme.example", "env:ACME_KEY", None),
+    ]
+
+
+@pytest.mark.usefixtures("config")
+def test_a_route_without_its_key_is_skipped_and_says_why(run: Run) -> None:
+    routes = _told(run, "--model", "fast", ACME_KEY=SECRET)["routes"]
+    assert "ANTHROPIC_API_KEY is not set" in routes[0]["skipped"]
+    assert routes[1]["skipped"] is None
+
+
+@pytest.mark.usefixtures("config")
+def test_it_says_what_the_engines_own_plan_and_charges_say(run: Run, tmp_path: Path) -> None:
+    from headgate.build import policies_of
+    from headgate.core.caller import Caller
+    from headgate.core.exchange import Request
+    from headgate.settings import load
+    from headgate.wire import DIALECTS
+
+    body = json.dumps({"model": "fast", "max_tokens": 77, "messages": [{"role": "user", "content": "é" * 50}]}).encode()
+    (tmp_path / "call.json").write_bytes(body)
+    told = _told(run, "call.json", "--task", "classify", **ENV)
+    policies = policies_of(load(tmp_path / "headgate.yaml", env=ENV), ENV)
+    facts = DIALECTS["anthropic"].read_request("messages", body)
+    request = Request(
+        "anthropic", "messages", "POST", "/v1/messages", [], body, facts, Caller(task="classify"), "gateway"
+    )
+    plan = make_plan(request, policies, 1.8e9)
+    bounds = [policies.charges.bound(route, facts, len(body), 1.8e9) for route in plan.routes]
+    assert [r["bound_usd"] for r in told["routes"]] == [usd_text(b or 0) for b in bounds]
+    assert [(r["provider"], r["model"]) for r in told["routes"]] == [(r.provider, r.model) for r in plan.routes]
+    assert _of(told, "retry", "attempts")[0].startswith(f"{plan.recovery.attempts} ")
+    assert plan.timeouts == Timeouts(first_byte=7.0, total=20.0)
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize(
+    ("arguments", "step", "code"),
+    [
+        (("--model", "claude-99-none"), "price", "unknown_price"),
+        (("--model", "openai/gpt-6-luna"), "routes", "provider_not_configured"),
+        (("--model", "fast", "--dialect", "openai"), "routes", "model_not_found"),
+        (("--model", "fast", "--path", "/p/nobody/v1/messages"), "way in", "no_provider"),
+        (("--model", "fast", "--path", "/nowhere"), "way in", "not_found"),
+        (("--model", "fast", "--key", "dev", "--tenant", "other"), "way in", "tenant_not_allowed"),
+        (("broken.json", "--dialect", "anthropic"), "way in", "invalid_request"),
+    ],
+)
+def test_a_refusal_is_explained_with_its_code(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], step: str, code: str
+) -> None:
+    (tmp_path / "broken.json").write_text('{"model": "fast", "messages": [')
+    refusal = _told(run, *arguments, code=1, **ENV)["refusal"]
+    assert (refusal["step"], refusal["code"]) == (step, code)
+    assert refusal["message"]
+    assert refusal["status"] >= 400
+
+
+@pytest.mark.usefixtures("config")
+def test_an_unknown_task_is_found_with_what_may_be_meant(run: Run) -> None:
+    told = _told(run, "--model", "fast", "--task", "clasify", code=1, **ENV)
+    assert told["refusal"] is None
+    assert "'classify'" in told["findings"][0]
+    assert _of(told, "timeouts", "total") == ("10m", "default")
+
+
+@pytest.mark.usefixtures("config")
+def test_what_is_not_enforced_is_marked(run: Run) -> None:
+    told = _told(run, "--model", "fast", "--task", "classify", **ENV)
+    unenforced = {(d["step"], d["name"]) for d in told["decisions"] if not d["enforced"]}
+    assert {("guards", "pii"), ("budgets", "per user")} <= unenforced or not told["not_enforced"]
+
+
+def test_the_requests_own_timeout_bounds_the_exchange_and_says_so(run: Run) -> None:
+    told = _told(run, "--model", "claude-haiku-4-5", "--timeout", "9s", "--in-process")
+    assert _of(told, "timeouts", "total") == ("9s", "the request's own")
+    assert _of(told, "timeouts", "first content") == ("no attempt begins after 9s", "the request's own")
+
+
+def test_in_process_the_sdk_s_own_key_is_used(run: Run) -> None:
+    told = _told(run, "--model", "gpt-6-luna", "--max-tokens", "10", "--in-process")
+    assert told["routes"][0]["credential"] == "the SDK's own key"
+    assert told["refusal"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect"),
+    [
+        ({"model": "claude-haiku-4-5", "max_tokens": 9, "messages": []}, "anthropic"),
+        ({"model": "anything", "system": "x", "max_tokens": 9, "messages": []}, "anthropic"),
+        ({"model": "gpt-6-luna", "messages": []}, "openai"),
+        ({"model": "anything", "max_completion_tokens": 9, "messages": []}, "openai"),
+        ({"model": "anything", "messages": []}, "openai"),
+    ],
+)
+def test_the_dialect_is_guessed_from_the_body(run: Run, tmp_path: Path, body: dict[str, Any], dialect: str) -> None:
+    (tmp_path / "call.json").write_text(json.dumps(body))
+    result = run("explain", "call.json", "--json", "--in-process")
+    assert json.loads(result.stdout)["request"]["dialect"] == dialect
+
+
+def test_what_cannot_be_bounded_says_why(run: Run, tmp_path: Path) -> None:
+    tool = {"type": "web_search_20250305", "name": "web_search"}
+    body = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [], "tools": [tool]}
+    (tmp_path / "call.json").write_text(json.dumps(body))
+    told = _told(run, "call.json", "--in-process")
+    assert "server-side" in _of(told, "bound", "1")[0]
+    assert told["routes"][0]["bound_usd"] is None
+
+
+def test_nothing_is_written(run: Run, tmp_path: Path) -> None:
+    assert run("explain", "--model", "claude-haiku-4-5", "--in-process").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nowhere.json",),
+        ("call.json", "--model", "x"),
+        ("--model", "x", "--key", "nobody"),
+        ("--model", "x", "--prompt", "many"),
+        ("--model", "x", "--in-process", "--key", "dev"),
+    ],
+)
+def test_misuse_is_exit_code_2(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "call.json").write_text("{}")
+    result = run("explain", *arguments)
+    assert result.returncode == 2
+    assert "Error:" in result.stderr
+
+
+@pytest.mark.usefixtures("config")
+def test_people_read_a_line_for_each_decision(run: Run) -> None:
+    result = run("explain", "--model", "fast", "--task", "classify", "--key", "dev", **ENV)
+    assert "Nothing was sent." in result.stdout
+    assert "anthropic/claude-haiku-4-5  [headgate.yaml:5:10]" in result.stdout
+    assert result.stdout.rstrip().endswith("The call would go to anthropic/claude-haiku-4-5, then 1 more.")
+    assert max(map(len, result.stdout.splitlines())) < 200
