@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from playwright import sync_api
 
 import headgate
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Fault, Rule, Scenario
-
-sync_api = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
