@@ -211,6 +211,22 @@ def test_a_long_text_is_cut_and_ends_in_an_ellipsis(logs: OpenLog, make: Maker, 
     assert line["exchange_id"] == exchange.id
 
 
+def test_lines_that_share_most_of_their_fields_tell_their_own(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
+    log = logs()
+    for user, tenant, cost in (("ada", "acme", 7), ("b\u202eob", "acme", 10**9), ("ada", "z\u202eeta", 2_500_000_000)):
+        exchange = make.exchange(caller=Caller(user=user, tenant=tenant))
+        make.attempt(exchange)
+        log.write(make.answered(exchange, cost=cost))
+    log.flush()
+    found = [(line["user_id"], line["tenant"], line["cost_usd"]) for line in lines(tmp_path)]
+    assert found == [
+        ("ada", "acme", Decimal("7E-9")),
+        ("b\u202eob", "acme", 1),
+        ("ada", "z\u202eeta", Decimal("2.5")),
+    ]
+    assert "\u202e" not in (tmp_path / "headgate.log").read_text()
+
+
 def test_what_does_not_fit_the_queue_is_dropped_and_reported(
     logs: OpenLog, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from ledger_maker import Maker
 from headgate.core.errors import ConfigError
 from headgate.engine.blocking import run_blocking
 from headgate.stores.migrate import SCRIPTS
-from headgate.stores.schema import REVISION, metadata
+from headgate.stores.schema import REVISION, metadata, views
 from headgate.stores.sqlite import SqliteLedger
 
 Open = Callable[..., SqliteLedger]
@@ -42,6 +42,15 @@ def test_every_column_has_the_type_and_default_of_the_schema(ledgers: Open) -> N
             fresh.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
             described = f"PRAGMA table_info({table.name})"
             assert migrated.execute(described).fetchall() == fresh.execute(described).fetchall(), table.name
+
+
+def test_the_views_have_the_columns_of_the_schema_in_order(ledgers: Open) -> None:
+    ledger = ledgers()
+    ledger.open()
+    with closing(sqlite3.connect(ledger.path)) as migrated:
+        for table in views.sorted_tables:
+            found = [row[1] for row in migrated.execute(f"PRAGMA table_info({table.name})")]
+            assert found == list(table.columns.keys()), table.name
 
 
 def test_the_newest_script_is_the_revision_that_the_code_expects() -> None:

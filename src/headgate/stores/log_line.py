@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from headgate.core.exchange import Attempt, Exchange, Route
-from headgate.core.money import usd_text
+from headgate.core.money import NANO_PER_USD, usd_text
 from headgate.core.usage import Usage
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -25,8 +25,8 @@ _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _encode = msgspec.json.Encoder().encode
 
 
-class _Line(msgspec.Struct, gc=False):
-    """One exchange's line. A struct, because its names are known to the encoder: half the cost of a dictionary."""
+class _Own(msgspec.Struct, gc=False):
+    """What each exchange has to itself. A struct, because its names are known to the encoder."""
 
     timestamp: str
     event: str
@@ -35,46 +35,31 @@ class _Line(msgspec.Struct, gc=False):
     correlation_id: str
     session_id: str
     user_id: str
-    key: str
-    tenant: str
-    task: str
-    feature: str
-    environment: str
-    way_in: str
-    dialect: str
-    endpoint: str
-    stream: bool
-    provider: str
-    model_asked: str
-    model_served: str
-    system_prompt_hash: str
-    ending: str
-    stop_reason: str
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int  # both kinds
-    attempts: int
-    client_retries: int
     latency_ms: float | None
     ttft_ms: float | None
     cost_usd: msgspec.Raw  # a number written out exactly, which a float would not be
-    estimated: bool
-    price_version: str
-    status_code: int
-    error_type: str
-    error_kind: str
-    simulated: bool
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
 
 
+_SHARED = (
+    *("key", "tenant", "task", "feature", "environment", "way_in", "dialect", "endpoint", "stream", "provider"),
+    *("model_asked", "model_served", "system_prompt_hash", "ending", "stop_reason", "attempts", "client_retries"),
+    *("estimated", "price_version", "status_code", "error_type", "error_kind", "simulated"),
+)
+"""What thousands of exchanges have in common: encoded and escaped once."""
+
+
 class LineMaker:
     """Turns exchanges into lines. One thread at a time."""
 
-    __slots__ = ("_hashes", "_key", "_with_bodies")
+    __slots__ = ("_hashes", "_key", "_shared", "_with_bodies")
 
     def __init__(self, hmac_key: bytes, *, with_bodies: bool) -> None:
         """
@@ -85,6 +70,7 @@ class LineMaker:
         self._key = hmac_key
         self._with_bodies = with_bodies
         self._hashes: dict[bytes, str] = {}
+        self._shared: dict[tuple[Any, ...], bytes] = {}
 
     def line(self, exchange: Exchange, now: float) -> bytes:
         """The line of one exchange, without its newline. Tokens and cost are sums over its attempts.
@@ -101,7 +87,7 @@ class LineMaker:
         last = attempts[-1] if attempts else _NO_ATTEMPT
         uncached, output, read, written, cost, estimated, simulated = _sums(attempts)
         first = last.first_content
-        line = _Line(
+        own = _Own(
             timestamp(ended or now),
             "exchange",
             exchange.id,
@@ -109,6 +95,22 @@ class LineMaker:
             request.correlation_id,
             caller.session,
             caller.user,
+            uncached,
+            output,
+            read,
+            written,
+            None if ended is None else _ms(ended - exchange.started),
+            None if first is None else _ms(first - exchange.started),
+            msgspec.Raw(_usd(cost)) if cost else _ZERO,
+        )
+        if caller.tags:
+            own.tags = dict(caller.tags)
+        if exchange.upstream_gateway:
+            own.upstream_gateway = exchange.upstream_gateway
+        if self._with_bodies:
+            own.user_message = facts.user_message
+            own.response_text = exchange.response_text
+        shared = (
             caller.key,
             caller.tenant,
             caller.task,
@@ -124,15 +126,8 @@ class LineMaker:
             self._hash(facts.system) if facts.system else "",
             "" if ending is None else ending._value_,  # `.value` goes through a descriptor written in Python
             last.stop_reason,
-            uncached,
-            output,
-            read,
-            written,
             len(attempts),
             request.client_retries,
-            None if ended is None else _ms(ended - exchange.started),
-            None if first is None else _ms(first - exchange.started),
-            msgspec.Raw(usd_text(cost).encode()) if cost else _ZERO,
             estimated,
             last.price_version,
             exchange.status,
@@ -140,14 +135,19 @@ class LineMaker:
             "" if error is None else getattr(error, "kind", ""),
             simulated,
         )
-        if caller.tags:
-            line.tags = dict(caller.tags)
-        if exchange.upstream_gateway:
-            line.upstream_gateway = exchange.upstream_gateway
-        if self._with_bodies:
-            line.user_message = facts.user_message
-            line.response_text = exchange.response_text
-        return _bounded_line(line)
+        line = to_line(own)[:-1] + (self._shared.get(shared) or self._share(shared))
+        if len(line) <= MAX_TEXT_BYTES:
+            return line
+        return to_line(_bounded({**_as_dict(own), **dict(zip(_SHARED, shared, strict=True))}))
+
+    def _share(self, shared: tuple[Any, ...]) -> bytes:
+        """How a line ends."""
+        found = b"," + to_line(dict(zip(_SHARED, shared, strict=True)))[1:]
+        if len(found) <= _SHARED_BYTES:
+            if len(self._shared) >= _SHARED_ENDS:
+                self._shared.clear()
+            self._shared[shared] = found
+        return found
 
     def _hash(self, system: bytes) -> str:
         found = self._hashes.get(system)
@@ -163,6 +163,9 @@ class LineMaker:
 _REMEMBERED = 128
 _REMEMBERED_BYTES = 32 * 1024
 """Applications send the same system prompt again and again; 4 MB at most are kept for not hashing it each time."""
+
+_SHARED_ENDS = 512
+_SHARED_BYTES = 4096
 
 _ZERO = msgspec.Raw(b"0")
 _NO_USAGE = Usage()
@@ -209,20 +212,18 @@ def render(logger: object, method: str, event: MutableMapping[str, Any]) -> byte
     return _bounded_line({"timestamp": event.pop("timestamp"), "event": event.pop("event"), **record})
 
 
-def _bounded_line(event: _Line | dict[str, Any]) -> bytes:
+def _bounded_line(event: dict[str, Any]) -> bytes:
     line = to_line(event)
-    if len(line) <= MAX_TEXT_BYTES:
-        return line
-    return to_line({name: _bounded(value) for name, value in _as_dict(event).items()})
+    return line if len(line) <= MAX_TEXT_BYTES else to_line(_bounded(event))
 
 
-def _as_dict(event: _Line | dict[str, Any]) -> dict[str, Any]:
+def _as_dict(event: _Own | dict[str, Any]) -> dict[str, Any]:
     if isinstance(event, dict):
         return event
     return {name: value for name, value in msgspec.structs.asdict(event).items() if value is not msgspec.UNSET}
 
 
-def to_line(event: _Line | dict[str, Any]) -> bytes:
+def to_line(event: _Own | dict[str, Any]) -> bytes:
     """JSON without a newline in it. Lone surrogates, which UTF-8 cannot hold, are escaped."""
     try:
         line = _encode(event)
@@ -250,6 +251,11 @@ def _bounded(value: Any) -> Any:
     if len(raw) <= MAX_TEXT_BYTES:
         return value
     return raw[:MAX_TEXT_BYTES].decode("utf-8", "ignore") + "…"
+
+
+def _usd(nano: int) -> bytes:
+    # As `core.money.usd_text`, which takes twice as long.
+    return (b"%d.%09d" % divmod(nano, NANO_PER_USD)).rstrip(b"0").rstrip(b".") if nano >= 0 else usd_text(nano).encode()
 
 
 def _ms(seconds: float) -> float:

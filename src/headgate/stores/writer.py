@@ -22,9 +22,9 @@ from headgate.stores.session import Session, reason, unfit
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, Waiter, wake
 
-LINGER_SECONDS = 0.03
+LINGER_SECONDS = 0.1
 """How long a settled exchange may wait for company. A crash within it charges the bound instead (see `sweep`)."""
-COMPANY = 128
+COMPANY = 256
 """Settled exchanges that are company enough. Fewer, and younger, do not go along with intents, whose callers wait."""
 GATHER_SECONDS = 0.001
 """Least time between two commits while several intents arrive at once; a lone caller never waits for it."""
