@@ -167,7 +167,7 @@ def test_the_same_key_in_many_commits_is_one_finding_at_its_first_place(run: Run
     _commit(repo, "b.txt", LIVE + "\n")
     (what,) = _said(_doctor(run, "--offline")[1], "history", "problem")
     assert what.startswith(f"{first[:12]} ")
-    assert "and 1 more places" in what
+    assert "and 1 more place:" in what
 
 
 def test_content_that_looks_like_a_diffs_own_lines_misleads_nobody(run: Run, repo: Path) -> None:

@@ -83,7 +83,8 @@ def check_history(top: Path, *, limit: int, seconds: float, advance: Advance) ->
     total = int(git(top, "rev-list", "--all", "--count") or 0)
     scan = scan_history(top, limit=limit, seconds=seconds, total=total, advance=advance)
     for key, places in list(scan.keys.items())[:MAX_KEYS]:
-        more = f" and {len(places) - 1} more places" if len(places) > 1 else ""
+        extra = len(places) - 1
+        more = f" and {extra} more place{'' if extra == 1 else 's'}" if extra else ""
         yield Finding(
             "history",
             PROBLEM,
