@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -288,15 +290,17 @@ def test_a_clock_that_is_wrong_and_models_that_a_provider_does_not_list_are_foun
 
 
 class _answering:  # noqa: N801 -- reads as a phrase
-    """A server on loopback that gives every connection the same answer."""
+    """A server on loopback that gives every connection the same answer, under TLS where a context is given."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, context: ssl.SSLContext | None = None) -> None:
         self._answer = answer
+        self._context = context
         self._server = socket.create_server(("127.0.0.1", 0))
 
     def __enter__(self) -> str:
         threading.Thread(target=self._serve, daemon=True).start()
-        return f"http://127.0.0.1:{self._server.getsockname()[1]}/v1"
+        scheme = "http" if self._context is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.getsockname()[1]}/v1"
 
     def _serve(self) -> None:
         while True:
@@ -304,9 +308,12 @@ class _answering:  # noqa: N801 -- reads as a phrase
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            with connection:
+            with contextlib.suppress(OSError), connection:  # whoever does not trust us hangs up
+                if self._context is not None:
+                    connection = self._context.wrap_socket(connection, server_side=True)
                 if connection.recv(65536):
                     connection.sendall(self._answer)
+                connection.close()
 
     def __exit__(self, *_: object) -> None:
         self._server.close()
@@ -421,3 +428,48 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
 def test_doctor_changes_nothing(run: Run, tmp_path: Path) -> None:
     run("doctor", "--offline")
     assert list(tmp_path.iterdir()) == []
+
+
+def _self_signed(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, with two days to live, and its key."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "self.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(private + made.public_bytes(pem))
+    return file
+
+
+def test_a_certificate_that_is_not_trusted_is_a_problem_and_one_that_ends_soon_a_warning(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = _self_signed(tmp_path)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(file)
+    body = b'{"data": []}'
+    with _answering(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body, served) as url:
+        (tmp_path / "headgate.yaml").write_text(f"providers: {{p: {{dialect: openai, base_url: '{url}'}}}}\n")
+        (problem,) = _said(_doctor(run)[1], "providers", "problem")
+        assert "certificate" in problem
+        trusting = ssl.create_default_context(cafile=str(file))
+        monkeypatch.setattr("headgate.upstream.tls.Trust._make", lambda _self: trusting)
+        _, found = _doctor(run)
+    assert _said(found, "providers", "problem") == []
+    assert "its TLS certificate ends on" in _said(found, "providers", "warning")[0]
