@@ -171,13 +171,19 @@ class LineLog:
     def _slice(self, items: Sequence[_Item]) -> None:
         flushed: list[threading.Event] = []
         size = count = 0
+        maker, add = self._maker, self._lines.append
         now = self._now()
         try:
             for item in items:
                 if isinstance(item, Exchange):
                     count += 1
                     size += len(item.request.body) + len(item.response_text)
-                    self._add_exchange(item, now)
+                    try:
+                        if maker is None:
+                            maker = self._make_maker()
+                        add(maker.line(item, now))
+                    except Exception as error:
+                        self._spoiled(error)
                 elif isinstance(item, _Event):
                     count += 1
                     self._add_event(item)
@@ -190,13 +196,6 @@ class LineLog:
                 self._bytes -= size
             for event in flushed:
                 event.set()
-
-    def _add_exchange(self, exchange: Exchange, now: float) -> None:
-        try:
-            maker = self._maker or self._make_maker()
-            self._lines.append(maker.line(exchange, now))
-        except Exception as error:
-            self._spoiled(error)
 
     def _add_event(self, event: _Event) -> None:
         self._through_structlog()  # what came before it stays before it
