@@ -230,7 +230,7 @@ def test_bad_bodies_are_400s_in_the_dialect(headgate_simulator: SimulatorServer,
 
 def test_other_paths_and_a_missing_version_are_refused(headgate_simulator: SimulatorServer) -> None:
     with httpx2.Client(base_url=headgate_simulator.url, headers=BEARER) as client:
-        assert client.post("/v1/embeddings", json={}).status_code == 404
+        assert client.post("/v1/completions", json={}).status_code == 404
         assert client.get("/v1/messages").status_code == 404
         assert "anthropic-version" in client.post("/v1/messages", json={"model": "x"}).json()["error"]["message"]
         assert client.post("/v1/messages", json={}, headers={"anthropic-version": "2020-01-01"}).status_code == 400

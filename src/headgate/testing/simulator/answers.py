@@ -1,7 +1,8 @@
 """What the simulator answers: deterministic from the seed and the request.
 
-A last user turn that begins with ``say: `` is answered with the rest of it, ``tokens: N`` with exactly N tokens; a
-forced tool, or one whose name (or the word "tool") the turn mentions, is called; everything else gets a seeded text.
+A last user turn that begins with ``say: `` is answered with the rest of it, ``tokens: N`` with exactly N tokens,
+``stop: NAME`` with a text that ends so; a forced tool, or one whose name (or the word "tool") the turn mentions, is
+called; everything else gets a seeded text.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _CORPUS = (
 )
 _CYCLE = pieces(_CORPUS)
 _SUMS = list(accumulate((weight(piece) for piece in _CYCLE), initial=0))
+_STOP = re.compile(r"stop: *([a-z_]{1,40})")
 _EXACTLY = re.compile(r"tokens: *(\d{1,6})")
 _WORD_TOOL = re.compile(r"\btools?\b", re.IGNORECASE)
 _HIDDEN_REFUSAL = "I can't help with that."
@@ -44,6 +46,18 @@ def dice(seed: int, body: bytes, choice: int = 0) -> random.Random:
 
 def answer(asked: Asked, rng: random.Random, typical: int) -> Answer:
     """One choice for a request. `typical`: output tokens of a free answer, drawn from 50% to 150% of it."""
+    if asked.stop in ("refusal", "filter"):
+        return refused(asked, style="message" if asked.stop == "refusal" and asked.model.dialect == "openai" else "")
+    if asked.stop == "tool":
+        asked.must_call = asked.must_call or "any"
+    made = _answer(asked, rng, typical)
+    if asked.stop and asked.stop != "tool":
+        made.stop = asked.stop
+        made.stop_sequence = (asked.stops[0] if asked.stops else "\n\n") if asked.stop == "stop_sequence" else None
+    return made
+
+
+def _answer(asked: Asked, rng: random.Random, typical: int) -> Answer:
     left = asked.cap
     blocks: list[Block] = []
     hidden = 0
@@ -67,6 +81,12 @@ def answer(asked: Asked, rng: random.Random, typical: int) -> Answer:
     return Answer(blocks, stop, stop_sequence, hidden=hidden)
 
 
+def wanted_stop(text: str) -> str:
+    """The stop reason that a turn of the form ``stop: NAME`` asks for, in its vendor's words; else ""."""
+    found = _STOP.match(text)
+    return found[1] if found else ""
+
+
 def refused(asked: Asked, *, style: str) -> Answer:
     """A refusal. `style`: "empty" (no content: Anthropic's, and OpenAI's content filter) or "message"."""
     if style != "message":
@@ -80,12 +100,24 @@ def signature(seed: int, shown: str) -> str:
     return b64encode(hashlib.blake2b(shown.encode("utf-8", "surrogatepass"), key=b"sig%d" % seed).digest()).decode()
 
 
+def sealed(seed: int, block_id: str) -> str:
+    """The data of a redacted thinking block, or a reasoning item's encrypted content."""
+    return f"{block_id}.{signature(seed, block_id)}"
+
+
+def unsealed(seed: int, data: object) -> bool:
+    """Whether `data` is what :func:`sealed` made."""
+    return isinstance(data, str) and data == sealed(seed, data.partition(".")[0])
+
+
 def _fits(blocks: list[Block], left: int) -> bool:
     return sum(b.tokens + b.extra for b in blocks) <= left
 
 
 def _thinking(asked: Asked, rng: random.Random, most: int) -> Block:
     text, tokens = _corpus(rng, min(most, rng.randint(12, 48)))
+    if asked.redacted:
+        return Block("redacted", [], 0, extra=tokens, id=f"{rng.getrandbits(96):024x}")
     if not asked.thinking_shown:
         return Block("thinking", [], 0, extra=tokens)
     return Block("thinking", text, tokens)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headgate.testing.simulator.answers import signature
+from headgate.testing.simulator.answers import sealed, signature
 from headgate.testing.simulator.asked import Answer, Asked, Block, Event, Fail, Json
 from headgate.testing.simulator.models import Model, of_dialect
 
@@ -17,7 +17,12 @@ _STOPS = {
     "stop_sequence": "stop_sequence",
     "tool": "tool_use",
     "refusal": "refusal",
+    "pause": "pause_turn",
+    "window": "model_context_window_exceeded",
+    "compaction": "compaction",
 }
+STOPS = {name: ours for ours, name in _STOPS.items()}
+"""Our word for each stop reason."""
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
@@ -29,9 +34,12 @@ def error(fail: Fail, request_id: str) -> bytes:
     return _encode({"type": "error", "error": inner, "request_id": request_id})
 
 
-def error_event(kind: str, message: str) -> bytes:
+def error_event(kind: str, message: str, _sequence: int) -> bytes:
     """An error inside a stream."""
     return _frame("error", {"type": "error", "error": {"type": kind, "message": message}})
+
+
+MALFORMED = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"te\n\n'
 
 
 def message(asked: Asked, answers: list[Answer], *, answer_id: str, seed: int, now: float) -> bytes:
@@ -59,7 +67,7 @@ def events(
     for block in answer.blocks:
         if not _shown(block):
             continue
-        opened = {"type": "content_block_start", "index": index, "content_block": _opening(block)}
+        opened = {"type": "content_block_start", "index": index, "content_block": _opening(block, seed)}
         yield Event(_frame("content_block_start", opened), block.extra)
         if index == 0:
             yield Event(PING)
@@ -152,6 +160,8 @@ def _shown(block: Block) -> bool:
 def _whole(block: Block, seed: int) -> Json:
     if block.kind == "thinking":
         return {"type": "thinking", "thinking": block.text, "signature": signature(seed, block.text)}
+    if block.kind == "redacted":
+        return {"type": "redacted_thinking", "data": sealed(seed, block.id)}
     if block.kind == "tool":
         return {
             "type": "tool_use",
@@ -162,7 +172,9 @@ def _whole(block: Block, seed: int) -> Json:
     return {"type": "text", "text": block.text}
 
 
-def _opening(block: Block) -> Json:
+def _opening(block: Block, seed: int) -> Json:
+    if block.kind == "redacted":
+        return _whole(block, seed)
     if block.kind == "thinking":
         return {"type": "thinking", "thinking": "", "signature": ""}
     if block.kind == "tool":
@@ -172,6 +184,7 @@ def _opening(block: Block) -> Json:
 
 _DELTAS = {
     "thinking": ("thinking_delta", "thinking"),
+    "redacted": ("thinking_delta", "thinking"),  # never used: it has no pieces
     "tool": ("input_json_delta", "partial_json"),
     "text": ("text_delta", "text"),
 }

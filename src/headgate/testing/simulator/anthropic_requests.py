@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headgate.testing.simulator.answers import signature
+from headgate.testing.simulator.answers import signature, unsealed
 from headgate.testing.simulator.asked import Asked, Fail, Json, Tool
 from headgate.testing.simulator.models import MODELS, Model
 from headgate.testing.simulator.prices import Counts
@@ -83,6 +83,7 @@ def read(headers: Mapping[bytes, bytes], body: Json, *, scope: str, cache: Promp
         stops=body.get("stop_sequences") or (),
         thinking=thinking,
         thinking_shown=shown,
+        redacted="redacted" in text.lower(),
         user=str((body.get("metadata") or {}).get("user_id") or ""),
         commit_cache=used.commit,
     )
@@ -236,6 +237,10 @@ def _block(where: str, block: Json, seed: int) -> tuple[str, int]:
         if block.get("signature") != signature(seed, text):
             raise invalid(f"{where}: Invalid `signature` in `thinking` block")
         return text, count(text)
+    if kind == "redacted_thinking":
+        if not unsealed(seed, block.get("data")):
+            raise invalid(f"{where}: Invalid `data` in `redacted_thinking` block")
+        return str(block["data"]), count(str(block["data"]))
     if kind == "image" or kind == "document":
         source = block.get("source") or {}
         plain = source.get("data") if source.get("type") == "text" else None

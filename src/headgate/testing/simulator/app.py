@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.testing.simulator.book import Book
-from headgate.testing.simulator.call import Call, Provider
+from headgate.testing.simulator.call import Call
 from headgate.testing.simulator.control import control
-from headgate.testing.simulator.dialects import DIALECTS
+from headgate.testing.simulator.dialects import ANTHROPIC, CHAT
 from headgate.testing.simulator.limits import LimitBook
 from headgate.testing.simulator.prices import Price
 from headgate.testing.simulator.promptcache import PromptCache
+from headgate.testing.simulator.provider import Provider
 from headgate.testing.simulator.scenario import Scenario, Script, load_scenario
 from headgate.testing.simulator.wire import Broken, Message, Receive, Send, Wire
 
@@ -93,6 +94,7 @@ class Simulator:
         """What it would bill. From another thread, wait up to `wait` seconds for open requests to end first."""
         if wait:
             self._provider.book.wait_closed(wait)
+        self._provider.advance()
         return self._provider.book.invoice()
 
     def requests(self, wait: float = 0.0) -> list[dict[str, Any]]:
@@ -124,7 +126,7 @@ class Simulator:
         provider = self._provider
         headers: dict[bytes, bytes] = dict(scope["headers"])
         anthropic = path.startswith("/v1/messages") or b"anthropic-version" in headers
-        dialect = DIALECTS["anthropic" if anthropic else "openai"]
+        dialect = ANTHROPIC if anthropic else CHAT
         record = provider.book.receive(self.clock.now(), provider.new_id("req"), scope["method"], path, headers)
         record.dialect = dialect.name
         try:

@@ -47,7 +47,10 @@ class Asked:
         text: the last user turn's text, "" where the last turn is a tool's result.
         must_call: tool choice: "" (free), "none", "any", or the one tool's name.
         json: "" (free text), "object" (any JSON object), "schema".
-        thinking: the most thinking or hidden reasoning tokens, 0 for none; `thinking_shown` if the client sees them.
+        thinking: the most thinking or hidden reasoning tokens, 0 for none; `thinking_shown` if the client sees them;
+            `redacted` if it sees them encrypted.
+        scope, request, items, context: Responses only: whose state it is, the body (which the answer echoes), the
+            input with ids, and everything before and with it.
     """
 
     model: Model
@@ -68,11 +71,17 @@ class Asked:
     include_usage: bool = False
     user: str = ""
     commit_cache: Callable[[float], None] = lambda _now: None
+    stop: str = ""  # the ending that the turn or the scenario asked for, in our own word; "" leaves it to the answer
+    redacted: bool = False
+    scope: str = ""
+    request: Json = field(default_factory=dict)
+    items: Sequence[Json] = ()
+    context: Sequence[Json] = ()
 
 
 @dataclass(slots=True)
 class Block:
-    """One part of an answer. `kind`: thinking, text or tool. A tool's pieces are its arguments' JSON.
+    """One part of an answer. `kind`: thinking, redacted, text or tool. A tool's pieces are its arguments' JSON.
 
     `extra` is tokens billed with the block but not in its pieces: a tool's name, thinking that is not shown.
     """
@@ -105,13 +114,18 @@ class Block:
 
 @dataclass(slots=True)
 class Answer:
-    """One choice. `stop`: end, cap, stop_sequence, tool or refusal. Its tokens include `hidden` reasoning."""
+    """One choice. Its tokens include `hidden` reasoning.
+
+    `stop`: end, cap, stop_sequence, tool, refusal; and on request pause, window, compaction, messages, steered, failed.
+    """
 
     blocks: list[Block]
     stop: str
     stop_sequence: str | None = None
     hidden: int = 0
     refusal: str = ""  # the text of an OpenAI refusal, "" for a content filter
+    code: str = ""  # of a failure
+    message: str = ""
 
     @property
     def tokens(self) -> int:
@@ -121,7 +135,7 @@ class Answer:
     @property
     def thinking_tokens(self) -> int:
         """The part of `tokens` that is thinking or reasoning."""
-        return self.hidden + sum(b.tokens + b.extra for b in self.blocks if b.kind == "thinking")
+        return self.hidden + sum(b.tokens + b.extra for b in self.blocks if b.kind in ("thinking", "redacted"))
 
 
 @dataclass(frozen=True, slots=True)

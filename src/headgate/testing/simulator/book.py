@@ -10,9 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from headgate.testing.simulator.models import Model
 from headgate.testing.simulator.prices import PRICES, Counts, Price, cost_nano
 
 _CREDENTIALS = (b"x-api-key", b"authorization", b"api-key", b"x-goog-api-key", b"cookie", b"proxy-authorization")
@@ -31,6 +32,7 @@ class Record:
         ending: open; complete; error (answered with one); cut (by a fault, during the answer); dropped (by a fault,
             before the headers); abandoned (the client left).
         events: stream events handed to the socket.
+        later: not a request, but work that one asked for; `batch` and `custom_id` name it.
     """
 
     order: int
@@ -55,6 +57,9 @@ class Record:
     ending: str = "open"
     events: int = 0
     cost_nano: int = 0
+    later: bool = False
+    batch: str = ""
+    custom_id: str = ""
 
     def as_request(self) -> dict[str, Any]:
         """The entry of `GET /_sim/requests`."""
@@ -104,6 +109,8 @@ class Record:
             "cost_nano": self.cost_nano,
             "reported": self.reported,
             "ending": self.ending,
+            "batch": self.batch,
+            "custom_id": self.custom_id,
         }
 
 
@@ -160,6 +167,27 @@ class Book:
             if self._open == 0:
                 self._changed.notify_all()
 
+    def later(
+        self, origin: Record, counts: Counts, model: Model, ending: str, *, batch: str = "", custom_id: str = ""
+    ) -> None:
+        """Bill work that ended after the request that asked for it had been answered."""
+        line = replace(
+            origin,
+            model=model.id,
+            model_id=model.id,
+            model_served=model.served,
+            counts=counts,
+            reported=ending == "complete",
+            ending=ending,
+            later=True,
+            batch=batch,
+            custom_id=custom_id,
+            cost_nano=cost_nano(self._prices[model.id], counts),
+        )
+        with self._changed:
+            self._kept.append(line)
+            self._add(line, counts)
+
     def _add(self, record: Record, counts: Counts) -> None:
         totals = self._totals
         totals.billed += 1
@@ -187,7 +215,7 @@ class Book:
     def requests(self) -> list[dict[str, Any]]:
         """Everything received, oldest first."""
         with self._changed:
-            records = list(self._kept)
+            records = [record for record in self._kept if not record.later]
         return [record.as_request() for record in records]
 
     def invoice(self) -> dict[str, Any]:

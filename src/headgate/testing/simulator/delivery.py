@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate.testing.simulator.asked import Event
 from headgate.testing.simulator.book import Record
+from headgate.testing.simulator.dialects import Dialect
 from headgate.testing.simulator.faults import Fault
 from headgate.testing.simulator.prices import Counts
 from headgate.testing.simulator.scenario import Pace
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from headgate.core.ports import Clock
 
 _SLOW = 1.0  # seconds, where a slow first token names none
-_MALFORMED = {
-    "anthropic": b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"te\n\n',
-    "openai": b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"ind\n\n',
-}
 _JSON = (b"content-type", b"application/json")
 _SSE = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 Headers = list[tuple[bytes, bytes]]
@@ -88,7 +85,7 @@ class Delivery:
             if not await self._wire.write(body, more=False):
                 self._record.ending = "abandoned"
                 return
-        self._record.reported = not self._is("malformed_event")
+        self._record.reported = not self._is("malformed_event", "wrong_usage")
         self._record.ending = "complete"
 
     async def _in_halves(self, headers: Headers, body: bytes, broken: Fault | None, stall: Fault | None) -> bool:
@@ -131,7 +128,7 @@ class Delivery:
         self._counts.output = output
         self._produced(output)
 
-    async def stream(self, events: Iterator[Event], dialect: str, error_event: Callable[[str, str], bytes]) -> None:
+    async def stream(self, events: Iterator[Event], dialect: Dialect) -> None:
         """Deliver a stream."""
         wire, record, pace = self._wire, self._record, self._pace
         slow = self._is("slow_first_token")
@@ -147,7 +144,7 @@ class Delivery:
         for event in events:
             if record.events == at and strikes is not None:
                 at = -1
-                if not await self._strike(strikes, dialect, error_event):
+                if not await self._strike(strikes, dialect):
                     return
             if ends_early is not None and (event.terminal or (event.usage and not ends_early.keep_usage)):
                 record.ending = "cut"
@@ -172,28 +169,28 @@ class Delivery:
         if event.usage:
             self._record.reported = True
 
-    async def _strike(self, fault: Fault, dialect: str, error_event: Callable[[str, str], bytes]) -> bool:
+    async def _strike(self, fault: Fault, dialect: Dialect) -> bool:
         """Let the fault happen in mid-stream; True where the stream goes on."""
         wire, record = self._wire, self._record
         if fault.kind == "malformed_event":
-            goes_on = await wire.write(_MALFORMED[dialect])
+            goes_on = await wire.write(dialect.malformed)
         elif fault.kind == "stall":
             goes_on = await wire.wait(fault.seconds)
         else:
-            await self._end_early(fault, dialect, error_event)
+            await self._end_early(fault, dialect)
             return False
         if not goes_on:
             record.ending = "abandoned"
         return goes_on
 
-    async def _end_early(self, fault: Fault, dialect: str, error_event: Callable[[str, str], bytes]) -> None:
+    async def _end_early(self, fault: Fault, dialect: Dialect) -> None:
         wire, record = self._wire, self._record
         record.ending = "cut"
         if fault.kind == "error_event":
-            kind = fault.type or ("overloaded_error" if dialect == "anthropic" else "server_error")
+            kind = fault.type or ("overloaded_error" if dialect.name == "anthropic" else "server_error")
             if record.events == 0:
                 record.counts = None  # it failed before anything was generated
-            await wire.write(error_event(kind, fault.message or "Overloaded"))
+            await wire.write(dialect.error_event(kind, fault.message or "Overloaded", record.events))
             await wire.finish()
             return
         await wire.break_off(fault.how if fault.kind == "cut" else "fin")

@@ -1,23 +1,44 @@
-"""The two dialects behind one shape, so that the application has no branches on them."""
+"""The APIs that generate, behind one shape, so that the application has no branches on them.
+
+Two dialects, and three APIs: OpenAI's Chat Completions and Responses share credentials, limits and errors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from headgate.testing.simulator import anthropic_answers, anthropic_requests, openai_answers, openai_requests
+import msgspec
+
+from headgate.testing.simulator import (
+    anthropic_answers,
+    anthropic_requests,
+    openai_answers,
+    openai_requests,
+    responses_answers,
+    responses_requests,
+)
 from headgate.testing.simulator.asked import Answer, Asked, Event, Fail, Json
 from headgate.testing.simulator.promptcache import PromptCache
+from headgate.testing.simulator.responses_store import ResponseStore, Stored
 
 Header = tuple[bytes, bytes]
 
 
 class Dialect(Protocol):
-    """How one vendor speaks. `common` and `id_header` are the headers of every response."""
+    """How one vendor's API speaks.
+
+    Attributes:
+        common, id_header: the headers of every response.
+        malformed: an event of broken JSON.
+        stops: our word for each way an answer may end, by the vendor's.
+    """
 
     name: str
     id_header: bytes
     common: tuple[Header, ...]
+    malformed: bytes
+    stops: Mapping[str, str]
 
     def read(
         self, headers: Mapping[bytes, bytes], body: Json, *, scope: str, cache: PromptCache, seed: int, now: float
@@ -31,7 +52,7 @@ class Dialect(Protocol):
 
     def error(self, fail: Fail, request_id: str) -> bytes: ...
 
-    def error_event(self, kind: str, message: str) -> bytes: ...
+    def error_event(self, kind: str, message: str, sequence: int, /) -> bytes: ...
 
     def limited(self, what: str) -> Fail: ...
 
@@ -49,6 +70,8 @@ class Anthropic:
         (b"anthropic-organization-id", b"00000000-0000-4000-8000-5ead6a7e0000"),
         (b"anthropic-workspace-id", b"wrkspc_simulated"),
     )
+    malformed = anthropic_answers.MALFORMED
+    stops: Mapping[str, str] = anthropic_answers.STOPS
     read = staticmethod(anthropic_requests.read)
     message = staticmethod(anthropic_answers.message)
     events = staticmethod(anthropic_answers.events)
@@ -72,8 +95,8 @@ class Anthropic:
         return Fail(404, "not_found_error", f"model: {model}")
 
 
-class OpenAI:
-    """Chat Completions API."""
+class OpenAIVendor:
+    """What both of OpenAI's APIs share."""
 
     name = "openai"
     id_header = b"x-request-id"
@@ -82,18 +105,8 @@ class OpenAI:
         (b"openai-version", b"2020-10-01"),
         (b"openai-processing-ms", b"1"),
     )
-    message = staticmethod(openai_answers.message)
-    events = staticmethod(openai_answers.events)
     error = staticmethod(openai_answers.error)
-    error_event = staticmethod(openai_answers.error_event)
     missing = staticmethod(openai_requests.missing)
-
-    @staticmethod
-    def read(
-        headers: Mapping[bytes, bytes], body: Json, *, scope: str, cache: PromptCache, seed: int, now: float
-    ) -> Asked:
-        """Check and count a request."""
-        return openai_requests.read(body, scope=scope, cache=cache, now=now)
 
     @staticmethod
     def limited(what: str) -> Fail:
@@ -107,4 +120,61 @@ class OpenAI:
         return Fail(401, "invalid_request_error", text)
 
 
-DIALECTS: dict[str, Dialect] = {"anthropic": Anthropic(), "openai": OpenAI()}
+class OpenAI(OpenAIVendor):
+    """Chat Completions API."""
+
+    malformed = openai_answers.MALFORMED
+    stops: Mapping[str, str] = openai_answers.STOPS
+    message = staticmethod(openai_answers.message)
+    events = staticmethod(openai_answers.events)
+    error_event = staticmethod(openai_answers.error_event)
+
+    @staticmethod
+    def read(
+        headers: Mapping[bytes, bytes], body: Json, *, scope: str, cache: PromptCache, seed: int, now: float
+    ) -> Asked:
+        """Check and count a request."""
+        return openai_requests.read(body, scope=scope, cache=cache, now=now)
+
+
+class Responses(OpenAIVendor):
+    """Responses API: what it answers it keeps, where the request does not say otherwise."""
+
+    malformed = responses_answers.MALFORMED
+    stops: Mapping[str, str] = responses_answers.STOPS
+    error_event = staticmethod(responses_answers.error_event)
+
+    def __init__(self, store: ResponseStore) -> None:
+        self._store = store
+
+    def read(
+        self, headers: Mapping[bytes, bytes], body: Json, *, scope: str, cache: PromptCache, seed: int, now: float
+    ) -> Asked:
+        """Check and count a request."""
+        return responses_requests.read(body, scope=scope, cache=cache, store=self._store, seed=seed, now=now)
+
+    def message(self, asked: Asked, answers: list[Answer], *, answer_id: str, seed: int, now: float) -> bytes:
+        """A whole answer."""
+        final = responses_answers.ended(asked, answers[0], answer_id=answer_id, seed=seed, now=now)
+        self._keep(asked, final)
+        return msgspec.json.encode(final)
+
+    def events(
+        self, asked: Asked, answers: list[Answer], *, answer_id: str, seed: int, now: float, per_event: int
+    ) -> Iterator[Event]:
+        """The answer as a stream."""
+        final = responses_answers.ended(asked, answers[0], answer_id=answer_id, seed=seed, now=now)
+        for event in responses_answers.events(
+            asked, answers[0], answer_id=answer_id, seed=seed, now=now, per_event=per_event, final=final
+        ):
+            if event.terminal:
+                self._keep(asked, final)
+            yield event
+
+    def _keep(self, asked: Asked, final: Json) -> None:
+        if final["store"] and not final["background"]:
+            self._store.keep(Stored(asked.scope, final, asked.items, asked.context))
+
+
+ANTHROPIC: Dialect = Anthropic()
+CHAT: Dialect = OpenAI()

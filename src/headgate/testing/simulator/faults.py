@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from headgate.testing.simulator.asked import Fail
+from headgate.testing.simulator.wrongusage import STYLES
 
 _ERROR = {"message", "should_retry", "html"}
 _WAIT = {"retry_after", "retry_after_ms", "retry_after_date"}
@@ -32,6 +33,10 @@ KINDS: dict[str, frozenset[str]] = {
     "malformed_event": frozenset({"after_events"}),
     "truncate": frozenset({"keep", "after_events"}),
     "refusal": frozenset({"style", "after_tokens"}),
+    "failed": frozenset({"after_tokens", "code", "message"}),
+    "stop_reason": frozenset({"reason"}),
+    # A whole answer that lies about what it cost.
+    "wrong_usage": frozenset({"usage"}),
 }
 """Every fault and its parameters."""
 
@@ -63,7 +68,9 @@ class Fault:
         keep_usage: the stream misses only its terminal event, not its final usage.
         keep: the part of a JSON body that is sent, 0 to below 1.
         style: "empty" or "message": an OpenAI refusal's form.
-        after_tokens: output tokens shown before a refusal; 0 = none.
+        after_tokens: output tokens shown before a refusal or a failure; 0 = none.
+        reason: how an answer ends, in its vendor's words; what another vendor calls so is left alone.
+        usage: one of :data:`STYLES`: how the usage is wrong.
     """
 
     kind: str
@@ -85,6 +92,8 @@ class Fault:
     keep: float = 0.5
     style: str = "empty"
     after_tokens: int = 0
+    reason: str = ""
+    usage: str = "missing"
 
     def __post_init__(self) -> None:
         mistakes = self.mistakes()
@@ -105,6 +114,7 @@ class Fault:
             ("how", ("reset", "fin")),
             ("before", ("headers", "content")),
             ("style", ("empty", "message")),
+            ("usage", STYLES),
         ):
             if getattr(self, name) not in choices:
                 wrong.append(f"{name} is one of {', '.join(choices)}")

@@ -15,6 +15,8 @@ class Model:
 
     Attributes:
         id: the undated id; prices are kept by it.
+        kind: "chat" (everything that generates text), "embedding" or "moderation".
+        dimensions: of an embedding; the longest that may be asked for.
         served: the id the response names (dated where the provider dates it).
         family: rate limits are pooled by it.
         min_cache: the shortest prefix that is cached.
@@ -43,6 +45,8 @@ class Model:
     flex: bool = True
     priority: bool = True
     deprecated: bool = False
+    kind: str = "chat"
+    dimensions: int = 0
 
 
 def _claude(
@@ -100,6 +104,25 @@ def _gpt(
         cache_writes=cache_writes,
         reasoning=reasoning,
         flex=reasoning,
+    )
+
+
+def _tool(name: str, kind: str, created: str, served: str, context: int, dimensions: int = 0) -> Model:
+    """A model that generates no text."""
+    return Model(
+        id=name,
+        dialect="openai",
+        served=served,
+        family=name,
+        created=created,
+        context=context,
+        max_output=0,
+        cache_writes=False,
+        reasoning=False,
+        flex=False,
+        priority=False,
+        kind=kind,
+        dimensions=dimensions,
     )
 
 
@@ -164,6 +187,9 @@ _ALL = (
     _gpt("4.1-mini", "2025-04-14", 1_047_576, 32_768, date="2025-04-14", cache_writes=False, reasoning=False),
     _gpt("4o", "2024-08-06", 128_000, 16_384, date="2024-08-06", cache_writes=False, reasoning=False),
     _gpt("4o-mini", "2024-07-18", 128_000, 16_384, date="2024-07-18", cache_writes=False, reasoning=False),
+    _tool("text-embedding-3-small", "embedding", "2024-01-22", "text-embedding-3-small", 8192, 1536),
+    _tool("text-embedding-3-large", "embedding", "2024-01-22", "text-embedding-3-large", 8192, 3072),
+    _tool("omni-moderation-latest", "moderation", "2024-11-15", "omni-moderation-2024-09-26", 32_768),
 )
 
 MODELS: dict[str, Model] = {name: model for model in _ALL for name in (model.id, model.served)}

@@ -12,6 +12,15 @@ from headgate.testing.simulator.models import Model, of_dialect
 
 _encode = msgspec.json.Encoder().encode
 _STOPS = {"end": "stop", "cap": "length", "stop_sequence": "stop", "tool": "tool_calls"}
+STOPS = {
+    "stop": "end",
+    "length": "cap",
+    "tool_calls": "tool",
+    "content_filter": "filter",
+    "refusal": "refusal",
+}
+"""Our word for each finish reason; `refusal` is a message's."""
+MALFORMED = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"ind\n\n'
 DONE = b"data: [DONE]\n\n"
 
 
@@ -21,7 +30,7 @@ def error(fail: Fail, request_id: str) -> bytes:
     return _encode({"error": inner})
 
 
-def error_event(kind: str, message: str) -> bytes:
+def error_event(kind: str, message: str, _sequence: int) -> bytes:
     """An error inside a stream."""
     return _frame({"error": {"message": message, "type": kind, "param": None, "code": kind}})
 

@@ -15,10 +15,10 @@ from headgate.testing.simulator.prices import Counts
 from headgate.testing.simulator.promptcache import PromptCache
 from headgate.testing.simulator.tokens import count
 
-_FRAME = 3
-_MEDIA = 765
-_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_REASONING = {"none": 0, "minimal": 16, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
+FRAME = 3
+MEDIA = 765
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+REASONING = {"none": 0, "minimal": 16, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
 _LONG_PROMPT = 272_000  # above it, priority is not sold: the answer comes back as default
 
 
@@ -29,18 +29,13 @@ def invalid(message: str, *, param: str = "", code: str = "") -> Fail:
 
 def read(body: Json, *, scope: str, cache: PromptCache, now: float) -> Asked:
     """Check a `/v1/chat/completions` request and count it. `scope`: what its cache entries are isolated by."""
-    model = _model(body)
+    model = model_of(body)
     prompt, total = _prompt(body)
     cap, told = _cap(model, body)
     if total + (cap if told else 0) > model.context:
-        raise invalid(
-            f"This model's maximum context length is {model.context} tokens. However, your messages resulted in "
-            f"{total} tokens. Please reduce the length of the messages.",
-            param="messages",
-            code="context_length_exceeded",
-        )
+        raise too_long(model, total, "messages")
     used = cache.openai(f"{scope}:{model.id}", prompt, total, writes_billed=model.cache_writes, now=now)
-    counts = Counts(used.fresh, used.read, used.write, tier=_tier(model, body, total))
+    counts = Counts(used.fresh, used.read, used.write, tier=tier_of(model, body, total))
     tools, must_call = _tools(body)
     kind, schema = _format(body)
     stop = body.get("stop")
@@ -61,7 +56,7 @@ def read(body: Json, *, scope: str, cache: PromptCache, now: float) -> Asked:
         json=kind,
         schema=schema,
         stops=[stop] if isinstance(stop, str) else stop or (),
-        thinking=_REASONING.get(str(body.get("reasoning_effort") or "none"), 0) if model.reasoning else 0,
+        thinking=REASONING.get(str(body.get("reasoning_effort") or "none"), 0) if model.reasoning else 0,
         thinking_shown=False,
         include_usage=(body.get("stream_options") or {}).get("include_usage") is True,
         user=str(body.get("safety_identifier") or body.get("user") or ""),
@@ -69,14 +64,25 @@ def read(body: Json, *, scope: str, cache: PromptCache, now: float) -> Asked:
     )
 
 
-def _model(body: Json) -> Model:
+def model_of(body: Json, kind: str = "chat") -> Model:
+    """The model of a request, which must be of the `kind` that its path serves."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise invalid("you must provide a model parameter", param="model")
     found = MODELS.get(name)
-    if found is None or found.dialect != "openai":
+    if found is None or found.dialect != "openai" or found.kind != kind:
         raise missing(name)
     return found
+
+
+def too_long(model: Model, total: int, param: str) -> Fail:
+    """The 400 of a prompt beyond the context window."""
+    return invalid(
+        f"This model's maximum context length is {model.context} tokens. However, your messages resulted in "
+        f"{total} tokens. Please reduce the length of the messages.",
+        param=param,
+        code="context_length_exceeded",
+    )
 
 
 def missing(name: str) -> Fail:
@@ -107,7 +113,7 @@ def _cap(model: Model, body: Json) -> tuple[int, bool]:
     return cap, True
 
 
-def _tier(model: Model, body: Json, prompt: int) -> str:
+def tier_of(model: Model, body: Json, prompt: int) -> str:
     """The tier that serves the request, which is the one the response names and the bill follows."""
     asked = body.get("service_tier") or "auto"
     if asked == "flex":
@@ -149,17 +155,17 @@ def _prompt(body: Json) -> tuple[str, int]:
     if not isinstance(messages, list) or not messages:
         raise invalid("Invalid 'messages': expected a non-empty array.", param="messages", code="invalid_type")
     texts: list[str] = []
-    total = _FRAME
+    total = FRAME
     if body.get("tools"):
         text = json.dumps(body["tools"], ensure_ascii=False)
         texts.append(text)
         total += count(text)
     for index, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise invalid(f"Invalid 'messages[{index}].role'.", param=f"messages[{index}].role", code="invalid_value")
         text, tokens = _message(message, index)
         texts.append(text)
-        total += tokens + _FRAME
+        total += tokens + FRAME
     return "".join(texts), total
 
 
@@ -188,7 +194,7 @@ def _content(content: Any, index: int) -> tuple[str, int]:
             tokens += count(text)
         else:
             text = json.dumps(part, ensure_ascii=False)
-            tokens += _MEDIA
+            tokens += MEDIA
         texts.append(text)
     return "".join(texts), tokens
 

@@ -21,7 +21,7 @@ _US = Fraction(11, 10)
 class Counts:
     """What one request used. Tokens, except `tier`, `speed` and `geo` as the response reports them.
 
-    `input` is the uncached remainder; `output` includes `reasoning`.
+    `input` is the uncached remainder; `output` includes `reasoning`. `batch`: it came through a batch API.
     """
 
     input: int = 0
@@ -33,6 +33,7 @@ class Counts:
     tier: str = ""
     speed: str = ""
     geo: str = ""
+    batch: bool = False
 
     @property
     def prompt(self) -> int:
@@ -45,7 +46,8 @@ class Price:
     """USD per million tokens, as decimal strings.
 
     `priority` multiplies every rate; `long` is (prompt tokens above which it applies, factor for input and cache,
-    factor for output), for the whole request; `flex_cache_read` is where half the cached rate is not what is charged.
+    factor for output), for the whole request; `flex_cache_read` is what flex and batch charge for cached input up to
+    there where that is not half the cached rate; `batch_cache_full`: a batch's cached input costs the whole of it.
     """
 
     input: str
@@ -56,6 +58,7 @@ class Price:
     priority: str = "2"
     long: tuple[int, int | str, int | str] | None = None
     flex_cache_read: str = ""
+    batch_cache_full: bool = False
 
 
 _LONG = (272_000, 2, "1.5")
@@ -67,11 +70,19 @@ def _gpt(
     priority: str = "2",
     long: bool = True,
     flex_cache_read: str = "",
+    batch_cache_full: bool = False,
 ) -> Price:
     """`rates`: input, cached, write, output, in the order of OpenAI's page."""
     fresh, cached, write, output = rates
     return Price(
-        fresh, output, cached, write, priority=priority, long=_LONG if long else None, flex_cache_read=flex_cache_read
+        fresh,
+        output,
+        cached,
+        write,
+        priority=priority,
+        long=_LONG if long else None,
+        flex_cache_read=flex_cache_read,
+        batch_cache_full=batch_cache_full,
     )
 
 
@@ -107,10 +118,13 @@ PRICES: Mapping[str, Price] = MappingProxyType(
         "gpt-5.4": _gpt(("2.5", "0.25", "0", "15"), flex_cache_read="0.13"),
         "gpt-5.4-mini": _gpt(("0.75", "0.075", "0", "4.5"), long=False),
         "gpt-5": _gpt(("1.25", "0.125", "0", "10"), long=False),
-        "gpt-4.1": _gpt(("2", "0.5", "0", "8"), priority="1.75", long=False),
-        "gpt-4.1-mini": _gpt(("0.4", "0.1", "0", "1.6"), priority="1.75", long=False),
-        "gpt-4o": _gpt(("2.5", "1.25", "0", "10"), priority="1.7", long=False),
-        "gpt-4o-mini": _gpt(("0.15", "0.075", "0", "0.6"), priority="5/3", long=False),
+        "gpt-4.1": _gpt(("2", "0.5", "0", "8"), priority="1.75", long=False, batch_cache_full=True),
+        "gpt-4.1-mini": _gpt(("0.4", "0.1", "0", "1.6"), priority="1.75", long=False, batch_cache_full=True),
+        "gpt-4o": _gpt(("2.5", "1.25", "0", "10"), priority="1.7", long=False, batch_cache_full=True),
+        "gpt-4o-mini": _gpt(("0.15", "0.075", "0", "0.6"), priority="5/3", long=False, batch_cache_full=True),
+        "text-embedding-3-small": Price("0.02", "0", "0"),
+        "text-embedding-3-large": Price("0.13", "0", "0"),
+        "omni-moderation-latest": Price("0", "0", "0"),
     }
 )
 
@@ -120,18 +134,19 @@ _exact = cache(Fraction)
 
 def cost_nano(price: Price, used: Counts) -> int:
     """What one request costs, in nano-dollars: an exact sum, rounded half-up once."""
+    halved = used.batch or used.tier == "flex"
+    long = price.long if price.long is not None and used.prompt > price.long[0] else None
     inwards = used.input * _exact(price.input)
     if used.cache_read:
-        flex = used.tier == "flex" and price.flex_cache_read
-        inwards += used.cache_read * (_exact(price.flex_cache_read) * 2 if flex else _exact(price.cache_read))
+        inwards += used.cache_read * _cache_read(price, used, halved=halved, long=long is not None)
     if used.cache_write or used.cache_write_1h:
         inwards += used.cache_write * _exact(price.cache_write) + used.cache_write_1h * _exact(price.cache_write_1h)
     outwards = used.output * _exact(price.output)
-    if price.long is not None and used.prompt > price.long[0]:
-        inwards *= _exact(price.long[1])
-        outwards *= _exact(price.long[2])
+    if long is not None:
+        inwards *= _exact(long[1])
+        outwards *= _exact(long[2])
     dollars = inwards + outwards
-    if used.tier == "flex":
+    if halved:
         dollars *= _HALF
     elif used.tier == "priority":
         dollars *= _exact(price.priority)
@@ -140,3 +155,12 @@ def cost_nano(price: Price, used: Counts) -> int:
     if used.geo == "us":
         dollars *= _US
     return (dollars * _NANO_PER_MTOK_DOLLAR + _HALF).__floor__()
+
+
+def _cache_read(price: Price, used: Counts, *, halved: bool, long: bool) -> Fraction:
+    """The rate of cached input before the halving of flex and batch: doubled where it is not to be halved."""
+    if used.batch and price.batch_cache_full:
+        return _exact(price.cache_read) * 2
+    if halved and price.flex_cache_read and not long:
+        return _exact(price.flex_cache_read) * 2
+    return _exact(price.cache_read)

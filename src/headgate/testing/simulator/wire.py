@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,6 +60,25 @@ class Wire:
                 parts.append(part)
             if not message.get("more_body", False):
                 return (parts[0] if len(parts) == 1 else b"".join(parts)) if size <= limit else None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The request's body as it arrives.
+
+        Raises:
+            ConnectionError: the client left before it was complete.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ConnectionError
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
+
+    async def drain(self) -> None:
+        """Let the request's body pass."""
+        async for _ in self.chunks():
+            pass
 
     def gone(self) -> bool:
         """The client has left."""

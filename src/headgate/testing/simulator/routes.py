@@ -1,0 +1,80 @@
+"""Which endpoint a method and a path lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate.testing.simulator import generation, listings, stored_responses
+
+if TYPE_CHECKING:
+    from headgate.testing.simulator.call import Call
+
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint.
+
+    Attributes:
+        path: its segments; "*" stands for an id.
+        dialect: "anthropic" or "openai".
+        group: which bucket of requests it counts against, "" for none; what generates has its model's.
+        has_body: a JSON body is read; an upload reads its own.
+        max_body: bytes.
+    """
+
+    method: str
+    path: tuple[str, ...]
+    dialect: str
+    endpoint: Callable[[Call], Awaitable[None]]
+    group: str = ""
+    has_body: bool = False
+    upload: bool = False
+    max_body: int = 32 * _MB
+
+
+def _route(
+    line: str,
+    dialect: str,
+    endpoint: Callable[[Call], Awaitable[None]],
+    group: str = "",
+    *,
+    body: bool = False,
+    upload: bool = False,
+    max_body: int = 32 * _MB,
+) -> Route:
+    method, path = line.split()
+    return Route(method, tuple(path.split("/")), dialect, endpoint, group, body, upload, max_body)
+
+
+_ALL = (
+    _route("POST /v1/messages", "anthropic", generation.generate, body=True),
+    _route("POST /v1/chat/completions", "openai", generation.generate, body=True),
+    _route("POST /v1/responses", "openai", generation.generate, body=True),
+    _route("POST /v1/embeddings", "openai", generation.generate, body=True),
+    _route("POST /v1/moderations", "openai", generation.generate, body=True),
+    _route("POST /v1/messages/count_tokens", "anthropic", listings.count_tokens, "count_tokens", body=True),
+    _route("GET /v1/models", "anthropic", listings.anthropic_models),
+    _route("GET /v1/models/*", "anthropic", listings.anthropic_model),
+    _route("GET /v1/models", "openai", listings.openai_models),
+    _route("GET /v1/models/*", "openai", listings.openai_model),
+    _route("POST /v1/responses/input_tokens", "openai", stored_responses.count_tokens, "count_tokens", body=True),
+    _route("GET /v1/responses/*", "openai", stored_responses.retrieve, "responses"),
+    _route("DELETE /v1/responses/*", "openai", stored_responses.delete, "responses"),
+    _route("POST /v1/responses/*/cancel", "openai", stored_responses.cancel, "responses"),
+    _route("GET /v1/responses/*/input_items", "openai", stored_responses.input_items, "responses"),
+)
+
+
+def find(dialect: str, method: str, path: str) -> tuple[Route, Sequence[str]] | None:
+    """The endpoint, and the ids in its path; None where there is none."""
+    segments = tuple(path.split("/"))
+    for route in _ALL:
+        if route.method == method and route.dialect == dialect and len(route.path) == len(segments):
+            ids = [told for meant, told in zip(route.path, segments, strict=True) if meant == "*"]
+            if all(meant in ("*", told) for meant, told in zip(route.path, segments, strict=True)) and all(ids):
+                return route, ids
+    return None
