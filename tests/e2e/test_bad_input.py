@@ -200,9 +200,9 @@ def test_an_oversized_body_is_a_413_before_it_is_read(dialect: str, gateway: Gat
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_compressed_body_is_a_415_that_says_what_to_do(dialect: str, gateway: Gateway) -> None:
+def test_a_body_in_an_unknown_coding_is_a_415_that_says_what_to_do(dialect: str, gateway: Gateway) -> None:
     packed = gzip.compress(json.dumps(_valid(dialect)).encode())
-    error = refused(dialect, gateway.url, body=packed, headers={"content-encoding": "gzip"})
+    error = refused(dialect, gateway.url, body=packed, headers={"content-encoding": "lzma"})
     assert error.status_code == 415
     assert "content-encoding" in str(error)
     row = gateway.exchange(error.response.headers["x-headgate-exchange"])
@@ -314,3 +314,14 @@ def test_a_key_revoked_between_two_calls_of_one_connection_is_refused(sim: Simul
                 answer.read()
                 said.append(answer.status)
     assert said == [200, 200, 401]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("bomb", ["[", '{"a":'])
+def test_a_json_bomb_is_a_400_with_the_reason(dialect: str, bomb: str, gateway: Gateway) -> None:
+    closing_ = "]" if bomb == "[" else "}"
+    good = _valid(dialect)
+    body = json.dumps({**good, "metadata": "DEPTH"}).replace('"DEPTH"', bomb * 9000 + "1" + closing_ * 9000).encode()
+    error = refused(dialect, gateway.url, body=body)
+    assert error.status_code == 400
+    assert "nests deeper" in str(error)

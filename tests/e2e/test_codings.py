@@ -69,9 +69,11 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with RawUpstream(lambda request: whole("200 OK", ANSWER)) as upstream:
-        with Gateway(tmp_path, upstream.url, upstream.url) as gateway:
-            yield World(gateway, upstream)
+    with (
+        RawUpstream(lambda request: whole("200 OK", ANSWER)) as upstream,
+        Gateway(tmp_path, upstream.url, upstream.url) as gateway,
+    ):
+        yield World(gateway, upstream)
 
 
 def ask(**more: Any) -> dict[str, Any]:
