@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headgate.gateway.limits import Limits
-from headgate.gateway.protocol import GateProtocol, GateState
+from headgate.gateway.protocol import GateProtocol
+from headgate.gateway.state import GateState
 
 LIMITS = Limits(
     header_seconds=10,

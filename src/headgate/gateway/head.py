@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +15,12 @@ from headgate.gateway.limits import Limits, Problem, body_too_large
 Fields = Sequence[tuple[bytes, bytes]]
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+
+
+_REPEATED_BYTES = 8 * 1024  # a longer head is not worth keeping for as long as its connection is open
+_DIGITS = 9  # of a content-length that a repeated head may have; no body comes whole in one read above that
+_LENGTH_LINE = b"\r\ncontent-length:"
+_ZERO = 48
 
 
 class Refused(Exception):
@@ -62,6 +69,86 @@ def check_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, boo
     if hosts != 1 and (http11 or hosts):
         raise Refused(problems.BAD_HOST)
     return chunked, expect_continue
+
+
+class Repeated:
+    """A head that was parsed and accepted, to know it again by its bytes, whatever its content-length says.
+
+    What a parser makes of bytes depends on nothing else, so what it made of the last request's head holds for the same
+    bytes. Only the content-length may differ, and only in digits that no two parsers read differently: no sign, no
+    leading zero, no space, no list. Anything else is for the parser.
+
+    Attributes:
+        headers: as the app sees them: one list for all requests with this head, its content-length renewed in place.
+        scope: what the ASGI scope says of the request line.
+        task: the last request's. Until it is done the list is still that request's own.
+    """
+
+    __slots__ = ("_after", "_before", "_limit", "_place", "_start", "headers", "scope", "task")
+
+    def __init__(
+        self,
+        before: bytes,
+        after: bytes,
+        limit: int,
+        headers: list[tuple[bytes, bytes]],
+        scope: dict[str, Any],
+        task: asyncio.Task[None],
+    ) -> None:
+        self._before = before
+        self._after = after
+        self._start = len(before)
+        self._limit = limit
+        self._place = [name for name, _ in headers].index(b"content-length")
+        self.headers = headers
+        self.scope = scope
+        self.task = task
+
+    def body(self, data: bytes) -> bytes | None:
+        """The body, if a read is this head and all of its body and no more; `headers` then have its length."""
+        start = self._start
+        if not data.startswith(self._before):
+            return None
+        end = data.find(b"\r", start, start + _DIGITS + 1)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or digits[0] == _ZERO or not data.startswith(self._after, end):
+            return None
+        length = int(digits)
+        end += len(self._after)
+        if len(data) - end != length or length > self._limit:
+            return None
+        self.headers[self._place] = (b"content-length", digits)
+        return data[end:]
+
+
+def repeated(
+    data: bytes,
+    url: bytes,
+    headers: list[tuple[bytes, bytes]],
+    scope: dict[str, Any],
+    task: asyncio.Task[None],
+    limits: Limits,
+    largest: int,
+) -> Repeated | None:
+    """What is needed to know the head of this read again; None for one that is better parsed each time.
+
+    Args:
+        data: a read that was one request, whole, from its first byte to its last; its head was accepted.
+        largest: bytes of the largest body that is taken without the parser.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= _REPEATED_BYTES or head_size(url, headers) + _DIGITS > limits.header_bytes:
+        return None
+    head = data[:end]
+    before, line, after = head.lower().partition(_LENGTH_LINE)
+    if not line or _LENGTH_LINE in after:
+        return None
+    start = len(before) + len(line)
+    if head[start : start + 1] == b" ":
+        start += 1
+    stop = head.find(b"\r", start)
+    known = Repeated(head[:start], head[stop:], min(limits.body_bytes, largest), headers, scope, task)
+    return known if known.body(data) is not None else None
 
 
 def head_size(url: bytes, headers: Fields) -> int:

@@ -16,46 +16,26 @@ from typing import Any, cast
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from headgate.gateway import limits as problems
 from headgate.gateway.cycle import App, Cycle
-from headgate.gateway.head import Refused, check_head, connection_scope, head_size, scope, without_upgrade
-from headgate.gateway.limits import NEVER, Limits, Problem, body_too_large, error_response
+from headgate.gateway.head import (
+    Refused,
+    Repeated,
+    check_head,
+    connection_scope,
+    head_size,
+    repeated,
+    scope,
+    without_upgrade,
+)
+from headgate.gateway.limits import NEVER, Problem, body_too_large, error_response
+from headgate.gateway.state import GateState
 
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what of a request is being read
 _PAUSE_ABOVE = 256 * 1024  # bytes of a body that the app has not taken
+_NONE: list[tuple[bytes, bytes]] = []  # never filled
 _SLACK = 64 * 1024  # chunk framing allowed on top of 8 bytes per byte of content (one-byte chunks need 5 more)
-
-
-class GateState(ServerState):
-    """What the connections of one server share.
-
-    Attributes:
-        now: the loop's time plus one tick, renewed by the sweeper, so that a deadline made from it is never early.
-        date: the current `date` header line.
-        draining: no new request is accepted; every answer is the last of its connection.
-        refused: how often each `Problem.code` was answered, for the metrics.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        super().__init__()
-        self.limits = limits
-        self.now = 0.0
-        self.date = b""
-        self.draining = False
-        self.refused: dict[str, int] = {}
-        self.gates: set[GateProtocol] = set()
-
-    def forget_done(self) -> None:
-        """Drop tasks that ended without running: `Cycle.run` drops its own."""
-        self.tasks.difference_update([task for task in self.tasks if task.done()])
-
-    def sweep(self, now: float) -> None:
-        """End what has outlived its deadline. `now` is the loop's time in seconds."""
-        self.now = now + self.limits.tick
-        for gate in [gate for gate in self.gates if gate.deadline < now or gate.write_deadline < now]:
-            gate.expire(now)
 
 
 class GateProtocol(asyncio.Protocol):
@@ -64,12 +44,13 @@ class GateProtocol(asyncio.Protocol):
     __slots__ = (
         "_app",
         "_app_state",
-        "_began",
+        "_begun",
         "_body_read",
         "_body_since",
         "_chunked",
         "_connection_scope",
         "_feeding",
+        "_fresh",
         "_half_closed",
         "_head_first",
         "_head_read",
@@ -84,6 +65,7 @@ class GateProtocol(asyncio.Protocol):
         "_problem",
         "_queue",
         "_reading",
+        "_repeated",
         "_scope",
         "_upgrading",
         "_url",
@@ -127,7 +109,9 @@ class GateProtocol(asyncio.Protocol):
         self._scope: dict[str, Any] = {}  # and what its scope said of them
         self._headers: list[tuple[bytes, bytes]] = []
         self._feeding = 0  # size of the read that is being parsed
-        self._began = False  # a request began in that read
+        self._begun = 0  # requests that began in that read
+        self._fresh: list[tuple[bytes, bytes]] = _NONE  # headers accepted in it, of a request that may repeat
+        self._repeated: Repeated | None = None  # the last request, if it came whole and nothing was left behind it
         self._head_first = 0  # size of the read in which this head began
         self._head_read = 0  # bytes of whole reads after that one, and before the one being parsed
         self._body_read = 0
@@ -167,7 +151,7 @@ class GateProtocol(asyncio.Protocol):
         self.state.gates.discard(self)
         self.deadline = self.write_deadline = NEVER
         self._caller_left("left")
-        self._parser = None
+        self._parser = self._repeated = None
         self.resume_writing()
 
     def eof_received(self) -> bool:
@@ -187,9 +171,18 @@ class GateProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._problem is not None or self._lingering:
             return
+        known = self._repeated
+        if known is not None:
+            if self.active is None and self.paused_at is None and known.task.done():
+                body = known.body(data)
+                if body is not None:
+                    self._repeat(known, body)
+                    return
+            self._repeated = None
         was, read = self._reading, self._body_read
         self._feeding = len(data)
-        self._began = False
+        self._begun = 0
+        self._fresh = _NONE
         rest: bytes | None = None
         try:
             self._parser.feed_data(data)
@@ -203,9 +196,16 @@ class GateProtocol(asyncio.Protocol):
             self._ignore_upgrade(rest)
             return
         # How much of a read in which a request began was an earlier request's is unknown: it is not counted.
-        if not self._began and self._count(len(data)):
+        if not self._begun and self._count(len(data)):
             return
-        if self.paused_at is None and (self._began or self._reading != was or self._body_read != read):
+        if self._fresh and was == _IDLE == self._reading and self._begun == 1:
+            active = self.active
+            assert active is not None
+            assert active.task is not None
+            self._repeated = repeated(
+                data, self._url, self._fresh, self._scope, active.task, self._limits, _PAUSE_ABOVE
+            )
+        if self.paused_at is None and (self._begun or self._reading != was or self._body_read != read):
             self._set_deadline()
 
     def _count(self, size: int) -> bool:
@@ -257,7 +257,7 @@ class GateProtocol(asyncio.Protocol):
     # The parser's side
 
     def on_message_begin(self) -> None:
-        self._began = True
+        self._begun += 1
         self._reading = _HEAD
         self._url = b""
         self._headers = []
@@ -303,6 +303,8 @@ class GateProtocol(asyncio.Protocol):
         self._incoming = cycle
         if self.active is None:
             self._start(cycle)
+            if keep_alive and not self._chunked and not expect_continue:
+                self._fresh = headers
         elif len(self._queue) < limits.pipelined:
             self._queue.append(cycle)
             self._pause_reading()
@@ -343,10 +345,21 @@ class GateProtocol(asyncio.Protocol):
 
     # Requests, in order
 
-    def _start(self, cycle: Cycle) -> None:
+    def _repeat(self, known: Repeated, body: bytes) -> None:
+        """A whole request with the head of the last one. The parser, which is between requests, need not see it."""
+        request = known.scope.copy()
+        request["headers"] = known.headers
+        cycle = Cycle(self, request, not self.state.draining, False)
+        cycle.body.append(body)
+        cycle.more_body = False
+        self.deadline = NEVER
+        known.task = self._start(cycle)
+
+    def _start(self, cycle: Cycle) -> asyncio.Task[None]:
         self.active = cycle
         cycle.task = task = self._loop.create_task(cycle.run(self._app, self.state.tasks))
         self.state.tasks.add(task)
+        return task
 
     def response_done(self, cycle: Cycle) -> None:
         """The active response is with the transport: what next?"""

@@ -28,7 +28,8 @@ from headgate.core.errors import HeadgateError
 from headgate.gateway.cycle import App, log_failure
 from headgate.gateway.limits import Limits
 from headgate.gateway.listening import listen, raise_file_limit, url_of
-from headgate.gateway.protocol import GateProtocol, GateState
+from headgate.gateway.protocol import GateProtocol
+from headgate.gateway.state import GateState
 
 _log = logging.getLogger("headgate.gateway")
 
