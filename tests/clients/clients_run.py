@@ -174,7 +174,16 @@ def _plain_environment(folder: Path, proxy: str) -> dict[str, str]:
     ways = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
     outside = dict.fromkeys(ways, proxy)
     local = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
-    return {**kept, **outside, **local, "HOME": str(home), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "DO_NOT_TRACK": "1"}
+    return {
+        **kept,
+        **outside,
+        **local,
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUTF8": "1",
+        "DO_NOT_TRACK": "1",
+        "NODE_USE_ENV_PROXY": "1",
+    }
 
 
 class _Strangers:
