@@ -1,0 +1,166 @@
+"""Budgets: which apply to a call, and whether its hold fits. Pure decisions over plain objects.
+
+A budget is a cap per scope and period; an account is one budget for one scope value in one period. A hold is set aside
+on every account that applies, or on none (decisions 1 to 4). The one rule: spent + held + this <= cap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+from headgate.core.caller import Caller
+from headgate.core.exchange import Route
+from headgate.policy.periods import period
+
+TAG = "tag:"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A cap per scope and period.
+
+    Attributes:
+        id: stable while the scope, the filter and the period stay; a change of the cap keeps it.
+        per: the dimensions whose values have an account each: tenant, key, user, session, task, feature, model,
+            provider, tag:<name>. () = everything together.
+        only: (dimension, value) that a call has to have for the budget to apply to it.
+        cap_nano, cap_tokens: at least one is set; None = no cap of that kind. 0 lets nothing through.
+        every: see `policy.periods.PERIODS`; "" = for good.
+        zone: whose midnight it is.
+        alerts: basis points of the cap, ascending, at each of which there is one alert per period.
+        degrade_to: the model to go to when the hold no longer fits; "" = refuse.
+    """
+
+    id: str
+    per: tuple[str, ...] = ()
+    only: tuple[tuple[str, str], ...] = ()
+    cap_nano: int | None = None
+    cap_tokens: int | None = None
+    every: str = ""
+    zone: tzinfo = UTC
+    alerts: tuple[int, ...] = (8_000, 10_000)
+    degrade_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one call asks of one budget: an account, and what to set aside on it.
+
+    Attributes:
+        budget: of the account.
+        scope: the account's value of `budget.per`, as `scope_of` writes it.
+        start, end: of the period, seconds since the epoch. The charge belongs to it, whenever the call ends.
+    """
+
+    budget: Budget
+    scope: str
+    start: float
+    end: float
+
+    @property
+    def key(self) -> tuple[str, str, float]:
+        """The account."""
+        return self.budget.id, self.scope, self.start
+
+
+def budget_id(per: Sequence[str], only: Iterable[tuple[str, str]], every: str) -> str:
+    """A budget's id: what it is about, not how much."""
+    scope = "+".join(per) or "all"
+    filters = ",".join(f"{name}={value}" for name, value in sorted(only))
+    return "/".join(filter(None, (scope, filters, every or "total")))
+
+
+def value_of(dimension: str, caller: Caller, route: Route, asked: str) -> str:
+    """A call's value of a dimension; "" where it has none."""
+    if dimension == "model":
+        return route.model or asked
+    if dimension == "provider":
+        return route.provider
+    if dimension.startswith(TAG):
+        return caller.tags.get(dimension[len(TAG) :], "")
+    value: str = getattr(caller, dimension)
+    return value
+
+
+def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> str | None:
+    """The account's name within its budget; None where the call lacks a dimension, and the budget does not apply."""
+    values = [value_of(dimension, caller, route, asked) for dimension in per]
+    if not all(values):
+        return None
+    if len(values) == 1:
+        return values[0]
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
+
+
+def claims(budgets: Iterable[Budget], caller: Caller, route: Route, asked: str, at: float) -> tuple[Claim, ...]:
+    """The accounts that an attempt on `route` has to fit, in the order of the budgets' ids: always the same, so that
+    stores can lock them in it (decisions 5)."""
+    found = []
+    for budget in budgets:
+        if any(value_of(name, caller, route, asked) != value for name, value in budget.only):
+            continue
+        scope = scope_of(budget.per, caller, route, asked)
+        if scope is not None:
+            found.append(Claim(budget, scope, *period(budget.every, at, budget.zone)))
+    found.sort(key=lambda claim: claim.key)
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of one account. Money is nano-dollars; every count is >= 0."""
+
+    spent_nano: int = 0
+    held_nano: int = 0
+    spent_tokens: int = 0
+    held_tokens: int = 0
+
+    def set_aside(self, nano: int, tokens: int) -> None:
+        """A hold was taken."""
+        self.held_nano += nano
+        self.held_tokens += tokens
+
+    def close(self, held: tuple[int, int], spent: tuple[int, int]) -> None:
+        """A hold was closed: settled with what was spent, or released with (0, 0). Each is (nano-dollars, tokens)."""
+        self.held_nano -= held[0]
+        self.held_tokens -= held[1]
+        self.spent_nano += spent[0]
+        self.spent_tokens += spent[1]
+
+    def left_nano(self, cap: int) -> int:
+        """What is neither spent nor held; never below 0."""
+        return max(0, cap - self.spent_nano - self.held_nano)
+
+
+FITS, WAITS, NEVER = "fits", "waits", "never"
+
+
+def verdict(account: Account, cap_nano: int | None, cap_tokens: int | None, nano: int, tokens: int) -> str:
+    """Whether a hold fits an account.
+
+    `WAITS`: it does not fit now, but would if others' holds settled at nothing (decisions 4). `NEVER`: what is spent
+    leaves no room, or the call alone is larger than the cap.
+    """
+    answer = FITS
+    for cap, spent, held, more in (
+        (cap_nano, account.spent_nano, account.held_nano, nano),
+        (cap_tokens, account.spent_tokens, account.held_tokens, tokens),
+    ):
+        if cap is None:
+            continue
+        if spent + more > cap:
+            return NEVER
+        if spent + held + more > cap:
+            answer = WAITS
+    return answer
+
+
+def crossed(before: int, after: int, cap: int, shares: Sequence[int]) -> list[int]:
+    """The alert shares (basis points) that spending went over, on the way from `before` to `after`, ascending.
+
+    A cap of 0 is reached by the first call that is refused, which is reported as such and not here.
+    """
+    return [share for share in shares if before * 10_000 < cap * share <= after * 10_000]

@@ -1,0 +1,93 @@
+"""Budgets: which accounts a call has to fit, and the one rule: spent + held + this <= cap."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.core.caller import Caller
+from headgate.core.exchange import Route
+from headgate.policy.budgets import FITS, NEVER, WAITS, Account, Budget, budget_id, claims, crossed, verdict
+
+ROUTE = Route("anthropic", "claude-haiku-4-5", "anthropic", "https://a.example")
+ADA = Caller(key="k1", tenant="acme", user="ada", task="sum", tags=MappingProxyType({"team": "red"}))
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+amounts = st.integers(min_value=0, max_value=10**12)
+caps = st.none() | amounts
+
+
+def _scopes(*budgets: Budget, caller: Caller = ADA) -> dict[str, str]:
+    return {claim.budget.id: claim.scope for claim in claims(budgets, caller, ROUTE, "fast", NOON)}
+
+
+def test_a_budget_has_an_account_for_each_value_of_its_dimensions() -> None:
+    found = _scopes(
+        Budget("all"),
+        Budget("user", ("user",)),
+        Budget("pair", ("tenant", "user")),
+        Budget("model", ("model",)),
+        Budget("tag", ("tag:team",)),
+    )
+    assert found == {"all": "", "user": "ada", "pair": '["acme","ada"]', "model": "claude-haiku-4-5", "tag": "red"}
+
+
+def test_a_budget_whose_dimension_a_call_lacks_does_not_apply_to_it() -> None:
+    assert _scopes(Budget("session", ("session",)), Budget("pair", ("user", "session"))) == {}
+
+
+@pytest.mark.parametrize(("value", "applies"), [("acme", True), ("globex", False)])
+def test_a_filter_limits_a_budget_to_the_calls_that_have_it(value: str, applies: bool) -> None:
+    assert bool(_scopes(Budget("one", (), (("tenant", value),)))) is applies
+
+
+def test_two_different_pairs_never_share_an_account() -> None:
+    per = ("tenant", "user")
+    one = _scopes(Budget("p", per), caller=Caller(tenant='a","b', user="c"))
+    other = _scopes(Budget("p", per), caller=Caller(tenant="a", user='b","c'))
+    assert one != other
+
+
+def test_claims_come_in_the_order_of_the_accounts_whatever_the_configuration_says() -> None:
+    budgets = [Budget("b", ("user",)), Budget("a"), Budget("c", ("tenant",))]
+    forwards = [claim.key for claim in claims(budgets, ADA, ROUTE, "", NOON)]
+    assert forwards == [claim.key for claim in claims(budgets[::-1], ADA, ROUTE, "", NOON)] == sorted(forwards)
+
+
+def test_an_id_says_what_the_budget_is_about_and_not_how_much() -> None:
+    assert budget_id(("tenant", "user"), [("task", "x")], "day") == "tenant+user/task=x/day"
+    assert budget_id((), [], "") == "all/total"
+
+
+@given(st.builds(Account, amounts, amounts, amounts, amounts), caps, caps, amounts, amounts)
+def test_a_hold_fits_exactly_where_no_cap_is_exceeded_with_it(
+    account: Account, cap_nano: int | None, cap_tokens: int | None, nano: int, tokens: int
+) -> None:
+    said = verdict(account, cap_nano, cap_tokens, nano, tokens)
+    account.set_aside(nano, tokens)
+    within = (cap_nano is None or account.spent_nano + account.held_nano <= cap_nano) and (
+        cap_tokens is None or account.spent_tokens + account.held_tokens <= cap_tokens
+    )
+    assert (said == FITS) is within
+    if said == WAITS:
+        empty = Account(account.spent_nano, 0, account.spent_tokens, 0)
+        assert verdict(empty, cap_nano, cap_tokens, nano, tokens) == FITS
+
+
+def test_a_call_larger_than_its_cap_never_fits_however_long_it_waits() -> None:
+    assert verdict(Account(), 5, None, 6, 0) == NEVER
+    assert verdict(Account(held_nano=5), 5, None, 5, 0) == WAITS
+    assert verdict(Account(), 0, None, 0, 0) == FITS
+
+
+@given(amounts, st.lists(amounts, max_size=20), st.integers(min_value=1, max_value=10**12))
+def test_each_share_is_crossed_once_on_the_way_up(start: int, steps: list[int], cap: int) -> None:
+    shares, seen, spent = (5_000, 8_000, 10_000), [], start
+    for step in steps:
+        seen += crossed(spent, spent + step, cap, shares)
+        spent += step
+    assert seen == sorted(set(seen))
+    assert set(seen) == {share for share in shares if start * 10_000 < cap * share <= spent * 10_000}
