@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.errors import UpstreamRejected
-from headgate.upstream.http1 import ResponseReader, parse_url, request_head
+from headgate.upstream.http1 import Heads, ResponseReader, parse_url, request_head
 
 BODY = b"event: ping\ndata: {}\n\n" * 3
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nSet-Cookie: a\r\nset-cookie: b\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -240,3 +240,49 @@ def test_a_url_gives_origin_host_field_and_path(url: str, where: str, host: byte
 def test_a_method_that_is_no_token_is_a_config_fault(method: str) -> None:
     with pytest.raises(UpstreamRejected):
         request_head(method, parse_url("http://h/"), (), 0)
+
+
+FIELDS = st.lists(
+    st.tuples(st.sampled_from([b"a", b"x-api-key", b"Accept-Encoding", b"host", b"connection"]), st.binary(max_size=3)),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), FIELDS), max_size=12), st.sampled_from(["POST", "GET"]))
+def test_a_list_of_headers_known_again_gives_the_same_head_even_when_it_was_changed_in_place(
+    steps: list[tuple[int, list[tuple[bytes, bytes]]]], method: str
+) -> None:
+    heads, target = Heads(), parse_url("http://h/")
+    lists: list[list[tuple[bytes, bytes]]] = [[], [], []]
+    for length, (which, fields) in enumerate(steps):
+        lists[which][:] = fields
+        try:
+            expected = request_head(method, target, lists[which], length)
+        except UpstreamRejected:
+            with pytest.raises(UpstreamRejected):
+                heads.head(method, target, lists[which], length)
+            continue
+        assert heads.head(method, target, lists[which], length) == expected
+        assert heads.head(method, target, lists[which], length) == expected
+
+
+def test_what_is_kept_of_headers_is_bounded() -> None:
+    heads, target = Heads(), parse_url("http://h/")
+    lists = [[(b"a", b"%d" % number)] for number in range(1000)]
+    for headers in lists:
+        assert b"\r\na: %b\r\n" % headers[0][1] in heads.head("GET", target, headers, 0)
+    heads.head("GET", target, [(b"a", b"x" * 10_000)], 0)
+    assert len(heads._known) <= 128
+    assert all(len(lines) <= 8192 for _, lines in heads._known.values())
+
+
+def test_a_plain_body_is_asked_for_once_and_only_where_no_field_says_otherwise() -> None:
+    target = parse_url("http://h/")
+    for headers, expected in (
+        ([(b"accept-encoding", b"identity"), (b"x-never-seen-before", b"1")], [b"identity"]),
+        ([(b"Accept-Encoding", b"br")], [b"br"]),
+        ([(b"a", b"accept-encoding: br")], [b"identity"]),
+        ([(b"accept-encoding", b"br"), (b"connection", b"accept-encoding")], [b"identity"]),
+    ):
+        lines = request_head("GET", target, headers, 0).split(b"\r\n")
+        assert [line.partition(b": ")[2] for line in lines if line.startswith(b"accept-encoding")] == expected

@@ -14,7 +14,7 @@ from time import monotonic
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
 from headgate.upstream.forks import tell_after_fork
-from headgate.upstream.http1 import Origin, parse_url, request_head
+from headgate.upstream.http1 import Heads, Origin, parse_url
 from headgate.upstream.pool import IDLE_EXPIRY, MAX_CONNECTIONS
 from headgate.upstream.sockets import BlockingAnswer, SocketConnection, dial
 from headgate.upstream.tls import Trust, Verify
@@ -176,6 +176,7 @@ class BlockingPool:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._buckets: dict[Origin, _Bucket] = {}
+        self._heads = Heads()
         self._inherited: list[object] = []
         tell_after_fork(self)
 
@@ -187,7 +188,7 @@ class BlockingPool:
         """
         target = parse_url(outgoing.url)
         body = outgoing.body
-        head = request_head(outgoing.method, target, outgoing.headers, len(body))
+        head = self._heads.head(outgoing.method, target, outgoing.headers, len(body))
         if self._pid != os.getpid():  # forked where no hook ran
             self.after_fork()
         bucket = self._buckets.get(target.origin) or self._bucket(target.origin)

@@ -30,11 +30,14 @@ _LOWER_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _COLON = b": "
 _LINE = b"\r\n"
 ACCEPT = b"accept-encoding"
-_PLAIN = b"accept-encoding: identity"
+_ACCEPT_LINE = b"accept-encoding: "
+_PLAIN = b"accept-encoding: identity\r\n"
 _CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
 _METHODS = 16  # first lines kept per URL
 _NAMES = 1024  # beginnings of lines kept, each of a name of up to _NAME_BYTES
 _NAME_BYTES = 64
+_HEADS = 128  # lists of headers a pool knows again, each of up to _HEAD_BYTES
+_HEAD_BYTES = 8 * 1024
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -160,22 +163,56 @@ def request_head(method: str, target: Target, headers: Headers, length: int) -> 
     Raises:
         UpstreamRejected: kind "config": a name that is no token, or a value with CR, LF or NUL (RFC 9110, 5.5).
     """
-    lines: list[bytes] = [] if any(name == ACCEPT for name, _ in headers) else [_PLAIN]
+    return _whole_head(method, target, _field_lines(headers), length)
+
+
+class Heads:
+    """`request_head` for one pool: a list of headers that it has seen lately is not written out again.
+
+    An exchange's headers are one list object each time its caller repeats its head. That a list is unchanged is not
+    taken on trust: its fields are compared, by identity first. Values are secrets, so what is kept is bounded.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Headers, bytes]] = {}  # by id: the fields, and their lines
+
+    def head(self, method: str, target: Target, headers: Headers, length: int) -> bytes:
+        """As `request_head`."""
+        known = self._known.get(id(headers))
+        if known is not None and known[0] == headers:
+            return _whole_head(method, target, known[1], length)
+        lines = _field_lines(headers)
+        if len(self._known) >= _HEADS:
+            self._known.clear()
+        if len(lines) <= _HEAD_BYTES:
+            self._known[id(headers)] = (list(headers), lines)
+        return _whole_head(method, target, lines, length)
+
+
+def _whole_head(method: str, target: Target, lines: bytes, length: int) -> bytes:
+    start = target.starts.get(method) or _start(method, target)
+    if length or method in _WITH_BODY:
+        return b"%b%bcontent-length: %d\r\n\r\n" % (start, lines, length)
+    return start + lines + _LINE
+
+
+def _field_lines(headers: Headers) -> bytes:
+    lines: list[bytes] = []
     for name, value in headers:
         beginning = _beginnings.get(name)
         if beginning:
             lines.append(beginning + value)
         elif beginning is None or (name == b"connection" and value != b"keep-alive"):
-            lines = lines[:1] if lines[:1] == [_PLAIN] else []
-            lines += _lines(headers)
+            lines = _lines(headers)
             break
-    if length or method in _WITH_BODY:
-        lines.append(b"content-length: %d" % length)
     fields = b"".join(lines)
     if _CR in fields or _LF in fields or 0 in fields:
         raise faults.config("a request header's value holds a line break or NUL; nothing was sent")
-    lines.append(_LINE)
-    return (target.starts.get(method) or _start(method, target)) + _LINE.join(lines)
+    lines.append(b"")
+    block = _LINE.join(lines)
+    return block if block.startswith(_ACCEPT_LINE) or _LINE + _ACCEPT_LINE in block else _PLAIN + block
 
 
 class ResponseReader:

@@ -14,7 +14,7 @@ from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
 from headgate.upstream.connection import Answer, Connection, Sweeper
 from headgate.upstream.forks import tell_after_fork
-from headgate.upstream.http1 import Origin, Target, parse_url, request_head
+from headgate.upstream.http1 import Heads, Origin, Target, parse_url
 from headgate.upstream.tls import TlsLayer, Trust, Verify
 
 MAX_CONNECTIONS = 512
@@ -228,6 +228,7 @@ class AsyncPool:
         self.max_idle = max_idle
         self.idle_expiry = idle_expiry
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        self._heads = Heads()
         self._inherited: list[object] = []
         tell_after_fork(self)
 
@@ -248,7 +249,7 @@ class AsyncPool:
             target = parse_url(outgoing.url)
         body = outgoing.body
         method = outgoing.method
-        head = request_head(method, target, outgoing.headers, len(body))
+        head = self._heads.head(method, target, outgoing.headers, len(body))
         loop = asyncio.get_running_loop()
         kept = self._loops.get(loop) or await self._enter(loop)
         bucket = kept.buckets.get(target.origin) or kept.bucket(target.origin)
