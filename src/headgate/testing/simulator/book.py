@@ -168,7 +168,17 @@ class Book:
                 self._changed.notify_all()
 
     def later(
-        self, origin: Record, counts: Counts, model: Model, ending: str, *, batch: str = "", custom_id: str = ""
+        self,
+        origin: Record,
+        counts: Counts,
+        model: Model,
+        ending: str,
+        *,
+        reported: bool,
+        request_id: str = "",
+        user: str = "",
+        batch: str = "",
+        custom_id: str = "",
     ) -> None:
         """Bill work that ended after the request that asked for it had been answered."""
         line = replace(
@@ -177,7 +187,9 @@ class Book:
             model_id=model.id,
             model_served=model.served,
             counts=counts,
-            reported=ending == "complete",
+            reported=reported,
+            request_id=request_id or origin.request_id,
+            user=user or origin.user,
             ending=ending,
             later=True,
             batch=batch,

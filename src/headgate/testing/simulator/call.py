@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from headgate.testing.simulator.asked import Fail, Json
+from headgate.testing.simulator.asked import Event, Fail, Json
 from headgate.testing.simulator.book import Record
 from headgate.testing.simulator.delivery import Delivery
 from headgate.testing.simulator.dialects import Dialect, Header
@@ -35,12 +35,13 @@ class Call:
     Attributes:
         dialect: the vendor's way with errors and headers.
         body, json: the request's body, b"" and {} where it has none or reads its own.
-        query, ids: of its URL.
+        query, ids: of its URL; `base_url` is what the client calls us.
         fault: what strikes it.
         limits: whose headers it gets, once that is known.
     """
 
     __slots__ = (
+        "_queried",
         "base_url",
         "body",
         "dialect",
@@ -66,6 +67,7 @@ class Call:
         self.body = b""
         self.json: Json = {}
         self.query: dict[str, str] = {}
+        self._queried: list[tuple[str, str]] = []
         self.ids: Sequence[str] = ()
         self.base_url = ""
         self.fault: Fault | None = None
@@ -74,7 +76,8 @@ class Call:
     async def answer(self, scope: Message) -> None:
         """Answer it, with an error where that is the answer."""
         record = self.record
-        self.query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1")))
+        self._queried = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
+        self.query = dict(self._queried)
         host = self.headers.get(b"host", b"127.0.0.1").decode("latin-1")
         self.base_url = f"{scope.get('scheme', 'http')}://{host}"
         found = find(self.dialect.name, record.method, record.path)
@@ -190,6 +193,20 @@ class Call:
             await delivery.dropped(0, self.fault)
         await delivery.whole(body, 0)
 
+    async def send_bytes(self, chunks: Iterable[bytes], kind: bytes, size: int | None = None) -> None:
+        """An answer of many chunks that is not billed: a file, or lines. `size` is promised where it is known."""
+        delivery = self.delivery(Counts(), _AT_ONCE)
+        if self.fault is not None and self.fault.kind == "drop":
+            await delivery.dropped(0, self.fault)
+        head = [(b"content-type", kind)]
+        if size is not None:
+            head.append((b"content-length", b"%d" % size))
+        await delivery.stream(_events(chunks), self.dialect, head)
+
+    def queries(self, name: str) -> list[str]:
+        """Every value of a query parameter that may be told several times, with or without brackets."""
+        return [value for told, value in self._queried if told.removesuffix("[]") == name]
+
     def _common(self) -> list[Header]:
         dialect = self.dialect
         made = [_SIMULATED, (dialect.id_header, self.record.request_id.encode()), *dialect.common]
@@ -227,3 +244,14 @@ class Call:
         if fault.should_retry is not None:
             told.append((b"x-should-retry", b"true" if fault.should_retry else b"false"))
         return told
+
+
+def _events(chunks: Iterable[bytes]) -> Iterator[Event]:
+    """Each chunk as an event; the last, known one late, is the terminal one."""
+    before: bytes | None = None
+    for chunk in chunks:
+        if before is not None:
+            yield Event(before)
+        before = chunk
+    if before is not None:
+        yield Event(before, terminal=True)

@@ -6,7 +6,7 @@ JSON answer bills what had been generated when the client left, else all of it; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from headgate.testing.simulator.asked import Event
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SLOW = 1.0  # seconds, where a slow first token names none
 _JSON = (b"content-type", b"application/json")
 _SSE = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+Header = tuple[bytes, bytes]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -128,15 +129,16 @@ class Delivery:
         self._counts.output = output
         self._produced(output)
 
-    async def stream(self, events: Iterator[Event], dialect: Dialect) -> None:
-        """Deliver a stream."""
+    async def stream(self, events: Iterator[Event], dialect: Dialect, head: Sequence[Header] = _SSE) -> None:
+        """Deliver a stream. `head`: its type, and its length where that is promised."""
         wire, record, pace = self._wire, self._record, self._pace
         slow = self._is("slow_first_token")
-        head = pace.first_token_seconds + (_slowness(slow) if slow is not None and slow.before == "headers" else 0.0)
-        if head > 0 and not await wire.wait(head):
+        first = pace.first_token_seconds + (_slowness(slow) if slow is not None and slow.before == "headers" else 0.0)
+        if first > 0 and not await wire.wait(first):
             record.ending = "abandoned"
             return
-        await wire.start(200, [*self._headers, *_SSE])
+        await wire.start(200, [*self._headers, *head])
+        promised = any(name == b"content-length" for name, _ in head)
         record.status = 200
         strikes = self._is("stall", "cut", "error_event", "malformed_event", "truncate")
         at = strikes.after_events if strikes is not None else -1
@@ -144,10 +146,14 @@ class Delivery:
         for event in events:
             if record.events == at and strikes is not None:
                 at = -1
-                if not await self._strike(strikes, dialect):
+                if promised and strikes.kind == "malformed_event":
+                    event = Event(bytes(len(event.frame)), terminal=event.terminal)  # as long as it should be
+                elif not await self._strike(strikes, dialect):
                     return
             if ends_early is not None and (event.terminal or (event.usage and not ends_early.keep_usage)):
                 record.ending = "cut"
+                if promised:  # a server would not let us end a body early
+                    await wire.break_off("fin")
                 await wire.finish()
                 return
             if slow is not None and slow.before == "content" and event.tokens:

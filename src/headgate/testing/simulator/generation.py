@@ -95,7 +95,7 @@ async def _in_background(call: Call, plan: Plan, delivery: Delivery) -> None:
     final = responses_answers.ended(asked, final_answer, answer_id=answer_id, seed=provider.seed, now=ends)
 
     def bill(output: int, ending: str) -> None:
-        provider.book.later(record, _with_output(asked, output), asked.model, ending)
+        provider.book.later(record, _with_output(asked, output), asked.model, ending, reported=ending == "complete")
 
     def replay() -> list[bytes]:
         return [

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from headgate.testing.simulator.answers import answer, dice, refused, wanted_stop
 from headgate.testing.simulator.asked import Answer, Asked, Fail, Json
+from headgate.testing.simulator.batches import BatchStore
 from headgate.testing.simulator.book import Book
 from headgate.testing.simulator.dialects import ANTHROPIC, CHAT, Dialect, Responses
 from headgate.testing.simulator.embeddings import Embeddings, Moderations
 from headgate.testing.simulator.faults import Fault
+from headgate.testing.simulator.filestore import FileStore
 from headgate.testing.simulator.limits import LimitBook
+from headgate.testing.simulator.openai_batches import write_files
 from headgate.testing.simulator.promptcache import PromptCache
 from headgate.testing.simulator.responses_store import ResponseStore
 from headgate.testing.simulator.scenario import Scenario, Script
@@ -53,6 +56,8 @@ class Provider:
     cache: PromptCache
     ids: int = 0
     responses: ResponseStore = field(default_factory=ResponseStore)
+    files: FileStore = field(default_factory=FileStore)
+    batches: BatchStore = field(default_factory=BatchStore)
     apis: Mapping[str, Dialect] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +76,11 @@ class Provider:
 
     def advance(self) -> None:
         """Let everything that works in the background be as far as it is now."""
-        self.responses.advance(self.clock.now())
+        now = self.clock.now()
+        self.responses.advance(now)
+        for batch in self.batches.advance(self, now):
+            if batch.dialect == "openai":
+                write_files(self, batch)
 
     def plan(
         self, path: str, headers: Mapping[bytes, bytes], decoded: Json, body: bytes, scope: str, fault: Fault | None

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.testing.simulator import generation, listings, stored_responses
+from headgate.testing.simulator import anthropic_batches, files, generation, listings, openai_batches, stored_responses
 
 if TYPE_CHECKING:
     from headgate.testing.simulator.call import Call
@@ -66,6 +66,30 @@ _ALL = (
     _route("DELETE /v1/responses/*", "openai", stored_responses.delete, "responses"),
     _route("POST /v1/responses/*/cancel", "openai", stored_responses.cancel, "responses"),
     _route("GET /v1/responses/*/input_items", "openai", stored_responses.input_items, "responses"),
+    _route(
+        "POST /v1/messages/batches", "anthropic", anthropic_batches.create, "batches", body=True, max_body=256 * _MB
+    ),
+    _route("GET /v1/messages/batches", "anthropic", anthropic_batches.list_all, "batches"),
+    _route("GET /v1/messages/batches/*", "anthropic", anthropic_batches.retrieve, "batches"),
+    _route("DELETE /v1/messages/batches/*", "anthropic", anthropic_batches.delete, "batches"),
+    _route("POST /v1/messages/batches/*/cancel", "anthropic", anthropic_batches.cancel, "batches"),
+    _route("GET /v1/messages/batches/*/results", "anthropic", anthropic_batches.results, "batches"),
+    _route("POST /v1/batches", "openai", openai_batches.create, "batches", body=True),
+    _route("GET /v1/batches", "openai", openai_batches.list_all, "batches"),
+    _route("GET /v1/batches/*", "openai", openai_batches.retrieve, "batches"),
+    _route("POST /v1/batches/*/cancel", "openai", openai_batches.cancel, "batches"),
+    _route("GET /v1/files", "anthropic", files.list_anthropic, "files"),
+    _route("GET /v1/files", "openai", files.list_openai, "files"),
+    *(
+        route
+        for dialect in ("anthropic", "openai")
+        for route in (
+            _route("POST /v1/files", dialect, files.upload, "files", upload=True),
+            _route("GET /v1/files/*", dialect, files.metadata, "files"),
+            _route("GET /v1/files/*/content", dialect, files.content, "files"),
+            _route("DELETE /v1/files/*", dialect, files.delete, "files"),
+        )
+    ),
 )
 
 

@@ -29,10 +29,19 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How fast batches are worked off, one request after another. Seconds >= 0; 0: done when first looked at."""
+
+    start_seconds: float = 0.0
+    seconds_per_request: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Which requests a rule looks at. Everything told must hold. `model` and `path` are shell patterns.
 
-    Without `path`, a rule looks at the requests that generate: messages and chat completions.
+    Without `path`, a rule looks at the requests that generate: messages, chat completions, responses
+    and embeddings.
     """
 
     dialect: str = ""
@@ -95,6 +104,7 @@ class Scenario:
     limits: Limits = field(default_factory=Limits)
     output_tokens: int = 60
     seed: int | None = None
+    batches: Batching = field(default_factory=Batching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +208,10 @@ def _parse(text: str, where: str) -> Scenario:
 
 def _scenario(told: Mapping[str, Any], where: str) -> Scenario:
     mistakes: list[str] = []
-    plain = {k: v for k, v in told.items() if k not in ("pace", "limits", "rules")}
+    plain = {k: v for k, v in told.items() if k not in ("pace", "limits", "batches", "rules")}
     pace = _build(Pace, told.get("pace"), f"{where}.pace", mistakes)
     limits = _build(Limits, told.get("limits"), f"{where}.limits", mistakes)
+    batches = _build(Batching, told.get("batches"), f"{where}.batches", mistakes)
     listed = told.get("rules") or ()
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         mistakes.append(f"{where}.rules: expected a list")
@@ -216,6 +227,7 @@ def _scenario(told: Mapping[str, Any], where: str) -> Scenario:
         limits=limits or Limits(),
         output_tokens=made.output_tokens,
         seed=made.seed,
+        batches=batches or Batching(),
     )
 
 

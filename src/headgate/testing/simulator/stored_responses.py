@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from headgate.testing.simulator import responses_requests
-from headgate.testing.simulator.asked import Event, Json
+from headgate.testing.simulator.asked import Event
 from headgate.testing.simulator.openai_requests import invalid
+from headgate.testing.simulator.pages import page
 from headgate.testing.simulator.prices import Counts
 from headgate.testing.simulator.provider import typed
 from headgate.testing.simulator.responses_store import Job
@@ -76,20 +77,3 @@ async def count_tokens(call: Call) -> None:
         )
     )
     await call.send(_encode({"object": "response.input_tokens", "input_tokens": tokens}))
-
-
-def page(items: Sequence[Json], query: dict[str, str], *, limit: int, most: int) -> Json:
-    """One page of a list as OpenAI cuts it, with `after` and `limit`."""
-    ids = [item.get("id") for item in items]
-    after = query.get("after")
-    start = ids.index(after) + 1 if after in ids else 0
-    told = query.get("limit", "")
-    size = min(most, max(1, int(told))) if told.isdecimal() else limit
-    shown = items[start : start + size]
-    return {
-        "object": "list",
-        "data": shown,
-        "first_id": shown[0].get("id") if shown else None,
-        "last_id": shown[-1].get("id") if shown else None,
-        "has_more": len(items) > start + size,
-    }
