@@ -190,10 +190,12 @@ def test_dotenv_lines_are_read_as_people_write_them() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["vault", "aws-sm", "gcp-sm", "keyring"])
-def test_later_schemes_are_accepted_and_say_so_when_they_are_needed(tmp_path: Path, scheme: str) -> None:
-    settings = load(write(tmp_path, f"keys: [{{name: dev, key: '{scheme}:team/key'}}]"), env={})
-    with pytest.raises(ConfigError, match=f"{scheme}: references come with a later version; use env, file, dotenv"):
-        settings.keys[0].key.resolve({})
+def test_a_stores_reference_of_the_wrong_form_is_a_mistake_that_shows_the_right_one(
+    tmp_path: Path, scheme: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"keys\[0\]\.key: {scheme}: expected a reference like {scheme}:") as caught:
+        load(write(tmp_path, f"keys: [{{name: dev, key: '{scheme}:hunter2!'}}]"), env={})
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["env:", "env:a b", "env:A-B", "file:", "vlt:x", "x", "", "ENV:X", "dotenv:a#b-c"])

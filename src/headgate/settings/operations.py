@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from headgate.settings.fields import Context, Section
 from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, frozen
 from headgate.settings.policies import DAY, read_cache
-from headgate.settings.secrets import READABLE, SCHEMES, SecretRef
+from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
 
@@ -151,7 +151,7 @@ def _webhook(text: str) -> str:
     try:
         split_url(text, ("http", "https"))
     except ValueError as error:
-        raise ValueError(f"{error}, or a reference to one ({', '.join(READABLE)})") from None
+        raise ValueError(f"{error}, or a reference to one ({', '.join(SCHEMES)})") from None
     return text
 
 

@@ -9,11 +9,16 @@ from pathlib import Path
 
 from headgate.core.errors import ConfigError
 from headgate.core.secret import Secret
+from headgate.settings.secret_stores import NotAsked, NotThere, Unfitting
+from headgate.settings.secret_stores import read as read_store
+from headgate.settings.secret_stores.places import SCHEMES as STORES
+from headgate.settings.secret_stores.places import parse_place
 
-SCHEMES = ("env", "file", "dotenv", "vault", "aws-sm", "gcp-sm", "keyring")
-"""Known reference schemes, as `scheme:name`. The first three can be read now."""
+LOCAL = ("env", "file", "dotenv")
+"""Schemes that are read without asking anybody: at once, and as often as wanted."""
 
-READABLE = ("env", "file", "dotenv")
+SCHEMES = (*LOCAL, *STORES)
+"""Known reference schemes, as `scheme:name`; see docs/secrets.md."""
 
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -48,6 +53,14 @@ def scrub(text: str) -> str:
     return _LIVE_KEY.sub("***", text)
 
 
+class SecretMissing(ConfigError):
+    """The place was looked at, and there is no secret: not set, empty, deleted."""
+
+
+class SecretUnreachable(ConfigError):
+    """The place could not be looked at: a store that is down or refuses us, a file we may not read."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where a secret is kept; never the secret itself, so it may be printed.
@@ -55,7 +68,7 @@ class SecretRef:
     Attributes:
         scheme: one of `SCHEMES`.
         name: a variable's name (`env`), a path (`file`), ``NAME`` or ``path#NAME`` (`dotenv`), or what the store of
-            that scheme calls it.
+            that scheme calls it (`secret_stores.places`).
         base: the directory that relative paths start from: that of headgate.yaml, "" = the working directory.
         where: who refers to it, for messages: "headgate.yaml:3:15: providers.acme.api_key".
     """
@@ -68,8 +81,19 @@ class SecretRef:
     def __str__(self) -> str:
         return f"{self.scheme}:{self.name}"
 
+    @property
+    def local(self) -> bool:
+        """Read without asking anybody."""
+        return self.scheme in LOCAL
+
     def is_set(self, env: Mapping[str, str]) -> bool:
-        """True where `resolve` would return a secret; never raises."""
+        """True where `resolve` would return a secret; never raises.
+
+        A store is not asked: that a key is kept there is what the reference says, and a store that is down today must
+        not look like a provider without a key.
+        """
+        if not self.local:
+            return True
         try:
             self.resolve(env)
         except ConfigError:
@@ -77,10 +101,12 @@ class SecretRef:
         return True
 
     def resolve(self, env: Mapping[str, str]) -> Secret:
-        """Read the secret.
+        """Read the secret, now. Of a store's it blocks, for some seconds at worst; `secrets_live` keeps what it reads.
 
         Raises:
-            ConfigError: it is missing, empty, unreadable or not a single line, or its scheme cannot be read yet.
+            SecretMissing: there is none.
+            SecretUnreachable: whether there is one cannot be told now.
+            ConfigError: what is there is no secret (more than one line, no text), or a package is not installed.
         """
         if self.scheme == "env":
             return self._secret(env.get(self.name, ""), f"set the environment variable {self.name}")
@@ -91,12 +117,22 @@ class SecretRef:
             path, _, name = self.name.rpartition("#")
             value = parse_dotenv(self._read(Path(self.base) / (path or ".env"))).get(name, "")
             return self._secret(value, f"put {name}=... in {path or '.env'}")
-        raise self._error(f"{self.scheme}: references come with a later version; use {', '.join(READABLE)} until then")
+        return self._secret(self._ask(env), "put one there")
+
+    def _ask(self, env: Mapping[str, str]) -> str:
+        try:
+            return read_store(parse_place(self.scheme, self.name), env)
+        except NotThere as error:
+            raise SecretMissing(self._said(f"{self} {error}")) from None
+        except NotAsked as error:
+            raise SecretUnreachable(self._said(f"{self} cannot be read: the store {error}")) from None
+        except (Unfitting, ValueError) as error:
+            raise self._error(f"{self} {error}") from None
 
     def _secret(self, text: str, remedy: str) -> Secret:
         value = text.strip()
         if not value:
-            raise self._error(f"{self} is not set or empty; {remedy}")
+            raise SecretMissing(self._said(f"{self} is not set or empty; {remedy}"))
         if any(ch < " " or ch == "\x7f" for ch in value):
             raise self._error(f"{self} holds control characters or more than one line; {remedy}, on one line")
         return Secret(value)
@@ -105,9 +141,11 @@ class SecretRef:
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_SECRET_BYTES + 1)
+        except FileNotFoundError as error:
+            raise SecretMissing(self._said(f"{self} cannot be read: {error.strerror}")) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a readable path"
-            raise self._error(f"{self} cannot be read: {reason}") from None
+            raise SecretUnreachable(self._said(f"{self} cannot be read: {reason}")) from None
         if len(data) > MAX_SECRET_BYTES:
             raise self._error(f"{self} is larger than {MAX_SECRET_BYTES} bytes")
         try:
@@ -115,8 +153,11 @@ class SecretRef:
         except UnicodeDecodeError:
             raise self._error(f"{self} is not UTF-8 text") from None
 
+    def _said(self, what: str) -> str:
+        return f"{self.where}: {what}" if self.where else what
+
     def _error(self, what: str) -> ConfigError:
-        return ConfigError(f"{self.where}: {what}" if self.where else what)
+        return ConfigError(self._said(what))
 
 
 def parse_reference(text: str, *, base: str = "", where: str = "") -> SecretRef:
@@ -141,6 +182,8 @@ def parse_reference(text: str, *, base: str = "", where: str = "") -> SecretRef:
     variable = name.rpartition("#")[2] if scheme == "dotenv" else name
     if scheme in ("env", "dotenv") and not _ENV_NAME.fullmatch(variable):
         raise ValueError(f"{scheme}: needs a variable's name: letters, digits and _")
+    if scheme in STORES:
+        parse_place(scheme, name)
     return SecretRef(scheme, name, base=base, where=where)
 
 
