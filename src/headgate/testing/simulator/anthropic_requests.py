@@ -265,7 +265,8 @@ def _ttl(holder: Json) -> str:
 
 def _last_text(messages: list[Json]) -> str:
     """The text of the last user turn; "" where it brings tool results."""
-    content = messages[-1].get("content")
+    # Instructions may follow it, as Claude Code sends them.
+    content = next((m.get("content") for m in reversed(messages) if m["role"] != "system"), "")
     if isinstance(content, str):
         return content
     if any(b.get("type") == "tool_result" for b in content or ()):
