@@ -79,6 +79,14 @@ def node(cache: Path) -> Path:
     return found
 
 
+def binary(cache: Path, pattern: str) -> Path:
+    """An executable that a package ships for this platform."""
+    found = sorted(path for path in node_modules(cache).glob(pattern) if "musl" not in path.parts[-2])
+    if not found:
+        raise NotHere(f"package-lock.json has no {pattern} for this platform")
+    return found[0]
+
+
 def _system_node() -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise NotHere("npm is not on the PATH. Install it (Debian: apt-get install npm)")
