@@ -1,4 +1,5 @@
-"""`gcp-sm:`: Google Cloud Secret Manager, over its REST API with google-auth's application default credentials.
+"""`gcp-sm:`: Google Cloud Secret Manager, over its REST API with google-auth's application default credentials
+(GOOGLE_APPLICATION_CREDENTIALS of the process, gcloud's, the machine's).
 
 https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access. The API's address can
 be replaced as for gcloud, by CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER.
@@ -21,7 +22,7 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 def read(place: Place, env: Mapping[str, str]) -> str:
     """See `secret_stores.read`."""
     name = place.path if "/versions/" in place.path else f"{place.path}/versions/latest"
-    answer = ask(f"{_address(place, env)}/v1/{name}:access", headers={"authorization": f"Bearer {_token(env)}"})
+    answer = ask(f"{_address(place, env)}/v1/{name}:access", headers={"authorization": f"Bearer {_token()}"})
     if answer.status == 404:
         raise NotThere("is not there, or was deleted")
     said = answer.data if isinstance(answer.data, dict) else {}
@@ -52,15 +53,11 @@ def _status(said: Mapping[str, Any]) -> str:
     return str(error.get("status", "")) if isinstance(error, dict) else ""
 
 
-def _token(env: Mapping[str, str]) -> str:
+def _token() -> str:
     auth = need("google.auth", "gcp", "google-auth")
     errors = need("google.auth.exceptions", "gcp", "google-auth")
-    path = env.get("GOOGLE_APPLICATION_CREDENTIALS", "").strip()
     try:
-        if path:
-            credentials, _ = auth.load_credentials_from_file(path, scopes=[SCOPE])
-        else:
-            credentials, _ = auth.default(scopes=[SCOPE], request=_request)
+        credentials, _ = auth.default(scopes=[SCOPE], request=_request)
         credentials.refresh(_request)
     except errors.DefaultCredentialsError:
         raise NotAsked("found no Google credentials: set GOOGLE_APPLICATION_CREDENTIALS to a file") from None
