@@ -41,7 +41,7 @@ def trial(settings: Settings, *, simulated: bool) -> Trial | None:
     ready = {
         name
         for name, provider in settings.providers.items()
-        if simulated or provider.api_key is None or provider.api_key.is_set(os.environ)
+        if simulated or provider.has_key(os.environ)
     }
     for dialect, model in _CHEAP.items():
         if dialect in ready:

@@ -96,7 +96,7 @@ def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | Non
     """
     from headgate.core.errors import ConfigError
 
-    if wanted or any(p.api_key is None or p.api_key.is_set(env) for p in settings.providers.values()):
+    if wanted or any(p.has_key(env) for p in settings.providers.values()):
         return bool(wanted)
     missing = "no provider has a key: " + "; ".join(without_key(settings, env))
     if wanted is False:
@@ -112,9 +112,9 @@ def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | Non
 def without_key(settings: Settings, env: Mapping[str, str]) -> list[str]:
     """One line for each provider whose key is not there."""
     return [
-        f"{provider.name} has no key ({provider.api_key} is not set): calls to it will fail"
+        f"{provider.name} has no key ({' or '.join(map(str, provider.api_keys))} is not set): calls to it will fail"
         for provider in settings.providers.values()
-        if provider.api_key is not None and not provider.api_key.is_set(env)
+        if not provider.has_key(env)
     ]
 
 
