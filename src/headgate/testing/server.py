@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,10 +47,12 @@ def simulator_config(simulator: Simulator, **options: Any) -> uvicorn.Config:
 class SimulatorServer:
     """A simulator on ``http://127.0.0.1:<ephemeral port>``, as a context manager.
 
-    Args: as :class:`Simulator`; `port` 0 picks a free one.
+    Args: as :class:`Simulator`; `port` 0 picks a free one; `tls` serves https with certificates made for the occasion
+    (needs `cryptography`), and lets the scenario's `tls` faults happen.
 
     Attributes:
         url: the base URL as the Anthropic SDK takes it, without a trailing slash.
+        ca_file: the authority to trust, where it serves TLS.
         openai_url: the base URL as the OpenAI SDK takes it.
         simulator: the application itself.
     """
@@ -61,9 +65,13 @@ class SimulatorServer:
         prices: Mapping[str, Price] | None = None,
         clock: Clock | None = None,
         port: int = 0,
+        tls: bool = False,
     ) -> None:
         self.simulator = Simulator(seed, scenario, prices=prices, clock=clock)
         self._port = port
+        self._tls = tls
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.ca_file: Path | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
@@ -82,8 +90,9 @@ class SimulatorServer:
         """
         import uvicorn
 
+        options = self._encrypted() if self._tls else {}
         listening = socket.create_server(("127.0.0.1", self._port), backlog=2048)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
         started = threading.Event()
 
         class Server(uvicorn.Server):
@@ -91,7 +100,7 @@ class SimulatorServer:
                 await super().startup(sockets=sockets)
                 started.set()
 
-        server = self._server = Server(simulator_config(self.simulator, timeout_graceful_shutdown=1))
+        server = self._server = Server(simulator_config(self.simulator, timeout_graceful_shutdown=1, **options))
 
         def serve() -> None:
             try:
@@ -106,6 +115,32 @@ class SimulatorServer:
             raise RuntimeError("the simulator did not start")
         return self
 
+    def _encrypted(self) -> dict[str, Any]:
+        """Make certificates; the options that let uvicorn accept connections through TLS and its faults."""
+        from headgate.testing.simulator.certificates import make
+        from headgate.testing.simulator.protocol import LendingProtocol, TlsFront
+
+        self._folder = tempfile.TemporaryDirectory(prefix="headgate-simulator-")
+        made = make(Path(self._folder.name))
+        self.ca_file = made.ca_file
+
+        def front(**told: Any) -> TlsFront:
+            connections = told["server_state"].connections
+            return TlsFront(self.simulator.connect, made.contexts, connections, lambda: LendingProtocol(**told))
+
+        # uvloop reads from a connection that was paused when it was made, and the client's hello would be lost.
+        return {"http": front, "loop": "asyncio"}
+
+    def client_context(self) -> ssl.SSLContext:
+        """For a client's `verify`: it trusts this server's authority, and nothing else.
+
+        Raises:
+            RuntimeError: the server has not started, or serves no TLS.
+        """
+        if self.ca_file is None:
+            raise RuntimeError("SimulatorServer(tls=True) has an authority once it has started")
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
     def stop(self) -> None:
         """Close every connection and stop. Idempotent."""
         if self._server is None or self._thread is None:
@@ -114,6 +149,9 @@ class SimulatorServer:
         self._server.force_exit = True  # a stalled stream must not hold up the end of a test
         self._thread.join(_STOP_SECONDS)
         self._server = self._thread = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def __enter__(self) -> SimulatorServer:
         return self.start()

@@ -8,12 +8,14 @@ from __future__ import annotations
 from headgate.testing.simulator.app import Simulator
 from headgate.testing.simulator.faults import Fault
 from headgate.testing.simulator.limits import Limits
+from headgate.testing.simulator.loading import load_scenario
 from headgate.testing.simulator.prices import Price
-from headgate.testing.simulator.scenario import Match, Pace, Rule, Scenario, When, load_scenario
+from headgate.testing.simulator.scenario import Batching, Match, Pace, Rule, Scenario, TlsRule, When
 from headgate.testing.simulator.scenarios import SHIPPED
 
 __all__ = [
     "SHIPPED",
+    "Batching",
     "Fault",
     "Limits",
     "Match",
@@ -22,6 +24,7 @@ __all__ = [
     "Rule",
     "Scenario",
     "Simulator",
+    "TlsRule",
     "When",
     "load_scenario",
 ]

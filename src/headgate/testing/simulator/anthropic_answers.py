@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
@@ -86,20 +86,23 @@ def events(
     yield Event(_frame("message_stop", {"type": "message_stop"}), terminal=True)
 
 
-def models_page(query: dict[str, str]) -> bytes:
+def models_page(query: Mapping[str, str], lifecycles: Collection[str] = ()) -> bytes:
     """`GET /v1/models`, with `limit`, `after_id`, `before_id` and `lifecycle`."""
-    listed = [m for m in of_dialect("anthropic") if query.get("lifecycle") in (None, _lifecycle(m))]
+    listed = [m for m in of_dialect("anthropic") if not lifecycles or _lifecycle(m) in lifecycles]
     ids = [m.served for m in listed]
+    limit = min(1000, max(1, int(query["limit"]))) if query.get("limit", "").isdecimal() else 20
     if query.get("after_id") in ids:
         listed = listed[ids.index(query["after_id"]) + 1 :]
     if query.get("before_id") in ids:
-        listed = listed[: ids.index(query["before_id"])]
-    limit = min(1000, max(1, int(query["limit"]))) if query.get("limit", "").isdecimal() else 20
+        before = listed[: ids.index(query["before_id"])]
+        listed, has_more = before[-limit:], len(before) > limit
+    else:
+        has_more = len(listed) > limit
     page = [_model(m) for m in listed[:limit]]
     return _encode(
         {
             "data": page,
-            "has_more": len(listed) > limit,
+            "has_more": has_more,
             "first_id": page[0]["id"] if page else None,
             "last_id": page[-1]["id"] if page else None,
         }

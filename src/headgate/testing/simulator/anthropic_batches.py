@@ -62,14 +62,16 @@ async def list_all(call: Call) -> None:
         found = found[ids.index(call.query["after_id"]) + 1 :]
     told = call.query.get("limit", "")
     size = min(1000, max(1, int(told))) if told.isdecimal() else 20
+    has_more = len(found) > size
     if call.query.get("before_id") in ids:
-        found = found[: ids.index(call.query["before_id"])][-size:]
+        before = found[: ids.index(call.query["before_id"])]
+        found, has_more = before[-size:], len(before) > size
     shown = [_told(call, batch) for batch in found[:size]]
     await call.send(
         _encode(
             {
                 "data": shown,
-                "has_more": len(found) > size,
+                "has_more": has_more,
                 "first_id": shown[0]["id"] if shown else None,
                 "last_id": shown[-1]["id"] if shown else None,
             }

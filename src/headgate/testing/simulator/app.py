@@ -13,10 +13,11 @@ from headgate.testing.simulator.call import Call
 from headgate.testing.simulator.control import control
 from headgate.testing.simulator.dialects import ANTHROPIC, CHAT
 from headgate.testing.simulator.limits import LimitBook
+from headgate.testing.simulator.loading import load_scenario
 from headgate.testing.simulator.prices import Price
 from headgate.testing.simulator.promptcache import PromptCache
 from headgate.testing.simulator.provider import Provider
-from headgate.testing.simulator.scenario import Scenario, Script, load_scenario
+from headgate.testing.simulator.scenario import Scenario, Script
 from headgate.testing.simulator.wire import Broken, Message, Receive, Send, Wire
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Simulator:
             clock=self.clock,
             scenario=self.scenario,
             book=Book(self._prices, self._keep),
-            script=Script(self.scenario.rules, seed),
+            script=Script(self.scenario.rules, seed, self.scenario.tls),
             limits=LimitBook(self.scenario.limits),
             cache=PromptCache(),
         )
@@ -102,6 +103,10 @@ class Simulator:
         if wait:
             self._provider.book.wait_closed(wait)
         return self._provider.book.requests()
+
+    def connect(self) -> str:
+        """A connection comes in: the TLS fault that strikes it, "" if none does."""
+        return self._provider.script.connect()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI."""

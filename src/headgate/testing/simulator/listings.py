@@ -22,7 +22,7 @@ async def count_tokens(call: Call) -> None:
 async def anthropic_models(call: Call) -> None:
     """`GET /v1/models` at Anthropic."""
     anthropic_requests.check_version(call.headers)
-    await call.send(anthropic_answers.models_page(call.query))
+    await call.send(anthropic_answers.models_page(call.query, call.queries("lifecycle")))
 
 
 async def anthropic_model(call: Call) -> None:
