@@ -9,6 +9,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from operator import itemgetter
 from typing import Any, Protocol
 
 from headgate.gateway.limits import FAILED, STOPPING, Problem, error_body, error_headers, status_line
@@ -26,6 +27,8 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _COLON = b": "
 _LINE = b"\r\n"
 _CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
+_ENDING_LAST = b"\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+_NAME = itemgetter(0)
 _LAST_CHUNK = b"0\r\n\r\n"
 _COPY_UNDER = 32 * 1024  # joining costs less than a second buffer in the transport, up to about here
 
@@ -245,12 +248,35 @@ class Cycle(Presence):
 
     def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
         """The whole response in one write, its length added; False where `send` has to wait, and nothing was done."""
-        if self._connection.write_paused or self._head is not None:
+        connection = self._connection
+        if connection.write_paused or self._head is not None:
             return False
-        if not self.gone:
+        if self.gone:
+            return True
+        if (
+            self._bodiless
+            or self._expect_continue
+            or status in (204, 304)
+            or not headers
+            or not _FRAMING.isdisjoint(map(_NAME, headers))
+            or len(body) >= _COPY_UNDER
+        ):
             headers.append((b"content-length", b"%d" % len(body)))
             self._start(status, headers)
             self._write(body, False)
+            return True
+        lines = _LINE.join(map(_COLON.join, headers))
+        breaks = len(headers) - 1
+        if lines.count(b"\r") != breaks or lines.count(b"\n") != breaks or 0 in lines:
+            raise RuntimeError("a response header holds a control character")  # or it would split the response
+        ending = b"\r\ncontent-length: %d\r\n\r\n" if self.keep_alive else _ENDING_LAST
+        self._head = head = b"".join((STATUS_LINES[status], connection.date, lines, ending % len(body)))
+        self.wrote = self.complete = True
+        self._hook = None
+        connection.transport.write(head + body)
+        if self._news is not None:
+            self._news.set()
+        connection.response_done(self)
         return True
 
     async def receive(self) -> Message:
