@@ -203,11 +203,12 @@ class Connection(asyncio.Protocol):
 
     def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
         """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault."""
-        transport, reader = self._transport, self._reader
+        transport, reader, home = self._transport, self._reader, self.home
         assert transport is not None
         reader.begin(method)
         answer = self._answer = Answer(self, reader.pieces)
-        self.waiter = self.home.loop.create_future()
+        loop = home.loop
+        self.waiter = loop.create_future()
         self._timeouts = timeouts
         self._buffered = 0
         if len(body) <= SLICE:
@@ -216,8 +217,10 @@ class Connection(asyncio.Protocol):
             transport.write(head if self._tls is None else self._tls.encrypt(head))
             self._body = memoryview(body)
             self._pump()
-        self._writing = self._writing_paused
-        self._expect(timeouts.write if self._writing else timeouts.first_byte)
+        self._writing = writing = self._writing_paused
+        self.deadline = deadline = loop.time() + (timeouts.write if writing else timeouts.first_byte)
+        if deadline < home.sweeper.next:
+            home.sweeper.arm(deadline)
         return answer
 
     def _expect(self, seconds: float) -> None:
@@ -267,7 +270,8 @@ class Connection(asyncio.Protocol):
         self._detach(answer)
         if self._reading_paused:
             self._resume_reading()
-        if sent and self._reader.reusable and self.usable:
+        transport = self._transport
+        if sent and self._reader.reusable and transport is not None and not transport.is_closing():
             self.home.give_back(self)
         else:
             self.drop()
@@ -281,10 +285,14 @@ class Connection(asyncio.Protocol):
         self.drop()
 
     def _detach(self, answer: Answer) -> None:
-        answer.connection = None
-        self._answer = self._body = None
+        answer.connection = self._answer = self._body = None
         self._writing = False
-        self._wake()
+        self.deadline = inf
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def drop(self) -> None:
         """Close without ceremony. Idempotent."""
@@ -321,11 +329,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         tls = self._tls
-        if tls is not None:
-            data = self._unwrapped(tls, data)
+        if tls is None:
+            self._plain_received(data)
+            return
+        data = self._unwrapped(tls, data)
         if data:
             self._plain_received(data)
-        if tls is not None and tls.closed:
+        if tls.closed:
             self._closed_by_provider(None)
 
     def _unwrapped(self, tls: TlsLayer, data: bytes) -> bytes:

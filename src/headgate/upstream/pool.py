@@ -43,9 +43,12 @@ class _Bucket:
     def pop_idle(self) -> Connection | None:
         """The connection used last, if it is fresh enough."""
         idle = self._idle
+        if not idle:
+            return None
+        fresh = self.loop.time() - self._pool.idle_expiry
         while idle:
             connection = idle.pop()
-            if self.loop.time() - connection.idle_since < self._pool.idle_expiry and connection.usable:
+            if connection.idle_since > fresh and connection.usable:
                 return connection
             connection.drop()
         return None
