@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -14,6 +14,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
 from headgate.core.ids import id_maker
 from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
+from headgate.core.secret import Secret
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy
 from headgate.policy.charging import Charging
@@ -21,6 +22,8 @@ from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.model import ProviderSettings, RetrySettings, Settings, frozen
+from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
+from headgate.settings.secrets_providers import provider_secrets
 from headgate.stats import Tally
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.sqlite import Durability, SqliteLedger
@@ -50,9 +53,11 @@ class Built:
     blocking_engine: Engine
     upstream: AsyncUpstream | _PerOrigin
     blocking_upstream: BlockingUpstream | _PerOrigin
+    secrets: SecretKeeper
 
     def close(self) -> None:
         """Write what is queued; give the ledger's file back. Idempotent."""
+        self.secrets.close()
         self.ledger.close()
         self.log.close()
 
@@ -64,7 +69,7 @@ def build(
     wait: WaitStrategy | None = None,
     log_to: Path | Literal["stdout"] | None = None,
 ) -> Built:
-    """Make the parts. Opens no file and no connection yet.
+    """Make the parts. Opens no file and no connection yet, but to read secrets: from stores, at most 10 s.
 
     Args:
         settings: what to build.
@@ -86,7 +91,9 @@ def build(
         bodies=cast("Bodies", settings.log.bodies),
     )
     tally = Tally(log)
-    policies = policies_of(settings, env, wait)
+    clock = AsyncClock()
+    keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
+    policies = policies_of(settings, env, wait, keeper)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -94,8 +101,11 @@ def build(
         upstream = _PerOrigin(upstream, {base: async_upstream(proxy=proxy) for base, proxy in proxied.items()})
         blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
     new_id = id_maker(_ids.getrandbits)
-    ports = Ports(AsyncClock(), upstream, ledger.asynchronous(), tally, random.random, new_id)
-    blocking_ports = Ports(BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id)
+    renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
+    ports = Ports(clock, upstream, ledger.asynchronous(), tally, random.random, new_id, renewal)
+    blocking_ports = Ports(
+        BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id, blocking_renewal
+    )
     return Built(
         settings=settings,
         router=policies.router,
@@ -106,6 +116,7 @@ def build(
         blocking_engine=Engine(blocking_ports, policies),
         upstream=upstream,
         blocking_upstream=blocking,
+        secrets=keeper,
     )
 
 
@@ -114,14 +125,23 @@ def log_file(ledger: Path) -> Path:
     return ledger.with_name(f"{ledger.name}.log.jsonl")
 
 
-def policies_of(settings: Settings, env: Mapping[str, str], wait: WaitStrategy | None = None) -> Policies:
-    """Every decision of the engine, without a store or a network: what `headgate explain` asks."""
+def policies_of(
+    settings: Settings,
+    env: Mapping[str, str],
+    wait: WaitStrategy | None = None,
+    keeper: SecretKeeper | None = None,
+) -> Policies:
+    """Every decision of the engine, without a store or a network: what `headgate explain` asks.
+
+    Args:
+        keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
+    """
     ceiling = settings.unknown_price.ceiling_pico_per_token
     book = PriceBook.load(settings.price_overrides, Unknown() if ceiling is None else Unknown(ceiling_pico=ceiling))
     default = _task(settings.retry, settings.timeouts, wait)
     tasks = {name: _task(task.retry, task.timeouts, wait) for name, task in settings.tasks.items()}
     return Policies(
-        router=_router(settings, env),
+        router=_router(settings, env, keeper),
         charges=Charging(book),
         dialects=DIALECTS.__getitem__,
         tasks=lambda name: tasks.get(name, default),
@@ -133,11 +153,9 @@ def _task(retry: RetrySettings, timeouts: Timeouts, wait: WaitStrategy | None) -
     return TaskPolicy(Recovery(attempts=retry.attempts, wait=wait), timeouts, retry.deadline_seconds)
 
 
-def _router(settings: Settings, env: Mapping[str, str]) -> Router:
-    providers: dict[str, Route] = {}
-    unready: dict[str, str] = {}
-    for name, provider in settings.providers.items():
-        providers[name] = _route(provider, env, unready)
+def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None) -> Router:
+    secrets = provider_secrets(settings, env, keeper)
+    providers = {name: _route(provider, secrets.of[name]) for name, provider in settings.providers.items()}
     models = {
         name: tuple(
             Route(
@@ -157,17 +175,13 @@ def _router(settings: Settings, env: Mapping[str, str]) -> Router:
         named = [p.name for p in settings.providers.values() if p.dialect == dialect]
         if named:
             defaults[dialect] = dialect if dialect in named else named[0]
-    return Router(frozen(providers), frozen(models), frozen(defaults), frozen(unready))
+    several = {name: each for name, each in secrets.of.items() if len(each) > 1}
+    # Not a copy of `unready`: it follows the secrets.
+    return Router(frozen(providers), frozen(models), frozen(defaults), secrets.unready, frozen(several))
 
 
-def _route(provider: ProviderSettings, env: Mapping[str, str], unready: dict[str, str]) -> Route:
-    credential = None
-    if provider.api_key is not None:
-        try:
-            credential = provider.api_key.resolve(env)
-        except ConfigError as error:
-            # Not an error yet: in process the SDK brings its own key, and another provider may serve.
-            unready[provider.name] = error.message
+def _route(provider: ProviderSettings, secrets: Sequence[Secret]) -> Route:
+    credential = secrets[0] if secrets else None
     return Route(
         provider.name, "", provider.dialect, provider.base_url, credential, drain=provider.on_disconnect == "drain"
     )

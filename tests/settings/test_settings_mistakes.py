@@ -24,7 +24,7 @@ EXPECTED = [
     ("5:92", "providers.acme.price", "unknown key 'outptu'; did you mean 'output'?"),
     ("6:3", "providers.Web", "a provider's name is lower-case letters, digits, - and _"),
     ("6:36", "providers.Web.base_url", "a URL with a credential in it"),
-    ("6:63", "providers.Web.api_key", "expected a reference to a secret, like env:NAME, not a list"),
+    ("6:64", "providers.Web.api_key[0]", "expected a reference to a secret, like env:NAME"),
     ("6:75", "providers.Web.price", "expected `free`, or {input: 3, output: 15}"),
     ("8:38", "models.fast[1]", "no provider is named 'opnai'; did you mean 'openai'?"),
     ("9:9", "models.both", "mixes dialects (anthropic/a speaks anthropic, openai/b speaks openai"),

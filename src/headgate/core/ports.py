@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from headgate.core.secret import Secret
 from headgate.core.exchange import Attempt, Exchange, Headers
 
 
@@ -100,6 +101,21 @@ class Ledger(Protocol):
         ...
 
 
+class Credentials(Protocol):
+    """Secrets that may have changed where they are kept."""
+
+    async def renew(self, credential: Secret, since: float) -> bool:
+        """A provider answered 401: look where the credential is kept, unless that was done just now. Never raises.
+
+        Args:
+            since: when the refused attempt began, in seconds since the epoch.
+
+        Returns:
+            Whether the credential is another one than at `since`, so that sending again may work.
+        """
+        ...
+
+
 class Log(Protocol):
     """The searchable record of exchanges."""
 
@@ -118,3 +134,4 @@ class Ports:
     log: Log
     random: Callable[[], float]  # uniform in [0, 1)
     new_id: Callable[[float], str]  # an exchange id from the time in seconds
+    credentials: Credentials | None = None  # None: they never change

@@ -14,6 +14,8 @@ class Secret:
 
     __slots__ = ("_value",)
 
+    rejected: bool = False  # its provider has refused it just now; see `settings.secrets_kept`
+
     def __init__(self, value: str) -> None:
         self._value = value
 

@@ -102,13 +102,22 @@ class Engine:
                 return await self._attempt(exchange, plan, attempt, stretch)
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
+            renewed = await self._renewed(attempt)
             left = plan.first_content_by - clock.now()
-            step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=self.ports.random())
+            jitter = self.ports.random()
+            step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=jitter, renewed=renewed)
             if isinstance(step, GiveUp):
                 raise step.error
             if step.after > 0:
                 await clock.sleep(step.after)
             place, waited, stretch = step.route, step.after, step.stretch
+
+    async def _renewed(self, attempt: Attempt) -> bool:
+        """Whether the credential that the provider has just refused is another one by now."""
+        credentials, credential, error = self.ports.credentials, attempt.route.credential, attempt.error
+        if credentials is None or credential is None or error is None or error.status != 401:
+            return False
+        return await credentials.renew(credential, attempt.started)
 
     async def _attempt(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Reply:
         """Write the intent, send, and read until there is something to hand on."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BACKOFF_CAP = 60.0  # seconds
 TOLD_JITTER = 0.25  # of the time told
+OF_ONE_KEY = frozenset({"auth", "busy", "money"})
+"""Failures that another key of the same provider need not share. A 529 is everybody's, a 404 the model's."""
+
 TIMEOUT_STRETCH = 2.0  # a timed-out attempt's retry waits this many times longer for the first byte
 
 
@@ -62,7 +65,13 @@ class Recovery:
         return self.attempts > 1
 
     def next(
-        self, attempts: Sequence[Attempt], routes: Sequence[Route], *, left: float, jitter: float
+        self,
+        attempts: Sequence[Attempt],
+        routes: Sequence[Route],
+        *,
+        left: float,
+        jitter: float,
+        renewed: bool = False,
     ) -> Retry | GiveUp:
         """Decide what follows the last attempt, which failed.
 
@@ -71,6 +80,7 @@ class Recovery:
             routes: the plan's routes in order of preference.
             left: seconds until no further attempt may begin.
             jitter: a number drawn uniformly from [0, 1).
+            renewed: the last route's credential is another one than the provider has refused.
         """
         last = attempts[-1]
         error = last.error
@@ -79,18 +89,23 @@ class Recovery:
         if len(attempts) >= self.attempts or left <= 0:
             return GiveUp(error)
         here = _index(routes, last.route)
+        if renewed:
+            return Retry(here, 0.0)
+        following = _following(routes, here, error)
         timeouts = sum(a.error is not None and a.error.kind == "timeout" for a in attempts)
         stretch = TIMEOUT_STRETCH if error.kind == "timeout" else 1.0
         if error.kind == "timeout" and timeouts > self.timeout_retries:
             return GiveUp(error)
-        has_next = here + 1 < len(routes)
-        tried = sum(a.route is last.route for a in attempts)
+        has_next = following < len(routes)
+        if has_next and error.kind in OF_ONE_KEY and _same_but_key(routes[following], last.route):
+            return Retry(following, 0.0, stretch)
+        tried = sum(a.route is last.route or _same_but_key(a.route, last.route) for a in attempts)
         if error.retryable and (not has_next or tried < self.per_route):
             after = self.delay(attempts, error, jitter)
             if after < left:
                 return Retry(here, after, stretch)
         if has_next and (error.retryable or error.elsewhere):
-            return Retry(here + 1, 0.0, stretch)
+            return Retry(following, 0.0, stretch)
         return GiveUp(error)
 
     def delay(self, attempts: Sequence[Attempt], error: UpstreamError, jitter: float) -> float:
@@ -104,6 +119,19 @@ class Recovery:
 
         # Not tenacity's wait_random_exponential: it draws from the global generator, and ours is injected.
         return jitter * wait_exponential(multiplier=2, max=BACKOFF_CAP)(state)
+
+
+def _same_but_key(one: Route, other: Route) -> bool:
+    return one.provider == other.provider and one.model == other.model and one.credential is not other.credential
+
+
+def _following(routes: Sequence[Route], here: int, error: UpstreamError) -> int:
+    """The next route that may do better; `len(routes)` if there is none. What all keys share skips the other keys."""
+    place = here + 1
+    if error.kind not in OF_ONE_KEY:
+        while place < len(routes) and _same_but_key(routes[place], routes[here]):
+            place += 1
+    return place
 
 
 def _index(routes: Sequence[Route], route: Route) -> int:

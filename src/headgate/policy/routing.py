@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from headgate.core.errors import NotServed
 from headgate.core.exchange import Request, Route
+from headgate.core.secret import Secret
+
+
+def _is_rejected(route: Route) -> bool:
+    return route.credential is not None and route.credential.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +26,19 @@ class Router:
         providers: a route for every provider, by its name; its model is filled in.
         models: virtual models; their routes are complete.
         defaults: the provider that serves a bare model name, by dialect.
-        unready: why a provider's credential could not be read, by the provider's name.
+        unready: why a provider has no credential, by the provider's name; may change at any time.
+        keys: the credentials of the providers that have several. Each exchange begins with another one, and has a
+            route for each. One without a value is left out, one that its provider refused comes last.
     """
 
     providers: Mapping[str, Route]
     models: Mapping[str, Sequence[Route]]
     defaults: Mapping[str, str]
     unready: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, Sequence[Secret]] = field(default_factory=dict)
     _seen: dict[tuple[str, str], Sequence[Route]] = field(default_factory=dict, repr=False)
+    _turns: dict[tuple[str, str], Sequence[Sequence[Route]]] = field(default_factory=dict, repr=False)
+    _turn: Iterator[int] = field(default_factory=count, repr=False)
 
     def routes(self, request: Request) -> Sequence[Route]:
         """The routes of `request`, best first; never empty.
@@ -40,10 +51,12 @@ class Router:
             return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
         found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         if direct is None:
-            return found if not self.unready else self._ready(found)
+            ready = found if not self.unready else self._ready(found)
+            return ready if not self.keys else self._in_turn(ready)
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
-        return own if not self.unready else self._ready(own, direct.provider)
+        ready = own if not self.unready else self._ready(own, direct.provider)
+        return ready if not self.keys else self._in_turn(ready)
 
     def _is_bare(self, name: str, direct: str) -> bool:
         if name in self.models:
@@ -56,11 +69,37 @@ class Router:
         usable = [r for r in routes if r.provider not in self.unready or r.provider == direct]
         if not usable:
             raise NotServed(
-                f"provider {routes[0].provider} cannot be used: {self.unready[routes[0].provider]}",
+                f"provider {routes[0].provider} cannot be used: {self.unready.get(routes[0].provider, 'no key')}",
                 code="provider_not_configured",
                 status_hint=503,
             )
         return usable
+
+    def _in_turn(self, routes: Sequence[Route]) -> Sequence[Route]:
+        """A route for every key of those that have several, from the key whose turn it is."""
+        turn = next(self._turn)
+        found: list[Route] = []
+        for route in routes:
+            if route.credential is None or route.provider not in self.keys:
+                found.append(route)
+                continue
+            turns = self._turns_of(route)
+            mine = turns[turn % len(turns)]
+            usable = [r for r in mine if r.credential]
+            if any(r.credential is not None and r.credential.rejected for r in usable):
+                usable.sort(key=_is_rejected)
+            found += usable or mine[:1]  # the last of them has gone this moment
+        return found
+
+    def _turns_of(self, route: Route) -> Sequence[Sequence[Route]]:
+        place = (route.provider, route.model)
+        turns = self._turns.get(place)
+        if turns is None:
+            each = [replace(route, credential=key) for key in self.keys[route.provider]]
+            turns = [each[first:] + each[:first] for first in range(len(each))]
+            if len(self._turns) < 4096:  # as `_seen`
+                self._turns[place] = turns
+        return turns
 
     def _pinned(self, request: Request) -> Sequence[Route]:
         route = self.providers.get(request.provider)

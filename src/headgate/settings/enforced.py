@@ -46,6 +46,8 @@ def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):
         yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
+        yield "keys[*].budgets", f"keys[{number}].budgets", bool(key.budgets)
+        yield "keys[*].limits", f"keys[{number}].limits", bool(key.limits)
     yield "log.keep", "log.keep", True
     yield "alerts", "alerts", bool(s.alerts)
 
@@ -60,7 +62,14 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
     path, origin = places[0]
     name = path if len(places) == 1 else label
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    plural = label in ("budgets", "limits", "guards", "alerts", "tasks.*.guards", "tasks.*.max_tokens")
+    plural = label.endswith((".budgets", ".limits")) or label in (
+        "budgets",
+        "limits",
+        "guards",
+        "alerts",
+        "tasks.*.guards",
+        "tasks.*.max_tokens",
+    )
     return f"{name} ({origin}{more}) {'are' if plural else 'is'} read but not enforced yet"
 
 

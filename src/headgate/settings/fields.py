@@ -149,14 +149,37 @@ class Section:
         node = self.scalar(key, "expected a reference to a secret, like env:NAME")
         if node is None:
             return default
-        where = f"{node.where}: {self.at(key)}"
+        return self._reference(node, self.at(key), literal=node.variable) or default
+
+    def secrets(self, key: str, default: SecretRef | None = None) -> SecretRef | tuple[SecretRef, ...] | None:
+        """One reference to a secret, as `secret`, or a list of different ones."""
+        node = self.table.entries.get(key)
+        if not isinstance(node, Items):
+            return self.secret(key, default)
+        found: list[SecretRef] = []
+        for item, at in self.items(key):
+            if not isinstance(item, Scalar) or item.null:
+                self.context.wrong(at, f"expected a reference to a secret, like env:NAME, not {kind(item)}")
+                continue
+            one = None if item.live else self._reference(item, at)
+            if one in found:
+                self.context.wrong(at, "refers to the same secret as an earlier one")
+            elif one is not None:
+                found.append(one)
+        if not node.items:
+            self.wrong(key, "expected at least one reference to a secret, like [env:NAME, env:OTHER]")
+        return tuple(found) if len(found) > 1 else found[0] if found else default
+
+    def _reference(self, node: Scalar, path: str, *, literal: str = "") -> SecretRef | None:
+        """`literal`: the variable whose whole value this is, and which may hold the secret itself."""
+        where = f"{node.where}: {path}"
         try:
             reference = parse_reference(node.text, base="" if node.variable else self.context.base, where=where)
         except ValueError as error:
-            if node.variable:
-                return SecretRef("env", node.variable, where=where)
-            self.wrong(key, str(error))
-            return default
+            if literal:
+                return SecretRef("env", literal, where=where)
+            self.context.wrong(path, str(error))
+            return None
         if reference.scheme == "env":
             self.context.variables.add(reference.name)
         return reference

@@ -41,6 +41,7 @@ TOP_KEYS = (
     "log",
     "alerts",
     "server",
+    "secrets",
 )
 
 _NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
@@ -136,8 +137,9 @@ def _settings(root: Section) -> Settings:
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),
-        keys=operations.read_keys(root),
+        keys=operations.read_keys(root, names),
         log=operations.read_log(root),
         alerts=operations.read_alerts(root),
         server=server,
+        secrets_refresh_seconds=operations.read_secrets(root),
     )

@@ -63,11 +63,21 @@ class ProviderSettings:
     name: str  # letters, digits, - and _, at most 64
     dialect: str  # "anthropic" | "openai"; the two defaults' is fixed
     base_url: str  # what comes before the dialect's path, http(s), without a trailing slash
-    api_key: SecretRef | None = None  # None: the provider wants no credential
+    api_key: SecretRef | tuple[SecretRef, ...] | None = None  # several: used in turn; None: it wants no credential
     price: Literal["free"] | Rates | None = None  # None: from the price book
     on_disconnect: str = "close"  # "close" | "drain": what to do upstream when the caller leaves
     bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
     proxy: str = field(default="", repr=False)  # http(s) URL; "" = as HTTP(S)_PROXY say; may hold a credential
+
+    @property
+    def api_keys(self) -> tuple[SecretRef, ...]:
+        """All of its keys, in the order they are written in."""
+        told = self.api_key
+        return () if told is None else told if isinstance(told, tuple) else (told,)
+
+    def has_key(self, env: Mapping[str, str]) -> bool:
+        """It wants no key, or one of its keys is set, as `SecretRef.is_set` says."""
+        return self.api_key is None or any(each.is_set(env) for each in self.api_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,8 @@ class KeySettings:
     environment: str = ""
     may_speak_for_tenants: bool = False  # may set x-headgate-tenant
     cache_seconds: float | None = None  # as in TaskSettings
+    budgets: tuple[BudgetSettings, ...] = ()  # for its calls only, beside the global ones
+    limits: tuple[LimitSettings, ...] = ()  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +230,7 @@ class Settings:
     log: LogSettings = LogSettings()
     alerts: tuple[AlertSettings, ...] = ()
     server: ServerSettings = ServerSettings()
+    secrets_refresh_seconds: float = 300.0  # 1..1 day: how often stores are asked for changed secrets
     warnings: tuple[str, ...] = ()  # one line each, for people; print them at start
     origins: Mapping[str, str] = field(default_factory=_empty, repr=False)  # "retry.attempts" -> "headgate.yaml:3:5"
 

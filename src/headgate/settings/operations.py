@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 
 from headgate.settings.fields import Context, Section
-from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, frozen
-from headgate.settings.policies import DAY, read_cache
+from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, Settings, frozen
+from headgate.settings.policies import DAY, Names, read_budgets, read_cache, read_limits
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
 
-KEY_KEYS = ("name", "key", "tenant", "environment", "may_speak_for_tenants", "cache")
+KEY_KEYS = ("name", "key", "tenant", "environment", "may_speak_for_tenants", "cache", "budgets", "limits")
 SERVER_KEYS = (
     "host",
     "port",
@@ -81,7 +81,7 @@ def _shared(text: str) -> str:
     return text
 
 
-def read_keys(root: Section) -> tuple[KeySettings, ...]:
+def read_keys(root: Section, names: Names) -> tuple[KeySettings, ...]:
     """`keys:`, a list. Names are unique."""
     found: list[KeySettings] = []
     first: dict[str, str] = {}
@@ -103,6 +103,8 @@ def read_keys(root: Section) -> tuple[KeySettings, ...]:
                 environment=section.take("environment", text_up_to(200), ""),
                 may_speak_for_tenants=section.take("may_speak_for_tenants", switch, False),
                 cache_seconds=read_cache(section, "cache", None),
+                budgets=read_budgets(section, names),
+                limits=read_limits(section),
             )
         )
     _one_secret_each(root.context, found)
@@ -117,6 +119,12 @@ def _one_secret_each(context: Context, keys: list[KeySettings]) -> None:
             context.wrong(
                 f"keys[{number}].key", f"key {other!r} refers to the same secret: who calls could not be told"
             )
+
+
+def read_secrets(root: Section) -> float:
+    """`secrets: {refresh: 5m}`, in seconds."""
+    section = root.section("secrets", ("refresh",))
+    return section.take("refresh", seconds(1, DAY), Settings().secrets_refresh_seconds)
 
 
 def read_log(root: Section) -> LogSettings:

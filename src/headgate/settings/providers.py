@@ -58,8 +58,8 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
         for key, example in (("dialect", "anthropic or openai"), ("base_url", "https://host or http://host:port/v1")):
             if key not in section.table.entries:
                 section.wrong(key, f"a provider of your own needs {key}: {example}")
-    api_key = section.secret("api_key", default_key)
-    _advise(section, dialect, url, api_key)
+    api_key = section.secrets("api_key", default_key)
+    _advise(section, dialect, url, with_key=api_key is not None)
     return ProviderSettings(
         name=name,
         dialect=dialect,
@@ -98,7 +98,7 @@ def _sdk_base_url(section: Section, name: str, server: tuple[str, int]) -> str:
     return url
 
 
-def _advise(section: Section, dialect: str, url: str, api_key: SecretRef | None) -> None:
+def _advise(section: Section, dialect: str, url: str, *, with_key: bool) -> None:
     if not url:
         return
     origin = section.context.origins.get(section.at("base_url"), "")
@@ -107,7 +107,7 @@ def _advise(section: Section, dialect: str, url: str, api_key: SecretRef | None)
             f"{section.at('base_url')} ({origin}) ends in /v1, and the Anthropic dialect adds /v1 itself: remove it"
         )
     host = split_url(url, ("http", "https"))
-    if host.scheme == "http" and host.hostname not in _LOCAL and api_key is not None:
+    if host.scheme == "http" and host.hostname not in _LOCAL and with_key:
         section.context.warnings.append(
             f"{section.at('base_url')} ({origin}) is http: its credential travels unencrypted; use https"
         )
