@@ -103,9 +103,7 @@ def build(
     new_id = id_maker(_ids.getrandbits)
     renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
     ports = Ports(clock, upstream, ledger.asynchronous(), tally, random.random, new_id, renewal)
-    blocking_ports = Ports(
-        BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id, blocking_renewal
-    )
+    blocking_ports = Ports(BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id, blocking_renewal)
     return Built(
         settings=settings,
         router=policies.router,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from headgate.core.secret import Secret
 from headgate.core.exchange import Attempt, Exchange, Headers
+from headgate.core.secret import Secret
 
 
 class Clock(Protocol):
