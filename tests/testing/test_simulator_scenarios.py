@@ -244,3 +244,10 @@ def test_credentials_are_kept_nowhere(headgate_simulator: SimulatorServer) -> No
     assert canary not in everything
     assert '"x-kept": "yes"' in everything
     assert headgate_simulator.requests()[0]["credential_present"]
+
+
+def test_the_example_in_the_documentation_is_a_scenario() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    made = load_scenario(text.partition("```yaml\n")[2].partition("```")[0])
+    assert (made.name, len(made.rules), len(made.tls)) == ("bad-day", 3, 2)
+    assert made.batches.seconds_per_request == 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -105,12 +105,12 @@ class Batch:
 
 
 class BatchStore:
-    """All batches of one scenario. The invoice may be asked for from another thread, hence the lock."""
+    """All batches of one scenario."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Batch] = {}
         self._open: list[Batch] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # the invoice may be asked for from another thread, which advances too
 
     def keep(self, batch: Batch) -> None:
         """Remember a batch."""
@@ -119,14 +119,13 @@ class BatchStore:
             if batch.ended is None:
                 self._open.append(batch)
 
-    def advance(self, provider: Provider, now: float) -> list[Batch]:
-        """Let all batches be as far as they are at `now`; those that this ended."""
-        if not self._open:
-            return []
+    def advance(self, provider: Provider, now: float, ended: Callable[[Batch], None]) -> None:
+        """Let all batches be as far as they are at `now`; `ended` is told each that this ended."""
         with self._lock:
-            ended = [batch for batch in self._open if batch.advance(provider, now)]
+            for batch in self._open:
+                if batch.advance(provider, now):
+                    ended(batch)
             self._open = [batch for batch in self._open if batch.ended is None]
-        return ended
 
     def get(self, dialect: str, scope: str, batch_id: str) -> Batch | None:
         """A batch of this credential's."""

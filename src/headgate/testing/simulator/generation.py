@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.testing.simulator import responses_answers
-from headgate.testing.simulator.asked import Asked, Fail
+from headgate.testing.simulator.asked import Fail
 from headgate.testing.simulator.book import Record
 from headgate.testing.simulator.delivery import Delivery
-from headgate.testing.simulator.prices import Counts
 from headgate.testing.simulator.provider import Plan
 from headgate.testing.simulator.responses_store import Job, Stored
 from headgate.testing.simulator.wrongusage import wrong_body, wrong_events
@@ -95,7 +95,9 @@ async def _in_background(call: Call, plan: Plan, delivery: Delivery) -> None:
     final = responses_answers.ended(asked, final_answer, answer_id=answer_id, seed=provider.seed, now=ends)
 
     def bill(output: int, ending: str) -> None:
-        provider.book.later(record, _with_output(asked, output), asked.model, ending, reported=ending == "complete")
+        # A copy: a stream that is still being sent counts in the original.
+        counts = replace(asked.counts, output=output)
+        provider.book.later(record, counts, asked.model, ending, reported=ending == "complete")
 
     def replay() -> list[bytes]:
         return [
@@ -118,11 +120,6 @@ async def _in_background(call: Call, plan: Plan, delivery: Delivery) -> None:
         await _stream(call, plan, delivery)
         return
     await call.send(responses_answers.encode(queued))
-
-
-def _with_output(asked: Asked, output: int) -> Counts:
-    asked.counts.output = output
-    return asked.counts
 
 
 def _answer_id(record: Record) -> str:

@@ -77,7 +77,9 @@ async def cancel(call: Call) -> None:
 
 
 def write_files(provider: Provider, batch: Batch) -> None:
-    """Write what came of a batch that has ended."""
+    """Write what came of a batch that has ended. Anthropic's has an address for it instead."""
+    if batch.dialect != "openai":
+        return
     answered = [item for item in batch.items if item.status == "succeeded"]
     failed = [item for item in batch.items if item.status in ("errored", "expired")]
     if answered:

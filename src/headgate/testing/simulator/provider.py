@@ -78,9 +78,7 @@ class Provider:
         """Let everything that works in the background be as far as it is now."""
         now = self.clock.now()
         self.responses.advance(now)
-        for batch in self.batches.advance(self, now):
-            if batch.dialect == "openai":
-                write_files(self, batch)
+        self.batches.advance(self, now, lambda batch: write_files(self, batch))
 
     def plan(
         self, path: str, headers: Mapping[bytes, bytes], decoded: Json, body: bytes, scope: str, fault: Fault | None

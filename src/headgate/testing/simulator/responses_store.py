@@ -6,6 +6,7 @@ time; it is looked at, and billed, when anybody asks: nothing runs between two r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,28 +53,21 @@ class ResponseStore:
     def __init__(self) -> None:
         self._kept: dict[str, Stored] = {}
         self._running: list[Stored] = []
+        self._lock = threading.RLock()  # the invoice may be asked for from another thread, which advances too
 
     def keep(self, stored: Stored) -> None:
         """Remember a response under its id."""
         self._kept[stored.body["id"]] = stored
         if stored.job is not None:
-            self._running.append(stored)
+            with self._lock:
+                self._running.append(stored)
 
     def advance(self, now: float) -> None:
         """Let work in the background be as far as it is at `now`."""
-        if not self._running:
-            return
-        for stored in self._running:
-            job = stored.job
-            assert job is not None  # only those are in the list
-            if stored.body["status"] not in RUNNING:
-                continue
-            if now >= job.ends:
-                stored.body = job.final
-                job.bill(job.output, "complete")
-            elif now >= job.starts:
-                stored.body = {**stored.body, "status": "in_progress"}
-        self._running = [s for s in self._running if s.body["status"] in RUNNING]
+        with self._lock:
+            for stored in self._running:
+                _advance(stored, now)
+            self._running = [s for s in self._running if s.body["status"] in RUNNING]
 
     def get(self, scope: str, response_id: str, now: float) -> Stored:
         """A stored response.
@@ -126,8 +120,20 @@ class ResponseStore:
         job = stored.job
         if job is None:
             raise invalid("Cannot cancel a synchronous response.")
-        if stored.body["status"] in RUNNING:
-            stored.body = {**stored.body, "status": "cancelled"}
-            share = (now - job.starts) / (job.ends - job.starts) if job.ends > job.starts else 0.0
-            job.bill(int(job.output * min(1.0, max(0.0, share))), "abandoned")
+        with self._lock:
+            if stored.body["status"] in RUNNING:
+                stored.body = {**stored.body, "status": "cancelled"}
+                share = (now - job.starts) / (job.ends - job.starts) if job.ends > job.starts else 0.0
+                job.bill(int(job.output * min(1.0, max(0.0, share))), "abandoned")
         return stored
+
+
+def _advance(stored: Stored, now: float) -> None:
+    job = stored.job
+    if job is None or stored.body["status"] not in RUNNING:
+        return
+    if now >= job.ends:
+        stored.body = job.final
+        job.bill(job.output, "complete")
+    elif now >= job.starts:
+        stored.body = {**stored.body, "status": "in_progress"}
