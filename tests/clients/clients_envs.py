@@ -38,9 +38,9 @@ def python(lock: str) -> Callable[[Path], Path]:
     return interpreter
 
 
-def python_client(name: str, lock: str, program: str, dialect: str) -> Client:
+def python_client(name: str, lock: str, program: str, dialect: str, env: Mapping[str, str] | None = None) -> Client:
     """A program in Python, in the environment of `requirements/<lock>`."""
-    return Client(name, program, lambda cache: [str(python(lock)(cache)), str(PROGRAMS / program)], dialect)
+    return Client(name, program, lambda cache: [str(python(lock)(cache)), str(PROGRAMS / program)], dialect, env or {})
 
 
 def node_client(name: str, program: str, dialect: str) -> Client:

@@ -104,6 +104,15 @@ def structured(run: Run, dialect: str) -> None:
     assert run.of("structured")["value"] == ASKED["arguments"]
 
 
+def responses(run: Run, dialect: str) -> None:
+    """What the same client sees of OpenAI's Responses, whole and streamed."""
+    saw, calls = run.of("responses"), run.upstream("responses")
+    assert [call["path"] for call in calls] == ["/v1/responses"] * 2
+    for at, name in enumerate(("whole", "streamed")):
+        assert saw[name]["text"] == TEXT
+        _usage_is_the_invoices(saw[name], calls[at]["line"]["usage"], dialect)
+
+
 def large_body(run: Run, dialect: str) -> None:
     assert run.of("large_body")["text"]
     sent = run.upstream("large_body")[-1]
