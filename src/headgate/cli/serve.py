@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headgate.build import Built
     from headgate.gateway.app import Gateway
     from headgate.gateway.auth import KeyRing
+    from headgate.gateway.rotation import ConfiguredKeys
     from headgate.gateway.server import ServerOptions
     from headgate.settings.model import Settings
 
@@ -77,13 +78,16 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     stack.callback(built.close)
     built.ledger.open()
     ring = KeyRing(loopback=_is_loopback(settings.server.host))
-    fill(ring, settings, env, built)
+    configured = fill(ring, settings, env, built)
+    for line in unusable_keys(settings, env, built):
+        _tell(f"warning: {line}")
     token = secrets.token_urlsafe(32)
     from headgate.core.secret import Secret
 
     app = create(built, ring=ring, admin_token=Secret(token), body_bytes=settings.server.max_body_bytes)
+    keys = (ring, configured)
     return run(
-        app, _options(settings, built, app, ring, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
+        app, _options(settings, built, app, keys, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
     )
 
 
@@ -118,35 +122,38 @@ def without_key(settings: Settings, env: Mapping[str, str]) -> list[str]:
     ]
 
 
-def fill(ring: KeyRing, settings: Settings, env: Mapping[str, str], built: Built) -> None:
+def unusable_keys(settings: Settings, env: Mapping[str, str], built: Built) -> list[str]:
+    """One line for each provider's key that should be there and cannot be read; `without_key` has the rest."""
+    found = []
+    for provider in settings.providers.values():
+        problems = [built.secrets.problem(built.secrets.get(ref)) for ref in provider.api_keys]
+        if provider.has_key(env):
+            found += [f"a key of {provider.name} cannot be used now: {problem}" for problem in problems if problem]
+    return found
+
+
+def fill(ring: KeyRing, settings: Settings, env: Mapping[str, str], built: Built) -> ConfiguredKeys:
     """Put the keys of the configuration and of the database on the ring.
 
     Raises:
         ConfigError: a configured key cannot be read. To go on without it would open the gateway, or lock its owner out.
     """
-    from headgate.core.errors import ConfigError
-    from headgate.gateway.auth import KeyRecord, digest
+    from headgate.gateway.auth import KeyRecord
+    from headgate.gateway.rotation import ConfiguredKeys
 
-    mistakes: list[str] = []
-    for key in settings.keys:
-        try:
-            text = key.key.resolve(env).reveal()
-        except ConfigError as error:
-            mistakes += error.mistakes
-            continue
-        ring.add(digest(text), KeyRecord(key.name, key.name, key.tenant, key.environment, key.may_speak_for_tenants))
-    if mistakes:
-        raise ConfigError(mistakes)
+    configured = ConfiguredKeys(ring, settings.keys, built.secrets)
+    configured.fill()
     for stored in built.ledger.keys.list():
         record = KeyRecord(stored.id, stored.name, stored.tenant, stored.environment, stored.may_speak_for_tenants)
         ring.add(bytes.fromhex(stored.hash), record, revoked=stored.revoked is not None)
+    return configured
 
 
 def _options(
     settings: Settings,
     built: Built,
     app: Gateway,
-    ring: KeyRing,
+    keys: tuple[KeyRing, ConfiguredKeys],
     token: str,
     *,
     simulated: bool,
@@ -158,8 +165,10 @@ def _options(
     from headgate.gateway.server import ServerOptions
 
     server = settings.server
+    ring, configured = keys
 
     def ready(url: str) -> None:
+        configured.follow(asyncio.get_running_loop())
         built.ledger.publish(_control_url(url), token)
         built.log.event("started", url=url, simulated=simulated)
         # Where the log has standard output, the words go to standard error.

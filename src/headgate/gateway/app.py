@@ -160,6 +160,10 @@ class Gateway:
             ready = not self.draining and bool(ledger.get("ok"))
             state = "ready" if ready else "draining" if self.draining else "ledger cannot be written"
             status, said = (200 if ready else 503), {"status": state}
+            secrets = self._built.secrets.health()
+            if not secrets["ok"]:  # how many, not which: anybody may ask
+                missing, stale = len(secrets["missing"]), len(secrets["stale"])
+                said["secrets"] = f"{missing} missing and {stale} perhaps out of date, of {secrets['secrets']}"
         else:
             status, said = 404, {"status": "unknown"}
         await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())
