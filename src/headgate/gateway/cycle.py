@@ -1,6 +1,10 @@
 """One request and its response on a connection: the ASGI side of `protocol.py`.
 
 `scope["extensions"]["headgate"]` is a `Presence`: it tells the app, without a watcher task, that its caller left.
+
+`scope["headers"]` is the very same list as in the connection's last request where the head came in the same bytes, but
+for the digits of its content-length; that entry is renewed in place, never while the last request's task still runs. So
+what an app worked out of a head (but for that length) holds as long as the list is the same object. Treat it as immutable.
 """
 
 from __future__ import annotations
