@@ -1,8 +1,7 @@
-"""The `llm` command, with its Anthropic plugin. HG_DIALECT says which of its models."""
+"""`llm` with its Anthropic plugin: its library, and once the command. HG_DIALECT says which of its models."""
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import os
@@ -11,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import llm
+
 from report import ASKED, HOLD, KEY, TEXT, URL, check, control, main
 
 ANTHROPIC = os.environ["HG_DIALECT"] == "anthropic"
-LLM = str(Path(sys.executable).with_name("llm"))
 MODEL = "claude-haiku-4.5" if ANTHROPIC else "gate"
 FOLDER = Path(os.environ["HOME"]) / "llm"
-ENV = {
-    **os.environ,
+os.environ |= {
     "LLM_USER_PATH": str(FOLDER),
     "ANTHROPIC_BASE_URL": URL,
     "ANTHROPIC_API_KEY": KEY,
@@ -26,82 +25,93 @@ ENV = {
 }
 
 
-def started(*told: str) -> subprocess.Popen[bytes]:
-    command = [LLM, "-m", MODEL, *told]
-    return subprocess.Popen(command, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def prompt(said: str, **more: Any) -> Any:
+    return llm.get_model(MODEL).prompt(said, key=KEY, **more)
 
 
-def run(*told: str) -> dict[str, Any]:
-    out, wrong = started(*told).communicate(timeout=40)
-    usage = [line for line in wrong.decode().splitlines() if line.startswith("Token usage:")]
-    return {"text": out.decode().removesuffix("\n"), "usage": usage, "error": wrong.decode()[-600:]}
-
-
-def counted(saw: dict[str, Any]) -> dict[str, Any]:
-    words = saw["usage"][0].replace(",", "").split()
-    return {"text": saw["text"], "input": int(words[2]), "output": int(words[4])}
+def seen(response: Any) -> dict[str, Any]:
+    text, usage = response.text(), response.usage()
+    return {"text": text, "input": usage.input, "output": usage.output}
 
 
 @check
 def text() -> Any:
-    return counted(run("say: " + TEXT, "--no-stream", "-u"))
+    return seen(prompt("say: " + TEXT, stream=False))
 
 
 @check
 def stream() -> Any:
-    return counted(run("say: " + TEXT, "-u"))
+    return seen(prompt("say: " + TEXT))
 
 
 @check
 def structured() -> Any:
-    return {"value": json.loads(run("Where?", "--schema", json.dumps(ASKED["schema"]))["text"])}
+    return {"value": json.loads(prompt("Where?", schema=ASKED["schema"]).text())}
 
 
 @check
 def image() -> Any:
-    Path("gate.png").write_bytes(base64.b64decode(ASKED["png"]))
-    return {"text": run("?", "-a", "gate.png")["text"]}
+    picture = llm.Attachment(content=base64.b64decode(ASKED["png"]), type="image/png")
+    return {"text": prompt("?", attachments=[picture]).text()}
 
 
 @check
 def tool_run() -> Any:
     """A function of ours is called with the model's arguments, and its result goes back."""
-    function = "def weather(city: str, days: int) -> str:\n    'The weather.'\n    return 'rain'\n"
-    saw = run("Use weather.", "--functions", function, "--td")
-    calls = [line.partition("Tool call: weather(")[2] for line in saw["error"].splitlines()]
-    found = [ast.literal_eval(call.rstrip(")")) for call in calls if call]
-    return {"called": found, "text": saw["text"]}
+    called = []
+
+    def weather(city: str, days: int) -> str:
+        """The weather."""
+        called.append({"city": city, "days": days})
+        return "rain"
+
+    chain = llm.get_model(MODEL).chain("Use weather.", tools=[weather], key=KEY)
+    return {"text": chain.text(), "called": called}
+
+
+def _error(said: str) -> Any:
+    try:
+        return {"text": prompt(said).text()}
+    except Exception as error:
+        return {"error": str(error)}
 
 
 @check
 def one_owner() -> Any:
-    return run("fault:busy")
+    return _error("fault:busy")
 
 
 @check
 def refused() -> Any:
-    return run("fault:400")
+    return _error("fault:400")
 
 
-def _read(process: subprocess.Popen[bytes], least: int) -> str:
-    return os.read(process.stdout.fileno(), least).decode("utf-8", "replace")
+@check
+def cut() -> Any:
+    text = ""
+    try:
+        for piece in prompt("tokens: 120 fault:cut"):
+            text += piece
+    except Exception as error:
+        return {"text": text, "error": str(error)}
+    return {"text": text}
 
 
 @check
 def progress() -> Any:
-    process = started(HOLD)
-    first = _read(process, 4096)
+    pieces = iter(prompt(HOLD))
+    first = next(pieces)
     then = control("release")
-    rest, _ = process.communicate(timeout=40)
-    return {"first": first, "sent": then["sent"], "whole": first + rest.decode("utf-8", "replace")}
+    return {"first": first, "sent": then["sent"], "whole": first + "".join(pieces)}
 
 
 @check
 def cancel_stream() -> Any:
-    process = started(HOLD)
-    first = _read(process, 4096)
-    process.kill()
-    process.communicate()
+    """The command itself; it takes seconds to start, so it does so once."""
+    command = [str(Path(sys.executable).with_name("llm")), "-m", MODEL, HOLD]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        first = os.read(process.stdout.fileno(), 4096).decode("utf-8", "replace")
+        process.kill()
     return {"first": first}
 
 
