@@ -4,7 +4,7 @@
 
 `scope["headers"]` is the very same list as in the connection's last request where the head came in the same bytes, but
 for the digits of its content-length; that entry is renewed in place, never while the last request's task still runs. So
-what an app worked out of a head (but for that length) holds as long as the list is the same object. Treat it as immutable.
+what an app worked out of a head (but for that length) holds while the list is the same object. Apps must not change it.
 """
 
 from __future__ import annotations
