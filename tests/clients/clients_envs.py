@@ -43,9 +43,9 @@ def python_client(name: str, lock: str, program: str, dialect: str, env: Mapping
     return Client(name, program, lambda cache: [str(python(lock)(cache)), str(PROGRAMS / program)], dialect, env or {})
 
 
-def node_client(name: str, program: str, dialect: str) -> Client:
+def node_client(name: str, program: str, dialect: str, env: Mapping[str, str] | None = None) -> Client:
     """A program in JavaScript."""
-    return Client(name, program, lambda cache: [str(node(cache)), str(_beside(cache, program))], dialect)
+    return Client(name, program, lambda cache: [str(node(cache)), str(_beside(cache, program))], dialect, env or {})
 
 
 def _beside(cache: Path, program: str) -> Path:

@@ -100,6 +100,13 @@ def tool_result(run: Run, dialect: str) -> None:
     assert "rain" in run.upstream("tool_result")[-1]["body"]
 
 
+def tool_run(run: Run, dialect: str) -> None:
+    saw = run.of("tool_run")
+    assert saw["called"] == [ASKED["arguments"]]
+    assert saw["text"]
+    assert "rain" in run.upstream("tool_run")[-1]["body"]
+
+
 def structured(run: Run, dialect: str) -> None:
     assert run.of("structured")["value"] == ASKED["arguments"]
 

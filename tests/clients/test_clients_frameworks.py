@@ -31,13 +31,6 @@ def test_a_framework_sees_what_the_provider_said(client: Client, check: str, see
     expected(seen(client), client.dialect)
 
 
-def _tool_run(run: Run, dialect: str) -> None:
-    saw = run.of("tool_run")
-    assert saw["called"] == [ASKED["arguments"]]
-    assert saw["text"]
-    assert "rain" in run.upstream("tool_run")[-1]["body"]
-
-
 def _http_errors(run: Run, dialect: str) -> None:
     assert run.of("http_errors") == {word: int(word) for word in ("400", "401", "403", "404")}
 
@@ -63,7 +56,6 @@ def _refused(run: Run, dialect: str) -> None:
 
 
 _EXPECTED: dict[str, Callable[[Run, str], None]] = {
-    "tool_run": _tool_run,
     "http_errors": _http_errors,
     "structured_usage": _structured_usage,
     "structured_stream": _structured_stream,

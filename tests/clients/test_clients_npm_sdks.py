@@ -1,4 +1,4 @@
-"""The official SDKs for TypeScript, through the gateway."""
+"""The official SDKs for TypeScript, and the Vercel AI SDK, through the gateway."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from clients_run import Client, Run, cases
 CLIENTS = [
     node_client("npm-anthropic", "client_anthropic.mjs", "anthropic"),
     node_client("npm-openai", "client_openai.mjs", "openai"),
+    node_client("vercel-anthropic", "client_vercel.mjs", "anthropic", {"HG_DIALECT": "anthropic"}),
+    node_client("vercel-openai-chat", "client_vercel.mjs", "openai", {"HG_DIALECT": "openai", "HG_API": "chat"}),
+    node_client("vercel-openai", "client_vercel.mjs", "openai", {"HG_DIALECT": "openai", "HG_API": "responses"}),
 ]
 
 
