@@ -30,6 +30,10 @@ class GatewayProcess:
         self.url = self._process.stdout.readline().decode().strip()
         assert self.url, self.output.read_text()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """`kill -9`: nothing is flushed."""
         self._end(signal.SIGKILL)

@@ -14,7 +14,15 @@ from headgate.gateway.server import BackgroundServer, ServerOptions
 
 POST = b"POST /x HTTP/1.1\r\nhost: a\r\n"
 CLOSE = b"connection: close\r\n"
-LIMITS = Limits(body_bytes=100_000, header_bytes=4096, header_count=20, url_bytes=512, pipelined=4, connections=200)
+LIMITS = Limits(
+    body_bytes=100_000,
+    upload_bytes=100_000,
+    header_bytes=4096,
+    header_count=20,
+    url_bytes=512,
+    pipelined=4,
+    connections=200,
+)
 
 
 async def app(scope, receive, send):

@@ -16,7 +16,7 @@ from headgate.gateway.limits import Limits
 from headgate.gateway.protocol import GateProtocol
 from headgate.gateway.state import GateState
 
-LIMITS = Limits(header_bytes=300, header_count=8, url_bytes=60, body_bytes=3000, pipelined=2, tick=1)
+LIMITS = Limits(header_bytes=300, header_count=8, url_bytes=60, body_bytes=3000, upload_bytes=3000, pipelined=2, tick=1)
 START = b"POST /v1/x?y=%20 HTTP/1.1\r\nHost: a\r\nX-Api-Key: k\r\n"
 BODY = b'{"a":1}'
 

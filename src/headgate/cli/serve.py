@@ -192,6 +192,7 @@ def _options(
             header_count=server.max_header_count,
             url_bytes=server.max_url_bytes,
             body_bytes=server.max_body_bytes,
+            upload_bytes=server.max_upload_bytes,
             header_seconds=server.header_timeout_seconds,
             body_idle_seconds=server.body_timeout_seconds,
             write_seconds=server.write_timeout_seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
@@ -13,6 +14,27 @@ from headgate.core.usage import Usage
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as (lower-case name, value), in order, duplicates kept."""
+
+
+class Upload(Protocol):
+    """A request body that is sent while it is read, once: what has begun cannot be sent again.
+
+    Attributes:
+        length: bytes; None where the caller has not told.
+        begun: a piece has been read.
+    """
+
+    length: int | None
+    begun: bool
+
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end.
+
+        Raises:
+            Gone: the caller left before the end.
+        """
+        ...
+
 
 Prepared = dict[tuple[str, bool], tuple[str, Headers]]
 """By provider, and whether a stream is asked for: a credential, and the headers that carry it. Never logged."""
@@ -84,6 +106,7 @@ class Request:
     provider: str = ""  # the path named this provider (/p/<provider>/...); no other may serve
     direct: Route | None = None  # in process: the SDK's own base URL and credential
     client_retries: int = 0  # x-stainless-retry-count: the caller is retrying on top of us
+    upload: Upload | None = None  # a body too large to hold; `body` is empty then
     prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
 
 

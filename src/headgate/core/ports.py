@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from headgate.core.exchange import Attempt, Exchange, Headers
+from headgate.core.exchange import Attempt, Exchange, Headers, Upload
 from headgate.core.secret import Secret
 
 
@@ -46,6 +46,7 @@ class Outgoing:
     headers: Headers
     body: bytes
     timeouts: Timeouts
+    upload: Upload | None = None  # in place of `body`
 
 
 class Incoming(Protocol):

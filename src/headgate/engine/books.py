@@ -6,7 +6,7 @@ Nothing here awaits, so a cancelled task cannot stop half-way (models.md, "Strea
 from __future__ import annotations
 
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError
-from headgate.core.exchange import Attempt, Ending, Exchange, Route
+from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, Policies
@@ -19,6 +19,11 @@ UNSEEN_TOKENS = 256
 """Output that a provider may have written, and bills, before it noticed that we had left its stream: a quarter of a
 second at a thousand tokens per second. It was on its way, so no meter has counted it; the caller's cap still bounds the
 charge, and the row is marked as an estimate."""
+
+
+def spent(request: Request) -> bool:
+    """The body has been read away: nobody but the caller, who has it, can send this again."""
+    return request.upload is not None and request.upload.begun
 
 
 class Books:
@@ -38,7 +43,7 @@ class Books:
 
     def owns_retries(self, exchange: Exchange) -> bool:
         """Whether Headgate, not the caller, retries this exchange."""
-        return self._tasks(exchange.request.caller.task).recovery.owns_retries
+        return self._tasks(exchange.request.caller.task).recovery.owns_retries and not spent(exchange.request)
 
     def begin(self, exchange: Exchange, route: Route, waited: float) -> Attempt:
         """A new attempt, with the most it can cost.

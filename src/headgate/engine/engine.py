@@ -23,7 +23,7 @@ from headgate.core.errors import (
 from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, Route
 from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
-from headgate.engine.books import Books
+from headgate.engine.books import Books, spent
 from headgate.engine.coded import decoded, legible
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
@@ -102,6 +102,8 @@ class Engine:
                 return await self._attempt(exchange, plan, attempt, stretch)
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
+                if spent(exchange.request):
+                    raise
             renewed = await self._renewed(attempt)
             left = plan.first_content_by - clock.now()
             jitter = self.ports.random()
@@ -130,6 +132,7 @@ class Engine:
             _headers_for(request, attempt.route),
             body,
             plan.attempt_timeouts(attempt.started, stretch),
+            request.upload,
         )
         await self.ports.ledger.intend(exchange, attempt)
         attempt.sent = True

@@ -20,6 +20,8 @@ FREE = frozenset({"count_tokens", "models", "moderations"})
 METERED = PRICED | FREE
 """Endpoints whose JSON answers are read whole before anything is handed on."""
 
+UNREAD = frozenset({"other", "stored"})
+"""Endpoints whose request bodies say nothing of money: they go through piece by piece, however large."""
 
 _SLACK = 1.0  # seconds; timers this little off the exchange's end are not worth a set of their own
 

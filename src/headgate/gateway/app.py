@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from headgate.build import Built
-from headgate.core.errors import BadRequest, Denied, HeadgateError, Refusal, UpstreamError
+from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
@@ -20,6 +20,7 @@ from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
 from headgate.gateway.paths import spoken_dialect
+from headgate.gateway.uploads import Arriving, whole
 from headgate.wire import DIALECTS
 from headgate.wire.coding import decode_request
 
@@ -80,18 +81,18 @@ class Gateway:
             if presence is not None and head.wrong is None:
                 presence.known = head
         body: bytes | None = presence.take_body() if presence is not None else None
-        if body is None:
-            body = await _body(receive)
+        upload: Arriving | None = None
+        broken: Refusal | None = None
+        if body is None and presence is not None and not head.read_whole:
+            body, upload = b"", Arriving(receive, scope["headers"])
+        else:
+            try:
+                body = await self._whole(body, head, receive)
+            except Refusal as error:
+                body, broken = b"", error
             if body is None:
                 return  # the caller left while sending it: nothing was asked
-        broken: BadRequest | None = None
-        if head.coding and head.wrong is None:
-            try:
-                # Off the loop: a body of some megabytes takes as many milliseconds.
-                body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
-            except BadRequest as error:
-                broken = error
-        request, wrong = head.request(body, keep_text=self._keep, wrong=broken)
+        request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:
@@ -100,6 +101,19 @@ class Gateway:
             await self._run(exchange, presence, receive, send)
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
+
+    async def _whole(self, body: bytes | None, head: Head, receive: Receive) -> bytes | None:
+        """The body, decoded, of which `body` is all where it is here already; None if the caller left.
+
+        Raises:
+            TooLarge, BadRequest: see `uploads.whole` and `coding.decode_request`.
+        """
+        if body is None:
+            body = await whole(receive, self._body_bytes)
+        if body and head.coding and head.read_whole:
+            # Off the loop: a body of some megabytes takes as many milliseconds.
+            body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
+        return body
 
     async def _run(self, exchange: Exchange, presence: Cycle | None, receive: Receive, send: Send) -> None:
         """Run the exchange and hand the answer on; stop at once when the caller leaves."""
@@ -215,24 +229,6 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     headers.append((_LENGTH, b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """The whole request body; None if the caller left first. Its size is limited by the connection."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body
-    pieces = [body]
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(pieces)
 
 
 async def _watch(receive: Receive, visit: _Visit) -> None:

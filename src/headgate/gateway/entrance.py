@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.core.caller import Caller
-from headgate.core.errors import BadRequest, NotServed
-from headgate.core.exchange import Facts, Headers, Prepared, Request, Route
+from headgate.core.errors import BadRequest, NotServed, Refusal
+from headgate.core.exchange import Facts, Headers, Prepared, Request, Route, Upload
+from headgate.engine.plan import UNREAD
 from headgate.gateway.auth import NEVER_FORWARDED, KeyRing
 from headgate.gateway.cycle import Scope
 from headgate.gateway.paths import target
@@ -55,17 +56,27 @@ class Head:
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
 
+    @property
+    def read_whole(self) -> bool:
+        """The body says what the call costs, so it is read before it goes on."""
+        return self.endpoint not in UNREAD
+
     def request(
-        self, body: bytes, *, keep_text: bool, wrong: BadRequest | None = None
-    ) -> tuple[Request, BadRequest | None]:
+        self, body: bytes, *, keep_text: bool, wrong: Refusal | None = None, upload: Upload | None = None
+    ) -> tuple[Request, Refusal | None]:
         """The request with this head and a body, decoded, and why it cannot be run if so.
 
         Args:
             wrong: what is wrong with the body already.
+            upload: the body, where it is not held in memory; `body` is empty then.
         """
         said, wrong = self.said, self.wrong or wrong
         try:
-            facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
+            facts = (
+                Facts()
+                if wrong is not None and not body
+                else self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
+            )
         except BadRequest as error:
             facts = Facts()
             wrong = wrong or error
@@ -84,6 +95,7 @@ class Head:
             self.provider,
             None,
             said.client_retries,
+            upload,
             self.prepared,
         )
         return request, wrong
@@ -104,7 +116,10 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
         raise NotServed(f"Headgate serves no {method[:16]} {scope['path'][:200]}")
     dialect = DIALECTS[where.dialect]
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
-    kept = [h for h in headers if h[0] not in _NOT_FORWARDED]
+    endpoint = dialect.endpoint(method, where.path.partition("?")[0])
+    # A body that is not read goes on in its coding.
+    dropped = _NOT_FORWARDED - {b"content-encoding"} if endpoint in UNREAD else _NOT_FORWARDED
+    kept = [h for h in headers if h[0] not in dropped]
     wrong: BadRequest | None = None
     coding = b""
     for name, value in headers:
@@ -116,7 +131,6 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
         said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
     except BadRequest as error:
         said, wrong = Asked(caller, []), error
-    endpoint = dialect.endpoint(method, where.path.partition("?")[0])
     return Head(
         headers,
         scope["raw_path"],

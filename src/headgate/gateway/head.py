@@ -31,11 +31,14 @@ class Refused(Exception):
         self.problem = problem
 
 
-def check_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, bool]:
+def check_head(headers: Fields, version: str, limits: Limits, largest: int) -> tuple[bool, bool]:
     """Refuse a head that is not served, or that two parsers could read in two ways.
 
     RFC 9112 sections 3.2 (Host), 6.1 and 6.3 (framing), 7 (transfer codings). httptools has already refused
     obs-fold, bare CR and NUL, Content-Length together with Transfer-Encoding, and more than one of either.
+
+    Args:
+        largest: bytes of the body.
 
     Returns:
         Whether the body is chunked, and whether the caller waits for ``100 Continue``.
@@ -56,8 +59,8 @@ def check_head(headers: Fields, version: str, limits: Limits) -> tuple[bool, boo
         if name == b"host":
             hosts += 1
         elif name == b"content-length":
-            if int(value) > limits.body_bytes:
-                raise Refused(body_too_large(limits.body_bytes))
+            if int(value) > largest:
+                raise Refused(body_too_large(largest))
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
                 raise Refused(problems.NO_CODING)

@@ -21,7 +21,8 @@ class Limits:
     header_bytes: int = 64 * 1024  # the whole header block, request line included
     header_count: int = 100
     url_bytes: int = 8 * 1024  # RFC 9112 section 3 recommends at least 8000
-    body_bytes: int = 32 * 1024 * 1024
+    body_bytes: int = 32 * 1024 * 1024  # of a body that is read whole, as `read_whole` says
+    upload_bytes: int = 1024 * 1024 * 1024  # of any other, which goes through piece by piece
     pipelined: int = 32  # requests waiting behind the one being answered
     connections: int = 10_000
     header_seconds: float = 10.0
@@ -37,6 +38,26 @@ class Limits:
         for name in self.__slots__:
             if getattr(self, name) <= 0:
                 raise ValueError(f"Limits.{name} must be above 0")
+
+
+_WHOLE_ENDS = (
+    b"/messages",
+    b"/count_tokens",
+    b"/chat/completions",
+    b"/responses",
+    b"/responses/compact",
+    b"/input_tokens",
+    b"/embeddings",
+    b"/moderations",
+)
+_OURS = (b"/admin/", b"/health/")
+
+
+def read_whole(target: bytes) -> bool:
+    """Whether the body sent to a request target is read whole before it goes on: those that decide about money, and
+    ours. An app that reads another one whole has to bound it itself."""
+    path = target.partition(b"?")[0].rstrip(b"/")
+    return path.endswith(_WHOLE_ENDS) or path.startswith(_OURS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from headgate.gateway.head import (
     scope,
     without_upgrade,
 )
-from headgate.gateway.limits import NEVER, Problem, body_too_large, error_response
+from headgate.gateway.limits import NEVER, Problem, body_too_large, error_response, read_whole
 from headgate.gateway.state import GateState
 
 _IDLE, _HEAD, _BODY = 0, 1, 2  # what of a request is being read
@@ -56,6 +56,7 @@ class GateProtocol(asyncio.Protocol):
         "_head_read",
         "_headers",
         "_incoming",
+        "_largest",
         "_limits",
         "_line",
         "_lingering",
@@ -115,6 +116,7 @@ class GateProtocol(asyncio.Protocol):
         self._head_first = 0  # size of the read in which this head began
         self._head_read = 0  # bytes of whole reads after that one, and before the one being parsed
         self._body_read = 0
+        self._largest = 0  # bytes that the body being read may have
         self._body_since = 0.0
         self._chunked = False
         self._overhead = 0  # bytes of later reads spent on a chunked body, framing included
@@ -285,7 +287,8 @@ class GateProtocol(asyncio.Protocol):
         # What comes through on_header from here on is a trailer: it must not join what the app sees as headers.
         self._headers = []
         version = parser.get_http_version()
-        self._chunked, expect_continue = check_head(headers, version, limits)
+        self._largest = largest = limits.body_bytes if read_whole(self._url) else limits.upload_bytes
+        self._chunked, expect_continue = check_head(headers, version, limits, largest)
         reads = self._head_first + self._head_read + self._feeding  # at least what the head takes
         if reads > limits.header_bytes < head_size(self._url, headers):
             raise Refused(problems.HEADERS_TOO_LARGE)
@@ -316,9 +319,8 @@ class GateProtocol(asyncio.Protocol):
         cycle = self._incoming
         assert cycle is not None
         self._body_read = read = self._body_read + len(piece)
-        limit = self._limits.body_bytes
-        if read > limit:
-            raise Refused(body_too_large(limit))
+        if read > self._largest:
+            raise Refused(body_too_large(self._largest))
         if cycle.feed(piece) > _PAUSE_ABOVE:
             self._pause_reading()
 

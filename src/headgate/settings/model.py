@@ -180,6 +180,7 @@ class ServerSettings:
     host: str = "127.0.0.1"  # off loopback only with keys (decisions 18)
     port: int = 8484  # 0..65535; 0 = any free port
     max_body_bytes: int = 33 * 1024 * 1024  # 1 KiB..1 GiB; just above Anthropic's 32 MB, so that its 413 is passed on
+    max_upload_bytes: int = 1024**3  # 1 KiB..1 TiB; of bodies that go through piece by piece: files, batches
     max_header_bytes: int = 64 * 1024  # 1 KiB..1 MiB, the whole block
     max_header_count: int = 100  # 10..10,000
     max_url_bytes: int = 8 * 1024  # 256..64 KiB

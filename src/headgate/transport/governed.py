@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.core.errors import HeadgateError, UpstreamError
-from headgate.core.exchange import Exchange, Request
+from headgate.core.exchange import Exchange, Request, Upload
 from headgate.engine.answer import error_answer
 from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
 from headgate.transport.context import current_caller, remember
-from headgate.transport.reading import Bases, read_request
+from headgate.transport.reading import Bases, goes_through, read_request
+from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
 
 if TYPE_CHECKING:
@@ -48,7 +49,15 @@ class Governed:
         self._bases = Bases(built.router.providers)
         self._keep = built.settings.log.bodies == "full"
 
-    async def _run(self, request: HttpRequest, body: bytes) -> Reply:
+    def _upload(self, request: HttpRequest) -> Upload | None:
+        """The body, where it is neither in memory nor has to be."""
+        upload = upload_of(request)
+        if upload is None:
+            return None
+        through = goes_through(self._bases, request.method.upper(), str(request.url), request.headers.raw)
+        return upload if through else None
+
+    async def _run(self, request: HttpRequest, body: bytes, upload: Upload | None) -> Reply:
         read, wrong = read_request(
             self._bases,
             request.method.upper(),
@@ -57,6 +66,7 @@ class Governed:
             body,
             current_caller(),
             self._keep,
+            upload,
         )
         engine = self._engine
         exchange = engine.begin(read)
@@ -91,9 +101,10 @@ class Blocking(Governed):
 
     def handle_request(self, request: Any) -> Any:
         """Run one exchange. Blocks; works in any thread and inside a running event loop."""
-        body = request.read()
+        upload = self._upload(request)
+        body = request.read() if upload is None else b""
         try:
-            reply = run_blocking(self._run(request, body))
+            reply = run_blocking(self._run(request, body, upload))
         except _Answered as answered:
             return answered.response
         if reply.length is not None:
@@ -106,9 +117,10 @@ class Asynchronous(Governed):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Run one exchange."""
-        body = await request.aread()
+        upload = self._upload(request)
+        body = await request.aread() if upload is None else b""
         try:
-            reply = await self._run(request, body)
+            reply = await self._run(request, body, upload)
         except _Answered as answered:
             return answered.response
         if reply.length is not None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
-from headgate.core.exchange import Facts, Headers, Request, Route
+from headgate.core.exchange import Facts, Headers, Request, Route, Upload
+from headgate.engine.plan import UNREAD
 from headgate.policy.attribution import asked, with_user
 from headgate.transport.hosts import provider_at
 from headgate.wire import DIALECTS
@@ -41,7 +42,14 @@ class Bases:
 
 
 def read_request(
-    bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]], body: bytes, caller: Caller, keep: bool
+    bases: Bases,
+    method: str,
+    url: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+    caller: Caller,
+    keep: bool,
+    upload: Upload | None = None,
 ) -> tuple[Request, BadRequest | None]:
     """The request, and why it cannot be run if so (it is recorded either way)."""
     fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
@@ -73,8 +81,15 @@ def read_request(
         timeout=said.timeout,
         direct=direct,
         client_retries=said.client_retries,
+        upload=upload,
     )
     return request, wrong
+
+
+def goes_through(bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the request's body is handed on without being read."""
+    direct, path = bases.split(url, [(n.lower(), v) for n, v in headers])
+    return DIALECTS[direct.dialect].endpoint(method, path.partition("?")[0]) in UNREAD
 
 
 def _spoken(url: str, headers: Headers) -> str:

@@ -188,12 +188,14 @@ class BlockingPool:
         """
         target = parse_url(outgoing.url)
         body = outgoing.body
-        head = self._heads.head(outgoing.method, target, outgoing.headers, len(body))
+        upload = outgoing.upload
+        length = len(body) if upload is None else upload.length
+        head = self._heads.head(outgoing.method, target, outgoing.headers, length)
         if self._pid != os.getpid():  # forked where no hook ran
             self.after_fork()
         bucket = self._buckets.get(target.origin) or self._bucket(target.origin)
         connection = bucket.take(outgoing.timeouts)
-        return connection.exchange(outgoing.method, head, body, outgoing.timeouts)
+        return connection.exchange(outgoing.method, head, body, outgoing.timeouts, upload)
 
     def _bucket(self, origin: Origin) -> _Bucket:
         with self._lock:

@@ -148,10 +148,12 @@ class Connection(asyncio.Protocol):
         "_cut",
         "_reader",
         "_reading_paused",
+        "_room",
         "_secured",
         "_timeouts",
         "_tls",
         "_transport",
+        "_uploading",
         "_writing",
         "_writing_paused",
         "closed",
@@ -176,6 +178,8 @@ class Connection(asyncio.Protocol):
         self._body: memoryview | None = None  # what is still to be written
         self._writing = False  # not all of the request has been taken off our hands
         self._writing_paused = False
+        self._uploading = False
+        self._room: asyncio.Future[None] | None = None  # done when more of an upload can be written
         self._cut = False  # a part of the request was never sent
         self._reading_paused = False
         self._buffered = 0
@@ -222,6 +226,37 @@ class Connection(asyncio.Protocol):
         if deadline < home.sweeper.next:
             home.sweeper.arm(deadline)
         return answer
+
+    def begin_upload(self, method: str, head: bytes, timeouts: Timeouts) -> Answer:
+        """Send a head whose body follows by `upload`, to its end by `end_upload`.
+
+        Until then the connection counts as writing: an answer that is complete earlier leaves it of no more use.
+        """
+        answer = self.begin(method, head, b"", timeouts)
+        self._writing = self._uploading = True
+        self.deadline = inf  # it is the caller who is slow; its own connection has limits for that
+        return answer
+
+    async def upload(self, piece: bytes) -> None:
+        """Write a piece of the body; returns when there is room for the next, or nobody to send it to any more."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(piece if self._tls is None else self._tls.encrypt(piece))
+        if self._writing_paused and self._answer is not None:
+            self._room = room = self.home.loop.create_future()
+            self._expect(self._timeouts.write)
+            try:
+                await room
+            finally:
+                self._room = None
+            self.deadline = inf
+
+    def end_upload(self) -> None:
+        """The body was written to its end."""
+        self._writing = self._uploading = False
+        if self._answer is not None and not self._reader.head_done:
+            self._expect(self._timeouts.first_byte)
 
     def _expect(self, seconds: float) -> None:
         home = self.home
@@ -286,7 +321,8 @@ class Connection(asyncio.Protocol):
 
     def _detach(self, answer: Answer) -> None:
         answer.connection = self._answer = self._body = None
-        self._writing = False
+        self._writing = self._uploading = False
+        self._make_room()
         self.deadline = inf
         waiter = self.waiter
         if waiter is not None:
@@ -422,12 +458,19 @@ class Connection(asyncio.Protocol):
             self._not_secured(error or ConnectionResetError())
         self.drop()
 
+    def _make_room(self) -> None:
+        room = self._room
+        if room is not None and not room.done():
+            room.set_result(None)
+
     def pause_writing(self) -> None:
         self._writing_paused = True
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        if not self._writing or self._answer is None:
+        if self._uploading:
+            self._make_room()
+        if not self._writing or self._uploading or self._answer is None:
             return
         self._pump()
         self._writing = self._writing_paused

@@ -155,8 +155,8 @@ def _lines(headers: Headers) -> list[bytes]:
     return list(map(_COLON.join, kept))
 
 
-def request_head(method: str, target: Target, headers: Headers, length: int) -> bytes:
-    """The request's first bytes, up to and with the empty line. `length` is the body's.
+def request_head(method: str, target: Target, headers: Headers, length: int | None) -> bytes:
+    """The request's first bytes, up to and with the empty line. `length` is the body's; None = it comes in chunks.
 
     Without `accept-encoding` among the headers it asks for a plain body: the absence would allow any coding.
 
@@ -178,7 +178,7 @@ class Heads:
     def __init__(self) -> None:
         self._known: dict[int, tuple[Headers, bytes]] = {}  # by id: the fields, and their lines
 
-    def head(self, method: str, target: Target, headers: Headers, length: int) -> bytes:
+    def head(self, method: str, target: Target, headers: Headers, length: int | None) -> bytes:
         """As `request_head`."""
         known = self._known.get(id(headers))
         if known is not None and known[0] == headers:
@@ -191,8 +191,10 @@ class Heads:
         return _whole_head(method, target, lines, length)
 
 
-def _whole_head(method: str, target: Target, lines: bytes, length: int) -> bytes:
+def _whole_head(method: str, target: Target, lines: bytes, length: int | None) -> bytes:
     start = target.starts.get(method) or _start(method, target)
+    if length is None:
+        return b"%b%btransfer-encoding: chunked\r\n\r\n" % (start, lines)
     if length or method in _WITH_BODY:
         return b"%b%bcontent-length: %d\r\n\r\n" % (start, lines, length)
     return start + lines + _LINE

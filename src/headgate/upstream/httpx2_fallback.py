@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import httpx2
 
 from headgate.core.errors import UpstreamError
-from headgate.core.exchange import Headers
+from headgate.core.exchange import Headers, Upload
 from headgate.core.ports import Outgoing, Timeouts
+from headgate.engine.blocking import run_blocking
 from headgate.upstream import faults
 from headgate.upstream.http1 import ACCEPT, HOP_BY_HOP, Origin, forwarded, parse_url, request_head
 from headgate.upstream.pool import IDLE_EXPIRY, MAX_CONNECTIONS
@@ -110,18 +111,23 @@ class _Sender:
     def _request(self, outgoing: Outgoing) -> tuple[httpx2.Request, dict[str, float], str]:
         """The request; its timeouts, for httpx2 to look up; and where it goes."""
         target = parse_url(outgoing.url)
-        request_head(outgoing.method, target, outgoing.headers, len(outgoing.body))  # the same rules for what is sent
+        upload = outgoing.upload
+        request_head(outgoing.method, target, outgoing.headers, 0)  # the same rules for what is sent
+        sized = [(b"content-length", b"%d" % upload.length)] if upload is not None and upload.length is not None else []
         plain = [] if any(name == ACCEPT for name, _ in outgoing.headers) else [(ACCEPT, b"identity")]
         limits = outgoing.timeouts
         timeouts = {"connect": limits.connect, "pool": limits.pool, "write": limits.write, "read": limits.first_byte}
         request = httpx2.Request(
             outgoing.method,
             outgoing.url,
-            headers=[*plain, *forwarded(outgoing.headers), (b"host", target.host)],
-            content=outgoing.body,
+            headers=[*plain, *sized, *forwarded(outgoing.headers), (b"host", target.host)],
+            content=outgoing.body if upload is None else self._pieces(upload),
             extensions={"timeout": timeouts},
         )
         return request, timeouts, self._where(target.origin)
+
+    def _pieces(self, upload: Upload) -> AsyncIterator[bytes] | Iterator[bytes]:
+        raise NotImplementedError
 
     def _fault(self, error: Exception, where: str, timeouts: Timeouts, *, begun: bool) -> UpstreamError:
         return fault_of(error, where, timeouts, begun=begun, limit=self._limit)
@@ -150,6 +156,10 @@ class Httpx2Upstream(_Sender):
             raise self._fault(error, where, outgoing.timeouts, begun=False) from error
         timeouts["read"] = outgoing.timeouts.idle
         return Httpx2Answer(self, response, where, outgoing.timeouts)
+
+    async def _pieces(self, upload: Upload) -> AsyncIterator[bytes]:
+        while piece := await upload.read():
+            yield piece
 
     async def _transport(self) -> httpx2.AsyncHTTPTransport:
         """One per event loop and process: its connections work in no other."""
@@ -276,6 +286,10 @@ class Httpx2BlockingUpstream(_Sender):
             raise self._fault(error, where, outgoing.timeouts, begun=False) from error
         timeouts["read"] = outgoing.timeouts.idle
         return Httpx2BlockingAnswer(self, response, where, outgoing.timeouts)
+
+    def _pieces(self, upload: Upload) -> Iterator[bytes]:
+        while piece := run_blocking(upload.read()):
+            yield piece
 
     def close(self) -> None:
         """Close this process's connections."""

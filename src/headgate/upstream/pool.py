@@ -16,6 +16,7 @@ from headgate.upstream.connection import Answer, Connection, Sweeper
 from headgate.upstream.forks import tell_after_fork
 from headgate.upstream.http1 import Heads, Origin, Target, parse_url
 from headgate.upstream.tls import TlsLayer, Trust, Verify
+from headgate.upstream.uploading import send_upload
 
 MAX_CONNECTIONS = 512
 IDLE_EXPIRY = 15.0  # seconds; well below the keep-alive of the providers' front ends, so that a reused one is alive
@@ -252,14 +253,20 @@ class AsyncPool:
             target = parse_url(outgoing.url)
         body = outgoing.body
         method = outgoing.method
-        head = self._heads.head(method, target, outgoing.headers, len(body))
+        upload = outgoing.upload
+        head = self._heads.head(method, target, outgoing.headers, len(body) if upload is None else upload.length)
         loop = asyncio.get_running_loop()
         kept = self._loops.get(loop) or await self._enter(loop)
         bucket = kept.buckets.get(target.origin) or kept.bucket(target.origin)
         connection = bucket.pop_idle() or await bucket.take(outgoing.timeouts)
-        answer = connection.begin(method, head, body, outgoing.timeouts)
+        if upload is None:
+            answer = connection.begin(method, head, body, outgoing.timeouts)
+        else:
+            answer = connection.begin_upload(method, head, outgoing.timeouts)
         waiter = connection.waiter
         try:
+            if upload is not None and waiter is not None:
+                await send_upload(connection, answer, waiter, upload)
             if waiter is not None:
                 await waiter
         except BaseException:

@@ -11,8 +11,9 @@ from time import monotonic
 from typing import Protocol
 
 from headgate.core.errors import UpstreamError
-from headgate.core.exchange import Headers
+from headgate.core.exchange import Headers, Upload
 from headgate.core.ports import Timeouts
+from headgate.engine.blocking import run_blocking
 from headgate.upstream import faults
 from headgate.upstream.http1 import Origin, ResponseReader
 
@@ -178,13 +179,19 @@ class SocketConnection:
             return False
         return False
 
-    def exchange(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> BlockingAnswer:
-        """Send a request; return when the response's headers are there. Any failure drops the connection."""
+    def exchange(
+        self, method: str, head: bytes, body: bytes, timeouts: Timeouts, upload: Upload | None = None
+    ) -> BlockingAnswer:
+        """Send a request; return when the response's headers are there. Any failure drops the connection.
+
+        Args:
+            upload: in place of `body`.
+        """
         reader = self.reader
         self._timeouts = timeouts
         reader.begin(method)
         try:
-            self._send(head, body)
+            self._send(head, body, upload)
             self._receive_head()
         except BaseException:
             self.drop()
@@ -193,34 +200,44 @@ class SocketConnection:
         answer.settle()
         return answer
 
-    def _send(self, head: bytes, body: bytes) -> None:
+    def _send(self, head: bytes, body: bytes, upload: Upload | None) -> None:
         sock, timeouts = self._sock, self._timeouts
         self._sent = False
         try:
-            if len(body) <= _SLICE:
+            if upload is not None:
+                self._sent = self._send_watching(memoryview(head)) and self._send_upload(upload)
+            elif len(body) <= _SLICE:
                 sock.settimeout(timeouts.write)
                 sock.sendall(head + body)
                 self._sent = True
             else:
-                self._send_watching(memoryview(head + body))
+                self._sent = self._send_watching(memoryview(head + body))
         except TimeoutError as error:
             raise faults.write_timeout(self.home.where, timeouts.write) from error
         except OSError as error:
             if not self._answered_anyway():
                 raise faults.broken(self.home.where, faults.reason_of(error)) from error
 
-    def _send_watching(self, data: memoryview) -> None:
-        """Send a large request in slices, with an eye on the answer: after an early error the rest is not wanted."""
+    def _send_upload(self, upload: Upload) -> bool:
+        """See `_send_watching`."""
+        while piece := run_blocking(upload.read()):
+            framed = piece if upload.length is not None else b"%x\r\n%b\r\n" % (len(piece), piece)
+            if not self._send_watching(memoryview(framed)):
+                return False
+        return upload.length is not None or self._send_watching(memoryview(b"0\r\n\r\n"))
+
+    def _send_watching(self, data: memoryview) -> bool:
+        """Send in slices, with an eye on the answer: after an early error the rest is not wanted, and this is False."""
         sock, reader = self._sock, self.reader
         sock.setblocking(False)
         while data:
             reads, writes = _ready(sock, self._timeouts.write)
             if reads and self._feed_available() and reader.head_done and reader.status >= 400:
-                return
+                return False
             if writes:
                 with suppress(*_WOULD_BLOCK):
                     data = data[sock.send(data[:_SLICE]) :]
-        self._sent = True
+        return True
 
     def _feed_available(self) -> bool:
         """Feed what has come; the socket does not block. False if nothing had."""
