@@ -19,6 +19,17 @@ _EVENTS = [
     "message_delta",
     "message_stop",
 ]
+_RESPONSES_EVENTS = [
+    "response.created",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "response.completed",
+]
 _STATUS = {"429": 429, "overloaded": 529, "500": 500, "400": 400, "401": 401, "403": 403, "404": 404, "413": 413}
 _RETRY_AFTER = {"429": "7", "overloaded": "3"}
 _STOP = {"anthropic": "end_turn", "openai": "stop"}
@@ -118,6 +129,43 @@ def responses(run: Run, dialect: str) -> None:
     for at, name in enumerate(("whole", "streamed")):
         assert saw[name]["text"] == TEXT
         _usage_is_the_invoices(saw[name], calls[at]["line"]["usage"], dialect)
+    if "events" in saw["streamed"]:
+        assert saw["streamed"]["events"] == _RESPONSES_EVENTS
+        assert saw["streamed"]["pieces"] == TEXT
+        assert saw["streamed"]["in_order"]
+
+
+def responses_tool(run: Run, dialect: str) -> None:
+    saw = run.of("responses_tool")
+    wanted = [{"name": "weather", "arguments": ASKED["arguments"]}]
+    assert saw["whole"]["tools"] == saw["streamed"]["tools"] == wanted
+    assert saw["again"]
+    assert "rain" in run.upstream("responses_tool")[1]["body"]
+
+
+def responses_stops(run: Run, dialect: str) -> None:
+    saw = run.of("responses_stops")
+    assert (saw["status"], saw["why"]) == ("incomplete", "max_output_tokens")
+    assert saw["refusal"] == ["refusal", "I can't help with that."]
+
+
+def responses_errors(run: Run, dialect: str) -> None:
+    errors(run, dialect, "responses_errors")
+
+
+def responses_cut(run: Run, dialect: str) -> None:
+    cut(run, dialect, "responses_cut")
+
+
+def responses_cancel(run: Run, dialect: str) -> None:
+    cancel_stream(run, dialect, "responses_cancel")
+
+
+def embeddings(run: Run, dialect: str) -> None:
+    saw = run.of("embeddings")
+    assert saw["length"] == 1536
+    assert saw["apart"] < 1e-6
+    assert saw["input"] == counted(run, "embeddings", 0)["input_tokens"]
 
 
 def large_body(run: Run, dialect: str) -> None:
@@ -177,8 +225,8 @@ def refusal(run: Run, dialect: str) -> None:
     assert saw["whole"] == saw["streamed"] == "I can't help with that."
 
 
-def errors(run: Run, dialect: str) -> None:
-    saw = run.of("errors")
+def errors(run: Run, dialect: str, check: str = "errors") -> None:
+    saw = run.of(check)
     assert len(saw) >= 8
     for name, told in saw.items():
         word = name.split()[0]
@@ -186,10 +234,10 @@ def errors(run: Run, dialect: str) -> None:
         assert told["status"] == status, name
         assert told["retry_after"] == _RETRY_AFTER.get(word), name
         if "request_id" in told:
-            assert told["request_id"] in {call["record"]["request_id"] for call in run.upstream("errors")}, name
+            assert told["request_id"] in {call["record"]["request_id"] for call in run.upstream(check)}, name
         if "family" in told:
             assert told["error"] in _NAMES[status], name
-    assert len(run.upstream("errors")) == len(saw)  # nobody retried
+    assert len(run.upstream(check)) == len(saw)  # nobody retried
 
 
 _NAMES = {

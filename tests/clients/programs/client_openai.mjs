@@ -1,7 +1,9 @@
 // The OpenAI SDK for TypeScript: Chat Completions.
 
 import OpenAI from "openai";
-import { ASKED, check, control, HOLD, KEY, main, ONE_URL, TEXT, thrown, TIMEOUT, URL_, WORDS } from "./report.mjs";
+import {
+  ASKED, check, control, HOLD, KEY, main, ONE_URL, squeezed, TEXT, thrown, TIMEOUT, URL_, WORDS,
+} from "./report.mjs";
 
 const options = { apiKey: KEY, timeout: TIMEOUT };
 const client = new OpenAI({ ...options, baseURL: `${URL_}/v1` });
@@ -204,6 +206,66 @@ check("keep_alive", async () => {
 check("models", async () => {
   const ids = (await client.models.list()).data.map((model) => model.id);
   return { ids, one: (await client.models.retrieve(ids[0])).id };
+});
+
+function answered(response) {
+  const calls = response.output.filter((item) => item.type === "function_call");
+  return {
+    text: response.output_text,
+    tools: calls.map((call) => ({ name: call.name, arguments: JSON.parse(call.arguments) })),
+    input: response.usage.input_tokens,
+    output: response.usage.output_tokens,
+  };
+}
+
+async function streamedAnswer(told) {
+  const kinds = [];
+  const numbers = [];
+  let pieces = "";
+  const stream = client.responses.stream({ model: ASKED.gpt, ...told });
+  for await (const event of stream) {
+    kinds.push(event.type);
+    numbers.push(event.sequence_number);
+    if (event.type === "response.output_text.delta") pieces += event.delta;
+  }
+  const in_order = numbers.every((number, at) => at === 0 || numbers[at - 1] < number);
+  return { ...answered(await stream.finalResponse()), pieces, events: squeezed(kinds), in_order };
+}
+
+check("responses", async () => {
+  const input = "say: " + TEXT;
+  return { whole: answered(await client.responses.create({ model: ASKED.gpt, input })), streamed: await streamedAnswer({ input }) };
+});
+
+check("responses_tool", async () => {
+  const tools = [{ type: "function", name: "weather", parameters: ASKED.schema, strict: true }];
+  const told = { tools, tool_choice: { type: "function", name: "weather" }, input: "What is the weather?" };
+  const whole = await client.responses.create({ model: ASKED.gpt, ...told });
+  const call = whole.output.find((item) => item.type === "function_call");
+  const input = [{ type: "function_call_output", call_id: call.call_id, output: "rain" }];
+  const again = await client.responses.create({ model: ASKED.gpt, previous_response_id: whole.id, input, tools });
+  return { whole: answered(whole), streamed: await streamedAnswer(told), again: again.output_text };
+});
+
+check("responses_cut", async () => {
+  let text = "";
+  let wrong = null;
+  const { error } = await thrown(async () => {
+    const told = { model: ASKED.gpt, input: "tokens: 120 fault:cut", stream: true };
+    for await (const event of await client.responses.create(told)) {
+      if (event.type === "response.output_text.delta") text += event.delta;
+      if (event.type === "error" || event.type === "response.failed") wrong = event.type;
+    }
+  });
+  return { text, error: error ?? wrong };
+});
+
+check("embeddings", async () => {
+  const told = { model: ASKED.embedding, input: ["a gate", "a canal"] };
+  const packed = await client.embeddings.create(told);
+  const plain = await client.embeddings.create({ ...told, encoding_format: "float" });
+  const gaps = packed.data[1].embedding.map((value, at) => Math.abs(value - plain.data[1].embedding[at]));
+  return { length: gaps.length, apart: Math.max(...gaps), input: packed.usage.prompt_tokens };
 });
 
 await main();

@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 
-from report import ASKED, CLIENT_SECONDS, HOLD, KEY, ONE_URL, TEXT, URL, check, control, main, told_of
+from report import ASKED, CLIENT_SECONDS, HOLD, KEY, ONE_URL, TEXT, URL, check, control, main, squeezed, told_of
 
 OPTIONS = {"api_key": KEY, "timeout": CLIENT_SECONDS}
 client = openai.OpenAI(base_url=f"{URL}/v1", **OPTIONS)
@@ -277,6 +277,98 @@ def keep_alive() -> Any:
 def models() -> Any:
     ids = [model.id for model in client.models.list()]
     return {"ids": ids, "one": client.models.retrieve(ids[0]).id}
+
+
+def answered(response: Any) -> dict[str, Any]:
+    """A Responses answer."""
+    calls = [item for item in response.output if item.type == "function_call"]
+    return {
+        "text": response.output_text,
+        "tools": [{"name": call.name, "arguments": json.loads(call.arguments)} for call in calls],
+        "status": response.status,
+        "input": response.usage.input_tokens,
+        "output": response.usage.output_tokens,
+    }
+
+
+def streamed_answer(**told: Any) -> dict[str, Any]:
+    kinds, text, numbers = [], "", []
+    with client.responses.stream(model=ASKED["gpt"], **told) as events:
+        for event in events:
+            kinds.append(event.type)
+            numbers.append(event.sequence_number)
+            text += event.delta if event.type == "response.output_text.delta" else ""
+        final = events.get_final_response()
+    kinds = squeezed(kinds)
+    return {**answered(final), "pieces": text, "events": kinds, "in_order": numbers == sorted(set(numbers))}
+
+
+@check
+def responses() -> Any:
+    whole = client.responses.create(model=ASKED["gpt"], input="say: " + TEXT)
+    return {"whole": answered(whole), "streamed": streamed_answer(input="say: " + TEXT)}
+
+
+FUNCTION = {"type": "function", "name": "weather", "parameters": ASKED["schema"], "strict": True}
+CALLED = {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "weather"}, "input": "What is the weather?"}
+
+
+@check
+def responses_tool() -> Any:
+    whole = client.responses.create(model=ASKED["gpt"], **CALLED)
+    call = next(item for item in whole.output if item.type == "function_call")
+    output = [{"type": "function_call_output", "call_id": call.call_id, "output": "rain"}]
+    again = client.responses.create(model=ASKED["gpt"], previous_response_id=whole.id, input=output, tools=[FUNCTION])
+    return {"whole": answered(whole), "streamed": streamed_answer(**CALLED), "again": answered(again)["text"]}
+
+
+@check
+def responses_stops() -> Any:
+    cut = client.responses.create(model=ASKED["gpt"], input="tokens: 100", max_output_tokens=20)
+    refused = client.responses.create(model=ASKED["gpt"], input="refuse:message")
+    part = refused.output[-1].content[0]
+    return {"status": cut.status, "why": cut.incomplete_details.reason, "refusal": [part.type, part.refusal]}
+
+
+@check
+def responses_errors() -> Any:
+    found = {}
+    for word in ("429", "overloaded", "500", "400", "401", "403", "404", "413"):
+        try:
+            alone.responses.create(model=ASKED["gpt"], input=f"fault:{word}")
+        except openai.APIError as error:
+            found[word] = told_of(error)
+    return found
+
+
+@check
+def responses_cut() -> Any:
+    text, wrong = "", ""
+    try:
+        for event in client.responses.create(model=ASKED["gpt"], input="tokens: 120 fault:cut", stream=True):
+            text += event.delta if event.type == "response.output_text.delta" else ""
+            wrong = event.type if event.type in ("error", "response.failed") else wrong
+    except openai.APIError as error:
+        wrong = type(error).__name__
+    return {"text": text, "error": wrong}
+
+
+@check
+def responses_cancel() -> Any:
+    for event in client.responses.create(model=ASKED["gpt"], input=HOLD, stream=True):
+        if event.type == "response.output_text.delta":
+            return {"first": event.delta}
+    return {}
+
+
+@check
+def embeddings() -> Any:
+    """The SDK asks for base64 where it is not told, and makes floats of it."""
+    told = {"model": ASKED["embedding"], "input": ["a gate", "a canal"]}
+    packed = client.embeddings.create(**told)
+    plain = client.embeddings.create(**told, encoding_format="float")
+    near = max(abs(a - b) for a, b in zip(packed.data[1].embedding, plain.data[1].embedding, strict=True))
+    return {"length": len(packed.data[0].embedding), "apart": near, "input": packed.usage.prompt_tokens}
 
 
 if __name__ == "__main__":
