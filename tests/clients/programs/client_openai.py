@@ -355,10 +355,8 @@ def responses_cut() -> Any:
 
 @check
 def responses_cancel() -> Any:
-    for event in client.responses.create(model=ASKED["gpt"], input=HOLD, stream=True):
-        if event.type == "response.output_text.delta":
-            return {"first": event.delta}
-    return {}
+    with client.responses.create(model=ASKED["gpt"], input=HOLD, stream=True) as events:
+        return {"first": next(event.delta for event in events if event.type == "response.output_text.delta")}
 
 
 @check
