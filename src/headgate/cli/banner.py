@@ -38,11 +38,7 @@ def trial(settings: Settings, *, simulated: bool) -> Trial | None:
 
     A virtual model comes first: its owner put it there to be called.
     """
-    ready = {
-        name
-        for name, provider in settings.providers.items()
-        if simulated or provider.has_key(os.environ)
-    }
+    ready = {name for name, provider in settings.providers.items() if simulated or provider.has_key(os.environ)}
     for dialect, model in _CHEAP.items():
         if dialect in ready:
             return Trial(dialect, model)

@@ -88,6 +88,9 @@ shared: memory
 # What is kept of prompts and answers: off, redacted, full.
 #: log: {bodies: redacted, keep: 30d}
 
+# How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
+#: secrets: {refresh: 5m}
+
 # Where alerts go.
 #: alerts:
 #:   - {to: env:ALERT_WEBHOOK}
