@@ -41,7 +41,10 @@ def test_both_dialects_are_there_by_name() -> None:
         ("openai", "POST", "/v1/chat/completions", "chat"),
         ("openai", "GET", "/models", "models"),
         ("openai", "GET", "/v1/models/org/name", "models"),
-        ("openai", "POST", "/responses", "other"),
+        ("openai", "POST", "/responses", "responses"),
+        ("openai", "POST", "/v1/embeddings", "embeddings"),
+        ("openai", "POST", "/moderations", "moderations"),
+        ("openai", "GET", "/responses/resp_1", "stored"),
         ("openai", "POST", "/models", "other"),
     ],
 )

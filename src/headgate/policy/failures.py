@@ -47,6 +47,26 @@ STATUS_OF_TYPE = {
     "not_found_error": 404,
     "billing_error": 402,
     "request_too_large": 413,
+    # OpenAI Responses: an answer that failed, by its code (wire-formats 2.4)
+    "vector_store_timeout": 504,
+    "invalid_prompt": 400,
+    "data_residency_mismatch": 400,
+    "bio_policy": 400,
+    "misalignment_policy_violation": 400,
+    "invalid_image": 400,
+    "invalid_image_format": 400,
+    "invalid_base64_image": 400,
+    "invalid_image_url": 400,
+    "invalid_image_mode": 400,
+    "image_too_large": 400,
+    "image_too_small": 400,
+    "image_parse_error": 400,
+    "image_content_policy_violation": 400,
+    "image_file_too_large": 400,
+    "unsupported_image_media_type": 400,
+    "empty_image_file": 400,
+    "failed_to_download_image": 400,
+    "image_file_not_found": 400,
 }
 
 MAX_CODE = 64  # characters of a provider's error code

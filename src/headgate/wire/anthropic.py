@@ -169,7 +169,7 @@ class Anthropic:
         error = {"type": kind, "message": message, "details": {"error_code": code}}
         return our_error({"type": "error", "error": error, "request_id": exchange_id or None}, code, exchange_id)
 
-    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
+    def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
         """See `Dialect.error_event`. The SDK raises it as `APIStatusError` with status 200."""
         return sse.encode(self.error_body(status_of(code), code, message, exchange_id), "error")
 

@@ -75,7 +75,11 @@ class Dialect(Protocol):
     name: str
 
     def endpoint(self, method: str, path: str) -> str:
-        """The endpoint's name for a path behind the base URL, without its query: "messages", "chat", ... or "other"."""
+        """The endpoint's name for a path behind the base URL, without its query.
+
+        "messages", "chat", "responses", "embeddings" (priced); "count_tokens", "models", "moderations" (free); "stored"
+        (free, and not read: what a provider keeps of earlier answers); "other".
+        """
         ...
 
     def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
@@ -111,6 +115,9 @@ class Dialect(Protocol):
         """Our own error in this dialect's format, as JSON bytes. `code` is Headgate's, in the field its SDK exposes."""
         ...
 
-    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
-        """Our own error as the dialect's SSE frame, for a stream that has already begun."""
+    def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
+        """Our own error as the dialect's SSE frame, for a stream that has already begun.
+
+        `behind` is that stream's meter, where there is one: some endpoints have a form of their own.
+        """
         ...

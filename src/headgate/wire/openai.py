@@ -1,4 +1,4 @@
-"""The OpenAI Chat Completions dialect, and that of compatible providers (wire-formats 2 and 3)."""
+"""The OpenAI dialect, and that of compatible providers (wire-formats 2 and 3). Chat Completions are read here."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ import msgspec
 from msgspec import Meta, Raw
 
 from headgate.core.exchange import Facts, Headers
-from headgate.wire import bodies, jsontext, lenient, openai_usage, sse
+from headgate.wire import bodies, embeddings, jsontext, lenient, openai_usage, responses, sse
 from headgate.wire.dialect import Answer, Meter, ProviderError
 from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
 from headgate.wire.openai_stream import ChatMeter
+from headgate.wire.responses_stream import ResponsesMeter
 from headgate.wire.stream import PassingMeter
 
-_ENDPOINTS = {("POST", "/chat/completions"): "chat", ("GET", "/models"): "models"}
+_ENDPOINTS = {
+    ("POST", "/chat/completions"): "chat",
+    ("POST", "/responses"): "responses",
+    ("POST", "/responses/compact"): "responses",  # the same question and the same counts
+    ("POST", "/responses/input_tokens"): "count_tokens",
+    ("POST", "/embeddings"): "embeddings",
+    ("POST", "/moderations"): "moderations",
+    ("GET", "/models"): "models",
+}
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:image_url|input_image|image|input_audio|audio_url|file|input_file|document_url|video_url)"'
 )
 _LEADING = ("system", "developer")
 _CALLERS_TOOLS = ("function", "custom")
+
+_NAMED = frozenset({"moderations", "count_tokens"})  # requests of which only the model matters
 
 _Cap = Annotated[int, Meta(ge=0)] | None
 
@@ -76,16 +87,19 @@ class OpenAI:
     name = "openai"
 
     def endpoint(self, method: str, path: str) -> str:
-        """ "chat", "models" or "other"."""
+        """See `Dialect.endpoint`."""
         path = path.removeprefix("/v1")
+        known = _ENDPOINTS.get((method, path))
+        if known is not None:
+            return known
         if method == "GET" and path.startswith("/models/"):
             return "models"
-        return _ENDPOINTS.get((method, path), "other")
+        return "stored" if path.startswith("/responses/") else "other"
 
     def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
         """See `Dialect.read_request`. `has_media` may be true of a body that only looks like it."""
         if endpoint != "chat":
-            return Facts()
+            return _other_request(endpoint, body, keep_text)
         request = bodies.decode(_create, body)
         cap = request.max_completion_tokens
         return Facts(
@@ -115,8 +129,10 @@ class OpenAI:
 
     def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
         """See `Dialect.read_answer`. A body that is not a JSON object is an error of type "malformed_answer"."""
+        if endpoint == "responses":
+            return responses.read_answer(body, keep_text=keep_text)
         if endpoint != "chat":
-            return Answer(), ""
+            return embeddings.read_answer(body) if endpoint == "embeddings" else Answer(), ""
         answer = lenient.decode(_answer, body)
         if answer is None:
             return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""
@@ -137,7 +153,7 @@ class OpenAI:
     def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
         """See `Dialect.meter`. The usage chunk is hidden unless the caller asked for it."""
         if endpoint != "chat":
-            return PassingMeter()
+            return ResponsesMeter(keep_text=keep_text) if endpoint == "responses" else PassingMeter()
         return ChatMeter(hide_usage=not facts.include_usage, choices=facts.choices, keep_text=keep_text)
 
     def read_error(self, body: bytes) -> ProviderError:
@@ -150,13 +166,26 @@ class OpenAI:
 
     def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
         """See `Dialect.error_body`. The code is at `error.code`, the SDK's `.code`, and at `headgate.code`."""
-        kind = _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
-        error = {"message": message, "type": kind, "param": None, "code": code}
-        return our_error({"error": error}, code, exchange_id)
+        return our_error({"error": _error(status, code, message)}, code, exchange_id)
 
-    def error_event(self, code: str, message: str, exchange_id: str) -> bytes:
+    def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
         """See `Dialect.error_event`. The SDK raises it as `APIError`."""
+        if isinstance(behind, ResponsesMeter):
+            return behind.error_event(_error(status_of(code), code, message), code, exchange_id)
         return sse.encode(self.error_body(status_of(code), code, message, exchange_id))
+
+
+def _error(status: int, code: str, message: str) -> dict[str, Any]:
+    kind = _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    return {"message": message, "type": kind, "param": None, "code": code}
+
+
+def _other_request(endpoint: str, body: bytes, keep_text: bool) -> Facts:
+    if endpoint == "responses":
+        return responses.read_request(body, keep_text=keep_text)
+    if endpoint == "embeddings":
+        return embeddings.read_request(body)
+    return embeddings.read_named(body) if endpoint in _NAMED else Facts()
 
 
 def _system(messages: list[Raw]) -> bytes:

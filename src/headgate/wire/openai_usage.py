@@ -1,4 +1,4 @@
-"""OpenAI's chat `usage` objects, and those of compatible providers, as our `Usage` (wire-formats 2.2 and 3)."""
+"""OpenAI's `usage` objects, and those of compatible providers, as our `Usage` (wire-formats 2.2 and 3)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from headgate.wire.lenient import count, table, text
 Fields = dict[str, Any]
 
 
-def usage(fields: Fields, service_tier: Any = None) -> Usage | None:
-    """A usage object; None where neither prompt nor completion can be read.
+def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Usage | None:
+    """A usage object of Chat Completions; None where neither prompt nor completion can be read.
 
     `prompt_tokens` includes what was read from and written to the cache; `Usage.input_tokens` is what remains.
     """
@@ -39,6 +39,7 @@ def usage(fields: Fields, service_tier: Any = None) -> Usage | None:
         input_audio_tokens=min(max((count(details.get("audio_tokens")) or 0) - cached_audio, 0), remainder),
         cache_read_audio_tokens=cached_audio,
         output_audio_tokens=min(count(out.get("audio_tokens")) or 0, completion),
+        web_searches=web_searches,
         service_tier=text(service_tier) or text(fields.get("service_tier")),
     )
 
@@ -46,6 +47,22 @@ def usage(fields: Fields, service_tier: Any = None) -> Usage | None:
 def complete(fields: Fields) -> bool:
     """Whether both counts that every bill needs are there."""
     return count(fields.get("prompt_tokens")) is not None and count(fields.get("completion_tokens")) is not None
+
+
+def of_responses(fields: Fields) -> Fields:
+    """A usage object of Responses under the names of Chat Completions."""
+    return {
+        "prompt_tokens": fields.get("input_tokens"),
+        "completion_tokens": fields.get("output_tokens"),
+        "total_tokens": fields.get("total_tokens"),
+        "prompt_tokens_details": fields.get("input_tokens_details"),
+        "completion_tokens_details": fields.get("output_tokens_details"),
+    }
+
+
+def of_embeddings(fields: Fields) -> Fields:
+    """A usage object of Embeddings, which has no answer to count, as one of Chat Completions."""
+    return {"prompt_tokens": fields.get("prompt_tokens"), "completion_tokens": 0}
 
 
 def reported(usage_field: Any, x_groq: Any) -> Fields | None:

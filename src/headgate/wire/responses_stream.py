@@ -1,0 +1,216 @@
+"""The meter of an OpenAI Responses stream (wire-formats 2.4): named events, numbered, one terminal event."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from headgate.core.usage import Usage
+from headgate.wire import lenient, openai_usage, responses, sse
+from headgate.wire.dialect import ProviderError
+from headgate.wire.errors import our_error
+from headgate.wire.lenient import table, text
+from headgate.wire.stream import StreamMeter, string_end, utf8_length
+
+# Up to where the generated text begins. The order of the members differs between providers; none of these has escapes.
+_DELTA = re.compile(
+    rb"event: ?response\.[a-z0-9_.]+\.delta(?:\r\n|\n|\r)data: ?\{ ?"
+    rb'(?:"(?:type|item_id)": ?"[^"\\]*", ?|"[a-z]+_(?:index|number)": ?\d+, ?)*+"delta": ?"'
+)
+_VALUE = re.compile(rb'"delta": ?"')
+_SEQUENCE = re.compile(rb'"sequence_number": ?(\d+)')
+
+_LIFE_CYCLE = frozenset({"response.created", "response.in_progress", "response.queued"})
+_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_QUIET = frozenset({"keepalive", "ping"})
+_PARTS = frozenset({"response.content_part.added", "response.reasoning_summary_part.added"})
+_VISIBLE = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_QUIET_ITEMS = frozenset({"message", "reasoning"})  # begin empty: then nothing has been generated yet
+_GENERATED = ("name", "arguments", "input", "code", "action", "operation", "queries", "commands")
+
+
+class _Event(msgspec.Struct):
+    type: Any = None
+    response: Raw = Raw()
+    item: Any = None
+    part: Any = None
+    delta: Any = None
+    error: Any = None
+    code: Any = None
+    message: Any = None
+
+
+class _Begun(msgspec.Struct):
+    model: Any = None
+
+
+_event = msgspec.json.Decoder(_Event)
+_begun = msgspec.json.Decoder(_Begun)
+
+
+class ResponsesMeter(StreamMeter):
+    """Counts deltas; reads life-cycle events, items, the terminal event and errors. Unknown events are content.
+
+    Usage comes with the terminal event only. `content_bytes` counts every text delta (text, refusals, summaries,
+    arguments, code), and what a finished item shows beyond its deltas: encrypted reasoning stands for the reasoning
+    that is billed and not shown. Reasoning that is neither shown nor sent along leaves nothing to count.
+    """
+
+    __slots__ = ("_before_item", "_last", "_searches", "_tier")
+
+    def __init__(self, *, keep_text: bool) -> None:
+        super().__init__(keep_text=keep_text)
+        self._before_item = 0  # content_bytes when the last item was finished
+        self._last = b""  # the last frame, for its number
+        self._tier = ""
+        self._searches = 0
+
+    def error_event(self, error: dict[str, Any], code: str, exchange_id: str) -> bytes:
+        """Our own error as the next event of this stream.
+
+        It has the shape of Responses' `error` event, which the SDKs would only hand on, and `error` inside it, which
+        makes them raise `APIError`.
+        """
+        found = _SEQUENCE.search(self._last)
+        event = {
+            "type": "error",
+            "sequence_number": int(found[1]) + 1 if found else 0,
+            "code": code,
+            "message": error["message"],
+            "param": None,
+            "error": error,
+        }
+        return sse.encode(our_error(event, code, exchange_id), "error")
+
+    def _read(self, frame: bytes) -> bool:
+        self._last = frame
+        if self._keep_text or not self._read_delta(frame):
+            self._read_frame(frame)
+        return False
+
+    def _read_delta(self, frame: bytes) -> bool:
+        """Count a delta in the usual shape; False if the frame is none."""
+        found = _DELTA.match(frame)
+        if found is None:
+            return False
+        start = found.end()
+        end = string_end(frame, start)
+        if end < 0:
+            if not self._finishing:
+                return False
+            end = len(frame.rstrip(b"\r\n"))  # a cut went through this text
+        self.started = True
+        self.content_bytes += end - start
+        return True
+
+    def _read_frame(self, frame: bytes) -> None:
+        name, data = sse.parse(frame, first=self._first)
+        self._first = False
+        if not data:
+            return
+        if data.startswith(b"[DONE]"):  # not of this API, but the SDK stops there
+            self.ended = True
+            return
+        event = lenient.decode(_event, data)
+        if event is None:
+            self._unreadable(name.decode("utf-8", "replace"), data)
+        else:
+            self._read_event(text(event.type) or name.decode("utf-8", "replace"), event)
+
+    def _unreadable(self, kind: str, data: bytes) -> None:
+        if self._finishing:
+            value = _VALUE.search(data)
+            if value is not None:
+                self.content_bytes += len(data) - value.end()
+        elif kind == "error":
+            self.error = lenient.error_body(data)
+        else:
+            self._malformed(kind or "response")
+
+    def _read_event(self, kind: str, event: _Event) -> None:
+        if kind == "error" or (event.error and not kind):
+            self.error = _error_of(event)
+        elif kind in _TERMINAL:
+            self._end(kind, event.response)
+        elif kind in _LIFE_CYCLE:
+            begun = lenient.decode(_begun, memoryview(event.response))
+            self.model = (text(begun.model) if begun else "") or self.model
+        elif kind in _PARTS:
+            self._count(text(table(event.part).get("text")))
+        elif kind == "response.output_item.added":
+            item = table(event.item)
+            self._add(_item_bytes(item))
+            self.started = self.started or text(item.get("type")) not in _QUIET_ITEMS
+        elif kind == "response.output_item.done":
+            self.started = True
+            self._add(max(_item_bytes(table(event.item)) - (self.content_bytes - self._before_item), 0))
+            self._before_item = self.content_bytes
+        elif kind not in _QUIET:
+            self.started = True
+            if kind.endswith(".delta"):
+                self._count(text(event.delta), keep=kind in _VISIBLE)
+
+    def _count(self, words: str, *, keep: bool = False) -> None:
+        self._add(utf8_length(words))
+        if keep and self._keep_text:
+            self._text.append(words)
+
+    def _add(self, size: int) -> None:
+        if size:
+            self.started = True
+            self.content_bytes += size
+
+    def _end(self, kind: str, raw: Raw) -> None:
+        answer = responses.decode(raw)
+        if answer is None:
+            self._malformed(kind)
+            return
+        self.ended = True
+        self.model = text(answer.model) or self.model
+        self.stop_reason = responses.stop_reason(answer) or kind.removeprefix("response.")
+        self._tier = text(answer.service_tier)
+        self._searches = responses.searches(answer)
+        fields = openai_usage.of_responses(table(answer.usage))
+        if openai_usage.usage(fields) is not None:
+            self._report(fields)
+            self.usage_final = openai_usage.complete(fields)
+        failed = responses.failure(answer)
+        if failed is None and kind == "response.failed":
+            failed = ProviderError(type="server_error", message="the response failed, and does not say why")
+        if failed is not None:
+            self.error = self.error or failed
+            return
+        self.started = True
+        if self._keep_text and not self._text:
+            self._text.append(responses.output_text(answer.output))
+
+    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
+        return responses.counted(fields, self._tier, self._searches)
+
+
+def _error_of(event: _Event) -> ProviderError:
+    """An error event: with its code and message at the top, or inside `error`."""
+    if event.error:
+        return lenient.error_value({"error": event.error})
+    return lenient.error_value({"error": {"code": event.code, "message": event.message}})
+
+
+def _item_bytes(item: dict[str, Any]) -> int:
+    """What the model has generated of an output item, in bytes."""
+    size = sum(_length(item.get(key)) for key in _GENERATED)
+    shown = _texts(item.get("content")) + _texts(item.get("summary"))
+    return size + max(shown, utf8_length(text(item.get("encrypted_content"))))
+
+
+def _length(value: Any) -> int:
+    if not value:
+        return 0
+    return utf8_length(value) if isinstance(value, str) else len(msgspec.json.encode(value))
+
+
+def _texts(parts: Any) -> int:
+    listed = parts if isinstance(parts, list) else []
+    return sum(utf8_length(text(table(p).get("text"))) + utf8_length(text(table(p).get("refusal"))) for p in listed)
