@@ -79,6 +79,11 @@ class Engine:
         self._books.settle(exchange, Ending.REFUSED, refusal)
         await self._recorded()
 
+    def answered(self, exchange: Exchange, status: int) -> None:
+        """Record a call that a way in has answered from what it knows: nothing was sent for it."""
+        exchange.status = status
+        self._books.settle(exchange, Ending.COMPLETE)
+
     async def _recorded(self) -> None:
         # Where the ledger is down the row stays queued; no money moved, and the caller is owed the refusal anyway.
         with contextlib.suppress(Unavailable):
