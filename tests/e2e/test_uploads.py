@@ -52,8 +52,8 @@ def test_a_file_uploaded_through_the_gateway_comes_back_the_same(sim: SimulatorS
         claude = anthropic.Anthropic(base_url=gateway.url, api_key="unused")
         kept = claude.beta.files.upload(file=("d.bin", io.BytesIO(DATA), "application/octet-stream"))
         assert kept.size_bytes == len(DATA)
-        rows = [row for row in gateway.rows("exchanges") if row["endpoint"] not in ("messages", "chat")]
-    assert {row["price_version"] for row in rows} == {"unpriced"}
+        rows = gateway.rows("exchanges")
+    assert {row["endpoint"]: row["price_version"] for row in rows} == {"stored": "free", "other": "unpriced"}
     assert {row["ending"] for row in rows} == {"complete"}
 
 

@@ -337,7 +337,7 @@ def test_counting_tokens_and_listing_models_are_free(run: Any) -> None:
 
 def test_an_endpoint_we_do_not_know_passes_unread_and_unpriced(run: Any) -> None:
     world = World([b"\x00\xff", b"more"])
-    played = run(world.call(world.request(b"anything", method="PUT", path="/v1/files/f_1")))
+    played = run(world.call(world.request(b"anything", method="PUT", path="/v1/things/t_1")))
     assert played.pieces == [b"\x00\xff", b"more"]
     assert (played.exchange.ending, played.exchange.cost_nano) == (Ending.COMPLETE, 0)
     assert played.exchange.attempts[0].price_version == "unpriced"

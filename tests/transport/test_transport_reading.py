@@ -43,7 +43,7 @@ def read(
         ("https://x.local/v1/messages", [VERSION], "anthropic", "https://x.local", "messages"),
         ("https://x.local/a/b/v1/messages/count_tokens", [VERSION], "anthropic", "https://x.local/a/b", "count_tokens"),
         ("https://x.local/v1/models?limit=3", [VERSION], "anthropic", "https://x.local", "models"),
-        ("https://x.local/v1/files", [VERSION], "anthropic", "https://x.local", "other"),
+        ("https://x.local/v1/files", [VERSION], "anthropic", "https://x.local", "stored"),
         ("https://x.local/v1/chat/completions", [], "openai", "https://x.local/v1", "chat"),
         (
             "https://x.local/openai/deployments/d/chat/completions",

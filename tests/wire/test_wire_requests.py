@@ -36,7 +36,7 @@ def test_both_dialects_are_there_by_name() -> None:
         ("anthropic", "GET", "/v1/models", "models"),
         ("anthropic", "GET", "/v1/models/claude-haiku-4-5", "models"),
         ("anthropic", "GET", "/v1/messages", "other"),
-        ("anthropic", "POST", "/v1/messages/batches", "other"),
+        ("anthropic", "POST", "/v1/messages/batches", "stored"),
         ("openai", "POST", "/chat/completions", "chat"),
         ("openai", "POST", "/v1/chat/completions", "chat"),
         ("openai", "GET", "/models", "models"),

@@ -36,8 +36,9 @@ class Upload(Protocol):
         ...
 
 
-Prepared = dict[tuple[str, bool], tuple[str, Headers]]
-"""By provider, and whether a stream is asked for: a credential, and the headers that carry it. Never logged."""
+Prepared = dict[tuple[str, int, bool], tuple[str, Headers]]
+"""By provider, credential object and whether the answer has to be plain: the credential's value then, and the headers
+that carry it. Never logged."""
 
 
 class Ending(StrEnum):
@@ -85,6 +86,8 @@ class Facts:
     has_media: bool = False
     server_side: bool = False  # server tools, stored state, containers: cannot be bounded by bytes
     user_message: str = ""  # the last user turn's text; only filled when bodies are logged
+    state: tuple[str, ...] = ()  # ids of what a provider keeps, that the request refers to
+    keeps: bool = False  # the provider keeps the answer, for later requests to refer to
     background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 
@@ -106,6 +109,7 @@ class Request:
     provider: str = ""  # the path named this provider (/p/<provider>/...); no other may serve
     direct: Route | None = None  # in process: the SDK's own base URL and credential
     client_retries: int = 0  # x-stainless-retry-count: the caller is retrying on top of us
+    own_url: str = ""  # what the way in calls itself, where links in the answer have to lead back to it
     upload: Upload | None = None  # a body too large to hold; `body` is empty then
     prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
 

@@ -21,6 +21,12 @@ second at a thousand tokens per second. It was on its way, so no meter has count
 charge, and the row is marked as an estimate."""
 
 
+def _unpriced(request: Request) -> bool:
+    """It may cost money that we cannot work out: unknown paths, and batches until they are priced (decisions 9)."""
+    made_batch = request.endpoint == "stored" and request.method == "POST" and "/batches" in request.path
+    return request.endpoint == "other" or (made_batch and "/cancel" not in request.path)
+
+
 def spent(request: Request) -> bool:
     """The body has been read away: nobody but the caller, who has it, can send this again."""
     return request.upload is not None and request.upload.begun
@@ -71,7 +77,7 @@ class Books:
         """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked."""
         request = exchange.request
         if request.endpoint not in PRICED:
-            attempt.price_version = UNPRICED if request.endpoint == "other" else FREE
+            attempt.price_version = UNPRICED if _unpriced(request) else FREE
             return
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)

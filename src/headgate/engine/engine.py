@@ -30,6 +30,7 @@ from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp
 from headgate.wire.dialect import ProviderError
+from headgate.wire.state import made, relocated
 
 HOLD_BACK_SECONDS = 15.0
 """Life-cycle frames wait this long for the first content, so that a failure before it can still be retried. A model
@@ -148,7 +149,7 @@ class Engine:
             coding = _read_headers(exchange, attempt, plan, incoming.headers)
             if incoming.status >= 300:
                 raise await _failed(incoming, coding, plan, attempt, clock)
-            if request.endpoint not in METERED:
+            if request.endpoint not in METERED and not (request.endpoint == "stored" and _is_json(incoming.headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and _is_stream(incoming.headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
@@ -177,6 +178,9 @@ class Engine:
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
+        self._remember(exchange.request, attempt, plain)
+        if exchange.request.own_url and not coding:
+            body = relocated(body, exchange.request.own_url)
         self._books.charge(exchange, attempt, content_bytes=len(plain))
         return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
 
@@ -205,9 +209,15 @@ class Engine:
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
+        self._remember(request, attempt, b"".join(raw))
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
+
+    def _remember(self, request: Request, attempt: Attempt, answer: bytes) -> None:
+        """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
+        if request.facts.keeps or request.endpoint == "stored":
+            self.policies.router.homes.remember(made(answer), attempt.route, request.caller)
 
     async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """An answer we do not read: bytes in, bytes out, logged as unpriced."""
@@ -235,6 +245,7 @@ def _body_for(request: Request, plan: Plan, route: Route) -> bytes:
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 # A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
+# So does what has links in it that are ours to change.
 _CREDENTIALS_AND_CODING = _CREDENTIALS | {b"accept-encoding"}
 
 
@@ -245,12 +256,13 @@ def _headers_for(request: Request, route: Route) -> Headers:
         return request.headers
     key = route.credential.reveal() if route.credential is not None else ""
     prepared = request.prepared
-    place = (route.provider, request.facts.stream)
+    plain = request.facts.stream or request.endpoint == "stored"
+    place = (route.provider, id(route.credential), plain)
     if prepared is not None:
         known = prepared.get(place)
         if known is not None and known[0] == key:
             return known[1]  # the same object each time: the pool has it encoded
-    left_out = _CREDENTIALS_AND_CODING if request.facts.stream else _CREDENTIALS
+    left_out = _CREDENTIALS_AND_CODING if plain else _CREDENTIALS
     kept = [h for h in request.headers if h[0] not in left_out]
     if key:
         if route.dialect == "anthropic":
@@ -280,6 +292,10 @@ def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Hea
 
 def _is_stream(headers: Headers) -> bool:
     return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
+
+
+def _is_json(headers: Headers) -> bool:
+    return any(n == b"content-type" and v.lower().startswith(b"application/json") for n, v in headers)
 
 
 async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) -> bytes:

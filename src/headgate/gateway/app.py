@@ -11,7 +11,7 @@ from headgate.build import Built
 from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
-from headgate.engine.answer import error_answer
+from headgate.engine.answer import error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.auth import KeyRing
@@ -19,6 +19,7 @@ from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
+from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.uploads import Arriving, whole
 from headgate.wire import DIALECTS
@@ -51,6 +52,8 @@ class Gateway:
         self._ring = ring
         self._admin = admin
         self._providers = built.router.providers
+        ports = built.engine.ports
+        self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._body_bytes = body_bytes
         self._keep = built.settings.log.bodies == "full"
 
@@ -80,6 +83,8 @@ class Gateway:
                 return
             if presence is not None and head.wrong is None:
                 presence.known = head
+        if head.endpoint == "models" and head.raw_path.startswith(PATH) and await self._listed(head, scope, send):
+            return
         body: bytes | None = presence.take_body() if presence is not None else None
         upload: Arriving | None = None
         broken: Refusal | None = None
@@ -101,6 +106,27 @@ class Gateway:
             await self._run(exchange, presence, receive, send)
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
+
+    async def _listed(self, head: Head, scope: Scope, send: Send) -> bool:
+        """Answer from the merged lists of models; False where the provider has to be asked."""
+        request, wrong = head.request(b"", keep_text=False)
+        exchange = self._engine.begin(request)
+        try:
+            if wrong is not None:
+                raise wrong
+            listed = await self._models.answer(request.dialect, head.raw_path, scope["query_string"])
+        except Refusal as refusal:
+            await self._engine.refuse(exchange, refusal)
+            await self._answer_error(exchange, refusal, send)
+            return True
+        if listed is None:
+            return False
+        self._engine.answered(exchange, 200)
+        headers = [(b"content-type", b"application/json"), *exchange_headers(exchange, self._now(), final=True)]
+        if listed.left_out:
+            headers.append((b"x-headgate-left-out", ", ".join(listed.left_out).encode()))
+        await _send(send, 200, headers, listed.body)
+        return True
 
     async def _whole(self, body: bytes | None, head: Head, receive: Receive) -> bytes | None:
         """The body, decoded, of which `body` is all where it is here already; None if the caller left.

@@ -6,6 +6,7 @@ then gives the app the very same list of headers, and what was decided from it h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from headgate.policy.attribution import Asked, asked, with_user
 from headgate.wire import DIALECTS
 from headgate.wire.coding import readable
 from headgate.wire.dialect import Dialect
+from headgate.wire.state import in_path, referred
 
 _NOT_FORWARDED = NEVER_FORWARDED | {
     b"api-key",
@@ -30,6 +32,7 @@ _NOT_FORWARDED = NEVER_FORWARDED | {
     b"accept-encoding",
     b"content-encoding",
 }
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:.]+\](?::\d+)?")
 _READABLE = frozenset({*readable(), b"identity"})
 
 
@@ -40,7 +43,7 @@ class Head:
     Attributes:
         coding: the request body's content coding, b"" = none.
         wrong: why the request cannot be run, if so; it is recorded all the same.
-        prepared: see `Request.prepared`.
+        own_url, prepared: see `Request`.
     """
 
     headers: Headers
@@ -53,6 +56,7 @@ class Head:
     provider: str
     said: Asked
     coding: bytes = b""
+    own_url: str = ""
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
 
@@ -72,11 +76,10 @@ class Head:
         """
         said, wrong = self.said, self.wrong or wrong
         try:
-            facts = (
-                Facts()
-                if wrong is not None and not body
-                else self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
-            )
+            if not self.read_whole or (wrong is not None and not body):
+                facts = Facts(state=in_path(self.path) + referred(body), keeps=self.endpoint == "stored")
+            else:
+                facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
         except BadRequest as error:
             facts = Facts()
             wrong = wrong or error
@@ -95,6 +98,7 @@ class Head:
             self.provider,
             None,
             said.client_retries,
+            self.own_url,
             upload,
             self.prepared,
         )
@@ -142,8 +146,20 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
         where.provider,
         said,
         b"" if coding == b"identity" else coding,
+        _own_url(scope) if endpoint == "stored" else "",
         wrong,
     )
+
+
+def _own_url(scope: Scope) -> str:
+    """What a caller of a batch's path calls this gateway: what comes before `/v1/messages/batches`; else ""."""
+    base, found, _ = scope["raw_path"].decode("ascii", "replace").partition("/v1/messages/batches")
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("ascii", "replace")
+    if not found or not _HOST.fullmatch(host):
+        return ""
+    told = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
+    scheme = told.decode("ascii", "replace") if told in (b"http", b"https") else scope["scheme"]
+    return f"{scheme}://{host}{base}"
 
 
 def _both_read(accepted: bytes) -> bytes:

@@ -9,6 +9,7 @@ from itertools import count
 from headgate.core.errors import NotServed
 from headgate.core.exchange import Request, Route
 from headgate.core.secret import Secret
+from headgate.policy.homes import Homes
 
 
 def _is_rejected(route: Route) -> bool:
@@ -29,6 +30,7 @@ class Router:
         unready: why a provider has no credential, by the provider's name; may change at any time.
         keys: the credentials of the providers that have several. Each exchange begins with another one, and has a
             route for each. One without a value is left out, one that its provider refused comes last.
+        homes: where providers keep what requests refer to.
     """
 
     providers: Mapping[str, Route]
@@ -36,6 +38,7 @@ class Router:
     defaults: Mapping[str, str]
     unready: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, Sequence[Secret]] = field(default_factory=dict)
+    homes: Homes = field(default_factory=Homes)
     _seen: dict[tuple[str, str], Sequence[Route]] = field(default_factory=dict, repr=False)
     _turns: dict[tuple[str, str], Sequence[Sequence[Route]]] = field(default_factory=dict, repr=False)
     _turn: Iterator[int] = field(default_factory=count, repr=False)
@@ -52,11 +55,38 @@ class Router:
         found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         if direct is None:
             ready = found if not self.unready else self._ready(found)
-            return ready if not self.keys else self._in_turn(ready)
+            facts = request.facts
+            if facts.state or facts.keeps:
+                return self._at_home(request, ready)
+            return ready if not self.keys else self._in_turn(ready, next(self._turn))
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
         ready = own if not self.unready else self._ready(own, direct.provider)
-        return ready if not self.keys else self._in_turn(ready)
+        return ready if not self.keys else self._in_turn(ready, next(self._turn))
+
+    def _at_home(self, request: Request, routes: Sequence[Route]) -> Sequence[Route]:
+        """The one route that holds the state a request refers to: another account would not find it (decisions 14).
+
+        Where the state's home is not known, and where the answer will be kept, it is the first route's first key.
+        """
+        if not request.facts.state:
+            return self._in_turn(routes, 0) if self.keys else routes
+        home = self.homes.find(request.facts.state, request.caller)
+        if home is None:
+            return (self._in_turn(routes, 0) if self.keys else routes)[:1]
+        here = next((r for r in routes if r.provider == home.provider), None)
+        if here is None:
+            known = self.providers.get(home.provider)
+            name = request.facts.model
+            if known is None or known.dialect != request.dialect or request.provider or name in self.models:
+                raise NotServed(
+                    f"this request goes on from what provider {home.provider} keeps, and {name[:200] or 'its path'!r} "
+                    "is not served there: ask for the model that the earlier call was made with",
+                    code="state_elsewhere",
+                    status_hint=400,
+                )
+            here = replace(known, model=name)
+        return [here if home.credential is here.credential else replace(here, credential=home.credential)]
 
     def _is_bare(self, name: str, direct: str) -> bool:
         if name in self.models:
@@ -75,9 +105,8 @@ class Router:
             )
         return usable
 
-    def _in_turn(self, routes: Sequence[Route]) -> Sequence[Route]:
+    def _in_turn(self, routes: Sequence[Route], turn: int) -> Sequence[Route]:
         """A route for every key of those that have several, from the key whose turn it is."""
-        turn = next(self._turn)
         found: list[Route] = []
         for route in routes:
             if route.credential is None or route.provider not in self.keys:

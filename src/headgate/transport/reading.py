@@ -11,6 +11,7 @@ from headgate.engine.plan import UNREAD
 from headgate.policy.attribution import asked, with_user
 from headgate.transport.hosts import provider_at
 from headgate.wire import DIALECTS
+from headgate.wire.state import in_path, referred
 
 # What the client library adds for its own connection; the upstream computes them anew.
 _OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"})
@@ -64,7 +65,10 @@ def read_request(
         said = asked([f for f in fields if not f[0].startswith(b"x-headgate-")], caller, may_name_tenant=True)
     facts = Facts()
     try:
-        facts = dialect.read_request(endpoint, body, keep_text=keep)
+        if endpoint in UNREAD:
+            facts = Facts(state=in_path(path) + referred(body), keeps=endpoint == "stored")
+        else:
+            facts = dialect.read_request(endpoint, body, keep_text=keep)
     except BadRequest as error:
         wrong = wrong or error
     request = Request(

@@ -14,6 +14,7 @@ from headgate.wire.anthropic_stream import MessagesMeter
 from headgate.wire.dialect import Answer, Meter, ProviderError
 from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
+from headgate.wire.state import referred
 from headgate.wire.stream import PassingMeter
 
 _ENDPOINTS = {
@@ -21,6 +22,8 @@ _ENDPOINTS = {
     ("POST", "/v1/messages/count_tokens"): "count_tokens",
     ("GET", "/v1/models"): "models",
 }
+# What the provider keeps: told of in small JSON bodies. Contents of files and results of batches pass unread.
+_STORED = ("/v1/messages/batches", "/v1/files")
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -87,10 +90,15 @@ class Anthropic:
     name = "anthropic"
 
     def endpoint(self, method: str, path: str) -> str:
-        """ "messages", "count_tokens", "models" or "other"."""
+        """See `Dialect.endpoint`."""
+        known = _ENDPOINTS.get((method, path))
+        if known is not None:
+            return known
         if method == "GET" and path.startswith("/v1/models/"):
             return "models"
-        return _ENDPOINTS.get((method, path), "other")
+        if path.startswith(_STORED):
+            return "other" if path.endswith(("/content", "/results")) else "stored"
+        return "other"
 
     def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
         """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
@@ -103,6 +111,7 @@ class Anthropic:
         else:
             return Facts()
         has_media = bodies.search_typed(_MEDIA, body)
+        server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body))
         return Facts(
             model=request.model,
             stream=bool(created and created.stream),
@@ -110,7 +119,9 @@ class Anthropic:
             user=text(table(request.metadata).get("user_id")),
             system=bytes(request.system),
             has_media=has_media,
-            server_side=_server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body)),
+            server_side=server_side,
+            state=referred(body) if has_media or server_side else (),
+            keeps=server_side,
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 

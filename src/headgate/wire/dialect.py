@@ -78,7 +78,7 @@ class Dialect(Protocol):
         """The endpoint's name for a path behind the base URL, without its query.
 
         "messages", "chat", "responses", "embeddings" (priced); "count_tokens", "models", "moderations" (free); "stored"
-        (free, and not read: what a provider keeps of earlier answers); "other".
+        (what a provider keeps: answers, files, batches; JSON about it is read for ids and links); "other".
         """
         ...
 

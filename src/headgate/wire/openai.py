@@ -15,6 +15,7 @@ from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
 from headgate.wire.openai_stream import ChatMeter
 from headgate.wire.responses_stream import ResponsesMeter
+from headgate.wire.state import referred
 from headgate.wire.stream import PassingMeter
 
 _ENDPOINTS = {
@@ -26,6 +27,8 @@ _ENDPOINTS = {
     ("POST", "/moderations"): "moderations",
     ("GET", "/models"): "models",
 }
+# What the provider keeps: told of in small JSON bodies. Contents of files pass unread.
+_STORED = ("/responses/", "/conversations", "/files", "/uploads", "/batches", "/containers", "/vector_stores")
 _ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:image_url|input_image|image|input_audio|audio_url|file|input_file|document_url|video_url)"'
@@ -94,7 +97,9 @@ class OpenAI:
             return known
         if method == "GET" and path.startswith("/models/"):
             return "models"
-        return "stored" if path.startswith("/responses/") else "other"
+        if path.startswith(_STORED):
+            return "other" if path.endswith("/content") else "stored"
+        return "other"
 
     def read_request(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> Facts:
         """See `Dialect.read_request`. `has_media` may be true of a body that only looks like it."""
@@ -102,6 +107,7 @@ class OpenAI:
             return _other_request(endpoint, body, keep_text)
         request = bodies.decode(_create, body)
         cap = request.max_completion_tokens
+        has_media, server_side = _has_media(request, body), _server_side(request)
         return Facts(
             model=request.model,
             stream=bool(request.stream),
@@ -110,8 +116,9 @@ class OpenAI:
             user=text(request.safety_identifier) or text(request.user),
             system=_system(request.messages),
             include_usage=table(request.stream_options).get("include_usage") is True,
-            has_media=_has_media(request, body),
-            server_side=_server_side(request),
+            has_media=has_media,
+            server_side=server_side,
+            state=referred(body) if has_media or server_side else (),
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 

@@ -19,6 +19,7 @@ from headgate.core.usage import Usage
 from headgate.wire import bodies, lenient, openai_usage
 from headgate.wire.dialect import Answer, ProviderError
 from headgate.wire.lenient import count, table, text
+from headgate.wire.state import referred
 
 _MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:input_image|input_file|input_audio|input_video|computer_screenshot|image_generation_call)"'
@@ -48,6 +49,7 @@ class _Create(bodies.Body):
     context_management: Any = None
     search_parameters: Any = None  # xAI
     plugins: Any = None  # OpenRouter
+    store: Any = None
 
     def arrays(self) -> Iterable[Iterable[Raw]]:
         """See `Body.arrays`."""
@@ -103,14 +105,18 @@ def read_request(body: bytes, *, keep_text: bool) -> Facts:
     """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
     request = bodies.decode(_create, body)
     items = _input_items(request.input)
+    has_media = bodies.search_typed(_MEDIA, body)
+    server_side = _server_side(request, items)
     return Facts(
         model=request.model,
         stream=bool(request.stream),
         max_output_tokens=request.max_output_tokens,
         user=text(request.safety_identifier) or text(request.user),
         system=_system(request.instructions, items),
-        has_media=bodies.search_typed(_MEDIA, body),
-        server_side=_server_side(request, items),
+        has_media=has_media,
+        server_side=server_side,
+        state=referred(body) if has_media or server_side else (),
+        keeps=request.store is not False,
         user_message=_last_user_text(request.input, items) if keep_text else "",
         background=bool(request.background),
     )
