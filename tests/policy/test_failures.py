@@ -180,6 +180,13 @@ INSIDE = [
     ("", "429", 429, "busy", True),
     ("", "999", 502, "server", True),
     ("something_new", "", 502, "server", True),
+    # A response that failed has a code and no type
+    ("", "server_error", 500, "server", True),
+    ("", "rate_limit_exceeded", 429, "busy", True),
+    ("", "vector_store_timeout", 504, "server", True),
+    ("", "invalid_prompt", 400, "caller", False),
+    ("", "image_content_policy_violation", 400, "caller", False),
+    ("image_generation_user_error", "invalid_image", 400, "caller", False),
 ]
 
 
