@@ -11,7 +11,7 @@ from headgate.build import Built
 from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
-from headgate.engine.answer import error_answer, exchange_headers
+from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.auth import KeyRing
@@ -125,6 +125,8 @@ class Gateway:
         headers = [(b"content-type", b"application/json"), *exchange_headers(exchange, self._now(), final=True)]
         if listed.left_out:
             headers.append((b"x-headgate-left-out", ", ".join(listed.left_out).encode()))
+        if listed.simulated:
+            headers.append((SIMULATED, b"true"))
         await _send(send, 200, headers, listed.body)
         return True
 

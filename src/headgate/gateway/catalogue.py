@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -13,7 +14,10 @@ from headgate._version import __version__
 from headgate.core.errors import UpstreamError
 from headgate.core.exchange import Route
 from headgate.core.ports import Incoming, Outgoing, Timeouts, Upstream
+from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED
+from headgate.engine.coded import legible
+from headgate.wire.lenient import text
 
 Entry = Mapping[str, Any]
 """A model as its provider describes it; `id` is a string."""
@@ -54,12 +58,25 @@ class Catalogues:
         upstream: sends the requests.
         now: seconds since the epoch.
         tell: writes a line to the log: an event's name and its fields.
+        keys: of providers that have several, see `Router.keys`.
+        patience: seconds for all of a provider's pages.
     """
 
-    def __init__(self, upstream: Upstream, now: Callable[[], float], tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        now: Callable[[], float],
+        tell: Callable[..., None],
+        *,
+        keys: Mapping[str, Sequence[Secret]] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._upstream = upstream
         self._now = now
         self._tell = tell
+        self._keys = keys or {}
+        self._patience = patience
+        self._mentioned: dict[str, float] = {}  # until when it is not said again that a provider has no credential
         self._known: dict[str, Catalogue] = {}
         self._asking: dict[str, asyncio.Task[Catalogue]] = {}
 
@@ -76,17 +93,33 @@ class Catalogues:
         # A caller that leaves does not take the answer from those who wait for it too.
         return await asyncio.shield(asking)
 
+    async def unlisted(self, route: Route, model: str) -> Entry | None:
+        """A model under a name that its provider does not list and may know all the same, such as an undated id."""
+        path = "/v1/models/" if route.dialect == "anthropic" else "/models/"
+        try:
+            async with asyncio.timeout(self._patience):
+                told, _ = await self._page(route, path + quote(model, safe=""))
+        except (UpstreamError, TimeoutError, ValueError, RecursionError):
+            return None
+        return told if isinstance(told, dict) and text(told.get("id")) else None
+
+    def not_asked(self, provider: str, why: str) -> None:
+        """Say in the log, once in a while, that a provider is left out for want of a credential."""
+        if self._mentioned.get(provider, 0.0) <= self._now():
+            self._mentioned[provider] = self._now() + FRESH_SECONDS
+            self._tell("models_left_out", provider=provider, error_type="no_credential", reason=why)
+
     async def _ask(self, route: Route) -> Catalogue:
         entries: dict[str, Entry] = {}
         simulated, failed = False, ""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 simulated = await self._collect(route, entries)
         except UpstreamError as error:
             failed = f"{error.kind} {error.status}" if error.status else error.kind
         except TimeoutError:
             failed = "timeout"
-        except ValueError:
+        except (ValueError, RecursionError):
             failed = "unreadable"
         if failed:
             entries = {}
@@ -107,28 +140,40 @@ class Catalogues:
             if not isinstance(listed, list):
                 raise ValueError("no list of models")
             for entry in listed:
-                if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+                if isinstance(entry, dict) and text(entry.get("id")):
                     entries[entry["id"]] = entry
             last = page.get("last_id") if isinstance(page, dict) and page.get("has_more") is True else None
             if route.dialect != "anthropic" or not isinstance(last, str) or not listed:
                 break
-            more = f"&after_id={last}"
+            more = f"&after_id={quote(last, safe='')}"
         return simulated
 
     async def _page(self, route: Route, path: str) -> tuple[Any, bool]:
-        incoming = await self._upstream.send(Outgoing("GET", route.base_url + path, _headers(route), b"", _TIMEOUTS))
+        headers = _headers(route, self._key(route))
+        incoming = await self._upstream.send(Outgoing("GET", route.base_url + path, headers, b"", _TIMEOUTS))
         try:
             if incoming.status != 200:
                 raise UpstreamError("no list of models", kind="answered", status=incoming.status)
             body = await _read(incoming)
         finally:
             incoming.close()
-        return msgspec.json.decode(body), any(name == SIMULATED for name, _ in incoming.headers)
+        coding = next((v.strip().lower() for n, v in incoming.headers if n == b"content-encoding"), b"identity")
+        plain = body if coding == b"identity" else legible(body, coding, MAX_BYTES)
+        return msgspec.json.decode(plain), any(name == SIMULATED for name, _ in incoming.headers)
+
+    def _key(self, route: Route) -> bytes:
+        """The provider's key; of several the first that is there, and rather one that was not refused just now."""
+        usable = [key for key in self._keys.get(route.provider) or (route.credential,) if key]
+        usable.sort(key=lambda key: key.rejected)
+        return usable[0].reveal().encode() if usable else b""
 
 
-def _headers(route: Route) -> list[tuple[bytes, bytes]]:
-    headers = [(b"accept", b"application/json"), (b"user-agent", b"headgate/" + __version__.encode())]
-    key = route.credential.reveal().encode() if route.credential is not None else b""
+def _headers(route: Route, key: bytes) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"user-agent", b"headgate/" + __version__.encode()),
+    ]
     if route.dialect == "anthropic":
         headers.append((b"anthropic-version", _ANTHROPIC_VERSION))
         if key:

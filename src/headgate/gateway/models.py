@@ -1,14 +1,16 @@
 """`/v1/models`: what every provider has, and the virtual models, in the caller's dialect, under names that work here.
 
 A model is listed as this caller has to ask for it: by its bare name where its provider is the default of the caller's
-dialect, else as `provider/model`. Under `/p/<provider>/`, `/anthropic/` and `/openai/` the provider's own list passes.
+dialect (and the router does not read that name as something else), else as `provider/model`. Under `/p/<provider>/`,
+`/anthropic/` and `/openai/` the provider's own list passes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -16,7 +18,7 @@ import msgspec
 from headgate.core.errors import NotServed
 from headgate.core.exchange import Route
 from headgate.core.ports import Clock, Upstream
-from headgate.gateway.catalogue import Catalogues
+from headgate.gateway.catalogue import PATIENCE_SECONDS, Catalogue, Catalogues
 from headgate.gateway.models_pages import OURS, Entry, page
 from headgate.policy.routing import Router
 
@@ -30,10 +32,12 @@ class Listed:
     Attributes:
         body: JSON in the caller's dialect.
         left_out: providers that could not be asked, or have no credential.
+        simulated: the simulator's models are among them.
     """
 
     body: bytes
     left_out: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 class ModelLists:
@@ -41,12 +45,19 @@ class ModelLists:
 
     Args:
         router: which providers and virtual models there are.
-        upstream, clock, tell: see `Catalogues`.
+        upstream, clock, tell, patience: see `Catalogues`.
     """
 
-    def __init__(self, router: Router, upstream: Upstream, clock: Clock, tell: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        router: Router,
+        upstream: Upstream,
+        clock: Clock,
+        tell: Callable[..., None],
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._router = router
-        self._catalogues = Catalogues(upstream, clock.now, tell)
+        self._catalogues = Catalogues(upstream, clock.now, tell, keys=router.keys, patience=patience)
 
     async def answer(self, dialect: str, raw_path: bytes, query: bytes) -> Listed | None:
         """The list, or one model.
@@ -68,22 +79,27 @@ class ModelLists:
 
     async def _all(self, dialect: str, query: bytes) -> Listed:
         providers = self._router.providers
+        for provider, why in tuple(self._router.unready.items()):
+            self._catalogues.not_asked(provider, why)
         asked = [route for name, route in providers.items() if name not in self._router.unready]
         found = await asyncio.gather(*map(self._catalogues.of, asked))
         listed = {name: Entry(name, OURS) for name in self._virtual()}
-        for route, catalogue in zip(asked, found, strict=True):
-            own = route.provider == self._router.defaults.get(dialect)
+        default = self._router.defaults.get(dialect)
+        # The caller's own dialect first; else in the order of the configuration.
+        for route, catalogue in sorted(zip(asked, found, strict=True), key=lambda pair: pair[0].dialect != dialect):
             for model, told in catalogue.entries.items():
-                name = model if own else f"{route.provider}/{model}"
+                bare = route.provider == default and self._is_bare(model)
+                name = model if bare else f"{route.provider}/{model}"
                 if name not in listed:  # a virtual model goes first, as it does in routing
                     listed[name] = Entry(name, route.provider, route.dialect, told)
         answered = {r.provider for r, catalogue in zip(asked, found, strict=True) if not catalogue.failed}
         left_out = tuple(name for name in providers if name not in answered)
-        return Listed(page(list(listed.values()), dialect, query), left_out)
+        simulated = any(catalogue.simulated for catalogue in found)
+        return Listed(page(list(listed.values()), dialect, query), left_out, simulated)
 
     async def _one(self, dialect: str, name: str) -> Listed | None:
         if name in self._router.models:
-            return _shown(Entry(name, OURS), dialect)
+            return Listed(msgspec.json.encode(Entry(name, OURS).shown(dialect)))
         for mark in ("/", ":"):
             provider, found, model = name.partition(mark)
             route = self._router.providers.get(provider)
@@ -92,8 +108,9 @@ class ModelLists:
         default = self._router.providers.get(self._router.defaults.get(dialect, ""))
         if default is None or default.provider in self._router.unready:
             return None
-        told = (await self._catalogues.of(default)).entries.get(name)
-        return _shown(Entry(name, default.provider, default.dialect, told), dialect) if told else None
+        catalogue = await self._catalogues.of(default)
+        told = catalogue.entries.get(name)
+        return None if told is None else _shown(name, default, told, catalogue, dialect)
 
     async def _at(self, dialect: str, name: str, model: str, route: Route) -> Listed:
         why = self._router.unready.get(route.provider)
@@ -104,10 +121,19 @@ class ModelLists:
                 code="provider_not_configured" if why else "provider_broken",
                 status_hint=503,
             )
-        told = catalogue.entries.get(model)
+        told = catalogue.entries.get(model) or await self._catalogues.unlisted(route, model)
         if told is None:
-            raise NotServed(f"provider {route.provider} lists no model {model[:200]!r}", code="model_not_found")
-        return _shown(Entry(name, route.provider, route.dialect, told), dialect)
+            raise NotServed(f"provider {route.provider} has no model {model[:200]!r}", code="model_not_found")
+        return _shown(name, route, told, catalogue, dialect)
+
+    def _is_bare(self, model: str) -> bool:
+        """Whether the router takes a name for a model of the default provider."""
+        known = self._router.providers
+        return (
+            model not in self._router.models
+            and model.partition("/")[0] not in known
+            and model.partition(":")[0] not in known
+        )
 
     def _virtual(self) -> list[str]:
         """Virtual models with a route that can be used."""
@@ -115,5 +141,6 @@ class ModelLists:
         return [name for name, routes in self._router.models.items() if any(r.provider not in unready for r in routes)]
 
 
-def _shown(entry: Entry, dialect: str) -> Listed:
-    return Listed(msgspec.json.encode(entry.shown(dialect)))
+def _shown(name: str, route: Route, told: Mapping[str, Any], catalogue: Catalogue, dialect: str) -> Listed:
+    shown = Entry(name, route.provider, route.dialect, told).shown(dialect)
+    return Listed(msgspec.json.encode(shown), simulated=catalogue.simulated)
