@@ -58,7 +58,13 @@ class Gateway:
         for key, record in (keys or {}).items():
             self.ring.add(digest(key), record)
         app = create(self.built, ring=self.ring, admin_token=Secret("t" * 40))
-        options = ServerOptions(port=0, drain_seconds=5.0, tune_gc=False, limits=limits or Limits())
+        self.refused: dict[str, int] = {}
+
+        def refused(counts: dict[str, int]) -> None:
+            for code, count in counts.items():
+                self.refused[code] = self.refused.get(code, 0) + count
+
+        options = ServerOptions(on_refused=refused, port=0, drain_seconds=5.0, tune_gc=False, limits=limits or Limits())
         self._server = BackgroundServer(app, options)
         self.url = self._server.url
 

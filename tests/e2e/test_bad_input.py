@@ -325,3 +325,34 @@ def test_a_json_bomb_is_a_400_with_the_reason(dialect: str, bomb: str, gateway: 
     error = refused(dialect, gateway.url, body=body)
     assert error.status_code == 400
     assert "nests deeper" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "hint"),
+    [
+        (
+            "anthropic",
+            {"max_completion_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+            "chat/completions",
+        ),
+        ("anthropic", {"messages": [{"role": "system", "content": "be"}]}, "chat/completions"),
+        ("openai", {"input": "hi"}, "/v1/responses"),
+    ],
+)
+def test_a_body_of_another_dialect_is_told_where_it_belongs(
+    dialect: str, body: dict[str, Any], hint: str, gateway: Gateway
+) -> None:
+    error = refused(dialect, gateway.url, body=json.dumps({"model": MODELS[dialect], **body}).encode())
+    assert error.status_code == 400
+    assert hint in str(error)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_method_that_the_path_does_not_have_is_the_providers_own_error(dialect: str, gateway: Gateway) -> None:
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    with closing(HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.request("DELETE", PATHS[dialect], headers={"x-api-key": KEY, "anthropic-version": "2023-06-01"})
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+    assert answer.status in (404, 405)
+    assert said["error"]["message"]

@@ -175,6 +175,10 @@ def _options(
         out = sys.stderr if log_to == "-" else sys.stdout
         announce(url, settings, simulated=simulated, keys=ring.configured, behind_proxy=behind_proxy, to=out)
 
+    def refused(counts: dict[str, int]) -> None:
+        # Not a line each: whoever sends rubbish must not be able to fill the disk with it.
+        built.log.event("refused", counts={code: count for code, count in counts.items() if count})
+
     def drain() -> None:
         app.draining = True
         _tell("stopping: answers in flight may finish")
@@ -202,6 +206,7 @@ def _options(
         switch_interval=_SWITCH_SECONDS,
         lifespan="off",
         on_ready=ready,
+        on_refused=refused,
         on_drain=drain,
         on_stop=stop,
     )

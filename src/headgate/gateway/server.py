@@ -53,6 +53,8 @@ class ServerOptions:
         lifespan: ASGI lifespan; "auto" runs it and takes an app that raises on it as one without.
         on_start: awaited before the first connection is accepted; what it raises ends the start.
         on_ready: called with the URL once connections are accepted.
+        on_refused: called at most once per second, and when stopping: how many requests were refused before the app saw
+            them since the last call, by code.
         on_drain: called first of all when stopping begins: the place to turn readiness to false.
         on_stop: awaited last, when no exchange runs any more: the place to flush the ledger.
     """
@@ -68,6 +70,7 @@ class ServerOptions:
     lifespan: Literal["auto", "on", "off"] = "auto"
     on_start: Callable[[], Awaitable[None]] | None = None
     on_ready: Callable[[str], None] | None = None
+    on_refused: Callable[[dict[str, int]], None] | None = None
     on_drain: Callable[[], None] | None = None
     on_stop: Callable[[], Awaitable[None]] | None = None
 
@@ -95,6 +98,7 @@ class GateServer(uvicorn.Server):
         self.exit_code = 0
         self._wake = asyncio.Event()
         self._signals = 0
+        self._told: dict[str, int] = {}  # of `state.refused`
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan, `on_start`, then accept.
@@ -144,8 +148,15 @@ class GateServer(uvicorn.Server):
             if now >= renew:
                 renew = now + 1.0
                 await self.on_tick(0)
+                self._tell_refused()
             # A plain signal handler cannot wake the loop by itself: look at least ten times a second.
             await self._pause(min(tick, 0.1))
+
+    def _tell_refused(self) -> None:
+        refused, told = self.state.refused, self._told
+        if self.options.on_refused is not None and refused != told:
+            self._told = dict(refused)
+            self.options.on_refused({code: count - told.get(code, 0) for code, count in refused.items()})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, cancel what is left, then the app's lifespan and `on_stop`."""
@@ -165,6 +176,7 @@ class GateServer(uvicorn.Server):
             if not await self._until_idle(_CANCEL_GRACE, forced=lambda: False):
                 for gate in list(state.gates):
                     gate.transport.abort()
+        self._tell_refused()
         if not self.force_exit:
             await self.lifespan.shutdown()
         await self._flush()

@@ -95,7 +95,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         decoded = decoder.decode(body)
         deep = jsontext.too_deep(body, decoded.arrays())
     except msgspec.ValidationError as error:
-        _wrong(str(error))
+        _wrong(str(error), body)
     except msgspec.DecodeError as error:
         _malformed(str(error), len(body))
     except RecursionError:
@@ -126,11 +126,24 @@ def _malformed(found: str, length: int) -> NoReturn:
     raise BadRequest(f"the request body is not valid JSON: it ends too early, at byte {length}") from None
 
 
-def _wrong(found: str) -> NoReturn:
+# By a field that is missing: what the body has instead, and where such bodies go.
+_ELSEWHERE = {
+    "max_tokens": ((b'"max_completion_tokens"', b'"role":"system"', b'"role": "system"'), "/v1/chat/completions"),
+    "messages": ((b'"input"',), "/v1/responses"),
+}
+
+
+def _other_home(field: str, body: bytes) -> str:
+    """A hint where the body is one of another endpoint."""
+    marks, path = _ELSEWHERE.get(field, ((), ""))
+    return f". It looks like a body for {path}" if any(mark in body for mark in marks) else ""
+
+
+def _wrong(found: str, body: bytes) -> NoReturn:
     missing = _MISSING.match(found)
     if missing is not None:
         field = f"{missing[2]}.{missing[1]}" if missing[2] else missing[1]
-        raise BadRequest(f"the request body has no `{field}`; it is required") from None
+        raise BadRequest(f"the request body has no `{field}`; it is required{_other_home(field, body)}") from None
     expected = _EXPECTED.match(found)
     if expected is None:
         raise BadRequest(f"the request body is not as it should be: {found}") from None
