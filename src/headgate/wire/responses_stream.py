@@ -13,7 +13,7 @@ from headgate.wire import lenient, openai_usage, responses, sse
 from headgate.wire.dialect import ProviderError
 from headgate.wire.errors import our_error
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import StreamMeter, string_end, utf8_length
+from headgate.wire.stream import NO_PREFIX, StreamMeter, string_end, utf8_length
 
 # Up to where the generated text begins. The order of the members differs between providers; none of these has escapes.
 _DELTA = re.compile(
@@ -21,6 +21,8 @@ _DELTA = re.compile(
     rb'(?:"(?:type|item_id)": ?"[^"\\]*", ?|"[a-z]+_(?:index|number)": ?\d+, ?)*+"delta": ?"'
 )
 _VALUE = re.compile(rb'"delta": ?"')
+_BACKSLASH, _BRACE = 92, 125  # a byte of bytes is a number
+_DIGITS = 20  # more than any number has
 _SEQUENCE = re.compile(rb'"sequence_number": ?(\d+)')
 
 _LIFE_CYCLE = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -59,7 +61,7 @@ class ResponsesMeter(StreamMeter):
     that is billed and not shown. Reasoning that is neither shown nor sent along leaves nothing to count.
     """
 
-    __slots__ = ("_before_item", "_last", "_searches", "_tier")
+    __slots__ = ("_before_item", "_last", "_middle", "_opened", "_searches", "_tier")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
@@ -67,6 +69,29 @@ class ResponsesMeter(StreamMeter):
         self._last = b""  # the last frame, for its number
         self._tier = ""
         self._searches = 0
+        # What is around the number in one delta is around it in the next.
+        self._opened = NO_PREFIX
+        self._middle = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """See `Meter.feed`. Most pieces are one delta, like the last but for its number and its text."""
+        if piece.startswith(self._opened) and not (self.ended or self._splitter.carried or self._splitter.returns):
+            number = len(self._opened)
+            at = piece.find(self._middle, number, number + _DIGITS + len(self._middle))
+            start = at + len(self._middle)
+            end = piece.find(b'"', start)
+            if (
+                at > number
+                and piece[end - 1] != _BACKSLASH
+                and piece.find(b"\n\n", end) == len(piece) - 2
+                and piece[-3] == _BRACE
+                and piece.find(b"\r", end) < 0
+                and piece[number:at].isdigit()
+            ):
+                self.content_bytes += end - start
+                self._last = piece
+                return piece
+        return super().feed(piece)
 
     def error_event(self, error: dict[str, Any], code: str, exchange_id: str) -> bytes:
         """Our own error as the next event of this stream.
@@ -104,6 +129,10 @@ class ResponsesMeter(StreamMeter):
             end = len(frame.rstrip(b"\r\n"))  # a cut went through this text
         self.started = True
         self.content_bytes += end - start
+        number = None if self._finishing else _SEQUENCE.search(frame, 0, start)
+        if number is not None:
+            self._opened = frame[: number.start(1)]
+            self._middle = frame[number.end(1) : start]
         return True
 
     def _read_frame(self, frame: bytes) -> None:
