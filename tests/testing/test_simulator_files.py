@@ -101,6 +101,7 @@ def test_what_is_wrong_with_an_upload_is_named(
         data=fields,
         files={name: (name, io.BytesIO(data)) for name, data in files.items()},
         headers={"authorization": "Bearer fake"},
+        timeout=60,  # the machine may be busy with other tests
     )
     assert answer.status_code == 400
     assert part in answer.json()["error"]["message"]
