@@ -232,19 +232,19 @@ def _server_side(request: _Create, items: list[_Item]) -> bool:
 
 def _kept(item: _Item) -> bool:
     """Whether an item stands for something that the provider keeps, or brings tools that it runs."""
-    kind = item.type
-    if kind == "message" or kind is None:
+    if item.type is None or item.type == "message":
         return item.role is None and item.id is not None  # `type` may be left out of a reference
+    kind = text(item.type)
     if kind == "reasoning":
         return bytes(item.encrypted_content) in _NOTHING and bytes(item.content) in (*_NOTHING, b"[]")
     if kind in _WITH_TOOLS:
         tools = item.tools if isinstance(item.tools, list) else []
-        return any(table(tool).get("type") not in _CALLERS_TOOLS for tool in tools)
-    return bool(kind == "item_reference")
+        return any(text(table(tool).get("type")) not in _CALLERS_TOOLS for tool in tools)
+    return kind == "item_reference"
 
 
 def _runs_there(tool: _Tool | None) -> bool:
-    if tool is None or tool.type in _CALLERS_TOOLS:
+    if tool is None or text(tool.type) in _CALLERS_TOOLS:
         return False
     if tool.type == "shell":
         return table(tool.environment).get("type") != "local"
