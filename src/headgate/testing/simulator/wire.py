@@ -32,7 +32,7 @@ class Broken(Exception):
 class Wire:
     """Reads a request, sends its response, notices at once when the client leaves."""
 
-    __slots__ = ("_clock", "_receive", "_send", "_transport", "_watch", "started")
+    __slots__ = ("_clock", "_more", "_receive", "_send", "_transport", "_watch", "started")
 
     def __init__(self, scope: Message, receive: Receive, send: Send, clock: Clock) -> None:
         self._receive = receive
@@ -40,6 +40,7 @@ class Wire:
         self._clock = clock
         self._transport = (scope.get("extensions") or {}).get(EXTENSION)
         self._watch: asyncio.Future[None] | None = None
+        self._more = True  # of the request's body is still to come
         self.started = False
 
     async def body(self, limit: int) -> bytes | None:
@@ -67,13 +68,12 @@ class Wire:
         Raises:
             ConnectionError: the client left before it was complete.
         """
-        more = True
-        while more:
+        while self._more:
             message = await self._receive()
             if message["type"] != "http.request":
                 raise ConnectionError
+            self._more = message.get("more_body", False)  # before the piece goes out: its reader may stop at it
             yield message.get("body", b"")
-            more = message.get("more_body", False)
 
     async def drain(self) -> None:
         """Let the request's body pass."""
