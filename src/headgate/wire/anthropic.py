@@ -110,8 +110,8 @@ class Anthropic:
             request = bodies.decode(_count, body)
         else:
             return Facts()
-        has_media = bodies.search_typed(_MEDIA, body)
-        server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body))
+        has_media = bodies.search_typed(_MEDIA, body, request)
+        server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body, request))
         return Facts(
             model=request.model,
             stream=bool(created and created.stream),

@@ -28,10 +28,14 @@ REQUIRED = frozenset({"model"})
 _ESCAPED_LETTER = re.compile(rb"\\u00([46][1-9a-fA-F]|[57][0-9aA])")
 
 
-class Body(msgspec.Struct):
-    """A request that names its model. Unknown fields are skipped."""
+class Body(msgspec.Struct, kw_only=True):
+    """A request that names its model. Unknown fields are skipped.
+
+    `typed` is not read but set by `decode`: whether anything in the body has a `type`.
+    """
 
     model: str
+    typed: Any = False
 
     def arrays(self) -> Iterable[Iterable[Raw]]:
         """The elements of its long arrays, see `jsontext.too_deep`."""
@@ -72,7 +76,9 @@ class Part(msgspec.Struct):
 
 _BACKSLASH = 92  # one byte is looked for several times faster as a number than as bytes
 # Keys that decide about money or the route. A word of a prompt among them costs a closer look, nothing else.
-_ONCE = re.compile(rb'"(?:model|max_tokens|stream|n|max_completion_tokens|max_output_tokens)"')
+# And `type`, of which there may be any number: where there is none, no content is media and no tool is special.
+_LOOKED_FOR = re.compile(rb'"(?:model|max_tokens|stream|n|max_completion_tokens|max_output_tokens|type)"')
+_TYPE = b'"type"'
 _parts = msgspec.json.Decoder(list[Part])
 _string = msgspec.json.Decoder(str)
 _message = msgspec.json.Decoder(Message)
@@ -104,8 +110,11 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
     if not decoded.model.strip():
         raise BadRequest("`model` is empty; name a model")
-    found = _ONCE.findall(body)
-    if len(found) != len(set(found)) or (_BACKSLASH in body and b"\\u00" in body):
+    found = _LOOKED_FOR.findall(body)
+    types = found.count(_TYPE)
+    hidden = _BACKSLASH in body and b"\\u00" in body
+    decoded.typed = types > 0 or hidden
+    if hidden or len(found) - types != len(set(found)) - (types > 0):
         _check_once(body)
     return decoded
 
@@ -158,16 +167,17 @@ def _word(name: str) -> str:
     return f"{_WORDS.get(kind, kind)} {bound}".rstrip()
 
 
-def search_typed(pattern: re.Pattern[bytes], body: bytes) -> bool:
+def search_typed(pattern: re.Pattern[bytes], body: bytes, request: Body) -> bool:
     """Whether an object with a `type` that `pattern` knows is anywhere in the body.
 
     It looks at bytes, not at structure: something of that shape in a tool's schema counts too. Text that merely talks
     about it does not, because its quotes are escaped.
     """
+    if not request.typed:
+        return False
     if _BACKSLASH in body and b"\\u00" in body:
         body = _ESCAPED_LETTER.sub(lambda found: bytes((int(found[1], 16),)), body)
-    # One plain search tells for most bodies: where every content is a string, nothing has a type.
-    return b'"type"' in body and pattern.search(body) is not None
+    return pattern.search(body) is not None
 
 
 def messages(raws: Iterable[Raw]) -> Iterator[Message]:

@@ -218,7 +218,7 @@ def _server_side(request: _Create) -> bool:
 
 
 def _has_media(request: _Create, body: bytes) -> bool:
-    if bodies.search_typed(_MEDIA, body):
+    if bodies.search_typed(_MEDIA, body, request):
         return True
     # Audio of an earlier answer can only be sent to a model that speaks.
     return bool(request.modalities) and any(message.audio for message in bodies.messages(request.messages))

@@ -105,7 +105,7 @@ def read_request(body: bytes, *, keep_text: bool) -> Facts:
     """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
     request = bodies.decode(_create, body)
     items = _input_items(request.input)
-    has_media = bodies.search_typed(_MEDIA, body)
+    has_media = bodies.search_typed(_MEDIA, body, request)
     server_side = _server_side(request, items)
     return Facts(
         model=request.model,
