@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headgate.wire import ANTHROPIC, OPENAI
 from headgate.wire.dialect import ProviderError
-from headgate.wire.lenient import error_body
+from headgate.wire.lenient import error_alone, error_body
 
 
 @pytest.mark.parametrize(
@@ -199,3 +199,24 @@ def test_our_own_error_reads_back() -> None:
 def test_an_unknown_code_inside_a_stream_is_a_server_error() -> None:
     assert b'"api_error"' in ANTHROPIC.error_event("something_new", "m", "")
     assert b'"invalid_request_error"' in ANTHROPIC.error_event("invalid_request", "m", "")
+
+
+@pytest.mark.parametrize(
+    ("event", "body"),
+    [
+        (
+            {"type": "response.failed", "response": {"error": {"code": "c", "message": "m"}}},
+            {"code": "c", "message": "m"},
+        ),
+        ({"type": "error", "code": "c", "message": "m", "param": None}, {"code": "c", "message": "m", "param": None}),
+    ],
+)
+def test_an_error_event_of_responses_is_an_error_body_outside_a_stream(event: object, body: object) -> None:
+    assert json.loads(error_alone(json.dumps(event).encode())) == {"error": body}
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"type":"error","error":{"type":"x"}}', b'{"error":{"code":1}}', b"not json", b"[1]"]
+)
+def test_any_other_error_event_stays_as_it_is_outside_a_stream(event: bytes) -> None:
+    assert error_alone(event) == event

@@ -29,6 +29,7 @@ from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp
+from headgate.wire import lenient
 from headgate.wire.dialect import ProviderError
 from headgate.wire.state import made, relocated
 
@@ -340,7 +341,7 @@ def _outside_stream(raw: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """An error event's JSON and the headers it would have come with outside a stream: what an SDK can read."""
     said = (line[5:].strip() for line in reversed(raw.splitlines()) if line.startswith(b"data:") and b'"error"' in line)
     kept = [(n, v) for n, v in headers if n != b"content-type"]
-    return next(said, raw), [(b"content-type", b"application/json"), *kept]
+    return lenient.error_alone(next(said, raw)), [(b"content-type", b"application/json"), *kept]
 
 
 def _truncated(attempt: Attempt) -> UpstreamError:

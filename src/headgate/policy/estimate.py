@@ -72,7 +72,8 @@ def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, 
     """The usage to charge for a stream that was cut or abandoned before its final count.
 
     Never below what the provider can have billed for what it showed. The prompt is as reported (Anthropic does so in
-    `message_start`), or else its byte bound, in the dearest class that the model's price names. The output is what was
+    `message_start`), or else its byte bound, in the dearest class that the model's price names; with media, and where the
+    call goes on from what the provider keeps or finds, the whole context window. The output is what was
     reported so far or one token for each byte of content, whichever is more, and by bytes never more than the caller
     allowed. Ledger rows with it are marked as estimates. Calibration by real counts will tighten the bytes (issue 4).
 
@@ -89,7 +90,7 @@ def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, 
     if usage is not None and usage.prompt_tokens > 0:
         return replace(usage, output_tokens=max(usage.output_tokens, shown))
     prompt = max(0, body_bytes) + hidden_tokens(price)
-    if facts.has_media and price.context_window is not None:
+    if (facts.has_media or facts.server_side) and price.context_window is not None:
         prompt = max(prompt, price.context_window)
     so_far = usage if usage is not None else Usage()
     output = max(so_far.output_tokens, shown)

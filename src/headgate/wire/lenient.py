@@ -102,6 +102,19 @@ def error_value(value: Any) -> ProviderError:
     return _from_object(outer, request_id)
 
 
+def error_alone(event: bytes) -> bytes:
+    """An error event's JSON as an error body. Responses have theirs inside the response that failed, or loose in the
+    event; everything else is an error body already, and stays as it is."""
+    try:
+        outer = table(json.loads(event))
+    except (ValueError, RecursionError):
+        return event
+    inner = table(outer.get("response")).get("error")
+    if inner is None and outer.get("type") == "error" and "error" not in outer:
+        inner = {name: outer.get(name) for name in ("code", "message", "param")}
+    return event if inner is None else json.dumps({"error": inner}).encode()
+
+
 def _from_object(error: dict[str, Any], request_id: str) -> ProviderError:
     details = table(error.get("details"))
     return ProviderError(
