@@ -152,3 +152,18 @@ def test_uncounted_media_are_charged_as_a_full_context_window() -> None:
     facts = Facts(max_output_tokens=10, has_media=True)
     charged = cut_estimate(HAIKU, usage=None, content_bytes=0, facts=facts, body_bytes=100)
     assert charged.prompt_tokens == 200_000
+
+
+def test_what_goes_on_from_the_providers_state_is_charged_as_a_full_context_window_where_nobody_counted() -> None:
+    facts = Facts(max_output_tokens=10, server_side=True)
+    charged = cut_estimate(LUNA, usage=None, content_bytes=4, facts=facts, body_bytes=100)
+    assert (charged.prompt_tokens, charged.output_tokens) == (LUNA.context_window, 4)
+    told = Usage(70, output_tokens=1)
+    assert cut_estimate(HAIKU, usage=told, content_bytes=4, facts=facts, body_bytes=100).prompt_tokens == 70
+
+
+def test_what_goes_on_in_the_background_is_charged_with_all_the_output_it_may_make() -> None:
+    for cap, output in ((300, 300), (None, LUNA.max_output_tokens)):
+        facts = Facts(max_output_tokens=cap, background=True)
+        charged = cut_estimate(LUNA, usage=None, content_bytes=40, facts=facts, body_bytes=100)
+        assert charged.output_tokens == output

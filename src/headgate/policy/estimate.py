@@ -72,10 +72,11 @@ def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, 
     """The usage to charge for a stream that was cut or abandoned before its final count.
 
     Never below what the provider can have billed for what it showed. The prompt is as reported (Anthropic does so in
-    `message_start`), or else its byte bound, in the dearest class that the model's price names; with media, and where the
-    call goes on from what the provider keeps or finds, the whole context window. The output is what was
-    reported so far or one token for each byte of content, whichever is more, and by bytes never more than the caller
-    allowed. Ledger rows with it are marked as estimates. Calibration by real counts will tighten the bytes (issue 4).
+    `message_start`), or else its byte bound, in the dearest class that the model's price names; with media, and where
+    the call goes on from what the provider keeps or finds, the whole context window. The output is what was reported so
+    far or one token for each byte of content, whichever is more, and by bytes never more than the caller allowed; in
+    the background, where nobody sees how far it got, all that was allowed. Ledger rows with it are marked as estimates.
+    Calibration by real counts will tighten the bytes (issue 4).
 
     Args:
         price: the price of the route's model.
@@ -85,6 +86,9 @@ def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, 
         body_bytes: the length of the raw request body.
     """
     shown = max(0, content_bytes)
+    if facts.background:
+        cap = facts.max_output_tokens
+        shown = max(shown, cap if cap is not None else price.max_output_tokens or 0)
     if facts.max_output_tokens is not None:
         shown = min(shown, max(0, facts.max_output_tokens) * max(1, facts.choices))
     if usage is not None and usage.prompt_tokens > 0:
