@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import anthropic
@@ -18,6 +19,8 @@ import openai
 PROVIDER_KEY = "obviously-not-a-real-key"
 _ANTHROPIC = ("claude-haiku-4-5", "claude-sonnet-5-5")
 _OPENAI = ("gpt-6-luna", "gpt-5-mini")
+_EMBEDDINGS = ("text-embedding-3-small", "text-embedding-3-large")
+_APIS = ("chat", "chat", "responses", "responses", "embeddings")  # of OpenAI
 _SYSTEM = "The gate decides how much flows in from upstream, how fast, and what is kept out. " * 60
 _ABORTS = ("after_events", "cancel", "at_headers")
 
@@ -34,6 +37,7 @@ class Trial:
     prompt: str
     max_tokens: int
     cached: bool  # a long prefix for the prompt cache
+    api: str = "messages"  # | "chat" | "responses" | "embeddings"
     abort: str = ""  # "" | after_events | cancel | at_headers
     abort_after: float = 0.0  # events, or seconds
     exchange: str = ""  # the x-headgate-exchange we were given
@@ -67,8 +71,13 @@ def draw(seed: int, count: int, first: int = 0) -> list[Trial]:
             max_tokens=rng.choice((1, 20, 200)),
             cached=rng.random() < 0.25,
         )
+        if sdk == "openai":
+            trial.api = rng.choice(_APIS)
+            if trial.api == "embeddings":
+                trial.model, trial.streamed = rng.choice(_EMBEDDINGS), False
         if rng.random() < 0.02:
             trial.model = "no-such-model"
+        streamed = trial.streamed
         if rng.random() < 0.12:
             trial.abort = rng.choice(_ABORTS if streamed else _ABORTS[1:2]) if asynchronous else "after_events"
             trial.abort_after = rng.randint(1, 8) if trial.abort == "after_events" else rng.uniform(0.0, 0.06)
@@ -85,6 +94,11 @@ def _body(trial: Trial) -> dict[str, Any]:
         if trial.cached:
             told["system"] = [{"type": "text", "text": _SYSTEM, "cache_control": {"type": "ephemeral"}}]
         return told
+    if trial.api == "embeddings":
+        return {"model": trial.model, "input": [trial.prompt, _SYSTEM] if trial.cached else trial.prompt}
+    if trial.api == "responses":
+        told = {"model": trial.model, "max_output_tokens": max(16, trial.max_tokens), "input": messages}
+        return {**told, "instructions": _SYSTEM} if trial.cached else told
     if trial.cached:
         messages.insert(0, {"role": "system", "content": _SYSTEM})
     return {"model": trial.model, "max_completion_tokens": trial.max_tokens, "messages": messages}
@@ -168,8 +182,11 @@ def _noted(trial: Trial, call: Callable[[], None], ended: Callable[[], None]) ->
 
 
 def _create(trial: Trial, client: Any) -> Any:
-    made = client.messages if trial.sdk == "anthropic" else client.chat.completions
-    return made.with_raw_response.create(**_body(trial), stream=trial.streamed, extra_headers=trial.headers)
+    told = {**_body(trial), "extra_headers": trial.headers}
+    if trial.api == "embeddings":
+        return client.embeddings.with_raw_response.create(**told)
+    made = {"messages": "messages", "chat": "chat.completions", "responses": "responses"}[trial.api]
+    return attrgetter(made)(client).with_raw_response.create(**told, stream=trial.streamed)
 
 
 def _call(trial: Trial, client: Any) -> None:

@@ -73,6 +73,8 @@ BAD_DAY = Scenario(
         _rule(0.01, Fault("truncate")),
         _rule(0.01, Fault("refusal")),
         _rule(0.01, Fault("refusal", after_tokens=8)),
+        _rule(0.01, Fault("failed")),
+        _rule(0.01, Fault("failed", after_tokens=8)),
     ),
 )
 
@@ -206,7 +208,7 @@ def _shown(pairs: Sequence[Pair]) -> str:
     """The first few, for whoever has to find out why."""
     keys = ("outcome", "status", "error_kind", "cost_nano", "bound_nano", "estimated", "output_tokens")
     return "\n".join(
-        f"{p.trial.sdk} stream={p.trial.streamed} abort={p.trial.abort} {p.trial.outcome} fault={p.request['fault']!r}"
+        f"{p.trial.api} stream={p.trial.streamed} abort={p.trial.abort} {p.trial.outcome} fault={p.request['fault']!r}"
         f" {p.request['ending']} line={p.line} attempt={p.attempt and {k: p.attempt[k] for k in keys}}"
         for p in pairs[:5]
     )
@@ -218,6 +220,9 @@ def test_the_bad_day_had_every_fault_and_every_kind_of_caller(run: Run) -> None:
     assert {"storm", *(rule.fault.kind for rule in BAD_DAY.rules if not rule.name)} <= struck
     assert sum(trial.outcome == "answered" for trial in run.trials) > EACH
     assert sum(trial.outcome == "aborted" for trial in run.trials) > 80
+    served = Counter((trial.api, trial.streamed) for trial in run.trials if trial.outcome == "answered")
+    assert len(served) == 7, served  # each API, streamed and not; embeddings have no stream
+    assert min(served.values()) > 40, served
     endings = Counter(row["ending"] for row in run.exchanges)
     assert set(endings) == {"complete", "refused", "failed", "cut", "abandoned", "cancelled", "killed"}, endings
 

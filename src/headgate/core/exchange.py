@@ -137,6 +137,7 @@ class Attempt:
     stop_reason: str = ""
     request_id: str = ""  # the provider's
     simulated: bool = False
+    usage_final: bool = False  # of a stream that failed: `usage` is the provider's last word all the same
 
 
 @dataclass(slots=True)

@@ -70,6 +70,7 @@ class Books:
     def note(self, attempt: Attempt, meter: Meter) -> None:
         """Take over what a meter has seen."""
         attempt.usage = meter.usage
+        attempt.usage_final = meter.usage_final
         attempt.model_served = meter.model
         attempt.stop_reason = meter.stop_reason
 
@@ -110,7 +111,7 @@ class Books:
         if not attempt.sent or not error.maybe_billed:
             return
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
-        if attempt.usage is not None and not streamed:
+        if attempt.usage is not None and (attempt.usage_final or not streamed):
             self.charge(exchange, attempt, content_bytes=0)  # an error beside a final usage
         elif streamed:
             self.charge(exchange, attempt, content_bytes=0, final=False)
