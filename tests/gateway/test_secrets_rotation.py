@@ -202,7 +202,7 @@ def test_a_deleted_key_is_a_clear_error_in_the_callers_dialect_and_serves_again_
     assert status == 503
     assert body["error"]["code"] == "provider_not_configured"
     assert "provider openai cannot be used" in body["error"]["message"]
-    assert "file:o.key cannot be read: No such file" in body["error"]["message"]
+    assert "o.key" not in body["error"]["message"]
     assert headers["x-should-retry"] == "false"
     for name in "ab":
         place.put(name, None)

@@ -110,8 +110,10 @@ def test_a_provider_without_its_credential_is_passed_over() -> None:
     assert UNREADY.routes(request("fast")) == [FAST[1]]
 
 
-def test_where_no_other_provider_is_left_the_refusal_says_why() -> None:
-    with pytest.raises(NotServed, match="provider anthropic cannot be used: the variable KEY is not set") as caught:
+def test_where_no_other_provider_is_left_a_gateways_caller_learns_nothing_of_where_keys_are_kept() -> None:
+    with pytest.raises(
+        NotServed, match="provider anthropic cannot be used: the gateway has no key for it now"
+    ) as caught:
         UNREADY.routes(request("claude"))
     assert (caught.value.code, caught.value.status_hint) == ("provider_not_configured", 503)
 

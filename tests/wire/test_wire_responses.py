@@ -98,7 +98,14 @@ def test_nulls_are_as_good_as_absent() -> None:
 
 def test_a_request_may_have_no_input_of_its_own() -> None:
     assert OPENAI.read_request("responses", b'{"model":"m","prompt":{"id":"p"}}').server_side
-    assert not OPENAI.read_request("responses", b'{"model":"m","input":null}').server_side
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"), [('{"model":"m","input":null}', "required$"), ('{"model":"m","messages":[]}', "chat")]
+)
+def test_a_request_without_an_input_or_anything_to_go_on_from_is_refused(body: str, hint: str) -> None:
+    with pytest.raises(BadRequest, match=hint):
+        OPENAI.read_request("responses", body.encode())
 
 
 @pytest.mark.parametrize(

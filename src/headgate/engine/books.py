@@ -9,7 +9,7 @@ from headgate.core.errors import HeadgateError, Unavailable, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
 from headgate.engine.answer import answered_status
-from headgate.engine.plan import PRICED, Policies
+from headgate.engine.plan import PRICED, UNREAD, Policies
 from headgate.wire.dialect import Meter
 
 UNPRICED = "unpriced"
@@ -22,9 +22,22 @@ charge, and the row is marked as an estimate."""
 
 
 def _unpriced(request: Request) -> bool:
-    """It may cost money that we cannot work out: unknown paths, and batches until they are priced (decisions 9)."""
-    made_batch = request.endpoint == "stored" and request.method == "POST" and "/batches" in request.path
-    return request.endpoint == "other" or (made_batch and "/cancel" not in request.path)
+    """It may cost money that we cannot work out: unknown paths, and what is set to work, as batches are (decisions 9).
+
+    Looking at what is kept is free, and so is keeping files.
+    """
+    if request.endpoint == "stored":
+        path = request.path.partition("?")[0].rstrip("/")
+        return request.method == "POST" and not path.endswith(_FREE_ENDS)
+    return request.endpoint == "other"
+
+
+_FREE_ENDS = ("/files", "/uploads", "/parts", "/complete", "/cancel", "/conversations", "/items")
+
+
+def once_only(request: Request) -> bool:
+    """Sending it twice may do it twice: what is not read has no price, and no promise that a repetition is harmless."""
+    return request.endpoint in UNREAD and request.method not in ("GET", "HEAD", "DELETE")
 
 
 def spent(request: Request) -> bool:

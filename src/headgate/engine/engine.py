@@ -23,7 +23,7 @@ from headgate.core.errors import (
 from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, Route
 from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
-from headgate.engine.books import Books, spent
+from headgate.engine.books import Books, once_only, spent
 from headgate.engine.coded import decoded, legible
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
@@ -31,7 +31,7 @@ from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp
 from headgate.wire import lenient
 from headgate.wire.dialect import ProviderError
-from headgate.wire.state import made, relocated
+from headgate.wire.state import referred, relocated
 
 HOLD_BACK_SECONDS = 15.0
 """Life-cycle frames wait this long for the first content, so that a failure before it can still be retried. A model
@@ -39,6 +39,7 @@ that thinks in silence goes on for longer: then they go out, so that the caller'
 
 MAX_WHOLE_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+MAX_TOLD_BYTES = 32 * 1024 * 1024
 
 
 class Engine:
@@ -109,7 +110,7 @@ class Engine:
                 return await self._attempt(exchange, plan, attempt, stretch)
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
-                if spent(exchange.request):
+                if spent(exchange.request) or (error.maybe_billed and once_only(exchange.request)):
                     raise
             renewed = await self._renewed(attempt)
             left = plan.first_content_by - clock.now()
@@ -148,9 +149,9 @@ class Engine:
             attempt.first_byte = clock.now()
             attempt.status = incoming.status
             coding = _read_headers(exchange, attempt, plan, incoming.headers)
-            if incoming.status >= 300:
+            if incoming.status >= (300 if request.endpoint in METERED else 400):
                 raise await _failed(incoming, coding, plan, attempt, clock)
-            if request.endpoint not in METERED and not (request.endpoint == "stored" and _is_json(incoming.headers)):
+            if request.endpoint not in METERED and not (request.endpoint == "stored" and _is_told(incoming.headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and _is_stream(incoming.headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
@@ -166,10 +167,9 @@ class Engine:
         body = await _read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
         incoming.close()
         attempt.first_content = self.ports.clock.now()
-        plain = body
+        plain = legible(body, coding, MAX_WHOLE_BYTES) if coding else body
         if exchange.request.endpoint in PRICED:
             dialect = plan.dialect
-            plain = legible(body, coding, MAX_WHOLE_BYTES) if coding else body
             answer, text = dialect.read_answer(exchange.request.endpoint, plain, keep_text=self.policies.keep_text)
             attempt.usage = answer.usage
             attempt.model_served = answer.model
@@ -180,10 +180,13 @@ class Engine:
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
         self._remember(exchange.request, attempt, plain)
-        if exchange.request.own_url and not coding:
-            body = relocated(body, exchange.request.own_url)
+        headers = passed_on(incoming.headers)
+        if exchange.request.own_url:
+            led_back = relocated(plain, exchange.request.own_url)
+            if led_back != plain:  # it was asked for plain, but may have come in a coding
+                body, headers = led_back, [h for h in headers if h[0] != b"content-encoding"]
         self._books.charge(exchange, attempt, content_bytes=len(plain))
-        return WholeReply(self._books, exchange, incoming.status, passed_on(incoming.headers), body)
+        return WholeReply(self._books, exchange, incoming.status, headers, body)
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """Read up to the first content. Until then a failure is retried; from then on nothing is."""
@@ -217,8 +220,9 @@ class Engine:
 
     def _remember(self, request: Request, attempt: Attempt, answer: bytes) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
-        if request.facts.keeps or request.endpoint == "stored":
-            self.policies.router.homes.remember(made(answer), attempt.route, request.caller)
+        facts = request.facts
+        if facts.keeps and (facts.state or request.method != "GET"):  # a list of the whole account is nobody's
+            self.policies.router.homes.remember(referred(answer), attempt.route, request.caller)
 
     async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """An answer we do not read: bytes in, bytes out, logged as unpriced."""
@@ -295,8 +299,15 @@ def _is_stream(headers: Headers) -> bool:
     return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
 
 
-def _is_json(headers: Headers) -> bool:
-    return any(n == b"content-type" and v.lower().startswith(b"application/json") for n, v in headers)
+def _is_told(headers: Headers) -> bool:
+    """A JSON body about what is kept, and not the contents of a file that happens to be JSON."""
+    told = False
+    for name, value in headers:
+        if name == b"content-type":
+            told = value.lower().startswith(b"application/json")
+        elif name == b"content-length" and (not value.isdigit() or int(value) > MAX_TOLD_BYTES):
+            return False
+    return told
 
 
 async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) -> bytes:

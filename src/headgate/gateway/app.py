@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from headgate.build import Built
-from headgate.core.errors import Denied, HeadgateError, Refusal, UpstreamError
+from headgate.core.errors import Denied, HeadgateError, Refusal, TooLarge, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
@@ -27,6 +27,11 @@ from headgate.wire.coding import decode_request
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
+_SHORT = 64 * 1024  # bytes of a body that is read on the event loop
+_WHOLE_ACCOUNT = (
+    "This list shows everything that the provider's account has, and several tenants or keys share it here. Ask for "
+    "what you have made by its id, or use a key that may speak for tenants."
+)
 
 
 def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int = Limits().body_bytes) -> Gateway:
@@ -88,8 +93,10 @@ class Gateway:
         body: bytes | None = presence.take_body() if presence is not None else None
         upload: Arriving | None = None
         broken: Refusal | None = None
-        if body is None and presence is not None and not head.read_whole:
+        if body is None and presence is not None and not head.read_whole and not self._told(scope["headers"]):
             body, upload = b"", Arriving(receive, scope["headers"])
+            if head.coding and head.decodes:
+                broken = TooLarge(f"a body of more than {self._body_bytes} bytes is not decoded: send it plain")
         else:
             try:
                 body = await self._whole(body, head, receive)
@@ -97,7 +104,12 @@ class Gateway:
                 body, broken = b"", error
             if body is None:
                 return  # the caller left while sending it: nothing was asked
-        request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
+        if len(body) <= _SHORT:
+            request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
+        else:  # reading takes up to a second per some megabytes, in which others must be served (decisions 23)
+            request, wrong = await asyncio.to_thread(head.request, body, keep_text=self._keep, wrong=broken)
+        if wrong is None and head.lists_all and self._ring.shared and not head.may_list:
+            wrong = Denied(_WHOLE_ACCOUNT, code="list_not_allowed", status_hint=403)
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:
@@ -130,6 +142,16 @@ class Gateway:
         await _send(send, 200, headers, listed.body)
         return True
 
+    def _told(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """A JSON body of a size that is read: whose ids it names decides where it may go."""
+        kind, length = b"", self._body_bytes + 1
+        for name, value in headers:
+            if name == b"content-type":
+                kind = value.lower()
+            elif name == b"content-length":
+                length = int(value)
+        return kind.startswith(b"application/json") and length <= self._body_bytes
+
     async def _whole(self, body: bytes | None, head: Head, receive: Receive) -> bytes | None:
         """The body, decoded, of which `body` is all where it is here already; None if the caller left.
 
@@ -138,7 +160,7 @@ class Gateway:
         """
         if body is None:
             body = await whole(receive, self._body_bytes)
-        if body and head.coding and head.read_whole:
+        if body and head.coding and head.decodes:
             # Off the loop: a body of some megabytes takes as many milliseconds.
             body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
         return body

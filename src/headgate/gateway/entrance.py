@@ -21,7 +21,7 @@ from headgate.policy.attribution import Asked, asked, with_user
 from headgate.wire import DIALECTS
 from headgate.wire.coding import readable
 from headgate.wire.dialect import Dialect
-from headgate.wire.state import in_path, referred
+from headgate.wire.state import in_path, lists_all, referred
 
 _NOT_FORWARDED = NEVER_FORWARDED | {
     b"api-key",
@@ -56,6 +56,9 @@ class Head:
     provider: str
     said: Asked
     coding: bytes = b""
+    decodes: bool = True  # the body is read, so it goes on plain
+    lists_all: bool = False  # everything of a kind that the provider's account has is asked for
+    may_list: bool = False
     own_url: str = ""
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
@@ -77,7 +80,7 @@ class Head:
         said, wrong = self.said, self.wrong or wrong
         try:
             if not self.read_whole or (wrong is not None and not body):
-                facts = Facts(state=in_path(self.path) + referred(body), keeps=self.endpoint == "stored")
+                facts = Facts(state=in_path(self.path) + (referred(body) if body else ()), keeps=True)
             else:
                 facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
         except BadRequest as error:
@@ -115,6 +118,8 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
     method = scope["method"]
     version = ring.version
     key = ring.admit(headers)
+    if method in ("TRACE", "TRACK"):  # an echo would show the caller the provider's credential
+        raise NotServed(f"{method} is not served", code="method_not_allowed", status_hint=405)
     where = target(scope["raw_path"], scope["query_string"], headers, providers)
     if where is None:
         raise NotServed(f"Headgate serves no {method[:16]} {scope['path'][:200]}")
@@ -122,7 +127,9 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
     endpoint = dialect.endpoint(method, where.path.partition("?")[0])
     # A body that is not read goes on in its coding.
-    dropped = _NOT_FORWARDED - {b"content-encoding"} if endpoint in UNREAD else _NOT_FORWARDED
+    kind = next((value.lower() for name, value in headers if name == b"content-type"), b"")
+    decodes = endpoint not in UNREAD or (endpoint == "stored" and kind.startswith(b"application/json"))
+    dropped = _NOT_FORWARDED if decodes else _NOT_FORWARDED - {b"content-encoding"}
     kept = [h for h in headers if h[0] not in dropped]
     wrong: BadRequest | None = None
     coding = b""
@@ -146,6 +153,9 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
         where.provider,
         said,
         b"" if coding == b"identity" else coding,
+        decodes,
+        lists_all(method, where.path),
+        key.may_speak_for_tenants,
         _own_url(scope) if endpoint == "stored" else "",
         wrong,
     )

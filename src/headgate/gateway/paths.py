@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,14 @@ _OPENAI = (
     "/v1/completions",
     "/v1/decisions",
 )
+
+
+# Letters, digits, "-", "_", "~" (RFC 3986, section 2.3), and the slash; "." is looked for before.
+_NEEDLESS = re.compile(r"%(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdFf]|5[Ff]|7[Ee])")
+
+
+# The SDKs escape the slash of a model's name, `provider/model`.
+_SLASH_IN_MODEL = re.compile(r"(/models/[^/%]*)%2[Ff]")
 
 
 @dataclass(slots=True)
@@ -38,6 +47,9 @@ def target(raw_path: bytes, query: bytes, headers: Headers, providers: Mapping[s
     path = raw_path.decode("ascii", "replace")
     if "/." in path or "%2e" in path or "%2E" in path:
         raise BadRequest("the path holds dot segments")
+    if "%" in path and _NEEDLESS.search(_SLASH_IN_MODEL.sub(r"\1/", path)):
+        # A provider would read it as the plain path, and we would not know what it is about.
+        raise BadRequest("the path escapes characters that need no escape: write them as they are")
     tail = f"?{query.decode('latin-1')}" if query else ""
     if path.startswith("/v1/"):
         if path.startswith("/v1/messages"):

@@ -1,4 +1,4 @@
-"""Where a provider keeps what later requests refer to: which provider, by which credential, made by whom.
+"""Where a provider keeps what later requests refer to: which provider and model, by which credential, made by whom.
 
 Kept in memory, the newest first to stay. What is not known here stays with the first route and its first credential,
 which is also where what may be kept is made; so a restart forgets little.
@@ -21,9 +21,17 @@ MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Attributes: the provider's name, the credential (None = the caller's own), and whose it is, see `owner`."""
+    """Where something is kept.
+
+    Attributes:
+        provider: its name.
+        model: of the route it was made by; "" where none was asked for.
+        credential: None = the caller's own.
+        owner: whose it is, see `owner`.
+    """
 
     provider: str
+    model: str
     credential: Secret | None
     owner: str
 
@@ -42,8 +50,8 @@ class Homes:
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
 
     def remember(self, ids: Iterable[str], route: Route, caller: Caller) -> None:
-        """What was made at `route`. The first owner of an id stays its owner: another's list may name it too."""
-        home = Home(route.provider, route.credential, owner(caller))
+        """What a caller made at `route`, or found in what it has made. An id's first owner stays its owner."""
+        home = Home(route.provider, route.model, route.credential, owner(caller))
         with self._lock:
             for name in ids:
                 self._homes.setdefault(name, home)
@@ -51,16 +59,17 @@ class Homes:
                 del self._homes[next(iter(self._homes))]
 
     def find(self, ids: Iterable[str], caller: Caller) -> Home | None:
-        """The home of the first known id.
+        """The home of the first known id. All of them are looked at.
 
         Raises:
-            NotServed: it is somebody else's. The answer is that of an id that does not exist.
+            NotServed: one is somebody else's. The answer is that of an id that does not exist.
         """
+        first: Home | None = None
         for name in ids:
             home = self._homes.get(name)
             if home is None:
                 continue
             if home.owner and home.owner != owner(caller):
                 raise NotServed(f"there is nothing with the id {name[:64]!r}", code="not_found", status_hint=404)
-            return home
-        return None
+            first = first or home
+        return first

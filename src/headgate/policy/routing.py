@@ -54,7 +54,7 @@ class Router:
             return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
         found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
         if direct is None:
-            ready = found if not self.unready else self._ready(found)
+            ready = found if not self.unready else self._ready(found, told=request.way_in != "gateway")
             facts = request.facts
             if facts.state or facts.keeps:
                 return self._at_home(request, ready)
@@ -74,7 +74,8 @@ class Router:
         home = self.homes.find(request.facts.state, request.caller)
         if home is None:
             return (self._in_turn(routes, 0) if self.keys else routes)[:1]
-        here = next((r for r in routes if r.provider == home.provider), None)
+        there = [r for r in routes if r.provider == home.provider]
+        here = next((r for r in there if r.model == home.model), there[0] if there else None)
         if here is None:
             known = self.providers.get(home.provider)
             name = request.facts.model
@@ -95,11 +96,13 @@ class Router:
             return True  # nobody we know: OpenRouter's own names have slashes too
         return name.partition("/")[0] not in self.providers and name.partition(":")[0] not in self.providers
 
-    def _ready(self, routes: Sequence[Route], direct: str = "") -> Sequence[Route]:
+    def _ready(self, routes: Sequence[Route], direct: str = "", *, told: bool = True) -> Sequence[Route]:
+        """Args: `told`: say why, with the place in the configuration; a gateway's callers are not its operators."""
         usable = [r for r in routes if r.provider not in self.unready or r.provider == direct]
         if not usable:
+            why = self.unready.get(routes[0].provider, "no key") if told else "the gateway has no key for it now"
             raise NotServed(
-                f"provider {routes[0].provider} cannot be used: {self.unready.get(routes[0].provider, 'no key')}",
+                f"provider {routes[0].provider} cannot be used: {why}",
                 code="provider_not_configured",
                 status_hint=503,
             )

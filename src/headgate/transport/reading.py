@@ -66,7 +66,7 @@ def read_request(
     facts = Facts()
     try:
         if endpoint in UNREAD:
-            facts = Facts(state=in_path(path) + referred(body), keeps=endpoint == "stored")
+            facts = Facts(state=in_path(path) + referred(body), keeps=True)
         else:
             facts = dialect.read_request(endpoint, body, keep_text=keep)
     except BadRequest as error:

@@ -91,6 +91,7 @@ class Anthropic:
 
     def endpoint(self, method: str, path: str) -> str:
         """See `Dialect.endpoint`."""
+        path = path.rstrip("/")
         known = _ENDPOINTS.get((method, path))
         if known is not None:
             return known

@@ -77,7 +77,9 @@ class Part(msgspec.Struct):
 _BACKSLASH = 92  # one byte is looked for several times faster as a number than as bytes
 # Keys that decide about money or the route. A word of a prompt among them costs a closer look, nothing else.
 # And `type`, of which there may be any number: where there is none, no content is media and no tool is special.
-_LOOKED_FOR = re.compile(rb'"(?:model|max_tokens|stream|n|max_completion_tokens|max_output_tokens|type)"')
+_LOOKED_FOR = re.compile(
+    rb'"(?:model|max_tokens|stream|n|max_completion_tokens|max_output_tokens|tools|messages|system|speed|type)"'
+)
 _TYPE = b'"type"'
 _parts = msgspec.json.Decoder(list[Part])
 _string = msgspec.json.Decoder(str)

@@ -14,6 +14,7 @@ from headgate.wire.lenient import table, text
 
 
 class _Embed(bodies.Body):
+    input: msgspec.Raw
     user: Any = None
 
 

@@ -91,7 +91,7 @@ class OpenAI:
 
     def endpoint(self, method: str, path: str) -> str:
         """See `Dialect.endpoint`."""
-        path = path.removeprefix("/v1")
+        path = path.removeprefix("/v1").rstrip("/")
         known = _ENDPOINTS.get((method, path))
         if known is not None:
             return known

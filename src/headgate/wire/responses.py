@@ -31,6 +31,7 @@ _CALLERS_TOOLS = frozenset(
 _WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})  # items that bring tools with them
 _LEADING = ("system", "developer")
 _NOTHING = (b"", b"null")
+_MOST_READ_ALONE = 5_000
 _SEARCH_CALL = b'"web_search_call"'
 
 
@@ -104,6 +105,11 @@ _answer = msgspec.json.Decoder(_Answer)
 def read_request(body: bytes, *, keep_text: bool) -> Facts:
     """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
     request = bodies.decode(_create, body)
+    if bytes(request.input) in _NOTHING and not (
+        request.prompt or request.previous_response_id or request.conversation
+    ):
+        hint = ". It looks like a body for /v1/chat/completions" if b'"messages"' in body else ""
+        raise BadRequest(f"the request body has no `input`; it is required{hint}")
     items = _input_items(request.input)
     has_media = bodies.search_typed(_MEDIA, body, request)
     server_side = _server_side(request, items)
@@ -196,13 +202,16 @@ def _read_items(array: bytes) -> list[_Item]:
 
 
 def _each_item(array: bytes) -> Iterator[_Item]:
-    """Items one by one, where one of them cannot be read: what is no item is an empty one."""
+    """Items one by one, where one of them cannot be read: what is no item is an empty one, and so is all that is behind
+    the first thousands of them."""
     try:
         raws = _raws.decode(array)
     except (ValueError, RecursionError):
         return
-    for raw in raws:
+    for raw in raws[:_MOST_READ_ALONE]:
         yield lenient.decode(_item, memoryview(raw)) or _Item()
+    if len(raws) > _MOST_READ_ALONE:
+        yield _Item(type="item_reference")  # for all we know
 
 
 def _system(instructions: Raw, items: list[_Item]) -> bytes:
