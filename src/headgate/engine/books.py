@@ -35,9 +35,10 @@ def _unpriced(request: Request) -> bool:
 _FREE_ENDS = ("/files", "/uploads", "/parts", "/complete", "/cancel", "/conversations", "/items")
 
 
-def once_only(request: Request) -> bool:
-    """Sending it twice may do it twice: what is not read has no price, and no promise that a repetition is harmless."""
-    return request.endpoint in UNREAD and request.method not in ("GET", "HEAD", "DELETE")
+def once_only(request: Request, error: UpstreamError) -> bool:
+    """Sending it again may do it twice: what is not read has no price, and the provider may have begun on it."""
+    changes = request.endpoint in UNREAD and request.method not in ("GET", "HEAD", "DELETE")
+    return changes and (error.maybe_billed or error.status >= 500)
 
 
 def spent(request: Request) -> bool:

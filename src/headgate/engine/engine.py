@@ -110,7 +110,7 @@ class Engine:
                 return await self._attempt(exchange, plan, attempt, stretch)
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
-                if spent(exchange.request) or (error.maybe_billed and once_only(exchange.request)):
+                if spent(exchange.request) or once_only(exchange.request, error):
                     raise
             renewed = await self._renewed(attempt)
             left = plan.first_content_by - clock.now()
