@@ -14,8 +14,11 @@ def legible(body: bytes, coding: bytes, limit: int) -> bytes:
     """A body as the dialect can read it; b"" where it cannot be decoded, which is then a malformed answer.
 
     Args:
+        coding: b"" = none.
         limit: bytes, decoded.
     """
+    if not coding:
+        return body
     try:
         return decode(coding, body, limit)
     except Undecodable:

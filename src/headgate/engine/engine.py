@@ -10,6 +10,7 @@ Await nothing but ports here, and hold no lock across an `await` (core/ports.py)
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from headgate.core.errors import (
     Gone,
@@ -167,7 +168,7 @@ class Engine:
         body = await _read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
         incoming.close()
         attempt.first_content = self.ports.clock.now()
-        plain = legible(body, coding, MAX_WHOLE_BYTES) if coding else body
+        plain = legible(body, coding, MAX_WHOLE_BYTES)
         if exchange.request.endpoint in PRICED:
             dialect = plan.dialect
             answer, text = dialect.read_answer(exchange.request.endpoint, plain, keep_text=self.policies.keep_text)
@@ -179,7 +180,7 @@ class Engine:
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
-        self._remember(exchange.request, attempt, plain)
+        self._remember(exchange.request, attempt, (plain,))
         headers = passed_on(incoming.headers)
         if exchange.request.own_url:
             led_back = relocated(plain, exchange.request.own_url)
@@ -213,16 +214,16 @@ class Engine:
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
-        self._remember(request, attempt, b"".join(raw))
+        self._remember(request, attempt, raw)
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
 
-    def _remember(self, request: Request, attempt: Attempt, answer: bytes) -> None:
+    def _remember(self, request: Request, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
         facts = request.facts
         if facts.keeps and (facts.state or request.method != "GET"):  # a list of the whole account is nobody's
-            self.policies.router.homes.remember(referred(answer), attempt.route, request.caller)
+            self.policies.router.homes.remember(referred(b"".join(answer)), attempt.route, request.caller)
 
     async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """An answer we do not read: bytes in, bytes out, logged as unpriced."""
@@ -334,7 +335,7 @@ async def _failed(incoming: Incoming, coding: bytes, plan: Plan, attempt: Attemp
     except UpstreamError:
         body = b""  # the status and the headers still say what happened
     incoming.close()
-    said = plan.dialect.read_error(legible(body, coding, MAX_ERROR_BYTES) if coding else body)
+    said = plan.dialect.read_error(legible(body, coding, MAX_ERROR_BYTES))
     return failure(
         incoming.status,
         incoming.headers,

@@ -127,7 +127,7 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
     endpoint = dialect.endpoint(method, where.path.partition("?")[0])
     # A body that is not read goes on in its coding.
-    kind = next((value.lower() for name, value in headers if name == b"content-type"), b"")
+    kind = _field(headers, b"content-type").lower()
     decodes = endpoint not in UNREAD or (endpoint == "stored" and kind.startswith(b"application/json"))
     dropped = _NOT_FORWARDED if decodes else _NOT_FORWARDED - {b"content-encoding"}
     kept = [h for h in headers if h[0] not in dropped]
@@ -161,13 +161,18 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
     )
 
 
+def _field(headers: Headers, wanted: bytes) -> bytes:
+    """The first value of a header; b"" where there is none."""
+    return next((value for name, value in headers if name == wanted), b"")
+
+
 def _own_url(scope: Scope) -> str:
     """What a caller of a batch's path calls this gateway: what comes before `/v1/messages/batches`; else ""."""
     base, found, _ = scope["raw_path"].decode("ascii", "replace").partition("/v1/messages/batches")
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("ascii", "replace")
+    host = _field(scope["headers"], b"host").decode("ascii", "replace")
     if not found or not _HOST.fullmatch(host):
         return ""
-    told = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
+    told = _field(scope["headers"], b"x-forwarded-proto")
     scheme = told.decode("ascii", "replace") if told in (b"http", b"https") else scope["scheme"]
     return f"{scheme}://{host}{base}"
 

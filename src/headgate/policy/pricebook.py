@@ -128,8 +128,7 @@ class PriceBook:
         Raises:
             UnknownPrice: there is no price, and the policy is to refuse. The message says what to configure.
         """
-        known = self._found.get((provider, model))  # as in `find`: this runs for every attempt
-        price = known[2] if known is not None and known[0] <= at < known[1] else self._look_up(provider, model, at)
+        price = self.find(provider, model, at)
         if price is not None:
             return price
         if self.unknown.ceiling_pico is not None:

@@ -181,12 +181,7 @@ def cost_tenths(price: ModelPrice, usage: Usage, *, at: float, batch: bool = Fal
     """
     if not price.since <= at < price.until:
         price = price.of("", at)
-    schedule = price.schedule
-    tier, speed = usage.service_tier, usage.speed
-    if not batch and speed in STANDARD_SPEEDS and tier in STANDARD_TIERS:
-        rows = schedule.standard  # as `bands` says; a call less for almost every answer
-    else:
-        rows = schedule.bands(tier, speed, batch)
+    rows = price.schedule.bands(usage.service_tier, usage.speed, batch)
     tokens = _iterated(price, usage, at, batch) if usage.iterations else _tokens_pico(rows, usage)
     rates = rows[0][1]
     pieces = rates.request

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from headgate.core.money import NANO_PER_USD, nano
 from headgate.core.ports import Timeouts
+from headgate.policy.periods import PERIODS
 from headgate.settings.fields import Context, Section, suggestion
 from headgate.settings.model import (
     BudgetSettings,
@@ -25,7 +26,6 @@ from headgate.settings.units import Unfit, basis_points, money, one_of, seconds,
 
 DAY = 86_400.0
 DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider")
-PERIODS = ("minute", "hour", "day", "week", "month", "year")
 TIMEOUT_KEYS = ("connect", "pool", "write", "first_byte", "idle", "total")
 GUARD_KEYS = ("profile", "injection", "pii", "secrets", "tools")
 TASK_KEYS = ("model", "max_tokens", "guards", "cache", "timeout", "timeouts", "retry", "on_cut", "thinking")
