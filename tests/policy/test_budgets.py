@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.exchange import Route
-from headgate.policy.budgets import FITS, NEVER, WAITS, Account, Budget, budget_id, claims, crossed, verdict
+from headgate.policy.budgets import FITS, NEVER, WAITS, Account, budget_id, claims, crossed, verdict
 
 ROUTE = Route("anthropic", "claude-haiku-4-5", "anthropic", "https://a.example")
 ADA = Caller(key="k1", tenant="acme", user="ada", task="sum", tags=MappingProxyType({"team": "red"}))

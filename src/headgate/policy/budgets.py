@@ -9,61 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 
+from headgate.core.budget import Budget, Claim
 from headgate.core.caller import Caller
 from headgate.core.exchange import Route
 from headgate.policy.periods import period
 
 TAG = "tag:"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A cap per scope and period.
-
-    Attributes:
-        id: stable while the scope, the filter and the period stay; a change of the cap keeps it.
-        per: the dimensions whose values have an account each: tenant, key, user, session, task, feature, model,
-            provider, tag:<name>. () = everything together.
-        only: (dimension, value) that a call has to have for the budget to apply to it.
-        cap_nano, cap_tokens: at least one is set; None = no cap of that kind. 0 lets nothing through.
-        every: see `policy.periods.PERIODS`; "" = for good.
-        zone: whose midnight it is.
-        alerts: basis points of the cap, ascending, at each of which there is one alert per period.
-        degrade_to: the model to go to when the hold no longer fits; "" = refuse.
-    """
-
-    id: str
-    per: tuple[str, ...] = ()
-    only: tuple[tuple[str, str], ...] = ()
-    cap_nano: int | None = None
-    cap_tokens: int | None = None
-    every: str = ""
-    zone: tzinfo = UTC
-    alerts: tuple[int, ...] = (8_000, 10_000)
-    degrade_to: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one call asks of one budget: an account, and what to set aside on it.
-
-    Attributes:
-        budget: of the account.
-        scope: the account's value of `budget.per`, as `scope_of` writes it.
-        start, end: of the period, seconds since the epoch. The charge belongs to it, whenever the call ends.
-    """
-
-    budget: Budget
-    scope: str
-    start: float
-    end: float
-
-    @property
-    def key(self) -> tuple[str, str, float]:
-        """The account."""
-        return self.budget.id, self.scope, self.start
 
 
 def budget_id(per: Sequence[str], only: Iterable[tuple[str, str]], every: str) -> str:
@@ -104,7 +56,8 @@ def claims(budgets: Iterable[Budget], caller: Caller, route: Route, asked: str, 
             continue
         scope = scope_of(budget.per, caller, route, asked)
         if scope is not None:
-            found.append(Claim(budget, scope, *period(budget.every, at, budget.zone)))
+            start, end = period(budget.every, at, budget.zone)
+            found.append(Claim(budget, scope, start, end, (budget.id, scope, start)))
     found.sort(key=lambda claim: claim.key)
     return tuple(found)
 
