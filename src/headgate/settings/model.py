@@ -67,6 +67,9 @@ class ProviderSettings:
     price: Literal["free"] | Rates | None = None  # None: from the price book
     on_disconnect: str = "close"  # "close" | "drain": what to do upstream when the caller leaves
     bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
+    drain_seconds: float = 30.0  # 0.1..1 h; with "drain": the longest that an abandoned answer is read on
+    drain_usd_nano: int = 100_000_000  # nano-dollars; with "drain": the most that reading on may cost
+    discount_basis_points: int = 0  # 0..9,999, off the price book's rates; not off `price` and `prices`
     proxy: str = field(default="", repr=False)  # http(s) URL; "" = as HTTP(S)_PROXY say; may hold a credential
 
     @property
@@ -114,6 +117,7 @@ class TaskSettings:
     thinking: str = "keep"  # "keep" | "drop" (decisions 14)
     retry: RetrySettings = RetrySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)  # the task's `timeout` is `timeouts.total`
+    max_usd_per_call_nano: int | None = None  # complete too: the global one where the task says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,40 @@ class UnknownPriceSettings:
     """What to do with a model without a price (promise 4): refuse, or charge a ceiling for every token."""
 
     ceiling_pico_per_token: int | None = None  # pico-dollars per token; None = refuse
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceTerms:
+    """What one tenant is billed on top of cost. `markup_basis_points`: hundredths of a percent of it."""
+
+    markup_basis_points: int = 0  # 0..100,000 (1,000%)
+    minimum_nano: int = 0  # nano-dollars a month, at least
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceSettings:
+    """Whose invoices they are, and on what terms. The currency is always USD."""
+
+    markup_basis_points: int = 0  # as in InvoiceTerms, for tenants without their own
+    minimum_nano: int = 0
+    seller: str = ""  # who sends the invoice; "" = not told
+    tenants: Mapping[str, InvoiceTerms] = field(default_factory=lambda: frozen({}))  # complete: own, else global
+
+    def for_tenant(self, name: str) -> InvoiceTerms:
+        """The tenant's terms: its own, or else everybody's."""
+        return self.tenants.get(name) or InvoiceTerms(self.markup_basis_points, self.minimum_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalySettings:
+    """What counts as unusual. An anomaly is told, and refuses nothing."""
+
+    enabled: bool = True
+    tokens_ratio: float = 2.0  # > 1..1,000; a call's tokens over the caller's usual
+    spend_ratio: float = 2.0  # > 1..1,000; a day's spending over its trend
+    session_nano: int = 5_000_000_000  # nano-dollars of one session within the window below
+    session_window_seconds: float = 600.0  # 1..1 day
+    new_model: bool = True  # a model that the caller has not used before
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +256,10 @@ class Settings:
     unknown_price: UnknownPriceSettings = UnknownPriceSettings()
     unbounded: str = "refuse"  # "refuse" | "ceiling": what cannot be bounded (decisions 2)
     refusal_status: Mapping[str, int] = field(default_factory=lambda: frozen({}))  # {"budget": 402 | 429}
+    max_usd_per_call_nano: int | None = None  # nano-dollars, 0..1e9 USD, of an exchange's bound; None = no ceiling
+    zone: str = "UTC"  # IANA name: whose midnight budgets' periods begin at
+    invoices: InvoiceSettings = InvoiceSettings()
+    anomalies: AnomalySettings = AnomalySettings()
     retry: RetrySettings = RetrySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = GuardSettings()
