@@ -106,7 +106,7 @@ def test_it_says_what_the_engines_own_plan_and_charges_say(run: Run, tmp_path: P
     )
     plan = make_plan(request, policies, 1.8e9)
     bounds = [policies.charges.bound(route, facts, len(body), 1.8e9) for route in plan.routes]
-    assert [r["bound_usd"] for r in told["routes"]] == [usd_text(b or 0) for b in bounds]
+    assert [r["bound_usd"] for r in told["routes"]] == [usd_text(b.nano if b else 0) for b in bounds]
     assert [(r["provider"], r["model"]) for r in told["routes"]] == [(r.provider, r.model) for r in plan.routes]
     assert _of(told, "retry", "attempts")[0].startswith(f"{plan.recovery.attempts} ")
     assert plan.timeouts == Timeouts(first_byte=7.0, total=20.0)

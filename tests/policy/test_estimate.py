@@ -8,9 +8,16 @@ import pytest
 
 from headgate.core.exchange import Facts
 from headgate.core.usage import Iteration, Usage
-from headgate.policy.estimate import HIDDEN_TOKENS, bound_nano, cut_estimate, hidden_tokens
+from headgate.policy.estimate import HIDDEN_TOKENS, bound, cut_estimate, hidden_tokens
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import MOST_NANO, ModelPrice, cost_nano
+
+
+def nano(price: ModelPrice, body_bytes: int, facts: Facts) -> int | None:
+    """The bound's money."""
+    most = bound(price, body_bytes, facts)
+    return None if most is None else most.nano
+
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 BOOK = PriceBook.load({"local": "free", "acme": {"input": 3, "output": 15}})
@@ -26,70 +33,70 @@ LUNA = price("openai", "gpt-6-luna")
 
 def test_a_bound_is_bytes_at_the_dearest_input_rate_plus_the_cap_at_the_dearest_output_rate() -> None:
     # (976 + 1,024 hidden) x 2,000 (1-hour write) + 300 x 5,000 = 5,500,000; x1.1 = 6,050,000
-    assert bound_nano(HAIKU, 976, Facts(max_output_tokens=300)) == 6_050_000
+    assert nano(HAIKU, 976, Facts(max_output_tokens=300)) == 6_050_000
 
 
 def test_a_bound_counts_the_dearest_service_tier_and_every_choice() -> None:
     # (744 + 256) x 500 (priority: a 12-hour write at twice 250) + 3 x 100 x 1,000 (priority), x1.1
-    assert bound_nano(LUNA, 744, Facts(max_output_tokens=100, choices=3)) == (500_000 + 300_000) * 11 // 10
+    assert nano(LUNA, 744, Facts(max_output_tokens=100, choices=3)) == (500_000 + 300_000) * 11 // 10
 
 
 def test_a_bound_counts_the_band_that_the_prompt_can_reach_and_no_dearer_one() -> None:
     haiku55 = price("anthropic", "claude-haiku-5-5")
     below = 100_000 - HIDDEN_TOKENS
-    assert bound_nano(haiku55, below, Facts(max_output_tokens=0)) == 100_000 * 200 * 11 // 10
-    assert bound_nano(haiku55, below + 1, Facts(max_output_tokens=0)) == 100_001 * 1_000 * 11 // 10
+    assert nano(haiku55, below, Facts(max_output_tokens=0)) == 100_000 * 200 * 11 // 10
+    assert nano(haiku55, below + 1, Facts(max_output_tokens=0)) == 100_001 * 1_000 * 11 // 10
 
 
 def test_without_a_cap_the_models_largest_output_counts() -> None:
-    assert bound_nano(HAIKU, 976, Facts()) == (2_000 * 2_000 + 64_000 * 5_000) * 11 // 10
+    assert nano(HAIKU, 976, Facts()) == (2_000 * 2_000 + 64_000 * 5_000) * 11 // 10
 
 
 def test_without_a_cap_and_without_a_known_largest_output_there_is_no_bound() -> None:
-    assert bound_nano(price("acme", "m"), 100, Facts()) is None
+    assert nano(price("acme", "m"), 100, Facts()) is None
 
 
 def test_an_embedding_needs_no_cap() -> None:
     embedding = price("openai", "text-embedding-3-small")
-    assert bound_nano(embedding, 744, Facts()) == 1_000 * 20 * 11 // 10
+    assert nano(embedding, 744, Facts()) == 1_000 * 20 * 11 // 10
 
 
 def test_what_is_free_is_bounded_by_nothing() -> None:
-    assert bound_nano(price("local", "m"), 10**9, Facts()) == 0
+    assert nano(price("local", "m"), 10**9, Facts()) == 0
 
 
 def test_server_side_work_has_no_bound() -> None:
-    assert bound_nano(HAIKU, 100, Facts(max_output_tokens=10, server_side=True)) is None
+    assert nano(HAIKU, 100, Facts(max_output_tokens=10, server_side=True)) is None
 
 
 def test_media_are_bounded_by_the_context_window_or_not_at_all() -> None:
     facts = Facts(max_output_tokens=0, has_media=True)
-    assert bound_nano(HAIKU, 100, facts) == 200_000 * 2_000 * 11 // 10
-    assert bound_nano(price("acme", "m"), 100, facts) is None
+    assert nano(HAIKU, 100, facts) == 200_000 * 2_000 * 11 // 10
+    assert nano(price("acme", "m"), 100, facts) is None
 
 
 def test_a_large_body_with_media_is_not_bounded_by_a_smaller_window() -> None:
     facts = Facts(max_output_tokens=0, has_media=True)
-    assert bound_nano(HAIKU, 10**6, facts) == (10**6 + HIDDEN_TOKENS) * 2_000 * 11 // 10
+    assert nano(HAIKU, 10**6, facts) == (10**6 + HIDDEN_TOKENS) * 2_000 * 11 // 10
 
 
 @pytest.mark.parametrize(("body", "cap", "choices"), [(-5, -5, -5), (0, 0, 0), (10**30, 10**30, 10**30)])
 def test_absurd_requests_have_a_bound_within_64_bits(body: int, cap: int, choices: int) -> None:
-    bound = bound_nano(HAIKU, body, Facts(max_output_tokens=cap, choices=choices))
-    assert bound is not None
-    assert 0 <= bound <= MOST_NANO
+    most = nano(HAIKU, body, Facts(max_output_tokens=cap, choices=choices))
+    assert most is not None
+    assert 0 <= most <= MOST_NANO
 
 
 def test_a_bound_is_rounded_up() -> None:
     book = PriceBook.load({"acme": {"input": "0.000001", "output": 0, "cache_write": 0, "cache_write_1h": 0}})
-    assert bound_nano(book.price_for("acme", "m", AT), 0, Facts(max_output_tokens=1)) == 2  # 1,024 pico x1.1
+    assert nano(book.price_for("acme", "m", AT), 0, Facts(max_output_tokens=1)) == 2  # 1,024 pico x1.1
 
 
 def test_a_price_per_request_is_in_the_bound() -> None:
     sonar = price("perplexity", "sonar-pro")
-    bound = bound_nano(sonar, 0, Facts(max_output_tokens=0))
-    assert bound is not None
-    assert bound >= cost_nano(sonar, Usage(hidden_tokens(sonar)), at=AT) >= 14_000_000
+    most = nano(sonar, 0, Facts(max_output_tokens=0))
+    assert most is not None
+    assert most >= cost_nano(sonar, Usage(hidden_tokens(sonar)), at=AT) >= 14_000_000
 
 
 # Cut streams

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headgate.core.exchange import Facts
 from headgate.core.usage import Iteration, Usage
-from headgate.policy.estimate import bound_nano, cut_estimate, hidden_tokens
+from headgate.policy.estimate import bound, cut_estimate, hidden_tokens
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.pricing import MOST_NANO, ModelPrice, cost_nano, cost_pico, cost_tenths
 
@@ -123,8 +123,8 @@ def test_a_bound_holds_for_every_usage_within_it(price: ModelPrice, data: st.Dat
     body = data.draw(st.one_of(st.integers(0, 400_000), st.sampled_from([98_976, 98_977, 271_744, 271_745])))
     cap = data.draw(st.integers(0, 5_000))
     choices = data.draw(st.integers(1, 4))
-    bound = bound_nano(price, body, Facts(max_output_tokens=cap, choices=choices))
-    assert bound is not None
+    held = bound(price, body, Facts(max_output_tokens=cap, choices=choices))
+    assert held is not None
     most = body + hidden_tokens(price)
     cuts = sorted(data.draw(st.lists(st.integers(0, most), min_size=3, max_size=3)))
     usage = Usage(
@@ -141,7 +141,8 @@ def test_a_bound_holds_for_every_usage_within_it(price: ModelPrice, data: st.Dat
         speed=data.draw(speeds),
         inference_geo=data.draw(geos),
     )
-    assert cost_nano(price, usage, at=AT, batch=data.draw(st.booleans())) <= bound
+    assert cost_nano(price, usage, at=AT, batch=data.draw(st.booleans())) <= held.nano
+    assert held.tokens == most + cap * choices
 
 
 @unhurried

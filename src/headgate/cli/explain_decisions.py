@@ -190,11 +190,12 @@ def _prices(
     for place, route in enumerate(plan.routes, 1):
         try:
             price: ModelPrice = policies.charges.book.price_for(route.provider, route.model, now)  # type: ignore[attr-defined]  # the engine asks `Charges` for amounts only; `policies_of` makes a `Charging`
-            bound = policies.charges.bound(route, request.facts, len(request.body), now)
+            most = policies.charges.bound(route, request.facts, len(request.body), now)
         except Refusal as error:
             said.refused("price", error)
             said.add("price", str(place), "unknown, and refused", settings.origins.get("unknown_price", DEFAULT))
             return
+        bound = None if most is None else most.nano
         bounds.append(bound)
         origin = price_origin(price, settings)
         for line, text in enumerate(price_text(price)):

@@ -75,7 +75,8 @@ class Books:
         request = exchange.request
         bound: int | None = 0
         if request.endpoint in PRICED:
-            bound = self._charges.bound(route, request.facts, len(request.body), now)
+            most = self._charges.bound(route, request.facts, len(request.body), now)
+            bound = None if most is None else most.nano
         attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited)
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         exchange.attempts.append(attempt)

@@ -10,6 +10,7 @@ from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Facts, Request, Route
 from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
+from headgate.policy.estimate import Bound
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
@@ -33,8 +34,22 @@ class Charges(Protocol):
         """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
         ...
 
-    def bound(self, route: Route, facts: Facts, body_bytes: int, now: float) -> int | None:
-        """The most the attempt can cost, in nano-dollars; None = no bound is known. Raises as `check` does."""
+    def bound(
+        self,
+        route: Route,
+        facts: Facts,
+        body_bytes: int,
+        now: float,
+        *,
+        prompt_tokens: int | None = None,
+        ceiling: bool = False,
+    ) -> Bound | None:
+        """The most the attempt can cost; None = no bound is known. Raises as `check` does.
+
+        Args:
+            prompt_tokens: the prompt as somebody has counted it.
+            ceiling: where there is no bound, the documented ceiling in place of None.
+        """
         ...
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:

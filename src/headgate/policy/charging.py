@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headgate.core.exchange import Facts, Route
 from headgate.core.usage import Usage
-from headgate.policy.estimate import bound_nano, cut_estimate
+from headgate.policy.estimate import Bound, bound, cut_estimate
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import ModelPrice, cost_nano
 
@@ -19,9 +19,19 @@ class Charging:
         """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
         self.book.price_for(route.provider, route.model, now)
 
-    def bound(self, route: Route, facts: Facts, body_bytes: int, now: float) -> int | None:
-        """The most the attempt can cost, in nano-dollars, or None."""
-        return bound_nano(self.book.price_for(route.provider, route.model, now), body_bytes, facts)
+    def bound(
+        self,
+        route: Route,
+        facts: Facts,
+        body_bytes: int,
+        now: float,
+        *,
+        prompt_tokens: int | None = None,
+        ceiling: bool = False,
+    ) -> Bound | None:
+        """The most the attempt can cost, or None; see `estimate.bound`."""
+        price = self.book.price_for(route.provider, route.model, now)
+        return bound(price, body_bytes, facts, prompt_tokens=prompt_tokens, ceiling=ceiling)
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version), under the model that served where it has a price, else the one asked for."""

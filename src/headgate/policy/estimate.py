@@ -6,7 +6,7 @@ the prompt's tokens and the content's bytes bound the answer's (JSON escapes onl
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
@@ -20,14 +20,49 @@ to 800 tokens at Anthropic, wire-formats 1.4)."""
 
 _HIDDEN = {"openai": 256}  # tools are rendered into the prompt, no system prompt is added
 
+ITERATIONS = 10
+"""Requests that one call can become on the provider's side, where its tools or its state do the asking: what a ceiling
+allows for (Anthropic's own loop of server tools pauses after 10, `stop_reason: pause_turn`)."""
+
+UNKNOWN_WINDOW = 2 * 1024 * 1024
+"""Tokens of a context window that nobody has told us: the largest of any model in the price file."""
+
+FREE_OUTPUT_TOKENS = 128 * 1024
+"""What an answer without a cap is held at in tokens (not in money), where output costs nothing and the model's largest
+is unknown: a model of one's own."""
+
+COUNT_MARGIN = 10
+"""A counted prompt is held with a tenth of it on top: Anthropic calls its `count_tokens` an estimate."""
+
+COUNT_FLOOR = 64
+"""And with so many tokens on top at the least."""
+
 
 def hidden_tokens(price: ModelPrice) -> int:
     """The per-model constant of decisions 2, in tokens."""
     return _HIDDEN.get(price.provider, HIDDEN_TOKENS)
 
 
-def bound_nano(price: ModelPrice, body_bytes: int, facts: Facts) -> int | None:
-    """The most that the attempt can cost, in nano-dollars, rounded up (decisions 2).
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that one attempt can cost, before it is sent.
+
+    Attributes:
+        nano: nano-dollars, rounded up.
+        tokens: prompt and output together.
+        output_cap: the largest output per choice that this holds, in tokens: what to inject where the caller gave no
+            cap; 0 = nothing to inject.
+    """
+
+    nano: int
+    tokens: int
+    output_cap: int
+
+
+def bound(
+    price: ModelPrice, body_bytes: int, facts: Facts, *, prompt_tokens: int | None = None, ceiling: bool = False
+) -> Bound | None:
+    """The most that the attempt can cost (decisions 2).
 
     The raw body's bytes and the hidden constant as input tokens at the dearest input rate that such a prompt can reach
     (cache writes, length bands, service tiers, speed and the 1.1x of `inference_geo: us` included), plus choices x
@@ -38,32 +73,64 @@ def bound_nano(price: ModelPrice, body_bytes: int, facts: Facts) -> int | None:
         price: the price of the route's model.
         body_bytes: the length of the raw request body.
         facts: of the request.
+        prompt_tokens: the prompt as somebody has counted it (`count_tokens`, tiktoken). A count is an estimate, so it
+            holds with `COUNT_MARGIN` on top, and never for more than the bytes do.
+        ceiling: where there is no bound, the ceiling (`unbounded: ceiling`): `ITERATIONS` requests, each with the
+            model's whole context window, the largest output and a web search.
 
     Returns:
-        None where there is no bound: server-side work or state, media on a model whose context window is unknown, or
-        no cap on a model whose largest output is unknown.
+        None where there is no bound and no ceiling was asked for: server-side work or state, media on a model whose
+        context window is unknown, or no cap on a model whose largest output is unknown.
     """
+    cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
+    prompt = _prompt_bound(price, body_bytes, facts, prompt_tokens)
+    if prompt is None or (cap is None and price.schedule.dearest_rates[-1][1][1]):
+        return _ceiling(price, max(0, body_bytes), facts, cap) if ceiling else None
+    input_rate, output_rate, request = _dearest_rates(price.schedule.dearest_rates, prompt)
+    per_choice = max(0, cap) if cap is not None else FREE_OUTPUT_TOKENS
+    output = per_choice * max(1, facts.choices)
+    tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
+    return Bound(_nano_up(tenths), _counted(prompt + output), per_choice if cap is not None else 0)
+
+
+def _prompt_bound(price: ModelPrice, body_bytes: int, facts: Facts, counted: int | None) -> int | None:
+    """The most tokens the prompt can have; None where nothing bounds it."""
     if facts.server_side:
         return None
     prompt = max(0, body_bytes) + hidden_tokens(price)
-    if facts.has_media:
-        if price.context_window is None:
-            return None
-        prompt = max(prompt, price.context_window)
-    rows = price.schedule.dearest_rates
-    input_rate, output_rate, request = rows[0][1] if len(rows) == 1 else _dearest_rates(rows, prompt)
-    output = 0
-    if output_rate:
-        cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
-        if cap is None:
-            return None
-        output = max(0, cap) * max(1, facts.choices)
-    tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
+    if facts.has_media and counted is None:
+        return None if price.context_window is None else max(prompt, price.context_window)
+    if counted is not None:
+        counted = max(0, counted) + -(-max(0, counted) // COUNT_MARGIN) + COUNT_FLOOR
+        return counted if facts.has_media else min(counted, prompt)
+    return prompt
+
+
+def _ceiling(price: ModelPrice, body_bytes: int, facts: Facts, cap: int | None) -> Bound:
+    """What cannot be bounded, at its documented ceiling."""
+    window = price.context_window if price.context_window is not None else UNKNOWN_WINDOW
+    prompt = max(window, body_bytes + hidden_tokens(price))
+    per_choice = max(0, cap) if cap is not None else window
+    output = per_choice * max(1, facts.choices)
+    input_rate, output_rate, request = _dearest_rates(price.schedule.dearest_rates, prompt)
+    search = max(rates.web_search for _, rates in price.schedule.dearest)
+    tenths = (prompt * input_rate + output * output_rate) * 11 + (request + search) * 10
+    tokens = _counted((prompt + output) * ITERATIONS)
+    return Bound(_nano_up(tenths * ITERATIONS), tokens, per_choice if cap is not None else 0)
+
+
+def _nano_up(tenths: int) -> int:
     return min(-(-tenths // (10 * PICO_PER_NANO)), MOST_NANO)
+
+
+def _counted(tokens: int) -> int:
+    return min(tokens, MOST_NANO)
 
 
 def _dearest_rates(rows: Dearest, prompt: int) -> tuple[int, int, int]:
     """The dearest input, output and request rate among the bands that a prompt of at most `prompt` tokens can pay."""
+    if len(rows) == 1:
+        return rows[0][1]
     reachable = [rates for above, rates in rows if above < prompt or above == 0]
     return max(r[0] for r in reachable), max(r[1] for r in reachable), max(r[2] for r in reachable)
 
