@@ -1,0 +1,425 @@
+"""The money desk: who may set money aside, who waits for it, what is closed. Pure and deterministic; one thread's.
+
+The one rule is spent + held + this <= cap on every account that a call claims, all of them or none. Whoever does not
+fit now, but would once others have settled, waits at the first account that lacks room, by ticket; woken, it looks at
+all of its accounts again (decisions 4). A waiter holds nothing, so that nobody waits in a circle.
+
+A store calls `load` for accounts that are not here, then any of `close`, `ask`, `set_cap`, and ends with `commit` or
+`rollback`: what happened in between stands or falls with the store's transaction.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
+from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
+
+MOST_IDLE = 100_000
+"""Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
+
+Cap = tuple[int | None, int | None]
+"""(nano-dollars, tokens); None = no cap of that kind."""
+
+
+@dataclass(slots=True)
+class Ask:
+    """One attempt's wish to set money aside.
+
+    Attributes:
+        exchange, number: the attempt.
+        claims: the accounts, in the order of their keys; not empty.
+        nano, tokens: the most that the attempt can cost, and use; >= 0.
+        may_wait: wait where it does not fit now but may later; else it is refused at once.
+        until: when waiting ends, seconds since the epoch.
+        bearer: the store's own object, which learns the outcome.
+    """
+
+    exchange: str
+    number: int
+    claims: tuple[Claim, ...]
+    nano: int
+    tokens: int
+    may_wait: bool = True
+    until: float = float("inf")
+    bearer: Any = None
+    ticket: int = 0
+    at: _Place | None = None  # where it waits
+
+    def __lt__(self, other: Ask) -> bool:
+        return self.ticket < other.ticket
+
+
+@dataclass(slots=True)
+class Denial:
+    """Why an ask was refused.
+
+    Attributes:
+        claim: the account that said no.
+        why: "spent" = what is spent leaves no room; "too_large" = it alone is more than the cap; "held" = others hold
+            the rest, and it may not wait; "waited" = its time was up; "period" = the claimed period was over before
+            there was room.
+        balance: of the account, at that moment.
+    """
+
+    claim: Claim
+    why: str
+    balance: Balance
+
+
+@dataclass(slots=True)
+class _Place:
+    """An account in memory, and who waits at it."""
+
+    number: int  # the store's
+    account: Account
+    override: Cap | None = None
+    alerted: int = 0  # the highest share that was told, in basis points
+    alerted_tokens: int = 0
+    queue: list[Ask] = field(default_factory=list)  # by ticket
+    holds: int = 0
+
+    def caps(self, claim: Claim) -> Cap:
+        budget = claim.budget
+        if budget.soft:
+            return (None, None)
+        return self.override or (budget.cap_nano, budget.cap_tokens)
+
+
+@dataclass(slots=True)
+class _Hold:
+    number: int
+    claims: tuple[Claim, ...]
+    nano: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An account that has to be written: absolute figures, as they are after this transaction."""
+
+    number: int
+    key: AccountKey
+    end: float
+    spent_nano: int
+    spent_tokens: int
+    held_nano: int
+    held_tokens: int
+    alerted: int
+    alerted_tokens: int
+
+
+class Accounts:
+    """See the module. Nothing here is thread-safe: it is the store's writer's."""
+
+    def __init__(self) -> None:
+        self._places: dict[AccountKey, _Place] = {}
+        self._holds: dict[str, list[_Hold]] = {}  # by exchange
+        self._tickets = 0
+        self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
+        self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
+        self._undo: list[Callable[[], None]] = []
+        self._touched: dict[AccountKey, Claim] = {}  # to be written
+        self._freed: dict[AccountKey, None] = {}  # room may have grown since their queues were looked at
+        self._alerts: list[BudgetAlert] = []
+        self._outcomes: list[tuple[Ask, Denial | None]] = []
+
+    # -- what the store knows ------------------------------------------------------------------------------------
+
+    def missing(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Those whose accounts are not in memory."""
+        places = self._places
+        return [claim for claim in claims if claim.key not in places]
+
+    def load(
+        self,
+        key: AccountKey,
+        number: int,
+        account: Account,
+        *,
+        alerted: int = 0,
+        alerted_tokens: int = 0,
+        override: Cap | None = None,
+    ) -> None:
+        """An account as the store has it, in place of what is here; its queue stays."""
+        place = self._places.get(key)
+        if place is None:
+            if len(self._places) >= MOST_IDLE:
+                self._make_room()
+            self._places[key] = _Place(number, account, override, alerted, alerted_tokens)
+            return
+        place.number, place.account, place.override = number, account, override
+        place.alerted, place.alerted_tokens = alerted, alerted_tokens
+        if place.queue:
+            self._freed[key] = None
+
+    def _make_room(self) -> None:
+        idle = [key for key, place in self._places.items() if not (place.holds or place.queue)]
+        for key in idle[: max(1, len(idle) // 2)]:
+            if key not in self._touched:
+                del self._places[key]
+
+    def number_of(self, claim: Claim) -> int:
+        """The store's number of an account that is in memory."""
+        return self._places[claim.key].number
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def ask(self, ask: Ask) -> str:
+        """Set money aside, or wait, or be refused: `FITS`, `WAITS` or `NEVER`. What is not `FITS` is told by
+        `outcomes`, now or later. All accounts have been loaded."""
+        self._tickets += 1
+        ask.ticket = self._tickets
+        said = self._try(ask)
+        if said == WAITS:
+            heapq.heappush(self._expiries, (ask.until, ask.ticket, ask))
+        return said
+
+    def _try(self, ask: Ask) -> str:
+        place, claim, said = self._lacking(ask)
+        if place is None or claim is None:
+            self._set_aside(ask)
+            return FITS
+        if said == NEVER or not ask.may_wait:
+            self._deny(ask, claim, place, self._why(ask, claim, place) if said == NEVER else "held")
+            return NEVER
+        insort(place.queue, ask)
+        ask.at = place
+        self._waiting[ask.exchange] = ask
+        return WAITS
+
+    def _lacking(self, ask: Ask) -> tuple[_Place | None, Claim | None, str]:
+        """The first account that can never take it, else the first that cannot now, or whose queue is older."""
+        first: tuple[_Place | None, Claim | None, str] = (None, None, FITS)
+        places = self._places
+        for claim in ask.claims:
+            place = places[claim.key]
+            cap_nano, cap_tokens = place.caps(claim)
+            said = verdict(place.account, cap_nano, cap_tokens, ask.nano, ask.tokens)
+            if said == NEVER:
+                return place, claim, said
+            queue = place.queue
+            if first[0] is None and (said == WAITS or (queue and queue[0].ticket < ask.ticket)):
+                first = (place, claim, WAITS)
+        return first
+
+    def _why(self, ask: Ask, claim: Claim, place: _Place) -> str:
+        cap_nano, cap_tokens = place.caps(claim)
+        alone = verdict(Account(), cap_nano, cap_tokens, ask.nano, ask.tokens)
+        return "too_large" if alone == NEVER else "spent"
+
+    def _set_aside(self, ask: Ask) -> None:
+        hold = _Hold(ask.number, ask.claims, ask.nano, ask.tokens)
+        for claim in ask.claims:
+            place = self._places[claim.key]
+            place.account.set_aside(ask.nano, ask.tokens)
+            place.holds += 1
+            self._touched[claim.key] = claim
+        self._holds.setdefault(ask.exchange, []).append(hold)
+        self._outcomes.append((ask, None))
+        self._undo.append(lambda: self._unset(ask.exchange, hold))
+
+    def _unset(self, exchange: str, hold: _Hold) -> None:
+        for claim in hold.claims:
+            place = self._places[claim.key]
+            place.account.close((hold.nano, hold.tokens), (0, 0))
+            place.holds -= 1
+            self._freed[claim.key] = None
+        self._remove(exchange, hold)
+
+    def _remove(self, exchange: str, hold: _Hold) -> None:
+        held = self._holds[exchange]
+        held.remove(hold)
+        if not held:
+            del self._holds[exchange]
+
+    def _deny(self, ask: Ask, claim: Claim, place: _Place, why: str) -> None:
+        self._outcomes.append((ask, Denial(claim, why, self._balance(claim, place))))
+
+    def close(self, exchange: str, number: int, nano: int, tokens: int) -> None:
+        """Close an attempt's hold, with what it cost and used; (0, 0) releases it. Without a hold nothing happens, so
+        it may be said twice."""
+        for hold in self._holds.get(exchange, ()):
+            if hold.number == number:
+                self._close(exchange, hold, nano, tokens)
+                return
+
+    def _close(self, exchange: str, hold: _Hold, nano: int, tokens: int) -> None:
+        told = []
+        for claim in hold.claims:
+            place = self._places[claim.key]
+            told.append((place, place.alerted, place.alerted_tokens))
+            place.account.close((hold.nano, hold.tokens), (nano, tokens))
+            place.holds -= 1
+            self._touched[claim.key] = claim
+            if place.queue:
+                self._freed[claim.key] = None
+            self._alert(claim, place)
+        self._remove(exchange, hold)
+
+        def reopen() -> None:
+            for place, alerted, alerted_tokens in told:
+                place.account.close((-hold.nano, -hold.tokens), (-nano, -tokens))
+                place.holds += 1
+                place.alerted, place.alerted_tokens = alerted, alerted_tokens
+            self._holds.setdefault(exchange, []).append(hold)
+
+        self._undo.append(reopen)
+
+    def _alert(self, claim: Claim, place: _Place) -> None:
+        budget, account = claim.budget, place.account
+        if not budget.alerts:
+            return
+        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
+        if cap_nano and account.spent_nano * 10_000 >= cap_nano * budget.alerts[0]:
+            place.alerted = self._told(claim, "usd", account.spent_nano, cap_nano, place.alerted)
+        if cap_tokens and account.spent_tokens * 10_000 >= cap_tokens * budget.alerts[0]:
+            place.alerted_tokens = self._told(claim, "tokens", account.spent_tokens, cap_tokens, place.alerted_tokens)
+
+    def _told(self, claim: Claim, unit: str, spent: int, cap: int, highest: int) -> int:
+        for share in claim.budget.alerts:
+            if share > highest and spent * 10_000 >= cap * share:
+                self._alerts.append(BudgetAlert(claim, share, unit, spent, cap))
+                highest = share
+        return highest
+
+    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+        """An override has changed; None = the budget's own cap again."""
+        for key, place in self._places.items():
+            if key[0] == budget and key[1] == scope:
+                place.override = cap
+                if place.queue:
+                    self._freed[key] = None
+
+    def leave(self, exchange: str) -> None:
+        """Its caller waits no longer."""
+        ask = self._waiting.pop(exchange, None)
+        if ask is not None:
+            self._unqueue(ask)
+
+    def _unqueue(self, ask: Ask) -> None:
+        place = ask.at
+        assert place is not None
+        place.queue.remove(ask)
+        ask.at = None
+        key = next(claim.key for claim in ask.claims if self._places[claim.key] is place)
+        self._freed[key] = None  # who stood behind it may fit
+
+    def expire(self, now: float) -> None:
+        """Refuse those whose time is up."""
+        while self.next_expiry <= now:
+            ask = heapq.heappop(self._expiries)[2]
+            place = ask.at
+            assert place is not None
+            claim = next(claim for claim in ask.claims if self._places[claim.key] is place)
+            del self._waiting[ask.exchange]
+            self._unqueue(ask)
+            over = any(each.end <= now for each in ask.claims)
+            self._deny(ask, claim, place, "period" if over else "waited")
+
+    def serve(self) -> None:
+        """Let those in whose accounts have room by now, oldest first; refuse those for whom there will be none."""
+        freed, places = self._freed, self._places
+        while freed:
+            key, _ = freed.popitem()
+            queue = places[key].queue
+            while queue:
+                ask = queue.pop(0)
+                ask.at = None
+                del self._waiting[ask.exchange]
+                self._try(ask)
+                if queue and queue[0] is ask:
+                    break  # there is no room yet
+
+    # -- the end of a transaction ----------------------------------------------------------------------------------
+
+    def outcomes(self) -> list[tuple[Ask, Denial | None]]:
+        """Who was let in (None) or refused since the last time, in order."""
+        found, self._outcomes = self._outcomes, []
+        return found
+
+    def changed(self) -> list[Changed]:
+        """The accounts that differ from what the store has, by key."""
+        return [self._changed(key, claim) for key, claim in sorted(self._touched.items())]
+
+    def _changed(self, key: AccountKey, claim: Claim) -> Changed:
+        place = self._places[key]
+        a = place.account
+        return Changed(
+            place.number,
+            key,
+            claim.end,
+            a.spent_nano,
+            a.spent_tokens,
+            a.held_nano,
+            a.held_tokens,
+            place.alerted,
+            place.alerted_tokens,
+        )
+
+    def commit(self) -> list[BudgetAlert]:
+        """The store has written it. Returns the alerts that are due."""
+        self._undo.clear()
+        self._touched.clear()
+        alerts, self._alerts = self._alerts, []
+        return alerts
+
+    def rollback(self) -> None:
+        """The store could not write it: no hold was taken, none was closed. Whoever was let in is not."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        self._touched.clear()
+        self._alerts.clear()
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Asks that wait."""
+        return len(self._waiting)
+
+    @property
+    def next_expiry(self) -> float:
+        """When the next waiter's time is up, seconds since the epoch; infinity = nobody waits."""
+        expiries = self._expiries
+        while expiries and expiries[0][2].at is None:
+            heapq.heappop(expiries)
+        return expiries[0][0] if expiries else float("inf")
+
+    def claims_of(self, exchange: str) -> Iterator[Claim]:
+        """The accounts that an exchange holds money on."""
+        for hold in self._holds.get(exchange, ()):
+            yield from hold.claims
+
+    def queued_claims(self) -> Iterator[Claim]:
+        """The accounts that the first in each queue claims."""
+        seen: set[int] = set()
+        for ask in self._waiting.values():
+            place = ask.at
+            if place is None or id(place) in seen:
+                continue
+            seen.add(id(place))
+            yield from place.queue[0].claims
+
+    def balances(self, claims: Sequence[Claim]) -> list[Balance]:
+        """What is known of accounts, all of which are in memory."""
+        return [self._balance(claim, self._places[claim.key]) for claim in claims]
+
+    def _balance(self, claim: Claim, place: _Place) -> Balance:
+        budget, account = claim.budget, place.account
+        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
+        return Balance(
+            claim,
+            cap_nano,
+            cap_tokens,
+            account.spent_nano,
+            account.held_nano,
+            account.spent_tokens,
+            account.held_tokens,
+            place.override is not None,
+        )
