@@ -3,83 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, case, func, select
+from sqlalchemy import Connection, Integer, Text, and_, select
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
-from headgate.core.ids import PREFIX, id_maker
-from headgate.core.money import usd_text
 from headgate.stores.database import reader_engine
+from headgate.stores.dimensions import DIMENSIONS, FILTERS, check
 from headgate.stores.intents import Intent, open_intents, read_intents
 from headgate.stores.keys import Key, read_keys
 from headgate.stores.rows import encode
-from headgate.stores.schema import attempts, exchange_rows, exchanges
+from headgate.stores.schema import attempts, exchanges
+from headgate.stores.selecting import ids_tell_time, wanted
+from headgate.stores.usage_sums import Amounts, Record, UsageReport, UsageRow, charged, sort_key, sums
+
+__all__ = ["DIMENSIONS", "FILTERS", "Amounts", "Reader", "Record", "StoredExchange", "UsageReport", "UsageRow"]
 
 T = TypeVar("T")
-Record = Mapping[str, Any]
-
-FILTERS = ("key", "tenant", "user", "session", "task", "feature", "model", "provider", "ending", "environment")
-"""What `usage` and `recent` can be narrowed to. `model` is the one that served, or was asked if none did."""
-DIMENSIONS = (*FILTERS, "day", "hour")
-"""What `usage` can be broken down by. Days and hours are UTC's."""
-
-_HOUR = "%Y-%m-%dT%H:00Z"
-_DAY = "%Y-%m-%d"
-
-
-@dataclass(slots=True)
-class Amounts:
-    """Sums over exchanges. Money is nano-dollars, `input_tokens` the uncached remainder as in `core.usage.Usage`."""
-
-    exchanges: int = 0
-    attempts: int = 0
-    cost_nano: int = 0  # `estimated_nano` included
-    estimated_nano: int = 0
-    held_nano: int = 0  # bounds of the attempts that are on their way now
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0  # both kinds
-    cache_write_long_tokens: int = 0  # the part of them that is kept longer
-    reasoning_tokens: int = 0  # part of output_tokens
-    web_searches: int = 0
-
-    def as_json(self) -> dict[str, int | str]:
-        """For `headgate usage --json`: money as decimal strings of USD."""
-        found: dict[str, int | str] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name.endswith("_nano"):
-                found[each.name.removesuffix("_nano") + "_usd"] = usd_text(value)
-            else:
-                found[each.name] = value
-        return found
-
-
-@dataclass(slots=True)
-class UsageRow:
-    """One combination of the dimensions asked for."""
-
-    by: dict[str, str]
-    amounts: Amounts
-
-
-@dataclass(slots=True)
-class UsageReport:
-    """What `headgate usage` shows; the rows are sorted by cost, dearest first, or by day or hour where asked for."""
-
-    total: Amounts
-    rows: list[UsageRow] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """``{"total": {…}, "rows": [{"user": …, "cost_usd": …}, …]}``."""
-        return {"total": self.total.as_json(), "rows": [{**row.by, **row.amounts.as_json()} for row in self.rows]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +48,24 @@ class Reader:
         by: Sequence[str] = (),
         since: float | None = None,
         until: float | None = None,
+        zone: tzinfo = UTC,
         **filters: str,
     ) -> UsageReport:
         """Sums over the exchanges that started in [since, until), seconds since the epoch.
 
         Args:
-            by: any of :data:`DIMENSIONS`, in the order the rows show them.
-            filters: any of :data:`FILTERS`, as ``user="ada"``; "" means not told.
+            by: any of :data:`DIMENSIONS` or ``tag:<name>``, in the order the rows show them.
+            zone: whose hours, days, weeks and months.
+            filters: any of :data:`FILTERS`, as ``user="ada"``, or ``**{"tag:team": "search"}``; "" means not told.
 
         Raises:
             ConfigError: an unknown dimension or filter, or there is no ledger.
         """
-        _check("--by", by, DIMENSIONS)
-        _check("filter", filters, FILTERS)
+        check("--by", by, DIMENSIONS)
+        check("filter", filters, FILTERS)
         if since is not None and until is not None and until <= since:
             return UsageReport(Amounts())
-        settled, held = self._ask(lambda connection: _sums(connection, by, since, until, filters))
+        settled, held = self._ask(lambda connection: sums(connection, by, since, until, zone, filters))
         groups: defaultdict[tuple[str, ...], Amounts] = defaultdict(Amounts)
         for key, amounts in settled:
             groups[key] = amounts
@@ -129,9 +76,31 @@ class Reader:
             for each in fields(Amounts):
                 setattr(total, each.name, getattr(total, each.name) + getattr(amounts, each.name))
         rows = [UsageRow(dict(zip(by, key, strict=True)), amounts) for key, amounts in groups.items()] if by else []
-        in_time = [name for name in by if name in ("day", "hour")]
-        rows.sort(key=lambda row: ([row.by[name] for name in in_time], -row.amounts.cost_nano, list(row.by.values())))
+        rows.sort(key=lambda row: sort_key(row.by, row.amounts.cost_nano))
         return UsageReport(total, rows)
+
+    def charged(
+        self,
+        *,
+        by: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        filters: Mapping[str, str],
+        take: Callable[[Iterable[tuple[tuple[str, ...], Record]]], T],
+    ) -> T:
+        """Hand the settled attempts of the exchanges that `usage` would add up to `take`, one by one.
+
+        Args:
+            take: gets (values of `by`, the attempt's row) for each, in no order, and reads them while the ledger is
+                open; what it returns is returned.
+
+        Raises:
+            ConfigError: as `usage`.
+        """
+        check("--by", by, DIMENSIONS)
+        check("filter", filters, FILTERS)
+        return self._ask(lambda connection: take(charged(connection, by, since, until, zone, filters)))
 
     def exchange(self, exchange_id: str) -> StoredExchange | None:
         """One exchange with its attempts, or None. A call on its way has attempts but no row of its own yet."""
@@ -155,11 +124,12 @@ class Reader:
 
     def recent(self, *, limit: int = 50, since: float | None = None, **filters: str) -> list[Record]:
         """The newest exchanges first."""
-        _check("filter", filters, FILTERS)
+        check("filter", filters, FILTERS)
 
         def newest(connection: Connection) -> list[Record]:
-            ordered = _ids_tell_time(connection)
-            query = select(exchanges).where(*_wanted(since, None, filters, narrow=ordered))
+            ordered = ids_tell_time(connection)
+            dialect = connection.dialect.name
+            query = select(exchanges).where(*wanted(since, None, filters, dialect, narrow=ordered))
             by_id = exchanges.c.id.desc()
             order = (by_id,) if ordered else (exchanges.c.started.desc(), by_id)
             return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
@@ -194,105 +164,3 @@ def _on_its_way(intent: Intent) -> dict[str, Any]:
     found |= {each.name: "" for each in attempts.c if isinstance(each.type, Text)}
     told = intent._asdict()
     return found | told | {"outcome": None, "facts": encode(told["facts"])}
-
-
-_MODEL = case((exchanges.c.model_served != "", exchanges.c.model_served), else_=exchanges.c.model_asked)
-
-
-def _dimension(name: str) -> ColumnElement[str]:
-    if name == "model":
-        return _MODEL
-    if name in ("day", "hour"):
-        return func.strftime(_DAY if name == "day" else _HOUR, exchanges.c.started, "unixepoch")
-    return exchanges.c[name]
-
-
-def _wanted(
-    since: float | None, until: float | None, filters: Mapping[str, str], *, narrow: bool
-) -> list[ColumnElement[bool]]:
-    # The start decides. The ids, whose time may differ from it a little, only narrow what is read.
-    c = exchanges.c
-    found = [_dimension(name) == value for name, value in filters.items()]
-    if since is not None:
-        found.append(c.started >= since)
-        if narrow:
-            found.append(c.id >= _first_id(since - _SLACK_SECONDS))
-    if until is not None:
-        found.append(c.started < until)
-        if narrow:
-            found.append(c.id < _first_id(until + _SLACK_SECONDS))
-    return found
-
-
-_SLACK_SECONDS = 60.0
-_LATEST = 16**12 - 1
-
-
-def _first_id(moment: float) -> str:
-    """What ids made at `moment` or later are not less than (see `core.ids`)."""
-    return f"{PREFIX}{min(max(int(moment * 1000.0), 0), _LATEST):012x}"
-
-
-_LENGTH = len(id_maker(lambda bits: 0)(0.0))
-
-
-def _ids_tell_time(connection: Connection) -> bool:
-    """False for a ledger that was filled with ids of another kind: then every row is looked at."""
-    ids = exchange_rows.c.id
-    for end in (func.min(ids), func.max(ids)):
-        found = connection.execute(select(end)).scalar()
-        if found is not None and (len(found) != _LENGTH or not found.startswith(PREFIX)):
-            return False
-    return True
-
-
-_SUMMED = tuple(each.name for each in fields(Amounts) if each.name not in ("exchanges", "held_nano"))
-
-_Settled = list[tuple[tuple[str, ...], Amounts]]
-_Held = list[tuple[tuple[str, ...], int]]
-
-
-def _sums(
-    connection: Connection, by: Sequence[str], since: float | None, until: float | None, filters: Mapping[str, str]
-) -> tuple[_Settled, _Held]:
-    c = exchanges.c
-    long = c.cache_write_long_tokens
-    summed = {name: c[name] for name in _SUMMED} | {"cache_write_tokens": c.cache_write_tokens + long}
-    dimensions = [_dimension(name) for name in by]
-    query = select(
-        *dimensions,
-        func.count().label("exchanges"),
-        *(func.coalesce(func.sum(column), 0).label(name) for name, column in summed.items()),
-    ).where(*_wanted(since, until, filters, narrow=_ids_tell_time(connection)))
-    names = ("exchanges", *summed)
-    settled: _Settled = []
-    for row in connection.execute(query.group_by(*dimensions) if dimensions else query):
-        values = tuple(row)
-        amounts = Amounts(**dict(zip(names, values[len(by) :], strict=True)))
-        settled.append((values[: len(by)], amounts))
-    return settled, _held(connection, by, since, until, filters)
-
-
-def _held(
-    connection: Connection, by: Sequence[str], since: float | None, until: float | None, filters: Mapping[str, str]
-) -> _Held:
-    # Few rows, at most what is in flight; who asks is in the intent until the exchange has its own row.
-    found: _Held = []
-    for intent in open_intents(connection, read_intents(connection)):
-        facts = intent.facts
-        started = facts["started"]
-        if (since is not None and started < since) or (until is not None and started >= until):
-            continue
-        values = {**facts, "model": intent.model, "provider": intent.provider, "ending": ""}
-        if not all(values.get(name, "") == value for name, value in filters.items()):
-            continue
-        moment = datetime.fromtimestamp(started, UTC)
-        values["day"], values["hour"] = moment.strftime(_DAY), moment.strftime(_HOUR)
-        found.append((tuple(str(values.get(name, "")) for name in by), intent.bound_nano or 0))
-    return found
-
-
-def _check(what: str, names: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in allowed]
-    if unknown:
-        raise ConfigError(f"{what} {', '.join(unknown)}: not a dimension of usage; choose from {', '.join(allowed)}")
