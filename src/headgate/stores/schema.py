@@ -39,6 +39,12 @@ def _real(name: str) -> Column[float]:
     return Column(name, Float, nullable=True)
 
 
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
+"""Of a row. SQLite's own row number is an INTEGER; in PostgreSQL its upper half tells the session that gave it out."""
+ORDERED = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is compared byte by byte, whatever language the database speaks: ids tell the time by their order."""
+
+
 TOKEN_CLASSES = (
     "input_tokens",
     "cache_read_tokens",
@@ -64,7 +70,7 @@ _NUMBERS = 7
 shapes = Table(
     "shapes",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("id", NUMBER, primary_key=True, autoincrement=False),
     *map(_text, SHAPE_COLUMNS[:-_NUMBERS]),
     *map(_whole, SHAPE_COLUMNS[-_NUMBERS:]),
 )
@@ -72,8 +78,8 @@ shapes = Table(
 exchange_rows = Table(
     "exchange_rows",
     metadata,
-    Column("id", Text, nullable=False),
-    Column("shape", Integer, nullable=False),
+    Column("id", ORDERED, nullable=False),
+    Column("shape", NUMBER, nullable=False),
     Column("started", Float, nullable=False),
     _real("ended"),
     *map(_text, ("user", "session", "tags", "correlation_id", "request_id", "upstream_gateway")),
@@ -89,7 +95,7 @@ exchange_rows = Table(
 )
 
 _ATTEMPT: tuple[Column[Any], ...] = (
-    Column("exchange_id", Text, nullable=False),
+    Column("exchange_id", ORDERED, nullable=False),
     Column("number", Integer, nullable=False),
     *map(_text, ("owner", "provider", "model")),
     Column("started", Float, nullable=False),
@@ -116,7 +122,7 @@ attempt_rows = Table(
 intents = Table(
     "intents",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("id", NUMBER, primary_key=True, autoincrement=False),
     Column("owner", Text, nullable=False),
     # JSON, all of one commit: see `intents.py`. Gone once the last of them is settled.
     Column("intents", Text, nullable=False),
@@ -128,7 +134,7 @@ views = MetaData()
 exchanges = Table(
     "exchanges",
     views,
-    Column("id", Text, primary_key=True),
+    Column("id", ORDERED, primary_key=True),
     Column("started", Float, nullable=False),
     _real("ended"),
     *map(_text, ("way_in", "dialect", "endpoint", "key", "tenant", "user", "session", "task", "feature")),
@@ -157,6 +163,7 @@ owners = Table(
     Column("pid", Integer, nullable=False),
     Column("started", Float, nullable=False),
     Column("heartbeat", Float, nullable=False),
+    _whole("session"),  # PostgreSQL: which connection of the owner may write intents; see `postgres_session.py`
 )
 
 keys = Table(

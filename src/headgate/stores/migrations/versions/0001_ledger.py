@@ -36,6 +36,9 @@ def _real(*names: str) -> list[sa.Column[float]]:
     return [sa.Column(name, sa.Float, nullable=True) for name in names]
 
 
+NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+ORDERED = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 EXCHANGES = """
 CREATE VIEW exchanges AS SELECT
     exchange_rows.id AS id, started, ended, way_in, dialect, endpoint, "key", tenant, "user", session, task, feature,
@@ -68,9 +71,11 @@ FROM exchange_rows LEFT JOIN shapes ON shapes.id = exchange_rows.shape WHERE att
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("CREATE SEQUENCE session_numbers")
     op.create_table(
         "shapes",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("id", NUMBER, primary_key=True, autoincrement=False),
         *_text("owner", "way_in", "dialect", "endpoint", "key", "tenant", "task", "feature", "environment"),
         *_text("model_asked", "route_model", "model_served", "provider"),
         *_text("ending", "error_code", "error_kind", "price_version", "stop_reason"),
@@ -79,8 +84,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "exchange_rows",
-        sa.Column("id", sa.Text, nullable=False),
-        sa.Column("shape", sa.Integer, nullable=False),
+        sa.Column("id", ORDERED, nullable=False),
+        sa.Column("shape", NUMBER, nullable=False),
         sa.Column("started", sa.Float, nullable=False),
         *_real("ended"),
         *_text("user", "session", "tags", "correlation_id", "request_id", "upstream_gateway"),
@@ -92,7 +97,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempt_rows",
-        sa.Column("exchange_id", sa.Text, nullable=False),
+        sa.Column("exchange_id", ORDERED, nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         *_text("owner", "provider", "model"),
         sa.Column("started", sa.Float, nullable=False),
@@ -110,7 +115,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "intents",
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("id", NUMBER, primary_key=True, autoincrement=False),
         sa.Column("owner", sa.Text, nullable=False),
         sa.Column("intents", sa.Text, nullable=False),
     )
@@ -122,6 +127,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("started", sa.Float, nullable=False),
         sa.Column("heartbeat", sa.Float, nullable=False),
+        *_whole("session"),
     )
     op.create_table(
         "keys",
@@ -146,3 +152,5 @@ def downgrade() -> None:
         op.execute(f"DROP VIEW {view}")
     for table in ("meta", "keys", "owners", "intents", "attempt_rows", "exchange_rows", "shapes"):
         op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP SEQUENCE session_numbers")
