@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headgate.core.budget import Claim
+
 
 class HeadgateError(Exception):
     """The parent of everything Headgate raises on purpose.
@@ -72,10 +74,32 @@ class UnknownPrice(Refusal):
 
 
 class BudgetExceeded(Refusal):
-    """The money is spent, or set aside for others."""
+    """The money is spent, or set aside for others.
+
+    Attributes:
+        claim: the account that said no; None = a ceiling per call.
+        why: "spent", "too_large", "held", "waited", "period" (see `policy.accounts.Denial`), "unbounded", "unpriced",
+            "ceiling" (`max_usd_per_call`).
+        room_nano: what the account had left, nano-dollars; None = not known, or it caps tokens only.
+    """
 
     code = "budget_exceeded"
     status_hint = 429
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status_hint: int | None = None,
+        claim: Claim | None = None,
+        why: str = "",
+        room_nano: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, status_hint=status_hint)
+        self.claim = claim
+        self.why = why
+        self.room_nano = room_nano
 
 
 class Unavailable(Refusal):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from headgate.core.budget import Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
 from headgate.core.secret import Secret
@@ -138,6 +139,11 @@ class Attempt:
     request_id: str = ""  # the provider's
     simulated: bool = False
     usage_final: bool = False  # of a stream that failed: `usage` is the provider's last word all the same
+    bound_tokens: int = 0  # as `bound_nano`: prompt and output together
+    output_cap: int = 0  # tokens per choice to put into a request without a cap of its own; 0 = leave it
+    claims: tuple[Claim, ...] = ()  # the accounts that `bound_nano` and `bound_tokens` are held on
+    left_nano: int | None = None  # in the tightest of them, with this hold taken; None = no cap in dollars
+    warning: str = ""  # a budget of them that is near its cap, in words for a header
 
 
 @dataclass(slots=True)
@@ -155,6 +161,7 @@ class Exchange:
     response_text: str = ""  # only with log bodies: full
     cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
+    degraded: str = ""  # how, if so: "budget <name>: <model>"
 
     @property
     def cost_nano(self) -> int:

@@ -85,12 +85,25 @@ class Upstream(Protocol):
 class Ledger(Protocol):
     """The durable record of money."""
 
-    async def intend(self, exchange: Exchange, attempt: Attempt) -> None:
-        """Write the intent row; returns when it is durable (survives `kill -9`).
+    async def intend(
+        self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True
+    ) -> None:
+        """Write the intent row and set its bound aside on all accounts that it claims; returns when both are durable
+        (survive `kill -9`). Fills in `attempt.left_nano` and `attempt.warning`.
+
+        Args:
+            until: seconds since the epoch; up to then it waits for others to settle, where that may make room.
+            may_wait: else it is refused where it does not fit now.
 
         Raises:
             Unavailable: it could not be written; the request must not be sent.
+            BudgetExceeded: it does not fit; nothing was set aside.
         """
+        ...
+
+    def close(self, exchange: Exchange, attempt: Attempt) -> None:
+        """Queue the end of an attempt that others may follow: its row, its cost, its hold's release. Never waits,
+        never raises. Idempotent."""
         ...
 
     def settle(self, exchange: Exchange) -> None:

@@ -123,7 +123,9 @@ class Accounts:
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
         self._undo: list[Callable[[], None]] = []
-        self._touched: dict[AccountKey, Claim] = {}  # to be written
+        self._touched: dict[AccountKey, Claim] = {}  # changed in this transaction
+        self._spent: set[AccountKey] = set()  # those of them on which money was spent, and not only set aside
+        self._fresh: dict[AccountKey, Claim] = {}  # accounts that the store does not have yet
         self._freed: dict[AccountKey, None] = {}  # room may have grown since their queues were looked at
         self._alerts: list[BudgetAlert] = []
         self._outcomes: list[tuple[Ask, Denial | None]] = []
@@ -134,6 +136,11 @@ class Accounts:
         """Those whose accounts are not in memory."""
         places = self._places
         return [claim for claim in claims if claim.key not in places]
+
+    def create(self, claim: Claim, number: int, override: Cap | None = None) -> None:
+        """An account that the store does not have yet; it is among the `changed` until it has been written."""
+        self.load(claim.key, number, Account(), override=override)
+        self._fresh[claim.key] = claim
 
     def load(
         self,
@@ -160,7 +167,7 @@ class Accounts:
     def _make_room(self) -> None:
         idle = [key for key, place in self._places.items() if not (place.holds or place.queue)]
         for key in idle[: max(1, len(idle) // 2)]:
-            if key not in self._touched:
+            if key not in self._touched and key not in self._fresh:
                 del self._places[key]
 
     def number_of(self, claim: Claim) -> int:
@@ -256,6 +263,7 @@ class Accounts:
             place.account.close((hold.nano, hold.tokens), (nano, tokens))
             place.holds -= 1
             self._touched[claim.key] = claim
+            self._spent.add(claim.key)
             if place.queue:
                 self._freed[claim.key] = None
             self._alert(claim, place)
@@ -321,6 +329,13 @@ class Accounts:
             over = any(each.end <= now for each in ask.claims)
             self._deny(ask, claim, place, "period" if over else "waited")
 
+    def dismiss(self) -> list[Ask]:
+        """Nobody waits any more; returns those who did."""
+        found = list(self._waiting.values())
+        for ask in found:
+            self.leave(ask.exchange)
+        return found
+
     def serve(self) -> None:
         """Let those in whose accounts have room by now, oldest first; refuse those for whom there will be none."""
         freed, places = self._freed, self._places
@@ -342,9 +357,17 @@ class Accounts:
         found, self._outcomes = self._outcomes, []
         return found
 
-    def changed(self) -> list[Changed]:
-        """The accounts that differ from what the store has, by key."""
-        return [self._changed(key, claim) for key, claim in sorted(self._touched.items())]
+    def changed(self, *, held: bool = False) -> list[Changed]:
+        """The accounts that differ from what the store has, by key.
+
+        Args:
+            held: also those where money was only set aside.
+        """
+        touched, spent = self._touched, self._spent
+        wanted = touched if held else {key: touched[key] for key in spent}
+        if self._fresh:
+            wanted = {**self._fresh, **wanted}
+        return [self._changed(key, claim) for key, claim in sorted(wanted.items())] if wanted else []
 
     def _changed(self, key: AccountKey, claim: Claim) -> Changed:
         place = self._places[key]
@@ -365,6 +388,8 @@ class Accounts:
         """The store has written it. Returns the alerts that are due."""
         self._undo.clear()
         self._touched.clear()
+        self._spent.clear()
+        self._fresh.clear()
         alerts, self._alerts = self._alerts, []
         return alerts
 
@@ -374,6 +399,7 @@ class Accounts:
             undo()
         self._undo.clear()
         self._touched.clear()
+        self._spent.clear()
         self._alerts.clear()
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -390,6 +416,34 @@ class Accounts:
         while expiries and expiries[0][2].at is None:
             heapq.heappop(expiries)
         return expiries[0][0] if expiries else float("inf")
+
+    @property
+    def holding(self) -> bool:
+        """Whether any money is set aside here."""
+        return bool(self._holds)
+
+    def room(self, ask: Ask) -> bool:
+        """Whether an ask would be let in at once."""
+        return self._lacking(ask)[0] is None
+
+    def left(self, claims: Sequence[Claim]) -> tuple[int | None, Claim | None, int]:
+        """(what is left in the tightest account, the account that is furthest past an alert, its share).
+
+        Money is nano-dollars, the share is basis points of the cap; None = no cap in dollars, no alert yet.
+        """
+        least: int | None = None
+        warned, highest = None, 0
+        for claim in claims:
+            place = self._places[claim.key]
+            account = place.account
+            cap = place.override[0] if place.override else claim.budget.cap_nano
+            if cap is not None and not claim.budget.soft:
+                left = cap - account.spent_nano - account.held_nano
+                if least is None or left < least:
+                    least = left
+            if place.alerted > highest or place.alerted_tokens > highest:
+                warned, highest = claim, max(place.alerted, place.alerted_tokens)
+        return None if least is None else max(0, least), warned, highest
 
     def claims_of(self, exchange: str) -> Iterator[Claim]:
         """The accounts that an exchange holds money on."""

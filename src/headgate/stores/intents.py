@@ -50,15 +50,18 @@ class Intent(NamedTuple):
     started: float  # the attempt
     bound_nano: int | None  # None: could not be bounded
     facts: dict[str, Any]  # by the names in FACTS
+    bound_tokens: int = 0
+    accounts: tuple[int, ...] = ()  # by their numbers: where the bound is held
 
 
 def read_intents(connection: Connection) -> list[Intent]:
     """Every intent on record, open or not, in order, each once."""
     found: dict[tuple[str, int], Intent] = {}
     for owner, text in connection.execute(select(intents.c.owner, intents.c.intents).order_by(intents.c.id)):
-        for exchange_id, number, provider, model, started, bound, told in json.loads(text):
+        for exchange_id, number, provider, model, started, bound, told, *held in json.loads(text):
             facts = dict(zip(FACTS, told, strict=False))
-            intent = Intent(owner, exchange_id, number, provider, model, started, bound, facts)
+            tokens, accounts = held or (0, ())
+            intent = Intent(owner, exchange_id, number, provider, model, started, bound, facts, tokens, tuple(accounts))
             found.setdefault((intent.exchange_id, intent.number), intent)
     return list(found.values())
 

@@ -10,7 +10,8 @@ import msgspec
 
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.usage import Usage
-from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, attempt_rows, exchange_rows, shapes
+from headgate.policy.accounts import Changed
+from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
 from headgate.stores.statements import Insert, Row
 
 ATTEMPT_COLUMNS = tuple(column.name for column in attempt_rows.columns)
@@ -19,6 +20,11 @@ EXCHANGE_COLUMNS = tuple(column.name for column in exchange_rows.columns)
 SHAPES = Insert(shapes, ("id", *SHAPE_COLUMNS))
 ATTEMPTS = Insert(attempt_rows, ATTEMPT_COLUMNS, replace=True)
 EXCHANGES = Insert(exchange_rows, EXCHANGE_COLUMNS, replace=True)
+ACCOUNTS = Insert(
+    accounts,
+    ("id", "budget", "scope", "period_start", "period_end", "spent_nano", "spent_tokens", "alerted", "alerted_tokens"),
+    replace=True,
+)
 
 _NO_USAGE = Usage()
 _NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
@@ -67,6 +73,19 @@ def intent_row(exchange: Exchange, attempt: Attempt) -> Row:
             request.correlation_id,
             request.client_retries,
         ),
+    )
+
+
+def account_row(account: Changed) -> Row:
+    """An account of a budget, but for what is set aside on it."""
+    return (
+        account.number,
+        *account.key,
+        account.end,
+        account.spent_nano,
+        account.spent_tokens,
+        account.alerted,
+        account.alerted_tokens,
     )
 
 

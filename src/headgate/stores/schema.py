@@ -18,6 +18,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
@@ -179,6 +180,45 @@ keys = Table(
     _real("revoked"),
     _whole("may_speak_for_tenants"),
 )
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", NUMBER, primary_key=True, autoincrement=False),
+    Column("budget", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("period_start", Float, nullable=False),
+    Column("period_end", Float, nullable=False),
+    *map(_whole, ("spent_nano", "spent_tokens")),
+    # What is set aside. In SQLite it is in the writer's memory, and in `intents`; here it stays 0.
+    *map(_whole, ("held_nano", "held_tokens")),
+    *map(_whole, ("alerted", "alerted_tokens")),  # the highest share that was told, in basis points
+    UniqueConstraint("budget", "scope", "period_start"),
+)
+"""One row per budget, scope value and period: see `core.budget`."""
+
+caps = Table(
+    "caps",
+    metadata,
+    Column("budget", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("cap_nano", BigInteger, nullable=True),
+    Column("cap_tokens", BigInteger, nullable=True),
+    Column("changed", Float, nullable=False),
+    PrimaryKeyConstraint("budget", "scope"),
+)
+"""Overrides of a budget's own cap for one scope value; they outlive its periods."""
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("provider", "model")),
+    _whole("place"),  # which of the provider's keys
+    _text("owner"),
+    Column("made", Float, nullable=False),
+)
+"""What providers keep, and by which route: see `policy.homes`."""
 
 meta = Table(
     "meta",

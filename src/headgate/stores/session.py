@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, insert
 from sqlalchemy.exc import DBAPIError
 
+from headgate.core.budget import Balance, Claim
 from headgate.core.errors import ConfigError
+from headgate.policy.accounts import Accounts, Cap, Changed
+from headgate.policy.budgets import Account
 from headgate.stores.database import writer_engine
 from headgate.stores.intents import Open
 from headgate.stores.lockfile import LockFile
 from headgate.stores.migrate import upgrade
-from headgate.stores.rows import ATTEMPTS, EXCHANGES, SHAPES, encode
+from headgate.stores.rows import ACCOUNTS, ATTEMPTS, EXCHANGES, SHAPES, account_row, encode
 from headgate.stores.schema import owners
 from headgate.stores.statements import Row
 from headgate.stores.sweep import sweep
 
 T = TypeVar("T")
+
+Closing = tuple[str, int, int, int]
+"""An attempt whose hold is closed: exchange id, number, what it cost in nano-dollars, tokens used."""
 
 HEARTBEAT_SECONDS = 10.0
 REMEMBERED_SHAPES = 4096
@@ -33,15 +39,49 @@ REMEMBERED_SHAPES = 4096
 _INTEND = "INSERT INTO intents (id, owner, intents) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM intents WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETED = _DELETE.count("?")
+_ACCOUNT = (
+    "SELECT id, spent_nano, spent_tokens, alerted, alerted_tokens FROM accounts "
+    "WHERE budget = ? AND scope = ? AND period_start = ?"
+)
+_SET_CAP = "INSERT OR REPLACE INTO caps (budget, scope, cap_nano, cap_tokens, changed) VALUES (?, ?, ?, ?, ?)"
 
 
 class Session(Protocol):
     """What the writer thread needs of an open ledger; PostgreSQL's will be another."""
 
     swept: int
+    remembers: bool
+    """The writer's memory is the accounts' truth, since nobody else writes; else they are read anew each time."""
 
-    def commit(self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row]) -> None:
-        """Write all of it or nothing; durable on return."""
+    def prepare(self, accounts: Accounts, claims: Iterable[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
+        """Bring accounts into memory, before decisions about them that the next `commit` makes durable.
+
+        Args:
+            accounts: where to.
+            claims: what is asked for; an account that does not exist is made.
+            closing: attempts whose holds are about to be closed.
+
+        Returns:
+            Those of `closing` whose holds are still open in the store.
+        """
+        ...
+
+    def look(self, claim: Claim) -> Balance:
+        """One account as the store has it."""
+        ...
+
+    def commit(
+        self,
+        intents: Sequence[Row],
+        attempts: Sequence[Row],
+        exchanges: Sequence[Row],
+        accounts: Sequence[Changed] = (),
+    ) -> None:
+        """Write all of it or nothing; durable on return. Ends what `prepare` began."""
+        ...
+
+    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+        """Write an override, or take it back."""
         ...
 
     def call(self, work: Callable[[Connection], T]) -> T:
@@ -62,7 +102,7 @@ class Session(Protocol):
 
 
 class SqliteSession:
-    """The one writing connection to a SQLite ledger.
+    """The one writing connection to a SQLite ledger. What is set aside is in the writer's memory and in `intents`.
 
     Rows go through the driver's own cursor with SQL compiled by SQLAlchemy: its statement objects would cost about
     15 us each, several times per batch.
@@ -75,6 +115,7 @@ class SqliteSession:
             ConfigError: another process writes this ledger, or the file is no ledger of ours or a newer one.
             sqlite3.Error, DBAPIError: the disk said no.
         """
+        self.remembers = True
         self._now = now
         self._owner = owner
         self._beat = now()
@@ -94,17 +135,60 @@ class SqliteSession:
         self._batch = self._highest("SELECT max(id) FROM intents")
         self._shape = self._highest("SELECT max(id) FROM shapes")
         self._shapes: dict[Row, int] = {}
+        self._account = self._highest("SELECT max(id) FROM accounts")
+        found = self._cursor.execute("SELECT budget, scope, cap_nano, cap_tokens FROM caps")
+        self._caps: dict[tuple[str, str], Cap] = {
+            (budget, scope): (nano, tokens) for budget, scope, nano, tokens in found
+        }
 
     def _highest(self, query: str) -> int:
         return int(self._cursor.execute(query).fetchone()[0] or 0)
 
-    def commit(self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row]) -> None:
-        """Write all of it or nothing; durable on return."""
+    def prepare(self, accounts: Accounts, claims: Iterable[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
+        """See the protocol. Nobody else writes, so what is in memory stays true, and every hold of ours is open."""
+        for claim in accounts.missing(claims):
+            found = self._cursor.execute(_ACCOUNT, claim.key).fetchone()
+            override = self._caps.get((claim.budget.id, claim.scope))
+            if found is None:
+                self._account += 1
+                accounts.create(claim, self._account, override)
+            else:
+                number, spent, tokens, alerted, alerted_tokens = found
+                known = Account(spent_nano=spent, spent_tokens=tokens)
+                accounts.load(
+                    claim.key, number, known, alerted=alerted, alerted_tokens=alerted_tokens, override=override
+                )
+        return closing
+
+    def look(self, claim: Claim) -> Balance:
+        """See the protocol."""
+        found = self._cursor.execute(_ACCOUNT, claim.key).fetchone() or (0, 0, 0)
+        override = self._caps.get((claim.budget.id, claim.scope))
+        cap_nano, cap_tokens = override or (claim.budget.cap_nano, claim.budget.cap_tokens)
+        return Balance(claim, cap_nano, cap_tokens, found[1], 0, spent_tokens=found[2], overridden=override is not None)
+
+    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+        """See the protocol."""
+        if cap is None:
+            self._cursor.execute("DELETE FROM caps WHERE budget = ? AND scope = ?", (budget, scope))
+            self._caps.pop((budget, scope), None)
+            return
+        self._cursor.execute(_SET_CAP, (budget, scope, *cap, self._now()))
+        self._caps[budget, scope] = cap
+
+    def commit(
+        self,
+        intents: Sequence[Row],
+        attempts: Sequence[Row],
+        exchanges: Sequence[Row],
+        accounts: Sequence[Changed] = (),
+    ) -> None:
+        """See the protocol."""
         now = self._now()
         beating = now - self._beat >= HEARTBEAT_SECONDS
-        if attempts or exchanges or beating:
-            self._transaction(intents, attempts, exchanges, now if beating else None)
-        else:
+        if attempts or exchanges or accounts or beating:
+            self._transaction(intents, attempts, exchanges, accounts, now if beating else None)
+        elif intents:
             # Each statement hands the interpreter to another thread and back: BEGIN and COMMIT are worth avoiding.
             self._intend(intents)
         if intents:
@@ -115,7 +199,12 @@ class SqliteSession:
         self._cursor.execute(_INTEND, (self._batch, self._owner, encode(intents)))
 
     def _transaction(
-        self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row], beat: float | None
+        self,
+        intents: Sequence[Row],
+        attempts: Sequence[Row],
+        exchanges: Sequence[Row],
+        accounts: Sequence[Changed],
+        beat: float | None,
     ) -> None:
         cursor = self._cursor
         closed, done = self._open.close(exchanges)
@@ -126,6 +215,8 @@ class SqliteSession:
             if attempts:
                 ATTEMPTS.run(cursor, attempts)
             fresh = self._settle(exchanges) if exchanges else {}
+            if accounts:
+                ACCOUNTS.run(cursor, [account_row(each) for each in accounts])
             for start in range(0, len(done), _DELETED):
                 part = done[start : start + _DELETED]
                 cursor.execute(_DELETE, part + part[:1] * (_DELETED - len(part)))

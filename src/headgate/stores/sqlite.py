@@ -8,20 +8,22 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Attempt, Exchange
 from headgate.core.ports import Ledger
+from headgate.policy.accounts import Ask, Cap
 from headgate.stores.database import ledger_path
 from headgate.stores.keys import KeyStore
 from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session, SqliteSession
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
-from headgate.stores.writer import Call, Intent, Writer
+from headgate.stores.writer import Call, Closed, Intent, Writer, closing_of
 
 T = TypeVar("T")
 Durability = Literal["process", "full"]
@@ -44,7 +46,7 @@ class _Shared:
         def connect() -> Session:
             return SqliteSession(path, owner=owner, durability=durability, now=now)
 
-        self.writer = Writer(connect, name=str(path), owner=owner, max_queued=max_queued)
+        self.writer = Writer(connect, name=str(path), owner=owner, max_queued=max_queued, now=now)
 
 
 _registry: dict[str, _Shared] = {}
@@ -134,6 +136,34 @@ class SqliteLedger:
         result: T = self._call(lambda session: session.call(work))
         return result
 
+    def balances(self, claims: Sequence[Claim]) -> list[Balance]:
+        """What is known of accounts, in their order; everything settled before is in it. Blocks.
+
+        Raises:
+            Unavailable: the ledger cannot be read or written.
+        """
+        writer = self.writer()
+        found: list[Balance] = self._call(lambda session: writer.balances(session, claims))
+        return found
+
+    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+        """Override a budget's cap for one scope value, at once and durably, in this period and later ones.
+
+        Args:
+            budget: its id.
+            scope: the value, as `policy.budgets.scope_of` writes it; "" for a budget over everything.
+            cap: (nano-dollars, tokens), None each for no cap of that kind; None = the budget's own cap again.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
+        writer = self.writer()
+        self._call(lambda session: writer.set_cap(session, budget, scope, cap))
+
+    def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
+        """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
+        self.writer().on_alert.append(listen)
+
     def publish(self, url: str, token: str) -> None:
         """Put the gateway's control address into the lock file, for the command line (`lockfile.read_lock`)."""
         self._call(lambda session: session.publish(url, token))
@@ -202,16 +232,38 @@ class _Port:
         self._ledger = ledger
         self._new_waiter = new_waiter
 
-    async def intend(self, exchange: Exchange, attempt: Attempt) -> None:
-        """See the port. A task cancelled here may still have its intent on record; the engine settles it."""
-        shared = self._ledger._join()
-        earlier = _earlier(exchange, attempt, shared.owner) if attempt.number > 1 else ()
+    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
+        """See the port. A task cancelled here may still have its intent on record, or wait for money; the engine
+        settles it."""
         waiter = self._new_waiter()
-        shared.writer.intend(Intent(intent_row(exchange, attempt), earlier, waiter))
+        intent = Intent(intent_row(exchange, attempt), waiter)
+        if attempt.claims:
+            intent.ask = Ask(
+                exchange.id,
+                attempt.number,
+                attempt.claims,
+                attempt.bound_nano or 0,
+                attempt.bound_tokens,
+                may_wait,
+                min(until, *[claim.end for claim in attempt.claims]),
+                intent,
+            )
+        self._ledger._join().writer.intend(intent)
         if isinstance(waiter, AsyncWaiter):
             await waiter.future
         else:
             waiter.wait()
+        if intent.ask is not None:
+            attempt.left_nano, attempt.warning = intent.left_nano, intent.warning
+
+    def close(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See the port."""
+        try:
+            shared = self._ledger._join()
+        except Unavailable:
+            return  # as in `settle`
+        row = attempt_row(exchange, attempt, "failed", shared.owner)
+        shared.writer.end(Closed(row, closing_of(exchange, attempt)))
 
     def settle(self, exchange: Exchange) -> None:
         """See the port."""
@@ -233,16 +285,6 @@ class _Port:
             await waiter.future
         else:
             waiter.wait()
-
-
-def _earlier(exchange: Exchange, attempt: Attempt, owner: str) -> tuple[tuple[Any, ...], ...]:
-    # What is known of the attempts before goes on record with the next intent: should we die, a sweep would
-    # otherwise charge the bound of an attempt that failed for nothing.
-    return tuple(
-        attempt_row(exchange, a, "failed", owner)
-        for a in exchange.attempts
-        if a.number < attempt.number and a.ended is not None
-    )
 
 
 def close_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -13,6 +14,7 @@ from headgate.stores.rows import clean, encode
 from headgate.stores.schema import (
     SHAPE_COLUMNS,
     TOKEN_CLASSES,
+    accounts,
     attempt_rows,
     attempts,
     exchange_rows,
@@ -53,9 +55,24 @@ def sweep(connection: Connection, *, owner: str, now: float) -> int:
             _correct(connection, exchange_id, rows)
         else:
             _write(connection, exchange_id, told, rows, now)
+    charge_accounts(connection, [intent for each in killed.values() for intent in each])
     connection.execute(delete(intents).where(intents.c.owner != owner))
     connection.execute(delete(owners).where(owners.c.id != owner))
     return len(facts)
+
+
+def charge_accounts(connection: Connection, killed: Iterable[Intent]) -> None:
+    """What was held is spent: on every account of every budget that these intents claimed."""
+    nano: defaultdict[int, int] = defaultdict(int)
+    tokens: defaultdict[int, int] = defaultdict(int)
+    for intent in killed:
+        for account in intent.accounts:
+            nano[account] += intent.bound_nano or 0
+            tokens[account] += intent.bound_tokens
+    c = accounts.c
+    for account in sorted(nano):
+        more = {"spent_nano": c.spent_nano + nano[account], "spent_tokens": c.spent_tokens + tokens[account]}
+        connection.execute(update(accounts).where(c.id == account).values(more))
 
 
 def _attempts(connection: Connection, exchange_id: str, killed: list[Intent], now: float) -> list[_Values]:

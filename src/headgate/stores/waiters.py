@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable
 
-from headgate.core.errors import ConfigError, HeadgateError, Unavailable
+from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError, Unavailable
 
 
 class BlockingWaiter:
@@ -79,6 +79,8 @@ def _resolve(futures: list[asyncio.Future[None]], error: HeadgateError | None) -
 
 def _copy(error: HeadgateError | None) -> HeadgateError | None:
     # Each waiter gets its own: exceptions collect a traceback and the exchange's id as they travel.
+    if isinstance(error, BudgetExceeded):
+        return error  # one waiter's own
     if isinstance(error, ConfigError):
         return ConfigError(error.mistakes)
     return None if error is None else Unavailable(error.message)

@@ -3,6 +3,10 @@
 Intents wait for their commit; settled exchanges do not, and linger a little so that they share one. A settled row
 stays until it is durable, whatever the disk says meanwhile; an intent that cannot be written is refused, so nothing is
 sent that is not on record.
+
+Money is set aside here, too (`policy.accounts`): intents that claim budgets are let in, refused, or wait for others to
+settle. A hold and its intent are one commit; so are a settled row, the end of its hold and what its accounts have spent
+by then. Whoever is let in because others have settled is therefore never durable before they are.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
-from headgate.core.exchange import Exchange
+from headgate.core.exchange import Attempt, Exchange
+from headgate.policy.accounts import Accounts, Ask, Cap, Denial
+from headgate.policy.budget_words import refusal, warning
 from headgate.stores.inbox import Inbox
 from headgate.stores.rows import attempt_row, clean, exchange_row, outcome
 from headgate.stores.schema import SHAPE_COLUMNS
-from headgate.stores.session import Session, reason, unfit
+from headgate.stores.session import Closing, Session, reason, unfit
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, Waiter, wake
 
@@ -32,20 +39,44 @@ BACKOFF_SECONDS = (0.05, 2.0)
 """After a failed commit: the first wait and the longest."""
 CLOSE_SECONDS = 5.0
 """How long closing tries to write what is left."""
+POLL_SECONDS = 0.05
+"""How often those who wait for money are looked at where other processes settle, too."""
 
 _ATTEMPTS = SHAPE_COLUMNS.index("attempts")
 _report = logging.getLogger("headgate.ledger")
 
 
+def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
+    """What closes an attempt's hold."""
+    usage = attempt.usage
+    tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+    return exchange.id, attempt.number, attempt.cost_nano, tokens
+
+
 class Intent:
-    """An intent row, the settled rows of the attempts before it, and who waits for both."""
+    """An intent row, who waits for it, and what it asks to set aside.
 
-    __slots__ = ("earlier", "row", "waiter")
+    `left_nano` and `warning` are filled in before the waiter is woken: see `core.exchange.Attempt`.
+    """
 
-    def __init__(self, row: Row, earlier: Sequence[Row], waiter: Waiter) -> None:
+    __slots__ = ("ask", "left_nano", "row", "waiter", "warning")
+
+    def __init__(self, row: Row, waiter: Waiter, ask: Ask | None = None) -> None:
         self.row = row
-        self.earlier = earlier
         self.waiter = waiter
+        self.ask = ask
+        self.left_nano: int | None = None
+        self.warning = ""
+
+
+class Closed:
+    """An attempt that has ended while its exchange goes on: its row, and what closes its hold."""
+
+    __slots__ = ("closing", "row")
+
+    def __init__(self, row: Row, closing: Closing) -> None:
+        self.row = row
+        self.closing = closing
 
 
 class Call:
@@ -63,20 +94,33 @@ class _Stop(Call):
     __slots__ = ()
 
 
-Command = Intent | Exchange | Call
+Command = Intent | Exchange | Closed | Call
 
 
 class Writer:
     """The thread and its queue. It opens the ledger on the first command and closes it on :meth:`close`."""
 
-    def __init__(self, connect: Callable[[], Session], *, name: str, owner: str, max_queued: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        *,
+        name: str,
+        owner: str,
+        max_queued: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """
         Args:
             connect: opens the ledger; called in the writer thread, again after a failure.
             name: the ledger's place, for messages.
             owner: this process's id in the intent rows.
             max_queued: settled exchanges not yet written above which new intents are refused.
+            now: seconds since the epoch, by which waiting ends.
         """
+        self.on_alert: list[Callable[[BudgetAlert], None]] = []
+        self._now = now
+        self._accounts = Accounts()
+        self._closing: list[Closing] = []  # of settled attempts, not yet durable
         self._connect = connect
         self._name = name
         self._owner = owner
@@ -122,10 +166,22 @@ class Writer:
             self._counts["dropped"] += 1  # its intents stay open: the next sweep charges them in full
             return
         # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is.
-        if exchange.attempts:
+        # Where somebody waits for money, this may be what he waits for.
+        if exchange.attempts and not self._accounts.waiting:
             self._inbox.put(exchange)
         else:
             self._inbox.put_hurried(exchange)
+        if self._thread is None:
+            self._start()
+
+    def end(self, closed: Closed) -> None:
+        """Queue the end of an attempt. Never waits, never raises."""
+        if self._closed:
+            return  # as in `settle`
+        if self._accounts.waiting:
+            self._inbox.put_hurried(closed)
+        else:
+            self._inbox.put(closed)
         if self._thread is None:
             self._start()
 
@@ -136,6 +192,22 @@ class Writer:
         self._inbox.put_hurried(call)
         if self._thread is None:
             self._start()
+
+    def balances(self, session: Session, claims: Sequence[Claim]) -> list[Balance]:
+        """What is known of accounts. In the writer thread."""
+        accounts = self._accounts
+        if not session.remembers:
+            return [session.look(claim) for claim in claims]
+        missing = {claim.key for claim in accounts.missing(claims)}
+        known = accounts.balances([claim for claim in claims if claim.key not in missing])
+        found = {balance.claim.key: balance for balance in known}
+        return [found.get(claim.key) or session.look(claim) for claim in claims]
+
+    def set_cap(self, session: Session, budget: str, scope: str, cap: Cap | None) -> None:
+        """An override for one scope value of a budget; None takes it back. In the writer thread; those who wait are
+        looked at behind it."""
+        session.set_cap(budget, scope, cap)
+        self._accounts.set_cap(budget, scope, cap)
 
     def close(self) -> None:
         """Write what is left, for at most a few seconds, and close the ledger. Idempotent."""
@@ -161,6 +233,7 @@ class Writer:
             "ok": not self._error,
             "ledger": self._name,
             "queued": self._queued(),
+            "waiting_for_money": self._accounts.waiting,
             "last_error": self._error,
             **self._counts,
         }
@@ -193,7 +266,7 @@ class Writer:
             except Exception as error:
                 # A mistake of ours must not leave anybody waiting for ever, nor end the thread.
                 self._reject("the writer stumbled", exc_info=True)
-                wake((item.waiter for item in items if not isinstance(item, Exchange)), self._failed(error))
+                wake((item.waiter for item in items if isinstance(item, Intent | Call)), self._failed(error))
         self._finish()
 
     def _rest(self) -> None:
@@ -203,29 +276,43 @@ class Writer:
             inbox.linger(self._backoff)
             pause = self._tried + BACKOFF_SECONDS[0] - time.monotonic()
         else:
-            if not (inbox.items or self._waiting):
+            patience = self._patience() if self._accounts.waiting else None
+            if not (inbox.items or self._unwritten) and patience is None:
                 inbox.wait()
             if not inbox.hurry:
-                young = self._since + LINGER_SECONDS - time.monotonic() if self._waiting else LINGER_SECONDS
-                inbox.linger(max(young, 0.0))
+                young = self._since + LINGER_SECONDS - time.monotonic() if self._unwritten else LINGER_SECONDS
+                inbox.linger(max(min(young, LINGER_SECONDS if patience is None else patience), 0.0))
             pause = self._tried + GATHER_SECONDS - time.monotonic() if self._crowded else 0.0
         if pause > 0.0 and not self._closed:
             time.sleep(pause)
 
+    @property
+    def _unwritten(self) -> bool:
+        return bool(self._waiting or self._kept_attempts)
+
+    def _patience(self) -> float:
+        """Seconds until those who wait for money have to be looked at without anything having happened here."""
+        until = max(self._accounts.next_expiry - self._now(), 0.0)
+        session = self._session
+        return until if session is not None and session.remembers else min(until, POLL_SECONDS)
+
     def _turn(self, items: Sequence[Command]) -> None:
         intents: list[Intent] = []
-        urgent = self._closed or bool(self._backoff)
+        urgent = self._closed or bool(self._backoff) or self._accounts.waiting > 0
         for item in items:
             if isinstance(item, Exchange):
-                if not self._waiting:
+                if not self._unwritten:
                     self._since = time.monotonic()
                 self._waiting.append(item)
                 urgent = urgent or not item.attempts
             elif isinstance(item, Intent):
                 intents.append(item)
-                if item.earlier:
-                    self._kept_attempts += item.earlier
-                    urgent = True
+                urgent = urgent or item.row[1] > 1  # the attempt before it goes on record with it
+            elif isinstance(item, Closed):
+                if not self._unwritten:
+                    self._since = time.monotonic()
+                self._kept_attempts.append(item.row)
+                self._closing.append(item.closing)
             else:
                 self._commit(intents)
                 intents = []
@@ -238,13 +325,16 @@ class Writer:
             self._commit(intents, alone=True)
 
     def _due(self) -> bool:
-        count = len(self._waiting)
+        count = len(self._waiting) + len(self._kept_attempts)
         return count >= COMPANY or (count > 0 and time.monotonic() - self._since >= LINGER_SECONDS)
 
     def _keep(self, exchange: Exchange) -> None:
         owner = self._owner
+        tried = exchange.attempts
+        self._closing += [closing_of(exchange, attempt) for attempt in tried if attempt.claims]
+        if self._accounts.waiting:
+            self._accounts.leave(exchange.id)
         try:
-            tried = exchange.attempts
             row = exchange_row(exchange, owner)  # tells of an only attempt, too
             several = tried if len(tried) > 1 else ()
             rows = [attempt_row(exchange, a, outcome(exchange, a), owner) for a in several]
@@ -255,40 +345,119 @@ class Writer:
         self._kept_attempts += rows
         self._kept_exchanges.append(row)
 
+    def _gather(self) -> None:
+        for exchange in self._waiting:
+            self._keep(exchange)
+        self._waiting = []
+
     def _commit(self, intents: list[Intent], *, alone: bool = False) -> None:
         """One transaction. Wakes the intents' callers, one way or the other.
 
         Args:
-            alone: write the intents only; otherwise everything settled goes with them.
+            alone: write the intents only, if they have room; otherwise everything settled goes with them.
         """
         if not alone:
-            for exchange in self._waiting:
-                self._keep(exchange)
-            self._waiting = []
-        if not (intents or self._kept_exchanges or self._kept_attempts):
+            self._gather()
+        accounts = self._accounts
+        if not (intents or self._kept_exchanges or self._kept_attempts or accounts.waiting):
             self._backoff = 0.0  # nothing waits for another try
             return
-        waiters = [intent.waiter for intent in intents]
+        told: list[tuple[Ask, Denial | None]] = []
+        plain = [intent for intent in intents if intent.ask is None]
+        asking = [intent for intent in intents if intent.ask is not None]
         try:
-            self._write([intent.row for intent in intents])
+            session = self._session or self._open()
+            if asking or self._closing or accounts.waiting:
+                alone = self._decide(session, asking, alone=alone)
+                told = accounts.outcomes()
+            rows = [intent.row for intent in plain] + [self._held_row(ask) for ask, denial in told if denial is None]
+            self._write(session, rows, alone=alone)
         except Exception as error:
-            wake(waiters, self._failed(error))
+            accounts.rollback()
+            told += accounts.outcomes()
+            failed = self._failed(error)
+            waiting = {id(intent) for intent in asking if intent.ask is not None and intent.ask.at is not None}
+            bearers = [ask.bearer for ask, _ in told]
+            wake((each.waiter for each in {*plain, *asking, *bearers} if id(each) not in waiting), failed)
             return
-        if self._kept_exchanges or self._kept_attempts:
-            self._kept_attempts, self._kept_exchanges = [], []
+        if not alone:
+            self._kept_attempts, self._kept_exchanges, self._closing = [], [], []
         self._backoff, self._error = 0.0, ""
         self._counts["commits"] += 1
-        wake(waiters)
+        self._tell(plain, told, accounts.commit())
 
-    def _write(self, rows: list[Row]) -> None:
-        session = self._session or self._open()
+    def _decide(self, session: Session, asking: list[Intent], *, alone: bool) -> bool:
+        """Who is let in. Returns whether the intents can still be written alone."""
+        accounts = self._accounts
+        if alone and not session.remembers:
+            alone = False
+            self._gather()
+        self._prepare(session, asking, alone=alone)
+        for intent in asking:
+            ask = intent.ask
+            assert ask is not None
+            if alone and not accounts.room(ask):
+                # Those who have settled meanwhile may have left room.
+                alone = False
+                self._gather()
+                self._close_holds(self._closing)
+            accounts.ask(ask)
+        return alone
+
+    def _prepare(self, session: Session, asking: list[Intent], *, alone: bool) -> None:
+        accounts = self._accounts
+        claims = [claim for intent in asking if intent.ask is not None for claim in intent.ask.claims]
+        closing = () if alone else self._closing
+        if not session.remembers:
+            claims += [claim for each in closing for claim in accounts.claims_of(each[0])]
+            claims += accounts.queued_claims()
+        open_still = session.prepare(accounts, claims, closing)
+        self._close_holds(open_still)
+
+    def _close_holds(self, closing: Sequence[Closing]) -> None:
+        accounts = self._accounts
+        for each in closing:
+            accounts.close(*each)
+        if accounts.waiting:
+            accounts.expire(self._now())
+            accounts.serve()
+
+    def _held_row(self, ask: Ask) -> Row:
+        """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
+        row: Row = ask.bearer.row
+        return (*row, (ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims]))
+
+    def _tell(self, plain: list[Intent], told: list[tuple[Ask, Denial | None]], alerts: list[BudgetAlert]) -> None:
+        let_in = [intent.waiter for intent in plain]
+        for ask, denial in told:
+            intent: Intent = ask.bearer
+            if denial is not None:
+                wake((intent.waiter,), refusal(denial, ask.nano, ask.tokens))
+                continue
+            intent.left_nano, warned, share = self._accounts.left(ask.claims)
+            if warned is not None:
+                intent.warning = warning(warned, share)
+            let_in.append(intent.waiter)
+        wake(let_in)
+        for alert in alerts:
+            for listen in self.on_alert:
+                try:
+                    listen(alert)
+                except Exception:
+                    _report.exception("a listener to budget alerts failed")
+
+    def _write(self, session: Session, rows: list[Row], *, alone: bool) -> None:
+        changed = self._accounts.changed(held=not session.remembers)
+        if alone:
+            session.commit(rows, (), (), changed)
+            return
         try:
-            session.commit(rows, self._kept_attempts, self._kept_exchanges)
+            session.commit(rows, self._kept_attempts, self._kept_exchanges, changed)
         except Exception as error:
             if not unfit(error):
                 raise
             self._sift(session)
-            session.commit(rows, self._kept_attempts, self._kept_exchanges)
+            session.commit(rows, self._kept_attempts, self._kept_exchanges, changed)
 
     def _sift(self, session: Session) -> None:
         """One row spoils the batch: make every row fit, and write one by one so that a hopeless one harms no other."""
@@ -358,9 +527,11 @@ class Writer:
         self._finished = True
         self._turn(self._inbox.take())
         end = time.monotonic() + CLOSE_SECONDS
-        while (self._kept_exchanges or self._waiting) and time.monotonic() < end:
+        while (self._kept_exchanges or self._unwritten) and time.monotonic() < end:
             time.sleep(self._backoff)
             self._commit([])
+        closed = Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+        wake((ask.bearer.waiter for ask in self._accounts.dismiss()), closed)
         if self._kept_exchanges:
             _report.error(
                 "%d settled exchanges could not be written to %s (%s); their open intents are charged in full at the "

@@ -1,4 +1,4 @@
-"""The ledger: exchanges, attempts, intents, owners, keys, meta.
+"""The ledger: exchanges, attempts, intents, accounts of budgets, what providers keep, owners, keys, meta.
 
 Revision ID: 0001
 Revises:
@@ -141,6 +141,33 @@ def upgrade() -> None:
         *_whole("may_speak_for_tenants"),
     )
     op.create_table(
+        "accounts",
+        sa.Column("id", NUMBER, primary_key=True, autoincrement=False),
+        sa.Column("budget", sa.Text, nullable=False),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("period_start", sa.Float, nullable=False),
+        sa.Column("period_end", sa.Float, nullable=False),
+        *_whole("spent_nano", "spent_tokens", "held_nano", "held_tokens", "alerted", "alerted_tokens"),
+        sa.UniqueConstraint("budget", "scope", "period_start"),
+    )
+    op.create_table(
+        "caps",
+        sa.Column("budget", sa.Text, nullable=False),
+        sa.Column("scope", sa.Text, nullable=False),
+        sa.Column("cap_nano", sa.BigInteger, nullable=True),
+        sa.Column("cap_tokens", sa.BigInteger, nullable=True),
+        sa.Column("changed", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("budget", "scope"),
+    )
+    op.create_table(
+        "homes",
+        sa.Column("id", sa.Text, primary_key=True),
+        *_text("provider", "model"),
+        *_whole("place"),
+        *_text("owner"),
+        sa.Column("made", sa.Float, nullable=False),
+    )
+    op.create_table(
         "meta",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("value", sa.Text, nullable=False),
@@ -150,7 +177,18 @@ def upgrade() -> None:
 def downgrade() -> None:
     for view in ("attempts", "exchanges"):
         op.execute(f"DROP VIEW {view}")
-    for table in ("meta", "keys", "owners", "intents", "attempt_rows", "exchange_rows", "shapes"):
+    for table in (
+        "meta",
+        "homes",
+        "caps",
+        "accounts",
+        "keys",
+        "owners",
+        "intents",
+        "attempt_rows",
+        "exchange_rows",
+        "shapes",
+    ):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP SEQUENCE session_numbers")
