@@ -166,6 +166,9 @@ def _prices(row: Row, tolerance: Fraction) -> list[Cause]:
     tokens_differ = any(name in CLASSES for name in row.off)
     if "cost" not in row.off or theirs is None or tokens_differ or row.ours.killed or row.theirs.tiers:
         return []
+    theirs -= row.theirs.cost_by_class.get("code_execution", 0)
+    if within(ours, theirs, tolerance):
+        return []
     rates = [text for name in CLASSES if (text := _rate(row, name, tolerance))]
     ratio = Fraction(theirs, ours) if ours else None
     if rates:
