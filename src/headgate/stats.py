@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from headgate.core.exchange import Ending, Exchange
 from headgate.core.money import usd
@@ -74,6 +75,10 @@ class Tally:
             if ttft is not None:
                 self._ttft.append(ttft)
         self._log.write(exchange)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """See `core.ports.Log`."""
+        self._log.event(name, **fields)
 
     def stats(self) -> GateStats:
         """A snapshot."""

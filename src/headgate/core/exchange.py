@@ -68,6 +68,9 @@ class Route:
     base_url: str
     credential: Secret | None = None  # None: the caller's own credential passes through (in process)
     drain: bool = False  # on a caller's disconnect read the answer to its end instead of closing
+    drain_seconds: float = 30.0  # with `drain`: the longest that an abandoned answer is read on
+    drain_nano: int = 100_000_000  # with `drain`: nano-dollars, the most that reading on may cost
+    bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
 
 
 @dataclass(slots=True)

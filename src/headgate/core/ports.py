@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headgate.core.exchange import Attempt, Exchange, Headers, Upload
 from headgate.core.secret import Secret
@@ -64,6 +64,13 @@ class Incoming(Protocol):
         """
         ...
 
+    def arrived(self) -> bytes:
+        """What has come and was not read yet, without waiting; b"" where nothing has. Never raises.
+
+        The provider bills it, whoever reads it: ask before closing.
+        """
+        ...
+
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else drop it at once. Idempotent, never waits."""
         ...
@@ -85,9 +92,7 @@ class Upstream(Protocol):
 class Ledger(Protocol):
     """The durable record of money."""
 
-    async def intend(
-        self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True
-    ) -> None:
+    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
         """Write the intent row and set its bound aside on all accounts that it claims; returns when both are durable
         (survive `kill -9`). Fills in `attempt.left_nano` and `attempt.warning`.
 
@@ -135,6 +140,15 @@ class Log(Protocol):
 
     def write(self, exchange: Exchange) -> None:
         """Queue one record. Never waits, never raises."""
+        ...
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Queue a line about something other than an exchange's end. Never waits, never raises.
+
+        Args:
+            name: one word.
+            fields: plain JSON values; the one who calls answers for their holding no credential and no body.
+        """
         ...
 
 

@@ -45,6 +45,7 @@ class Usage:
     speed: str = ""  # Anthropic: "fast" or "standard"
     inference_geo: str = ""  # Anthropic: "us", "global", ...
     iterations: tuple[Iteration, ...] = ()
+    bad: bool = False  # some of what the provider sent in place of counts was none: below zero, fractional, no number
 
     @property
     def prompt_tokens(self) -> int:

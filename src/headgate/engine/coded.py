@@ -62,6 +62,13 @@ class _Decoded:
         # A coding cut short shows as a stream without its terminal event: the meter sees to that.
         return b""
 
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`."""
+        try:
+            return self._reader.feed(self._incoming.arrived())
+        except Undecodable:
+            return b""  # nothing to count in it
+
     def close(self) -> None:
         """See `core.ports.Incoming`."""
         self._incoming.close()

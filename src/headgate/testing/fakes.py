@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError
@@ -64,8 +65,16 @@ class Passed:
     seconds: float
 
 
-Piece = bytes | BaseException | Passed | Callable[[], Awaitable[None]]
-"""Of a body: bytes that arrive, an error that is raised, time that goes by, or a coroutine function to await."""
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """In a script: bytes that are here by the time that the piece before them is read; reading gives them in turn."""
+
+    piece: bytes
+
+
+Piece = bytes | BaseException | Passed | Arrived | Callable[[], Awaitable[None]]
+"""Of a body: bytes that arrive (or are here already), an error that is raised, time that goes by, or a coroutine
+function to await."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,8 @@ class FakeIncoming:
             piece = self._left.popleft()
             if isinstance(piece, bytes):
                 return piece
+            if isinstance(piece, Arrived):
+                return piece.piece
             if isinstance(piece, BaseException):
                 raise piece
             if isinstance(piece, Passed):
@@ -110,6 +121,14 @@ class FakeIncoming:
             else:
                 await piece()
         return b""
+
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`: what the script has next, where it is an `Arrived`."""
+        found = b""
+        while self._left and isinstance(here := self._left[0], Arrived):
+            found += here.piece
+            self._left.popleft()
+        return found
 
     def close(self) -> None:
         """See `core.ports.Incoming`."""
@@ -198,14 +217,19 @@ class FakeLedger:
 
 
 class FakeLog:
-    """Remembers what was logged, in `written`."""
+    """Remembers what was logged: exchanges in `written`, events in `events` as (name, fields)."""
 
     def __init__(self) -> None:
         self.written: list[Exchange] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
 
     def write(self, exchange: Exchange) -> None:
         """See `core.ports.Log`."""
         self.written.append(exchange)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """See `core.ports.Log`."""
+        self.events.append((name, fields))
 
 
 @dataclass(slots=True)

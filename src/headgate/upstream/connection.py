@@ -123,6 +123,12 @@ class Answer:
         pieces.clear()
         return data
 
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`: what the event loop has taken from the network."""
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        return data
+
     def close(self) -> None:
         """Drop the connection at once unless the body was received to its end. Idempotent, never waits."""
         connection = self.connection

@@ -224,6 +224,10 @@ class Httpx2Answer:
         self._response = None
         return b""
 
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`: httpx2 does not tell without waiting."""
+        return b""
+
     def close(self) -> None:
         """Drop the connection unless the body was read to its end: at the loop's next turn, because httpx2 awaits."""
         response, self._response = self._response, None
@@ -333,6 +337,10 @@ class Httpx2BlockingAnswer:
             self.close()
             raise
         self._response = None
+        return b""
+
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`: httpx2 does not tell without waiting."""
         return b""
 
     def close(self) -> None:

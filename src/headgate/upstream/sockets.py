@@ -19,6 +19,7 @@ from headgate.upstream.http1 import Origin, ResponseReader
 
 _READ = 64 * 1024
 _SLICE = 64 * 1024
+_ARRIVED = 1024 * 1024  # the most that is read of an answer that is about to be closed
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -119,6 +120,16 @@ class BlockingAnswer:
                 self.settle()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
+        return data
+
+    def arrived(self) -> bytes:
+        """See `core.ports.Incoming`: what the system has taken from the network, up to `_ARRIVED` bytes."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(UpstreamError, OSError, ValueError):
+                connection.receive_arrived()
+        data = b"".join(self._pieces)
+        self._pieces.clear()
         return data
 
     def settle(self) -> None:
@@ -300,6 +311,23 @@ class SocketConnection:
             self.reader.feed(data)
         elif not self.reader.eof():
             raise faults.truncated(where)
+
+    def receive_arrived(self) -> None:
+        """Feed the reader what is here, without waiting. Not while another thread reads."""
+        reader, sock = self.reader, self._sock
+        if self._reading or self._dropped or self._pid != os.getpid():
+            return
+        sock.setblocking(False)
+        left = _ARRIVED
+        while left > 0 and not (reader.done or reader.failure):
+            try:
+                data = sock.recv(_READ)
+            except _WOULD_BLOCK:
+                return
+            if not data:
+                return
+            reader.feed(data)
+            left -= len(data)
 
     def _receive(self, seconds: float) -> bytes:
         if self._pid != os.getpid():
