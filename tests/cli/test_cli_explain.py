@@ -147,7 +147,7 @@ def test_an_unknown_task_is_found_with_what_may_be_meant(run: Run) -> None:
 def test_what_is_not_enforced_is_marked(run: Run) -> None:
     told = _told(run, "--model", "fast", "--task", "classify", **ENV)
     unenforced = {(d["step"], d["name"]) for d in told["decisions"] if not d["enforced"]}
-    assert {("guards", "pii"), ("budgets", "per user")} <= unenforced or not told["not_enforced"]
+    assert ("guards", "pii") in unenforced or not told["not_enforced"]
 
 
 def test_the_requests_own_timeout_bounds_the_exchange_and_says_so(run: Run) -> None:

@@ -17,10 +17,14 @@ from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
 from headgate.policy import overrides as price_overrides
 from headgate.settings import Settings, load
+from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
+from headgate.settings.budgets import BUDGET_KEYS
 from headgate.settings.loader import TOP_KEYS
 from headgate.settings.model import (
     RATE_KEYS,
+    AnomalySettings,
     BudgetSettings,
+    InvoiceTerms,
     LimitSettings,
     RetrySettings,
     RouteName,
@@ -110,11 +114,21 @@ def test_the_example_has_no_mistake_and_means_what_it_says() -> None:
     assert found.tasks["classify"].retry == found.retry
     assert found.tasks["summarise"].retry == RetrySettings(attempts=2)
     assert found.budgets == (
-        BudgetSettings("user", 10 * 10**9, every="day"),
-        BudgetSettings("session", 10**9),
-        BudgetSettings("tenant", 500 * 10**9, every="month", alert_at_basis_points=(8000, 9500)),
-        BudgetSettings("", 200 * 10**9, every="day", degrade_to="fast"),
+        BudgetSettings(("user",), 10 * 10**9, every="day"),
+        BudgetSettings(("session",), 10**9),
+        BudgetSettings(("tenant",), 500 * 10**9, every="month", alert_at_basis_points=(8000, 9500, 10_000)),
+        BudgetSettings((), 200 * 10**9, every="day", degrade_to="fast"),
+        BudgetSettings(("tenant", "user"), 40 * 10**9, every="week", soft_usd_nano=30 * 10**9, zone="Europe/Berlin"),
+        BudgetSettings((), 5 * 10**9, every="day", only=(("environment", "development"), ("tenant", "acme"))),
     )
+    assert (found.zone, found.max_usd_per_call_nano, found.unbounded) == ("UTC", 5 * 10**9, "refuse")
+    assert found.refusal_status == {"budget": 429}
+    assert found.providers["anthropic"].discount_basis_points == 1250
+    drained = found.providers["acme"]
+    assert (drained.on_disconnect, drained.drain_seconds, drained.drain_usd_nano) == ("drain", 30.0, 10**8)
+    assert found.invoices.for_tenant("acme") == InvoiceTerms(1000, 0)
+    assert found.invoices.for_tenant("other") == InvoiceTerms(2000, 5 * 10**9)
+    assert found.anomalies == AnomalySettings()
     assert found.limits == (LimitSettings("user", 60, 100_000),)
     assert found.guards.allow_tools == ("search_docs",)
     assert found.guards.approve_tools == ("send_email",)
@@ -147,7 +161,6 @@ def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Pat
         "tasks.*.model (headgate.yaml:11:15 and 1 more) is read but not enforced yet",
         "tasks.*.max_tokens (headgate.yaml:11:28 and 1 more) are read but not enforced yet",
         "tasks.classify.cache (headgate.yaml:11:44) is read but not enforced yet",
-        "budgets (headgate.yaml:13:1) are read but not enforced yet",
         "limits (headgate.yaml:18:1) are read but not enforced yet",
         "guards (headgate.yaml:23:1) are read but not enforced yet",
         "log.keep (headgate.yaml:27:30) is read but not enforced yet",
@@ -226,7 +239,7 @@ def test_a_variable_may_hold_yaml_and_reach_names_with_hyphens(tmp_path: Path) -
     assert found.providers["my-llm"].base_url == "http://127.0.0.1:2/v1"
     assert found.models == {"fast": (RouteName("my-llm", "m"),)}
     assert found.budgets[0].usd_nano == 5 * 10**8
-    assert "budgets (HEADGATE_BUDGETS) are read but not enforced yet" in found.warnings
+    assert found.origins["budgets[0]"] == "HEADGATE_BUDGETS"
 
 
 def test_mistakes_in_variables_and_flags_name_them() -> None:
@@ -353,7 +366,9 @@ def test_the_documentation_names_every_key() -> None:
         "tasks": TASK_KEYS,
         "timeouts": TIMEOUT_KEYS,
         "guards": (*GUARD_KEYS, "allow", "approve"),
-        "budgets": ("per", "usd", "tokens", "every", "alert_at", "then"),
+        "budgets": BUDGET_KEYS,
+        "invoices": INVOICE_KEYS,
+        "anomalies": ANOMALY_KEYS,
         "limits": ("per", "requests_per_minute", "tokens_per_minute"),
         "keys": KEY_KEYS,
         "log": ("bodies", "keep"),

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from headgate.cli.explain_record import Explanation, Origins
 from headgate.core.money import usd_text
+from headgate.policy.budgets import TAG
+from headgate.settings.budgets import budgets_of
 from headgate.settings.fields import DEFAULT
 from headgate.settings.units import duration_text
 
 if TYPE_CHECKING:
+    from headgate.core.budget import Budget
+    from headgate.core.caller import Caller
     from headgate.settings.model import GuardSettings, Settings, TaskSettings
 
+_ROUTES = ("model", "provider")  # dimensions that the route decides, not the caller
 _GUARDS = ("profile", "injection", "pii", "secrets", "tools")
 
 
-def configured(said: Explanation, settings: Settings, origins: Origins) -> None:
+def configured(said: Explanation, settings: Settings, origins: Origins, caller: Caller) -> None:
     """Add it, each with whether this version acts on it."""
     pending = origins.pending
     task = origins.task
@@ -27,19 +33,7 @@ def configured(said: Explanation, settings: Settings, origins: Origins) -> None:
     for name, value, guard in _guards(settings, task, pending):
         path = origins.path(f"guards.{name}", "guards")
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
-    for place, budget in enumerate(settings.budgets):
-        caps = [f"${usd_text(budget.usd_nano)}"] if budget.usd_nano is not None else []
-        caps += [f"{budget.tokens:,} tokens"] if budget.tokens is not None else []
-        text = f"{' and '.join(caps)} {f'a {budget.every}' if budget.every else 'for good'}"
-        text += f", then degrade to {budget.degrade_to}" if budget.degrade_to else ""
-        origin = settings.origins.get(f"budgets[{place}]", DEFAULT)
-        said.add(
-            "budgets",
-            f"per {budget.per}" if budget.per else "all together",
-            text,
-            origin,
-            enforced="budgets" not in pending,
-        )
+    _budgets(said, settings, origins, caller)
     for place, limit in enumerate(settings.limits):
         rates = (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
         text = ", ".join(f"{count:,} {what} a minute" for what, count in rates if count is not None)
@@ -53,6 +47,39 @@ def configured(said: Explanation, settings: Settings, origins: Origins) -> None:
         )
     bodies = not any(line.startswith("log.bodies ") for line in said.not_enforced)
     said.add("log", "bodies", settings.log.bodies, origins.of("log.bodies"), enforced=bodies)
+
+
+def _budgets(said: Explanation, settings: Settings, origins: Origins, caller: Caller) -> None:
+    """Those that count for the caller, and those that would if it said more of itself."""
+    for budget in budgets_of(settings):
+        if any(_told(caller, name) != value for name, value in budget.only if name not in _ROUTES):
+            continue
+        lacks = [name for name in budget.per if name not in _ROUTES and not _told(caller, name)]
+        text = _cap(budget) + (f" (does not apply: the call names no {' and no '.join(lacks)})" if lacks else "")
+        said.add("budgets", _scope(budget), text, budget.source)
+    path = origins.path("max_usd_per_call")
+    task = origins.task
+    ceiling = task.max_usd_per_call_nano if task is not None else settings.max_usd_per_call_nano
+    if ceiling is not None:
+        said.add("budgets", "one call", f"at most ${usd_text(ceiling)}", settings.origins.get(path, DEFAULT))
+
+
+def _told(caller: Caller, name: str) -> str:
+    return caller.tags.get(name[len(TAG) :], "") if name.startswith(TAG) else str(getattr(caller, name))
+
+
+def _scope(budget: Budget) -> str:
+    scope = f"per {' and '.join(budget.per)}" if budget.per else "all together"
+    return scope + "".join(f", {name} {value}" for name, value in budget.only)
+
+
+def _cap(budget: Budget) -> str:
+    caps = [f"${usd_text(budget.cap_nano)}"] if budget.cap_nano is not None else []
+    caps += [f"{budget.cap_tokens:,} tokens"] if budget.cap_tokens is not None else []
+    text = f"{' and '.join(caps)} {f'a {budget.every}' if budget.every else 'for good'}"
+    text += f" ({budget.zone})" if budget.zone is not UTC else ""
+    text += ", only warns" if budget.soft else ""
+    return text + (f", then degrade to {budget.degrade_to}" if budget.degrade_to else "")
 
 
 def _guards(settings: Settings, task: TaskSettings | None, pending: frozenset[str]) -> Iterator[tuple[str, str, bool]]:

@@ -55,7 +55,7 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
         return said
     _prices(said, call.request, settings, policies, plan, now)
     _recovery(said, plan, origins, call.request, now)
-    configured(said, settings, origins)
+    configured(said, settings, origins, call.request.caller)
     return said
 
 

@@ -13,7 +13,8 @@ TEMPLATE = """\
 # Secrets are references, never literals: env:NAME, file:path, dotenv:NAME, ...
 # `headgate doctor` checks this file; `headgate explain --model NAME` shows what it does to a call.
 
-# Who answers. anthropic and openai exist by default, with the keys their SDKs use.
+# Who answers. anthropic and openai exist by default, with the keys their SDKs use. A provider's `discount: 12.5%` is your
+# contract's, off every rate of the price book.
 # (providers)
 #:   # A server of your own. base_url as the SDK of its dialect takes it: with /v1 for openai, without for anthropic.
 #:   local: {dialect: openai, base_url: http://127.0.0.1:11434/v1, price: free}
@@ -23,6 +24,7 @@ TEMPLATE = """\
 #:     api_key: env:ACME_KEY
 #:     price: {input: 3, output: 15, cache_read: 0.3}   # USD per million tokens
 #:     on_disconnect: drain         # read an abandoned answer to its end, to know its bill; default: close
+#:     drain: {seconds: 30, usd: 0.10}   # but not longer, and for no more than this
 
 # Prices of single models, where the price book has none or yours differ. USD per million tokens, or free.
 #: prices:
@@ -39,12 +41,21 @@ TEMPLATE = """\
 #:   classify: {model: fast, max_tokens: 50, cache: 1h, timeout: 20s}
 #:   summarise: {model: fast, max_tokens: 400, retry: {attempts: 2}}
 
-# Caps on money, in USD: per tenant, key, user, session, task, feature, model, provider, or together.
+# Caps on money, in USD, or on tokens: per tenant, key, user, session, task, feature, model, provider, environment,
+# tag:<name>, several of them, or everything together. usd refuses, soft_usd warns. Alerts at 80% and 100%.
 #: budgets:
 #:   - {per: user, usd: 10, every: day}
 #:   - {per: session, usd: 1}
 #:   - {per: tenant, usd: 500, every: month, alert_at: [80%, 95%]}
 #:   - {usd: 200, every: day, then: degrade fast}
+#:   - {per: [tenant, user], usd: 40, soft_usd: 30, every: week, zone: Europe/Berlin}
+#:   - {only: {environment: development}, usd: 5, every: day}
+
+# Whose midnight a budget's period begins at, where the budget does not say.
+zone: UTC
+
+# An exchange that could cost more than this is refused, whatever is left of its budgets.
+#: max_usd_per_call: 5
 
 # Rates: requests or tokens per minute.
 #: limits:
@@ -52,6 +63,12 @@ TEMPLATE = """\
 
 # A model without a price is refused. Or charge every token of one at a ceiling: {ceiling_usd_per_mtok: 100}
 unknown_price: refuse
+
+# What `headgate invoice` adds to cost.
+#: invoices: {markup: 20%, minimum_usd: 5, tenants: {acme: {markup: 10%, minimum_usd: 0}}}
+
+# What is told as unusual, and refuses nothing; off = nothing.
+#: anomalies: {tokens_per_call: 2x, daily_spend: 2x, session_usd: 5, session_window: 10m, new_model: on}
 
 # What cannot be bounded before it is sent (server tools, stored state): refuse, or hold the most it could cost.
 #: unbounded: refuse

@@ -29,8 +29,6 @@ def unenforced(settings: Settings) -> frozenset[str]:
 
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
-    for name in s.providers:
-        yield "providers.*.bills_to_end", f"providers.{name}.bills_to_end", s.providers[name].bills_to_end
     for name, task in s.tasks.items():
         yield "tasks.*.model", f"tasks.{name}.model", bool(task.model)
         yield "tasks.*.max_tokens", f"tasks.{name}.max_tokens", task.max_tokens is not None
@@ -38,15 +36,11 @@ def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
         yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
         yield "tasks.*.on_cut", f"tasks.{name}.on_cut", task.on_cut != "error"
         yield "tasks.*.thinking", f"tasks.{name}.thinking", task.thinking != "keep"
-    yield "budgets", "budgets", bool(s.budgets)
     yield "limits", "limits", bool(s.limits)
-    yield "unbounded", "unbounded", True
-    yield "refusal_status", "refusal_status", bool(s.refusal_status)
     yield "guards", "guards", _asks(s.guards)
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):
         yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
-        yield "keys[*].budgets", f"keys[{number}].budgets", bool(key.budgets)
         yield "keys[*].limits", f"keys[{number}].limits", bool(key.limits)
     yield "log.keep", "log.keep", True
     yield "alerts", "alerts", bool(s.alerts)
@@ -62,8 +56,7 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
     path, origin = places[0]
     name = path if len(places) == 1 else label
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    plural = label.endswith((".budgets", ".limits")) or label in (
-        "budgets",
+    plural = label.endswith(".limits") or label in (
         "limits",
         "guards",
         "alerts",

@@ -9,14 +9,16 @@ from types import MappingProxyType
 
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
-from headgate.settings import operations, policies, providers
+from headgate.settings import accounting, operations, policies, providers
+from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
 from headgate.settings.model import RetrySettings, Settings, frozen
 from headgate.settings.tree import Mistakes, Table, Where
-from headgate.settings.units import one_of
+from headgate.settings.units import one_of, usd
 from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
+from headgate.settings.zones import UTC_NAME, zone_name
 
 FILE = "headgate.yaml"
 
@@ -25,8 +27,12 @@ TOP_KEYS = (
     "models",
     "tasks",
     "budgets",
+    "zone",
+    "max_usd_per_call",
     "limits",
     "prices",
+    "invoices",
+    "anomalies",
     "unknown_price",
     "unbounded",
     "refusal_status",
@@ -120,11 +126,15 @@ def _settings(root: Section) -> Settings:
     retry = policies.read_retry(root.section("retry", ("attempts", "deadline")), RetrySettings())
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
     cache = policies.read_cache_default(root)
-    return Settings(
+    ceiling = root.take("max_usd_per_call", usd, None)
+    zone = root.take("zone", zone_name, UTC_NAME)
+    served = {route.model for routes in models.values() for route in routes}
+    budgets = BudgetReader(names, served, zone)
+    settings = Settings(
         providers=known,
         models=models,
-        tasks=policies.read_tasks(root, names, retry, timeouts, cache),
-        budgets=policies.read_budgets(root, names),
+        tasks=policies.read_tasks(root, names, retry, timeouts, cache, ceiling),
+        budgets=budgets.read(root),
         limits=policies.read_limits(root),
         prices=providers.read_prices(root, known),
         unknown_price=policies.read_unknown_price(root),
@@ -137,9 +147,15 @@ def _settings(root: Section) -> Settings:
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),
-        keys=operations.read_keys(root, names),
+        keys=operations.read_keys(root, budgets),
         log=operations.read_log(root),
         alerts=operations.read_alerts(root),
         server=server,
         secrets_refresh_seconds=operations.read_secrets(root),
+        max_usd_per_call_nano=ceiling,
+        zone=zone,
+        invoices=accounting.read_invoices(root),
+        anomalies=accounting.read_anomalies(root),
     )
+    root.context.warnings.extend(budgets.never_reached())
+    return settings

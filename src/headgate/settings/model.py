@@ -11,8 +11,12 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, TypeVar
 
+from headgate.core.budget import FULL, WARN_AT
 from headgate.core.ports import Timeouts
 from headgate.settings.secrets import SecretRef
+
+DRAIN_SECONDS = 30.0
+DRAIN_USD_NANO = 100_000_000
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -67,8 +71,8 @@ class ProviderSettings:
     price: Literal["free"] | Rates | None = None  # None: from the price book
     on_disconnect: str = "close"  # "close" | "drain": what to do upstream when the caller leaves
     bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
-    drain_seconds: float = 30.0  # 0.1..1 h; with "drain": the longest that an abandoned answer is read on
-    drain_usd_nano: int = 100_000_000  # nano-dollars; with "drain": the most that reading on may cost
+    drain_seconds: float = DRAIN_SECONDS  # 0.1..1 h; with "drain": the longest that an abandoned answer is read on
+    drain_usd_nano: int = DRAIN_USD_NANO  # nano-dollars; with "drain": the most that reading on may cost
     discount_basis_points: int = 0  # 0..9,999, off the price book's rates; not off `price` and `prices`
     proxy: str = field(default="", repr=False)  # http(s) URL; "" = as HTTP(S)_PROXY say; may hold a credential
 
@@ -122,21 +126,27 @@ class TaskSettings:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSettings:
-    """A cap per scope and period. At least one of `usd_nano` and `tokens` is set; `usd` is always hard."""
+    """A cap per scope and period. At least one of the three caps is set; `usd_nano` and `tokens` are always hard.
 
-    per: str = ""  # a dimension, "tag:<name>", or "" = everything together
-    usd_nano: int | None = None  # nano-dollars, 0..1e9 USD
+    A dimension: tenant, key, user, session, task, feature, model, provider, environment or "tag:<name>".
+    """
+
+    per: tuple[str, ...] = ()  # dimensions, in the order above; () = everything together
+    usd_nano: int | None = None  # nano-dollars, 0..1e9 USD; 0 lets nothing through
     tokens: int | None = None  # 0..10**15
     every: str = ""  # "minute" | "hour" | "day" | "week" | "month" | "year"; "" = for good
-    alert_at_basis_points: tuple[int, ...] = ()  # hundredths of a percent of the cap, 1..10,000, ascending
+    alert_at_basis_points: tuple[int, ...] = (WARN_AT, FULL)  # hundredths of a percent of the cap, ascending, to 10,000
     degrade_to: str = ""  # `then: degrade <model>`; "" = refuse
+    soft_usd_nano: int | None = None  # nano-dollars, at most `usd_nano`: warns, and refuses nothing
+    only: tuple[tuple[str, str], ...] = ()  # (dimension, value) that a call must have, sorted
+    zone: str = "UTC"  # IANA name: whose midnight the period begins at
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
     """Requests or tokens per minute of each value of a dimension. At least one is set."""
 
-    per: str = ""  # as in BudgetSettings
+    per: str = ""  # a dimension, as in BudgetSettings, or "" = everything together
     requests_per_minute: int | None = None  # 1..10**9
     tokens_per_minute: int | None = None  # 1..10**12
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from headgate.settings.budgets import BudgetReader
 from headgate.settings.fields import Context, Section
 from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, Settings, frozen
-from headgate.settings.policies import DAY, Names, read_budgets, read_cache, read_limits
+from headgate.settings.policies import DAY, read_cache, read_limits
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
@@ -82,7 +83,7 @@ def _shared(text: str) -> str:
     return text
 
 
-def read_keys(root: Section, names: Names) -> tuple[KeySettings, ...]:
+def read_keys(root: Section, budgets: BudgetReader) -> tuple[KeySettings, ...]:
     """`keys:`, a list. Names are unique."""
     found: list[KeySettings] = []
     first: dict[str, str] = {}
@@ -104,7 +105,7 @@ def read_keys(root: Section, names: Names) -> tuple[KeySettings, ...]:
                 environment=section.take("environment", text_up_to(200), ""),
                 may_speak_for_tenants=section.take("may_speak_for_tenants", switch, False),
                 cache_seconds=read_cache(section, "cache", None),
-                budgets=read_budgets(section, names),
+                budgets=budgets.read(section, key=name),
                 limits=read_limits(section),
             )
         )

@@ -1,4 +1,4 @@
-"""Sections about decisions: retry, timeouts, guards, cache, tasks, budgets, limits, unknown prices."""
+"""Sections about decisions: retry, timeouts, guards, cache, tasks, limits, unknown prices."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headgate.core.money import NANO_PER_USD, nano
 from headgate.core.ports import Timeouts
-from headgate.policy.periods import PERIODS
-from headgate.settings.fields import Context, Section, suggestion
+from headgate.settings.fields import Section, suggestion
 from headgate.settings.model import (
-    BudgetSettings,
     GuardSettings,
     LimitSettings,
     ProviderSettings,
@@ -21,14 +18,25 @@ from headgate.settings.model import (
     frozen,
 )
 from headgate.settings.providers import route_name
-from headgate.settings.tree import Items, Scalar, Table, kind, shown
-from headgate.settings.units import Unfit, basis_points, money, one_of, seconds, text_up_to, whole
+from headgate.settings.tree import Scalar, Table, kind, shown
+from headgate.settings.units import Unfit, money, one_of, seconds, text_up_to, usd, whole
 
 DAY = 86_400.0
-DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider")
+DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider", "environment")
 TIMEOUT_KEYS = ("connect", "pool", "write", "first_byte", "idle", "total")
 GUARD_KEYS = ("profile", "injection", "pii", "secrets", "tools")
-TASK_KEYS = ("model", "max_tokens", "guards", "cache", "timeout", "timeouts", "retry", "on_cut", "thinking")
+TASK_KEYS = (
+    "model",
+    "max_tokens",
+    "guards",
+    "cache",
+    "timeout",
+    "timeouts",
+    "retry",
+    "on_cut",
+    "thinking",
+    "max_usd_per_call",
+)
 
 _TEXT_MODES = ("off", "on", "flag", "redact-logs", "redact", "block")
 _DEFAULT_CACHE = 3600.0  # what `cache: on` means where `cache.default` is silent
@@ -38,7 +46,6 @@ _VENDOR_MODEL = re.compile(r"(claude-|gpt-|chatgpt-|o[0-9])[A-Za-z0-9._-]*")
 _TAG = re.compile(r"tag:[A-Za-z0-9_.-]{1,64}")
 
 _timeout = seconds(0.001, DAY)
-_usd = money(NANO_PER_USD, 1_000_000_000, unit="USD")
 _ceiling = money(10**6, 1_000_000, unit="USD per million tokens")
 
 
@@ -123,9 +130,14 @@ def read_guards(root: Section) -> GuardSettings:
 
 
 def read_tasks(
-    root: Section, names: Names, retry: RetrySettings, timeouts: Timeouts, cache: float | None
+    root: Section,
+    names: Names,
+    retry: RetrySettings,
+    timeouts: Timeouts,
+    cache: float | None,
+    ceiling: int | None,
 ) -> Mapping[str, TaskSettings]:
-    """`tasks:`. What a task leaves out of `retry` and `timeouts` is the global value."""
+    """`tasks:`. What a task leaves out of `retry`, `timeouts` and `max_usd_per_call` is the global value."""
     found = {}
     for name, node, path in root.named("tasks"):
         section = Section(root.context, node, path, TASK_KEYS)
@@ -142,6 +154,7 @@ def read_tasks(
             thinking=section.take("thinking", one_of(("keep", "drop")), "keep"),
             retry=read_retry(section.section("retry", ("attempts", "deadline")), retry),
             timeouts=own,
+            max_usd_per_call_nano=section.take("max_usd_per_call", usd, ceiling),
         )
     return frozen(found)
 
@@ -154,41 +167,11 @@ def _with_total(section: Section, timeouts: Timeouts) -> Timeouts:
     return Timeouts(**{**{key: getattr(timeouts, key) for key in TIMEOUT_KEYS}, "total": total})
 
 
-def _dimension(text: str) -> str:
+def dimension(text: str) -> str:
+    """One of `DIMENSIONS`, or a tag. Raises Unfit."""
     if text in DIMENSIONS or _TAG.fullmatch(text):
         return text
     raise Unfit(f"expected one of {', '.join(DIMENSIONS)} or tag:<name>", DIMENSIONS)
-
-
-def read_budgets(root: Section, names: Names) -> tuple[BudgetSettings, ...]:
-    """`budgets:`, a list."""
-    return tuple(_budget(root.context, node, path, names) for node, path in root.items("budgets"))
-
-
-def _budget(context: Context, node: Scalar | Items | Table, path: str, names: Names) -> BudgetSettings:
-    section = Section(context, node, path, ("per", "usd", "tokens", "every", "alert_at", "then"))
-    usd = section.take("usd", lambda text: nano(_usd(text)), None)
-    tokens = section.take("tokens", whole(0, 10**15), None)
-    entries = section.table.entries
-    if isinstance(node, Table) and "usd" not in entries and "tokens" not in entries:
-        context.mistakes.add(node.where, path, "a budget needs a cap: usd or tokens, like {per: user, usd: 10}")
-    return BudgetSettings(
-        per=section.take("per", _dimension, ""),
-        usd_nano=usd,
-        tokens=tokens,
-        every=section.take("every", one_of(PERIODS), ""),
-        alert_at_basis_points=tuple(sorted(set(section.texts("alert_at", basis_points)))),
-        degrade_to=section.take("then", lambda text: _then(text, names), ""),
-    )
-
-
-def _then(text: str, names: Names) -> str:
-    if text == "refuse":
-        return ""
-    verb, _, model = text.partition(" ")
-    if verb != "degrade" or not model.strip():
-        raise Unfit("expected `refuse`, or `degrade <model>`")
-    return names.model(model.strip())
 
 
 def read_limits(root: Section) -> tuple[LimitSettings, ...]:
@@ -201,7 +184,7 @@ def read_limits(root: Section) -> tuple[LimitSettings, ...]:
             root.context.wrong(path, "a limit needs requests_per_minute or tokens_per_minute")
         found.append(
             LimitSettings(
-                per=section.take("per", _dimension, ""),
+                per=section.take("per", dimension, ""),
                 requests_per_minute=section.take("requests_per_minute", whole(1, 10**9), None),
                 tokens_per_minute=section.take("tokens_per_minute", whole(1, 10**12), None),
             )

@@ -9,13 +9,23 @@ from functools import partial
 from typing import Literal
 
 from headgate.settings.fields import Context, Section, read_texts, suggestion
-from headgate.settings.model import RATE_KEYS, ProviderSettings, Rates, RouteName, frozen
+from headgate.settings.model import DRAIN_SECONDS, DRAIN_USD_NANO, RATE_KEYS, ProviderSettings, Rates, RouteName, frozen
 from headgate.settings.secrets import SecretRef
 from headgate.settings.tree import Items, Node, Scalar, Where, kind, shown
-from headgate.settings.units import base_url, money, one_of, split_url, switch
+from headgate.settings.units import base_url, money, one_of, percentage, seconds, split_url, switch, usd
 
 DIALECTS = ("anthropic", "openai")
-PROVIDER_KEYS = ("dialect", "base_url", "api_key", "price", "on_disconnect", "bills_to_end", "proxy")
+PROVIDER_KEYS = (
+    "dialect",
+    "base_url",
+    "api_key",
+    "price",
+    "discount",
+    "on_disconnect",
+    "drain",
+    "bills_to_end",
+    "proxy",
+)
 
 # (base_url, its SDK's variable for it, its SDK's variable for the key), by name, which is also the dialect's.
 BUILT_IN = {
@@ -59,6 +69,8 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
             if key not in section.table.entries:
                 section.wrong(key, f"a provider of your own needs {key}: {example}")
     api_key = section.secrets("api_key", default_key)
+    on_disconnect = section.take("on_disconnect", one_of(("close", "drain")), "close")
+    drain_seconds, drain_usd_nano = _drain(section, on_disconnect)
     _advise(section, dialect, url, with_key=api_key is not None)
     return ProviderSettings(
         name=name,
@@ -66,10 +78,34 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
         base_url=url,
         api_key=api_key,
         price=read_price(section.context, section.node("price"), section.at("price")),
-        on_disconnect=section.take("on_disconnect", one_of(("close", "drain")), "close"),
+        on_disconnect=on_disconnect,
         bills_to_end=section.take("bills_to_end", switch, False),
+        drain_seconds=drain_seconds,
+        drain_usd_nano=drain_usd_nano,
+        discount_basis_points=_discount(section),
         proxy=section.take_url("proxy", _proxy, ""),
     )
+
+
+def _drain(section: Section, on_disconnect: str) -> tuple[float, int]:
+    """`drain: {seconds: 30, usd: 0.10}`: how long an abandoned answer is read on, and what that may cost."""
+    if "drain" in section.table.entries and on_disconnect != "drain":
+        section.wrong("drain", "means nothing without `on_disconnect: drain`: add it, or remove this")
+    caps = section.section("drain", ("seconds", "usd"))
+    return (
+        caps.take("seconds", seconds(0.1, 3600), DRAIN_SECONDS),
+        caps.take("usd", usd, DRAIN_USD_NANO),
+    )
+
+
+def _discount(section: Section) -> int:
+    """`discount: 12.5%`, off the price book's rates."""
+    entries = section.table.entries
+    if "discount" in entries and "price" in entries:
+        section.wrong(
+            "discount", "means nothing beside `price`, which is your own already: write that with it taken off"
+        )
+    return section.take("discount", percentage(9_999, like="12.5%"), 0)
 
 
 def _proxy(text: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from urllib.parse import SplitResult, urlsplit
 
+from headgate.core.money import NANO_PER_USD, nano
+
 
 class Unfit(ValueError):
     """A value of the wrong kind. `str()` says what was expected; `choices` are words it may have been meant as."""
@@ -22,6 +24,7 @@ class Unfit(ValueError):
 _WHOLE = re.compile(r"[+-]?[0-9][0-9_]{0,30}")
 _DECIMAL = re.compile(r"([0-9][0-9_]{0,20})(?:\.([0-9]{1,20}))?")
 _WITH_UNIT = re.compile(r"([0-9][0-9_]{0,20}(?:\.[0-9]{1,20})?) ?([A-Za-z%]*)")
+_RATIO = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,6})?) ?x?")
 
 SECONDS = {
     "": Decimal(1),
@@ -125,14 +128,46 @@ def money(scale: int, high: int, *, unit: str) -> Callable[[str], Decimal]:
     return read
 
 
-def basis_points(text: str) -> int:
-    """A percentage above 0% up to 100%, in hundredths of a percent: ``80%`` is 8000."""
-    match = _WITH_UNIT.fullmatch(text)
-    if match is not None and match[2] == "%":
-        points = Decimal(match[1].replace("_", "")) * 100
-        if points == points.to_integral_value() and 0 < points <= 10_000:
-            return int(points)
-    raise Unfit("expected a percentage above 0% and up to 100%, like 80%")
+_usd = money(NANO_PER_USD, 1_000_000_000, unit="USD")
+
+
+def usd(text: str) -> int:
+    """An amount from 0 to 1,000,000,000 USD, in nano-dollars: ``0.25`` is 250,000,000."""
+    return nano(_usd(text))
+
+
+def percentage(high: int, *, like: str, zero: bool = False) -> Callable[[str], int]:
+    """A reader of percentages in hundredths of a percent, up to `high` of them: ``80%`` is 8000.
+
+    Args:
+        like: an example for the message.
+        zero: 0% is also allowed.
+    """
+    low = "from 0%" if zero else "above 0%"
+    expected = f"expected a percentage {low} and up to {f'{high / 100:f}'.rstrip('0').rstrip('.')}%, like {like}"
+
+    def read(text: str) -> int:
+        match = _WITH_UNIT.fullmatch(text)
+        if match is not None and match[2] == "%":
+            points = Decimal(match[1].replace("_", "")) * 100
+            if points == points.to_integral_value() and (0 < points <= high or (zero and points == 0)):
+                return int(points)
+        raise Unfit(expected)
+
+    return read
+
+
+basis_points = percentage(10_000, like="80%")
+"""A share of a cap."""
+
+
+def ratio(text: str) -> float:
+    """How many times as much: above 1, up to 1,000. ``2x`` is 2.0."""
+    match = _RATIO.fullmatch(text)
+    value = float(match[1]) if match is not None else 0.0
+    if not 1 < value <= 1000:
+        raise Unfit("expected a ratio above 1x and up to 1000x, like 2x or 1.5x")
+    return value
 
 
 def switch(text: str) -> bool:
