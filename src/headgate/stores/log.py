@@ -46,6 +46,10 @@ class _Event:
 
 _Item = Exchange | _Event | threading.Event
 
+Watcher = Callable[[Sequence[Exchange]], Sequence[tuple[str, dict[str, Any]]]]
+"""Sees the exchanges of a batch, in the log's thread, and answers with (name, fields) of events to write behind their
+lines. Must not raise. What is dropped before its line is made is not seen."""
+
 
 class LineLog:
     """:class:`headgate.core.ports.Log` as JSON lines in a file or on standard output. Serves both colours.
@@ -84,6 +88,7 @@ class LineLog:
         self._counts = {"written": 0, "dropped": 0}
         self._error = ""
         self._closed = False
+        self.watch: Watcher | None = None
         self._begin()
         _logs.add(self)
 
@@ -189,6 +194,9 @@ class LineLog:
                     self._add_event(item)
                 else:
                     flushed.append(item)
+            if self.watch is not None:
+                for name, fields in self.watch([item for item in items if isinstance(item, Exchange)]):
+                    self._add_event(_Event(name, now, fields))
             self._write_lines()
         finally:
             with self._lock:

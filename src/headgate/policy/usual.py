@@ -1,0 +1,239 @@
+"""What is usual: an average that follows, days to compare with, prompts that creep, money within a window.
+
+Nothing here reads a clock: time comes with what is seen, in seconds since the epoch. Nothing grows without a bound.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+DAY = 86_400.0
+
+FEWEST_CALLS = 10
+"""Calls of a caller before any of them can be unusual."""
+WEIGHT = 0.1
+"""Of the newest call in the moving average (EWMA); the first ten calls weigh the same."""
+SPREAD = 3.0
+"""Mean deviations from the usual that are usual too: callers whose calls differ are not told about at each of them."""
+
+DAYS_BACK = 14
+FEWEST_DAYS = 3
+"""Days with spending before a day can be unusual."""
+LATELY = 3
+"""Days whose median counts where it is the larger one, so that steady growth is not news each day."""
+MAD_SPREAD = 3 * 1.4826
+"""Three standard deviations, from the median absolute deviation (of a normal distribution: MAD * 1.4826)."""
+
+LOOP_CALLS = 20
+NEARLY_TOKENS = 256
+NEARLY_SHARE = 0.1
+"""A prompt is nearly that of the call before: longer by at most 256 tokens, or by a tenth."""
+ALIKE_TOKENS = 64
+ALIKE_SHARE = 0.5
+"""Two steps are alike: they differ by at most 64 tokens, or by half."""
+
+PARTS = 12
+"""Into which a window is divided; it is kept to one part exactly."""
+
+
+class Recent(Generic[K, V]):
+    """At most `size` entries; what was not asked for the longest goes. Two generations instead of an order: a look-up
+    of what was asked for lately is a dictionary's, and moves nothing."""
+
+    __slots__ = ("_half", "_new", "_old")
+
+    def __init__(self, size: int) -> None:
+        """`size` >= 2."""
+        self._half = size // 2
+        self._new: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def get(self, key: K) -> V | None:
+        """The entry, which is recent from now on."""
+        found = self._new.get(key)
+        if found is None and self._old:
+            found = self._old.pop(key, None)
+            if found is not None:
+                self.put(key, found)
+        return found
+
+    def put(self, key: K, value: V) -> None:
+        """Add what `get` did not find."""
+        if len(self._new) >= self._half:
+            self._old, self._new = self._new, {}
+        self._new[key] = value
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+
+class Level:
+    """The moving average of one caller's calls (EWMA), and how far they usually are from it."""
+
+    __slots__ = ("average", "deviation", "quiet_until", "samples")
+
+    def __init__(self) -> None:
+        self.average = 0.0
+        self.deviation = 0.0
+        self.samples = 0
+        self.quiet_until = 0.0  # what is seen before then is not told again
+
+    def take(self, value: int, ratio: float, floor: int) -> bool:
+        """Whether a value is over `ratio` times the average, over its spread and over the floor; then learn from it.
+
+        What is over counts as the limit it went over: one huge call hides no other, and a level that stays is usual
+        after a few dozen calls.
+        """
+        count, average = self.samples, self.average
+        taken: float = value
+        over = False
+        if count >= FEWEST_CALLS:
+            limit = average * ratio
+            if value > limit and value > floor:
+                limit = max(limit, average + SPREAD * self.deviation, floor)
+                if value > limit:
+                    over = True
+                    taken = limit
+            weight = WEIGHT
+        else:
+            self.samples = count + 1
+            weight = 1.0 / (count + 1)
+        off = taken - average
+        self.average = average + off * weight
+        if count:
+            self.deviation += (abs(off) - self.deviation) * weight
+        return over
+
+
+class Days:
+    """Spending by day (UTC, as the ledger's reader counts them), and the sum above which today is off its trend."""
+
+    __slots__ = ("_floor", "_ratio", "day", "limit", "past", "spent", "usual")
+
+    def __init__(self, ratio: float, floor: int) -> None:
+        """
+        Args:
+            ratio: > 1; of the usual.
+            floor: nano-dollars more than the usual, below which nothing is off.
+        """
+        self._ratio = ratio
+        self._floor = floor
+        self.past: dict[int, int] = {}  # nano-dollars by day since the epoch; days without spending are not there
+        self.day = -1
+        self.spent = 0  # on `day`
+        self.usual = 0
+        self.limit = float("inf")
+
+    def remember(self, day: int, nano: int) -> None:
+        """Spending of a day that nobody is told about. Days come in order."""
+        if day > self.day:
+            self._turn(day)
+        if day == self.day:
+            self.spent += nano
+        elif day in self.past:
+            self.past[day] += nano  # what began yesterday and ended today
+
+    def take(self, day: int, nano: int) -> bool:
+        """Add what was spent; whether the day has just gone over its limit. True once per day."""
+        if day != self.day:
+            self.remember(day, nano)
+            if day != self.day:
+                return False
+        else:
+            self.spent += nano
+        if self.spent <= self.limit:
+            return False
+        self.limit = float("inf")
+        return True
+
+    def _turn(self, day: int) -> None:
+        if self.spent:
+            self.past[self.day] = self.spent
+        self.past = {each: nano for each, nano in self.past.items() if each >= day - DAYS_BACK}
+        self.day, self.spent = day, 0
+        spent = [self.past[each] for each in sorted(self.past)]
+        if len(spent) < FEWEST_DAYS:
+            self.limit = float("inf")
+            return
+        middle = median(spent)
+        usual = max(middle, median(spent[-LATELY:]))
+        spread = MAD_SPREAD * median([abs(nano - middle) for nano in spent])
+        self.usual = int(usual)
+        self.limit = max(usual * self._ratio, usual + spread, usual + self._floor)
+
+
+class Run:
+    """Calls in a row whose prompts are nearly the same and grow by about the same: an agent that goes in circles
+    appends the same call and the same result again and again. People and working agents vary."""
+
+    __slots__ = ("_prompt", "_since", "_step", "calls")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._prompt = 0
+        self._step = 0.0
+        self._since = 0.0
+
+    def take(self, prompt: int, at: float, window: float) -> int:
+        """The length of the run that this call goes on, within `window` seconds.
+
+        Args:
+            prompt: tokens, cached ones too.
+        """
+        grown = prompt - self._prompt
+        self._prompt = prompt
+        calls = self.calls
+        if calls and grown > 0 and at - self._since <= window and (grown <= NEARLY_TOKENS or self._nearly(grown)):
+            step = self._step
+            if calls == 1:
+                self._step = grown
+                self.calls = 2
+                return 2
+            if abs(grown - step) <= ALIKE_TOKENS or abs(grown - step) <= step * ALIKE_SHARE:
+                self._step = step + (grown - step) * 0.25
+                self.calls = calls = calls + 1
+                return calls
+        self.calls = 1
+        self._since = at
+        return 1
+
+    def _nearly(self, grown: int) -> bool:
+        return grown <= self._prompt * NEARLY_SHARE
+
+
+class Window:
+    """Money within the last so many seconds: never less than what was spent in them, and at most what was spent in a
+    twelfth more."""
+
+    __slots__ = ("_parts", "_seconds", "spent")
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` > 0."""
+        self._seconds = seconds / PARTS
+        self._parts: deque[list[int]] = deque()
+        self.spent = 0
+
+    def take(self, nano: int, at: float) -> int:
+        """Add what was spent at a moment; the sum."""
+        part = int(at / self._seconds)
+        parts = self._parts
+        if parts and parts[-1][0] >= part:
+            parts[-1][1] += nano  # calls do not end in the order in which they are seen
+        else:
+            parts.append([part, nano])
+        self.spent += nano
+        while parts[0][0] < part - PARTS:
+            self.spent -= parts.popleft()[1]
+        return self.spent
+
+
+def median(values: Sequence[float]) -> float:
+    """Of at least one value. (`statistics` takes 10 ms to import.)"""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
