@@ -5,7 +5,7 @@
     .venv/bin/python scripts/compile_prices.py --date 2026-11-20 --check    # exit 1 if the file would change
 
 The output depends on nothing but the installed genai-prices and the date, which is passed and never taken from a clock.
-Afterwards put the printed name and hash into `src/headgate/policy/pricebook.py` and run the differential test.
+Afterwards put the printed name and hash into `src/headgate/policy/pricepins.py` and run the differential test.
 
 Rates become integers of pico-dollars per token (per search, per request), and the compilation fails where that is not
 exact. The one exception: two aggregators publish rates with floating-point noise; see `_noisy`.

@@ -18,10 +18,10 @@ from headgate.core.secret import Secret
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy
 from headgate.policy.charging import Charging
-from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.model import ProviderSettings, RetrySettings, Settings, frozen
+from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
 from headgate.stats import Tally
@@ -134,8 +134,7 @@ def policies_of(
     Args:
         keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
     """
-    ceiling = settings.unknown_price.ceiling_pico_per_token
-    book = PriceBook.load(settings.price_overrides, Unknown() if ceiling is None else Unknown(ceiling_pico=ceiling))
+    book = price_book(settings, env)
     default = _task(settings.retry, settings.timeouts, wait)
     tasks = {name: _task(task.retry, task.timeouts, wait) for name, task in settings.tasks.items()}
     return Policies(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -139,18 +140,20 @@ class Gate:
         *,
         days: float | None = None,
         by: tuple[str, ...] = (),
+        zone: tzinfo = UTC,
         **filters: str,
     ) -> UsageReport:
         """What was spent, from the ledger: everything that any process has written to it.
 
         Args:
             days: only the last so many days.
-            by: break down by user, model, day, ... (see `stores.reader.DIMENSIONS`).
+            by: break down by user, model, day, `tag:team`, ... (see `stores.reader.DIMENSIONS`).
+            zone: whose hours, days, weeks and months, as `zoneinfo.ZoneInfo` gives it.
             filters: `user="ada"`, `tenant=...`, `model=...`, ...
         """
         self._built.ledger.flush()
         since = None if days is None else time.time() - days * DAY
-        return self._built.ledger.reader().usage(by=by, since=since, until=None, **filters)
+        return self._built.ledger.reader().usage(by=by, since=since, until=None, zone=zone, **filters)
 
     def flush(self) -> None:
         """Block until everything that has ended is in the ledger and in the log."""

@@ -14,7 +14,8 @@ import pytest
 from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.core.usage import Usage
 from headgate.policy import pricebook
-from headgate.policy.pricebook import PRICES_FILE, PRICES_SHA256, PriceBook, Unknown
+from headgate.policy.pricebook import PriceBook, Unknown
+from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, packaged
 from headgate.policy.pricing import cost_nano, doubts
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
@@ -288,13 +289,13 @@ def test_the_version_names_the_file_and_the_overrides() -> None:
 
 
 def test_a_price_file_with_another_hash_is_refused_with_what_to_do() -> None:
-    content = pricebook._installed().replace(b'"i":1000000', b'"i":1', 1)
+    content = packaged(PRICES_FILE).replace(b'"i":1000000', b'"i":1', 1)
     with pytest.raises(ConfigError, match="reinstall"):
         PriceBook.load(content=content)
 
 
 def test_the_pin_is_the_hash_of_the_file() -> None:
-    assert hashlib.sha256(pricebook._installed()).hexdigest() == PRICES_SHA256
+    assert hashlib.sha256(packaged(PRICES_FILE)).hexdigest() == PRICES_SHA256
     assert f"prices-{BOOK.version}.json" == PRICES_FILE
 
 

@@ -13,7 +13,7 @@ import pytest
 from genai_prices import data_snapshot
 from genai_prices import types as gp
 
-from headgate.policy import pricebook
+from headgate.policy import pricebook, pricepins
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compile_prices.py"
 
@@ -56,7 +56,7 @@ def compiled(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_file_in_the_tree_is_what_the_compiler_makes(script: ModuleType) -> None:
-    assert script.compile_prices("2026-11-20") == pricebook._installed()
+    assert script.compile_prices("2026-11-20") == pricepins.packaged(pricepins.PRICES_FILE)
 
 
 def test_a_rate_finer_than_a_pico_dollar_stops_the_compiler(compiled: Any, script: ModuleType) -> None:
@@ -112,5 +112,5 @@ def test_check_tells_an_outdated_file_by_its_exit_code(
 
 
 def test_the_pinned_date_is_not_in_the_future_of_its_prices() -> None:
-    day = datetime.strptime(pricebook.PRICES_FILE, "prices-%Y-%m-%d.json").replace(tzinfo=UTC)
+    day = datetime.strptime(pricepins.PRICES_FILE, "prices-%Y-%m-%d.json").replace(tzinfo=UTC)
     assert pricebook.PriceBook.load().find("openai", "gpt-6-luna", day.timestamp()) is not None

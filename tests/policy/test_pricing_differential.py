@@ -22,7 +22,7 @@ from headgate.policy.pricing import ModelPrice, cost_tenths
 from headgate.policy.rates import WEB_SEARCH_PICO, row_for
 
 BOOK = PriceBook.load()
-FILE = BOOK._file
+FILE = BOOK.file
 PROVIDERS = {provider.id: provider for provider in get_snapshot().providers}
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TENTHS_PER_USD = 10**13

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.policy.overrides import Override, fingerprint, parse, pico
 from headgate.policy.pricefile import PriceFile, schedule, valid
+from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, verify
 from headgate.policy.pricing import ModelPrice
-from headgate.policy.rates import Bands, Schedule, dearest
+from headgate.policy.rates import FULL, Bands, Schedule, dearest, discount_text
 
-# Written by `scripts/compile_prices.py`; docs/prices.md says how to renew them.
-PRICES_FILE = "prices-2026-11-20.json"
-PRICES_SHA256 = "7ce83e4c9ab2916ab006a4684ca7841221344ea4a3acae44d3eb63628c4be8f8"
+DISCOUNT = "+discount-"
+CEILING = "+ceiling"
+"""What a row's price version says behind the book's: the contract's discount, or that the ceiling was charged."""
 
 LONGEST_NAME = 256
 """A model name with more characters has no price: real ones are far shorter, and names come from callers."""
@@ -72,15 +72,33 @@ class PriceBook:
     """Finds prices. Safe to share between threads.
 
     Attributes:
-        version: the file's date, and "+" and 8 hex digits of the overrides where there are any.
+        file: the price file.
+        snapshot: its name in ledger rows, see `file_version`.
+        version: the same, and "+" and 8 hex digits of the overrides where there are any. A row's version goes on with
+            the provider's discount, as in "+discount-12.5%", where its price came from the file.
         unknown: the policy for models without a price.
+        overrides: by (provider, lower-case model or "").
+        discounts: basis points off the file's rates, by our provider's name.
     """
 
-    def __init__(self, file: PriceFile, overrides: Mapping[tuple[str, str], Override], unknown: Unknown) -> None:
-        self._file = file
-        self._overrides = dict(overrides)
+    def __init__(
+        self,
+        file: PriceFile,
+        overrides: Mapping[tuple[str, str], Override],
+        unknown: Unknown,
+        *,
+        snapshot: str = "",
+        discounts: Mapping[str, int] | None = None,
+    ) -> None:
+        self.file = file
+        self.overrides = dict(overrides)
         self.unknown = unknown
-        self.version = f"{file.date}+{fingerprint(overrides)}" if overrides else file.date
+        self.snapshot = snapshot or file.date
+        self.version = f"{self.snapshot}+{fingerprint(overrides)}" if overrides else self.snapshot
+        self.discounts = {name: points for name, points in (discounts or {}).items() if points}
+        for name, points in self.discounts.items():
+            if not 0 < points < FULL:
+                raise ConfigError(f"discount of {name}: above 0 and below 100%, not {discount_text(points)}")
         self._found: dict[tuple[str, str], tuple[float, float, ModelPrice | None]] = {}
         self._dearest: dict[str, Schedule] = {}
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
@@ -92,24 +110,26 @@ class PriceBook:
         unknown: Unknown | None = None,
         *,
         content: bytes | None = None,
+        sha256: str = PRICES_SHA256,
+        discounts: Mapping[str, int] | None = None,
     ) -> PriceBook:
-        """Read the price file that came with this version. Takes a few milliseconds.
+        """Read a price file: the one that came with this version, unless told otherwise. Takes a few milliseconds.
 
         Args:
             overrides: plain data, see `policy/overrides.py`.
             unknown: the policy for models without a price; refuse if None.
-            content: another file's bytes instead, for tests; they too must have the pinned hash.
+            content: another file's bytes instead, as `headgate prices update` installed it.
+            sha256: the hash that was pinned when that file was installed.
+            discounts: basis points off the file's rates (1 to 9,999), by our provider's name.
 
         Raises:
-            ConfigError: the file is not the one this version was tested with, or an override is wrong.
+            ConfigError: the file is not the one that was pinned, or an override or a discount is wrong.
         """
-        content = _installed() if content is None else content
-        if hashlib.sha256(content).hexdigest() != PRICES_SHA256:
-            raise ConfigError(
-                f"the price file {PRICES_FILE} is not the one this version of Headgate was tested with (its SHA-256 "
-                "differs). Prices are changed in headgate.yaml under `prices:`; reinstall headgate to restore the file"
-            )
-        return cls(PriceFile(content), parse(overrides or {}), unknown or Unknown())
+        content = packaged(PRICES_FILE) if content is None else content
+        verify(content, sha256)
+        file = PriceFile(content)
+        name = file_version(file.date, sha256)
+        return cls(file, parse(overrides or {}), unknown or Unknown(), snapshot=name, discounts=discounts)
 
     def find(self, provider: str, model: str, at: float) -> ModelPrice | None:
         """The price of a provider's model at a time (seconds since the epoch), or None if it is unknown.
@@ -147,7 +167,7 @@ class PriceBook:
 
     def _make(self, provider: str, model: str, at: float) -> tuple[ModelPrice | None, tuple[float, float]]:
         home = _ALSO_CALLED.get(provider, provider)
-        hit = self._file.match(home, model)
+        hit = self.file.match(home, model)
         entry, foreign = hit if hit else (None, False)
         window = entry.context_window if entry else None
         most = entry.max_output_tokens if entry else None
@@ -158,23 +178,23 @@ class PriceBook:
         if entry is None:
             return None, _ALWAYS
         span = valid(entry, at)
-        rates = schedule(entry, at, foreign=foreign)
+        rates = schedule(entry, at, foreign=foreign, discount=self.discounts.get(provider, 0))
         if rates is None:
             return None, span
         return self._price(provider, model, entry.id, "data", rates, window, most, span), span
 
     def _override(self, provider: str, home: str, model: str, entry: str | None) -> Override | None:
         """The override for a model: by its name, by another name of the same entry (a dated id), for the provider."""
-        exact = self._overrides.get((provider, model))
+        exact = self.overrides.get((provider, model))
         if exact is not None:
             return exact
         if entry is not None:
-            for (owner, name), override in self._overrides.items():
+            for (owner, name), override in self.overrides.items():
                 if owner == provider and name:
-                    hit = self._file.match(home, name)
+                    hit = self.file.match(home, name)
                     if hit and hit[0].id == entry:
                         return override
-        return self._overrides.get((provider, ""))
+        return self.overrides.get((provider, ""))
 
     def _price(
         self,
@@ -191,7 +211,7 @@ class PriceBook:
             provider=provider,
             model=model,
             entry=entry,
-            version=f"{self.version}+ceiling" if source == "ceiling" else self.version,
+            version=self._row_version(provider, source),
             source=source,
             schedule=rates,
             find=lambda other, at: self._sibling(provider, other, at),
@@ -199,6 +219,12 @@ class PriceBook:
             max_output_tokens=most,
             span=span,
         )
+
+    def _row_version(self, provider: str, source: str) -> str:
+        if source == "ceiling":
+            return self.version + CEILING
+        points = self.discounts.get(provider) if source == "data" else None
+        return f"{self.version}{DISCOUNT}{discount_text(points)}" if points else self.version
 
     def _ceiling(self, provider: str, model: str, rates: Schedule) -> ModelPrice:
         return self._price(provider, model, "", "ceiling", rates)
@@ -213,11 +239,11 @@ class PriceBook:
         return self._ceiling(provider, model, self._dearest_of(provider, at))
 
     def _dearest_of(self, provider: str, at: float) -> Schedule:
-        """The dearest rate of each class among all models of a provider. Slow, rare, kept."""
+        """The dearest list rate of each class among all models of a provider. Slow, rare, kept."""
         known = self._dearest.get(provider)
         if known is None:
-            rows: list[Bands] = [o.schedule.standard for (owner, _), o in self._overrides.items() if owner == provider]
-            part = self._file.provider(_ALSO_CALLED.get(provider, provider))
+            rows: list[Bands] = [o.schedule.standard for (owner, _), o in self.overrides.items() if owner == provider]
+            part = self.file.provider(_ALSO_CALLED.get(provider, provider))
             for entry in part.entries if part else ():
                 rates = schedule(entry, at)
                 if rates is not None:
@@ -234,7 +260,7 @@ class PriceBook:
     def _advice(self, provider: str, model: str) -> str:
         name = "".join(c if c.isprintable() else "?" for c in f"{provider}/{model}"[:120])
         return (
-            f"No price is known for {name} (prices of {self._file.date}), and unknown_price is `refuse`. "
+            f"No price is known for {name} (prices of {self.file.date}), and unknown_price is `refuse`. "
             "Put its price in headgate.yaml, in USD per million tokens: "
             f'prices: {{"{name}": {{input: 3, output: 15}}}} (or `free`), or '
             "set a ceiling for all unknown models: unknown_price: {ceiling_usd_per_mtok: 100}."
@@ -242,12 +268,3 @@ class PriceBook:
 
 
 _ALWAYS = (float("-inf"), float("inf"))
-
-
-def _installed() -> bytes:
-    import pkgutil
-
-    content = pkgutil.get_data("headgate", f"data/{PRICES_FILE}")
-    if content is None:
-        raise ConfigError(f"the price file {PRICES_FILE} is missing from the installation; reinstall headgate")
-    return content

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from headgate.policy.rates import RateMap, Schedule
+from headgate.policy.rates import RateMap, Schedule, discounted
 
 FORMAT = 1
 DAY = 86_400.0
@@ -80,11 +80,12 @@ def valid(entry: Entry, at: float) -> tuple[float, float]:
     return start, end
 
 
-def schedule(entry: Entry, at: float, *, foreign: bool = False) -> Schedule | None:
+def schedule(entry: Entry, at: float, *, foreign: bool = False, discount: int = 0) -> Schedule | None:
     """The rates of an entry at a time (seconds since the epoch), or None if they are unknown.
 
     Where no period is active the first counts, as in genai-prices. `foreign`: the model is another provider's (Azure
-    serves OpenAI's): its standard rates hold, and of its contexts only those that cost more.
+    serves OpenAI's): its standard rates hold, and of its contexts only those that cost more. `discount`: basis points
+    off every rate, see `rates.discounted`.
     """
     if entry.periods is None:
         return None
@@ -96,6 +97,9 @@ def schedule(entry: Entry, at: float, *, foreign: bool = False) -> Schedule | No
     variants = [(when, rates) for when, constraint, rates in entry.variants if _active(constraint, at)]
     if foreign:
         variants = [(w, r) for w, r in variants if w.get("service_tier") in _SURCHARGES or w.get("speed") == "fast"]
+    if discount:
+        standard = discounted(standard, discount)
+        variants = [(when, discounted(rates, discount)) for when, rates in variants]
     return Schedule(standard, variants)
 
 
@@ -151,6 +155,10 @@ class ProviderPrices:
                 self._exact.setdefault(name, number)
             self._rules += [(number, _test(rule)) for rule in rules]
             self.entries.append(_entry(model))
+
+    def named(self, entry: str) -> Entry | None:
+        """The entry with this id."""
+        return next((each for each in self.entries if each.id == entry), None)
 
     def match(self, name: str) -> Entry | None:
         """The entry for a lower-case model name."""
