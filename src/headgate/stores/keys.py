@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from headgate.core.errors import ConfigError
 from headgate.core.secret import Secret
+from headgate.stores.dialects import take_turns_with_keys
 from headgate.stores.schema import keys
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ class KeyStore:
         )
 
         def insert(connection: Connection) -> None:
-
+            take_turns_with_keys(connection)
             if connection.execute(keys.select().where(keys.c.name == name, keys.c.revoked.is_(None))).first():
                 raise ConfigError(f"there is a key named {name!r} already; choose another name, or rotate that one")
             connection.execute(
@@ -111,7 +112,7 @@ class KeyStore:
         """
 
         def replace(connection: Connection) -> NewKey:
-
+            take_turns_with_keys(connection)
             old = _find(connection, id_or_name)
             whole, digest, last4 = _secret(old.id)
             changed = {"hash": digest, "last4": last4, "rotated": self._now()}
@@ -128,7 +129,7 @@ class KeyStore:
         """
 
         def end(connection: Connection) -> Key:
-
+            take_turns_with_keys(connection)
             old = _find(connection, id_or_name)
             connection.execute(keys.update().where(keys.c.id == old.id).values(revoked=self._now()))
             return old

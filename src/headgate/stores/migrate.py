@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from headgate.core.errors import ConfigError
+from headgate.stores.dialects import take_turns_migrating
 from headgate.stores.schema import REVISION
 
 SCRIPTS = Path(__file__).with_name("migrations")
@@ -17,7 +18,7 @@ _alembic = threading.Lock()
 
 
 def upgrade(connection: Connection, where: str) -> None:
-    """Run the missing migrations in one transaction; nothing to do is one SELECT.
+    """Run the missing migrations in one transaction; nothing to do is one SELECT. Processes take turns.
 
     Args:
         connection: outside a transaction.
@@ -28,8 +29,13 @@ def upgrade(connection: Connection, where: str) -> None:
     """
     found = revision(connection)
     connection.rollback()
-    if found == REVISION:
-        return
+    if found != REVISION:
+        with _alembic, connection.begin():
+            take_turns_migrating(connection)
+            _migrate(connection, where)
+
+
+def _migrate(connection: Connection, where: str) -> None:
     # Alembic takes a fifth of a second to import; a ledger that is up to date never needs it.
     from alembic import command
     from alembic.config import Config
@@ -37,6 +43,7 @@ def upgrade(connection: Connection, where: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    found = revision(connection)  # by now another process may have done it
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise ConfigError(
@@ -44,8 +51,7 @@ def upgrade(connection: Connection, where: str) -> None:
             "it was written by a newer version. Upgrade Headgate, or point `storage` at another file."
         )
     config.attributes["connection"] = connection
-    with _alembic, connection.begin():
-        command.upgrade(config, "head")
+    command.upgrade(config, "head")
 
 
 def revision(connection: Connection) -> str | None:

@@ -225,13 +225,14 @@ def outcome(exchange: Exchange, attempt: Attempt) -> str:
 
 
 def clean(row: Row) -> Row:
-    """A row that SQLite will take: lone surrogates replaced, whole numbers within 63 bits, anything else as text."""
+    """A row that any database takes: lone surrogates (no UTF-8 has them) and NULs (no text of PostgreSQL's does)
+    replaced, whole numbers within 63 bits, anything else as text."""
     return tuple(_clean(value) for value in row)
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return value.encode("utf-8", "replace").decode().replace("\x00", "?")
     if isinstance(value, int):
         return max(-(2**63), min(2**63 - 1, int(value)))
     if value is None or isinstance(value, float):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from headgate.core.exchange import Ending
+from headgate.stores.dialects import next_number
 from headgate.stores.intents import Intent, open_intents, read_intents, settled_exchanges
 from headgate.stores.rows import clean, encode
 from headgate.stores.schema import (
@@ -43,6 +44,18 @@ def sweep(connection: Connection, *, owner: str, now: float) -> int:
         The number of exchanges that were closed.
     """
     lost = [intent for intent in read_intents(connection) if intent.owner != owner]
+    count = charge_lost(connection, lost, now)
+    connection.execute(delete(intents).where(intents.c.owner != owner))
+    connection.execute(delete(owners).where(owners.c.id != owner))
+    return count
+
+
+def charge_lost(connection: Connection, lost: Sequence[Intent], now: float) -> int:
+    """Settle those of `lost` that are open, and write or correct their exchanges; the intents' own rows stay.
+
+    Returns:
+        The number of exchanges that were closed.
+    """
     known = settled_exchanges(connection, {intent.exchange_id for intent in lost})
     killed: defaultdict[str, list[Intent]] = defaultdict(list)
     for intent in open_intents(connection, lost):
@@ -56,8 +69,6 @@ def sweep(connection: Connection, *, owner: str, now: float) -> int:
         else:
             _write(connection, exchange_id, told, rows, now)
     charge_accounts(connection, [intent for each in killed.values() for intent in each])
-    connection.execute(delete(intents).where(intents.c.owner != owner))
-    connection.execute(delete(owners).where(owners.c.id != owner))
     return len(facts)
 
 
@@ -159,7 +170,7 @@ def _money(rows: list[_Values]) -> _Values:
 def _shape(connection: Connection, common: _Values) -> int:
     """A new shape; what is not told of it is empty."""
     told = {name: common[name] for name in SHAPE_COLUMNS if name in common}
-    number = int(connection.execute(select(func.coalesce(func.max(shapes.c.id), 0))).scalar_one()) + 1
+    number = next_number(connection, "shapes")
     connection.execute(insert(shapes).values(_clean(told) | {"id": number}))
     return number
 

@@ -1,0 +1,44 @@
+"""What SQLite and PostgreSQL do differently when the ledger is written; for reading it see `dimensions.py`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+POSTGRES = "postgresql"
+
+SESSION_BITS = 32
+"""A session gives out the numbers from ``session << 32`` on, so that no two sessions give out the same."""
+
+_MIGRATION_LOCK = 0x68656164_67617401
+"""Of PostgreSQL's advisory locks, which are numbers that everybody chooses: "headgat", 1."""
+
+
+def is_postgres(connection: Connection) -> bool:
+    """True on PostgreSQL, False on SQLite."""
+    return connection.dialect.name == POSTGRES
+
+
+def take_turns_migrating(connection: Connection) -> None:
+    """Wait for other processes that bring this database's schema up to date, until the transaction's end.
+
+    A SQLite file needs no such turn: its one writer has the lock file.
+    """
+    if is_postgres(connection):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+def take_turns_with_keys(connection: Connection) -> None:
+    """Wait for other processes that change keys, until the transaction's end: a name is looked for, then taken."""
+    if is_postgres(connection):
+        connection.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def next_number(connection: Connection, table: str) -> int:
+    """A number for a new row of `table`, a name of ours, that nobody else gives out.
+
+    Where there is one writer it is the highest and one more. In PostgreSQL it is the first of a session's, of which
+    the others are not used.
+    """
+    if is_postgres(connection):
+        return int(connection.execute(text("SELECT nextval('session_numbers')")).scalar_one()) << SESSION_BITS
+    return int(connection.execute(text(f"SELECT coalesce(max(id), 0) FROM {table}")).scalar_one()) + 1  # noqa: S608
