@@ -22,7 +22,7 @@ ORDER = [
     {"stores"},
     {"upstream"},
     {"settings"},
-    {"build", "clocks", "stats"},
+    {"build", "clocks", "stats", "watch"},
     {"transport"},
     {"gate", "refusals"},
     {"gateway"},

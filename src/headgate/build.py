@@ -17,10 +17,11 @@ from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
 from headgate.core.secret import Secret
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy
+from headgate.policy.anomalies import Rules
 from headgate.policy.charging import Charging
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
-from headgate.settings.model import ProviderSettings, RetrySettings, Settings, frozen
+from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
@@ -28,6 +29,7 @@ from headgate.stats import Tally
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.sqlite import Durability, SqliteLedger
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
+from headgate.watch import Watch
 from headgate.wire import DIALECTS
 
 if TYPE_CHECKING:
@@ -54,10 +56,13 @@ class Built:
     upstream: AsyncUpstream | _PerOrigin
     blocking_upstream: BlockingUpstream | _PerOrigin
     secrets: SecretKeeper
+    watch: Watch | None = None  # None: `anomalies: off`
 
     def close(self) -> None:
         """Write what is queued; give the ledger's file back. Idempotent."""
         self.secrets.close()
+        if self.watch is not None:
+            self.watch.close()
         self.ledger.close()
         self.log.close()
 
@@ -93,6 +98,7 @@ def build(
     tally = Tally(log)
     clock = AsyncClock()
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
+    watch = _watch(settings.anomalies, ledger, log, clock.now())
     policies = policies_of(settings, env, wait, keeper)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
@@ -115,7 +121,24 @@ def build(
         upstream=upstream,
         blocking_upstream=blocking,
         secrets=keeper,
+        watch=watch,
     )
+
+
+def _watch(settings: AnomalySettings, ledger: SqliteLedger, log: LineLog, began: float) -> Watch | None:
+    """Sees what the log sees; None where it is off."""
+    if not settings.enabled:
+        return None
+    rules = Rules(
+        settings.tokens_ratio,
+        settings.spend_ratio,
+        settings.session_nano,
+        settings.session_window_seconds,
+        settings.new_model,
+    )
+    watch = Watch(rules, began=began, history=ledger.reader, tell=log.event)
+    log.watch = watch.look
+    return watch
 
 
 def log_file(ledger: Path) -> Path:
