@@ -1,0 +1,313 @@
+"""A ledger over one writer thread per place and process: what SQLite and PostgreSQL share."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from headgate.core.budget import Balance, BudgetAlert, Claim
+from headgate.core.errors import ConfigError, Unavailable
+from headgate.core.exchange import Attempt, Exchange
+from headgate.core.ports import Ledger
+from headgate.policy.accounts import Ask, Cap
+from headgate.stores.keys import KeyStore
+from headgate.stores.reader import Reader
+from headgate.stores.rows import attempt_row, intent_row
+from headgate.stores.session import Session
+from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.writer import Call, Closed, Intent, Writer, closing_of
+
+T = TypeVar("T")
+
+MAX_QUEUED = 10_000
+
+
+class Source(NamedTuple):
+    """Where a ledger is, in this process, and how it is opened."""
+
+    key: str  # ledgers with the same key share a writer
+    name: str  # for messages
+    connect: Callable[[str], Session]  # from this process's owner id; called in the writer thread
+
+
+class Shared:
+    """The writer of one place in this process, and how many ledgers use it."""
+
+    __slots__ = ("inherited", "key", "owner", "pid", "users", "writer")
+
+    def __init__(self, source: Source, max_queued: int, now: Callable[[], float]) -> None:
+        self.key = source.key
+        self.pid = os.getpid()
+        self.inherited = False  # from a parent process, by a fork
+        self.users = 0
+        self.owner = owner = secrets.token_hex(8)
+        connect = source.connect
+        self.writer = Writer(lambda: connect(owner), name=source.name, owner=owner, max_queued=max_queued, now=now)
+
+
+_registry: dict[str, Shared] = {}
+_registry_lock = threading.RLock()
+
+
+class WrittenLedger(ABC):
+    """The durable record of money. Nothing is opened until the first use, or :meth:`open`.
+
+    Ledgers of one place in one process share its writer.
+    """
+
+    def __init__(self, *, max_queued: int = MAX_QUEUED, now: Callable[[], float] = time.time) -> None:
+        """
+        Args:
+            max_queued: exchanges not yet written above which new intents are refused; >= 1.
+            now: seconds since the epoch.
+        """
+        self._max_queued = max_queued
+        self._now = now
+        self._closed = False
+        self._shared: Shared | None = None
+        self.keys = KeyStore(self.call, now=now)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The place in this process, for people: without a credential."""
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """For reading beside the writer. Call :meth:`flush` first to see what was settled a moment ago."""
+
+    @abstractmethod
+    def _source(self) -> Source:
+        """The place in this process."""
+
+    def open(self) -> None:
+        """Open it now: bring its schema up to date, and close what a dead process left open.
+
+        After a ConfigError this ledger is closed; make another once the cause is gone.
+
+        Raises:
+            ConfigError: it cannot be ours, or a newer Headgate wrote it.
+            Unavailable: the disk or the database said no.
+        """
+        try:
+            self._call(None)
+        except ConfigError:
+            self.close()
+            raise
+
+    def asynchronous(self) -> Ledger:
+        """The port for an engine on event loops; any number of loops in any number of threads."""
+        return _Port(self, AsyncWaiter)
+
+    def blocking(self) -> Ledger:
+        """The port for an engine without an event loop; its coroutines never suspend."""
+        return _Port(self, BlockingWaiter)
+
+    def flush(self) -> None:
+        """Block until everything queued before is durable.
+
+        Raises:
+            Unavailable: it could not be written; it stays queued.
+        """
+        self._call(None)
+
+    def call(self, work: Callable[[Any], T]) -> T:
+        """Run `work(connection)` in a transaction of its own in the writer thread, and block for its result.
+
+        Raises:
+            Unavailable: the ledger cannot be written. Other errors of Headgate's that `work` raises pass through.
+        """
+        result: T = self._call(lambda session: session.call(work))
+        return result
+
+    def balances(self, claims: Sequence[Claim]) -> list[Balance]:
+        """What is known of accounts, in their order; everything settled before is in it. Blocks.
+
+        Raises:
+            Unavailable: the ledger cannot be read or written.
+        """
+        writer = self.writer()
+        found: list[Balance] = self._call(lambda session: writer.balances(session, claims))
+        return found
+
+    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+        """Override a budget's cap for one scope value, at once and durably, in this period and later ones.
+
+        Args:
+            budget: its id.
+            scope: the value, as `policy.budgets.scope_of` writes it; "" for a budget over everything.
+            cap: (nano-dollars, tokens), None each for no cap of that kind; None = the budget's own cap again.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
+        writer = self.writer()
+        self._call(lambda session: writer.set_cap(session, budget, scope, cap))
+
+    def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
+        """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
+        self.writer().on_alert.append(listen)
+
+    def publish(self, url: str, token: str) -> None:
+        """Put the gateway's control address where the command line finds it: see the session's."""
+        self._call(lambda session: session.publish(url, token))
+
+    def health(self) -> dict[str, Any]:
+        """See :meth:`Writer.health`. Opens nothing."""
+        if self._closed:
+            return {"ok": False, "ledger": self.name, "queued": 0, "last_error": "closed"}
+        return self.writer().health()
+
+    def close(self) -> None:
+        """Write what is queued and give the place back, if no other ledger of this process uses it. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        shared, self._shared = self._shared, None
+        if shared is None or shared.pid != os.getpid():
+            return
+        with _registry_lock:
+            shared.users -= 1
+            last = shared.users == 0
+            if last:
+                _registry.pop(shared.key, None)
+        if last:
+            shared.writer.close()
+
+    def owner(self) -> str:
+        """This process's id in the intent rows."""
+        return self.shared().owner
+
+    def writer(self) -> Writer:
+        """This process's writer of the place, made if need be."""
+        return self.shared().writer
+
+    def shared(self) -> Shared:
+        """This process's part of the ledger, made if need be.
+
+        Raises:
+            Unavailable: the ledger is closed.
+        """
+        shared = self._shared
+        if shared is not None and not shared.inherited:
+            return shared
+        if self._closed:
+            raise Unavailable(f"the ledger {self.name} is closed: Headgate is shutting down")
+        source = self._source()
+        with _registry_lock:
+            found = _registry.get(source.key)
+            if found is None or found.pid != os.getpid():
+                found = _registry[source.key] = Shared(source, self._max_queued, self._now)
+                _close_in_worker()
+            found.users += 1
+        self._shared = found
+        return found
+
+    def _call(self, work: Callable[[Session], Any] | None) -> Any:
+        waiter = BlockingWaiter()
+        call = Call(work, waiter)
+        self.writer().call(call)
+        waiter.wait()
+        return call.result
+
+
+class _Port:
+    """:class:`headgate.core.ports.Ledger` in one colour."""
+
+    __slots__ = ("_ledger", "_new_waiter")
+
+    def __init__(self, ledger: WrittenLedger, new_waiter: Callable[[], Waiter]) -> None:
+        self._ledger = ledger
+        self._new_waiter = new_waiter
+
+    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
+        """See the port. A task cancelled here may still have its intent on record, or wait for money; the engine
+        settles it."""
+        waiter = self._new_waiter()
+        intent = Intent(intent_row(exchange, attempt), waiter)
+        if attempt.claims:
+            intent.ask = Ask(
+                exchange.id,
+                attempt.number,
+                attempt.claims,
+                attempt.bound_nano or 0,
+                attempt.bound_tokens,
+                may_wait,
+                min(until, *[claim.end for claim in attempt.claims]),
+                intent,
+            )
+        self._ledger.shared().writer.intend(intent)
+        if isinstance(waiter, AsyncWaiter):
+            await waiter.future
+        else:
+            waiter.wait()
+        if intent.ask is not None:
+            attempt.left_nano, attempt.warning = intent.left_nano, intent.warning
+
+    def close(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See the port."""
+        try:
+            shared = self._ledger.shared()
+        except Unavailable:
+            return  # as in `settle`
+        row = attempt_row(exchange, attempt, "failed", shared.owner)
+        shared.writer.end(Closed(row, closing_of(exchange, attempt)))
+
+    def settle(self, exchange: Exchange) -> None:
+        """See the port."""
+        try:
+            writer = self._ledger.shared().writer
+        except Unavailable:
+            return  # closed: the intents stay open and the next start charges them in full
+        writer.settle(exchange)
+
+    async def flush(self) -> None:
+        """See the port.
+
+        Raises:
+            Unavailable: it could not be written; it stays queued.
+        """
+        waiter = self._new_waiter()
+        self._ledger.writer().call(Call(None, waiter))
+        if isinstance(waiter, AsyncWaiter):
+            await waiter.future
+        else:
+            waiter.wait()
+
+
+def close_all() -> None:
+    """Write what is queued in every ledger of this process. Runs at exit."""
+    with _registry_lock:
+        shared = [s for s in _registry.values() if s.pid == os.getpid()]
+        _registry.clear()
+    for each in shared:
+        each.writer.close()
+
+
+def _close_in_worker() -> None:
+    # A worker of `multiprocessing` leaves with os._exit, which runs its own finalizers but not atexit's.
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, close_all, exitpriority=0)
+
+
+def _after_fork() -> None:
+    global _registry_lock
+    _registry_lock = threading.RLock()  # another thread of the parent may have held it
+    for shared in _registry.values():
+        shared.inherited = True
+        shared.writer.forget()
+    _registry.clear()
+
+
+atexit.register(close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
