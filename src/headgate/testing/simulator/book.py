@@ -15,6 +15,7 @@ from typing import Any
 
 from headgate.testing.simulator.models import Model
 from headgate.testing.simulator.prices import PRICES, Counts, Price, cost_nano
+from headgate.testing.simulator.usage_book import UsageBook
 
 _CREDENTIALS = (b"x-api-key", b"authorization", b"api-key", b"x-goog-api-key", b"cookie", b"proxy-authorization")
 
@@ -129,12 +130,17 @@ class _Totals:
 
 
 class Book:
-    """All records since the last reset. Written by one event loop, read from any thread."""
+    """All records since the last reset. Written by one event loop, read from any thread.
+
+    Attributes:
+        usage: what the usage and cost reports are made of.
+    """
 
     def __init__(self, prices: Mapping[str, Price] | None, keep: int) -> None:
         self._prices = PRICES if prices is None else {**PRICES, **prices}
         self._kept: deque[Record] = deque(maxlen=keep)
         self._totals = _Totals()
+        self.usage = UsageBook(self._prices)
         self._open = 0
         self._changed = threading.Condition()
 
@@ -202,6 +208,7 @@ class Book:
 
     def _add(self, record: Record, counts: Counts) -> None:
         totals = self._totals
+        self.usage.add(record, counts)
         totals.billed += 1
         totals.cost_nano += record.cost_nano
         if record.reported:

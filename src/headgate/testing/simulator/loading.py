@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from headgate.core.errors import ConfigError
 from headgate.testing.simulator.faults import KINDS, fault_from
 from headgate.testing.simulator.limits import Limits
-from headgate.testing.simulator.scenario import Batching, Match, Pace, Rule, Scenario, TlsRule, When
+from headgate.testing.simulator.scenario import Batching, Match, Pace, Reports, Rule, Scenario, TlsRule, When
 
 T = TypeVar("T")
 
@@ -59,10 +59,11 @@ def _parse(text: str, where: str) -> Scenario:
 
 def _scenario(told: Mapping[str, Any], where: str) -> Scenario:
     mistakes: list[str] = []
-    plain = {k: v for k, v in told.items() if k not in ("pace", "limits", "batches", "rules", "tls")}
+    plain = {k: v for k, v in told.items() if k not in ("pace", "limits", "batches", "rules", "tls", "reports")}
     pace = _build(Pace, told.get("pace"), f"{where}.pace", mistakes)
     limits = _build(Limits, told.get("limits"), f"{where}.limits", mistakes)
     batches = _build(Batching, told.get("batches"), f"{where}.batches", mistakes)
+    reports = _build(Reports, _patterns(told.get("reports")), f"{where}.reports", mistakes)
     rules = [_rule(*one, mistakes) for one in _listed(told, "rules", where, mistakes)]
     tls = [_tls_rule(*one, mistakes) for one in _listed(told, "tls", where, mistakes)]
     made = _build(Scenario, {"name": "custom", **plain}, where, mistakes)
@@ -77,7 +78,15 @@ def _scenario(told: Mapping[str, Any], where: str) -> Scenario:
         seed=made.seed,
         batches=batches or Batching(),
         tls=tuple(rule for rule in tls if rule is not None),
+        reports=reports or Reports(),
     )
+
+
+def _patterns(told: Any) -> Any:
+    """`reports` with single patterns as lists."""
+    if not isinstance(told, Mapping):
+        return told
+    return {name: (value,) if isinstance(value, str) else value for name, value in told.items()}
 
 
 def _listed(told: Mapping[str, Any], name: str, where: str, mistakes: list[str]) -> list[tuple[Any, str]]:

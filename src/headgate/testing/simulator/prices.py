@@ -164,3 +164,20 @@ def _cache_read(price: Price, used: Counts, *, halved: bool, long: bool) -> Frac
     if halved and price.flex_cache_read and not long:
         return _exact(price.flex_cache_read) * 2
     return _exact(price.cache_read)
+
+
+def parts(price: Price, used: Counts, *, long: bool) -> dict[str, Fraction]:
+    """What each class of tokens costs beside the others, in proportion: discounts and surcharges on all are left out.
+
+    `long`: the rates above `Price.long` apply; of a sum of requests, the counts do not tell.
+    """
+    halved = used.batch or used.tier == "flex"
+    into = _exact(price.long[1]) if long and price.long is not None else 1
+    out_of = _exact(price.long[2]) if long and price.long is not None else 1
+    return {
+        "input": used.input * _exact(price.input) * into,
+        "cache_read": used.cache_read * _cache_read(price, used, halved=halved, long=long) * into,
+        "cache_write": used.cache_write * _exact(price.cache_write) * into,
+        "cache_write_1h": used.cache_write_1h * _exact(price.cache_write_1h) * into,
+        "output": used.output * _exact(price.output) * out_of,
+    }

@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.testing.simulator import anthropic_batches, files, generation, listings, openai_batches, stored_responses
+from headgate.testing.simulator import (
+    anthropic_batches,
+    files,
+    generation,
+    listings,
+    openai_batches,
+    stored_responses,
+    usage_reports_anthropic,
+    usage_reports_openai,
+)
 
 if TYPE_CHECKING:
     from headgate.testing.simulator.call import Call
@@ -80,6 +89,11 @@ _ALL = (
     _route("POST /v1/batches/*/cancel", "openai", openai_batches.cancel, "batches"),
     _route("GET /v1/files", "anthropic", files.list_anthropic, "files"),
     _route("GET /v1/files", "openai", files.list_openai, "files"),
+    _route("GET /v1/organizations/usage_report/messages", "anthropic", usage_reports_anthropic.usage),
+    _route("GET /v1/organizations/cost_report", "anthropic", usage_reports_anthropic.costs),
+    _route("GET /v1/organization/usage/completions", "openai", usage_reports_openai.completions),
+    _route("GET /v1/organization/usage/embeddings", "openai", usage_reports_openai.embeddings),
+    _route("GET /v1/organization/costs", "openai", usage_reports_openai.costs),
     *(
         route
         for dialect in ("anthropic", "openai")

@@ -35,6 +35,20 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Reports:
+    """What is wrong with the usage and cost reports.
+
+    `hide_keys` and `hide_models` (shell patterns) are not in them, nor is what came in less than `delay_seconds` ago.
+    Tokens and cost are `percent` of the truth.
+    """
+
+    hide_keys: Sequence[str] = ()
+    hide_models: Sequence[str] = ()
+    delay_seconds: float = 0.0
+    percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Which requests a rule looks at. Everything told must hold. `model` and `path` are shell patterns.
 
@@ -116,6 +130,7 @@ class Scenario:
     seed: int | None = None
     batches: Batching = field(default_factory=Batching)
     tls: Sequence[TlsRule] = ()
+    reports: Reports = field(default_factory=Reports)
 
 
 @dataclass(frozen=True, slots=True)
