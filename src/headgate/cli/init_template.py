@@ -13,8 +13,8 @@ TEMPLATE = """\
 # Secrets are references, never literals: env:NAME, file:path, dotenv:NAME, ...
 # `headgate doctor` checks this file; `headgate explain --model NAME` shows what it does to a call.
 
-# Who answers. anthropic and openai exist by default, with the keys their SDKs use. A provider's `discount: 12.5%` is your
-# contract's, off every rate of the price book.
+# Who answers. anthropic and openai exist by default, with the keys their SDKs use.
+# A provider's `discount: 12.5%` is your contract's, off every rate of the price book.
 # (providers)
 #:   # A server of your own. base_url as the SDK of its dialect takes it: with /v1 for openai, without for anthropic.
 #:   local: {dialect: openai, base_url: http://127.0.0.1:11434/v1, price: free}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import combinations
+from itertools import chain, combinations
 
 from headgate.core.budget import FULL, WARN_AT, Budget
 from headgate.policy.budgets import TAG, budget_id
@@ -18,6 +18,7 @@ from headgate.settings.zones import UTC_NAME, zone, zone_name
 BUDGET_KEYS = ("per", "only", "usd", "soft_usd", "tokens", "every", "zone", "alert_at", "then")
 
 _CAPS = ("usd", "soft_usd", "tokens")
+_MAX_DIMENSIONS = 8
 _MAX_VALUE = 256  # characters: callers' values are cut there (policy.attribution)
 
 
@@ -72,11 +73,11 @@ def _budgets(entry: BudgetSettings, source: str, key: str | None = None) -> Iter
 class BudgetReader:
     """Reads the lists of budgets, and sees how they are to each other."""
 
-    def __init__(self, names: Names, served: Collection[str], zone_name: str) -> None:
-        """`served`: the models of virtual models' routes. `zone_name`: the zone of budgets that name none."""
+    def __init__(self, names: Names, served: Collection[str], default_zone: str) -> None:
+        """`served`: the models of virtual models' routes. `default_zone`: of budgets that name none."""
         self._names = names
         self._served = served
-        self._zone = zone_name
+        self._zone = default_zone
         self._found: dict[str, tuple[Budget, str]] = {}  # by id, with the path it is written at
 
     def read(self, section: Section, *, key: str | None = None) -> tuple[BudgetSettings, ...]:
@@ -129,6 +130,7 @@ class BudgetReader:
             if name == "key" and key is not None:
                 section.context.wrong_name(filters.at(name), "a key's own budgets are for its calls already")
             found[name] = filters.take(name, text_up_to(_MAX_VALUE), "")
+        _few(section, "only", len(found))
         self._check_only(filters, found)
         return tuple(sorted(found.items()))
 
@@ -159,11 +161,12 @@ class BudgetReader:
         idle: dict[str, list[str]] = {}
         for budget, path in self._found.values():
             # Filters are few: every subset of this one's is where a wider budget would stand.
-            for size in range(min(len(budget.only), 8) + 1):
-                for only in combinations(budget.only, size):
-                    for wider, where in alike.get((budget.every, budget.zone, only), ()):
-                        if where != path and _covers(wider, budget):
-                            idle.setdefault(f"{where} ({wider.source})", []).append(f"{path} ({budget.source})")
+            subsets = chain.from_iterable(combinations(budget.only, size) for size in range(len(budget.only) + 1))
+            others = chain.from_iterable(alike.get((budget.every, budget.zone, only), ()) for only in subsets)
+            covered = next((each for each in others if each[1] != path and _covers(each[0], budget)), None)
+            if covered is not None:
+                wider, where = covered
+                idle.setdefault(f"{where} ({wider.source})", []).append(f"{path} ({budget.source})")
         return [_idle(where, paths) for where, paths in idle.items()]
 
 
@@ -190,8 +193,14 @@ def _per(section: Section) -> tuple[str, ...]:
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         section.wrong("per", f"names {shown(twice[0])} twice: keep one")
+    _few(section, "per", len(found))
     order = {name: place for place, name in enumerate(DIMENSIONS)}
     return tuple(sorted(set(found), key=lambda name: (order.get(name, len(order)), name.removeprefix(TAG))))
+
+
+def _few(section: Section, key: str, count: int) -> None:
+    if count > _MAX_DIMENSIONS:
+        section.wrong(key, f"has {count} dimensions, and a budget has at most {_MAX_DIMENSIONS}")
 
 
 def _shares(section: Section) -> tuple[int, ...]:
@@ -213,5 +222,7 @@ def _check(section: Section, found: BudgetSettings) -> None:
         section.wrong("then", "means nothing at soft_usd, which only warns: add usd or tokens, or remove this")
     if found.usd_nano is not None and found.soft_usd_nano is not None and found.soft_usd_nano > found.usd_nano:
         section.wrong("soft_usd", "is above usd: calls are refused before it warns; it has to be lower")
+    if found.soft_usd_nano == 0:
+        section.wrong("soft_usd", "must be above 0: it would warn of every call; with `usd: 0` nothing is let through")
     if "zone" in entries and "every" not in entries:
         section.wrong("zone", "means nothing without `every`: a budget for good begins at no midnight")

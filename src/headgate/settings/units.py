@@ -143,8 +143,8 @@ def percentage(high: int, *, like: str, zero: bool = False) -> Callable[[str], i
         like: an example for the message.
         zero: 0% is also allowed.
     """
-    low = "from 0%" if zero else "above 0%"
-    expected = f"expected a percentage {low} and up to {f'{high / 100:f}'.rstrip('0').rstrip('.')}%, like {like}"
+    low = "from 0%" if zero else "above 0% and"
+    expected = f"expected a percentage {low} up to {f'{high / 100:f}'.rstrip('0').rstrip('.')}%, like {like}"
 
     def read(text: str) -> int:
         match = _WITH_UNIT.fullmatch(text)
