@@ -14,6 +14,7 @@ from headgate.core.exchange import Facts
 from headgate.core.usage import Usage
 from headgate.wire import ANTHROPIC
 from headgate.wire.dialect import Meter, ProviderError
+from headgate.wire.stream import THINKING, TOOLS
 
 
 def event(kind: str, *, style: dict[str, Any] | None = None, **fields: Any) -> bytes:
@@ -334,3 +335,32 @@ def test_text_is_never_undercounted_and_what_needs_no_escape_is_counted_exactly(
 def test_no_stream_raises(stream: bytes, places: list[int]) -> None:
     meter, out = read(*cut(stream, places))
     assert out == stream or meter.ended
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 24, "output_tokens": 40}, {"output_tokens": 12}])
+def test_a_usage_that_takes_back_what_was_told_is_wrong_and_the_larger_stays(usage: dict[str, int]) -> None:
+    told = {"input_tokens": 25, "output_tokens": 40}
+    start = event("message_start", message={"model": "m", "usage": told})
+    meter, _ = read(start, text("a"), event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage), END)
+    assert meter.usage is not None
+    assert (meter.usage.input_tokens, meter.usage.output_tokens) == (25, 40)
+    assert (meter.usage.bad, meter.usage_final) == (True, False)
+
+
+def test_what_kind_of_content_was_shown_is_told() -> None:
+    tool = event("content_block_start", index=0, content_block={"type": "tool_use", "name": "f", "input": {}})
+    assert read(START, text("a"))[0].kinds == 0
+    assert read(START, tool)[0].kinds == TOOLS
+    thought = event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+    sealed = delta(type="signature_delta", signature="0123456789")
+    assert read(START, thought, delta(type="thinking_delta", thinking="hmm"), sealed)[0].kinds == THINKING
+    hidden, _ = read(START, thought, sealed)
+    assert (hidden.kinds, hidden.content_bytes, hidden.sealed_bytes) == (0, 10, 10)
+
+
+@pytest.mark.parametrize(("words", "wide", "beyond"), [("abc", 0, 0), ("é", 2, 0), ("水x門", 6, 0), ("🌊é", 2, 4)])
+def test_content_is_told_apart_by_the_length_of_its_characters(words: str, wide: int, beyond: int) -> None:
+    for frames in ([text(words)], [text(words) * 3], list(map(bytes, (text(words)[:-9], text(words)[-9:])))):
+        meter, _ = read(START, *frames)
+        times = b"".join(frames).count(b"text_delta")
+        assert (meter.wide_bytes, meter.beyond_bytes) == (wide * times, beyond * times)

@@ -205,10 +205,23 @@ def test_usage_is_taken_from_any_chunk_and_the_last_wins() -> None:
     assert read(FINISH, frame({"choices": [], "x_groq": {"usage": COUNTS}}))[0].usage == FINAL
 
 
-@pytest.mark.parametrize("counts", [None, {}, [], "x", {"prompt_tokens": -1}, {"prompt_tokens": "1"}])
+@pytest.mark.parametrize("counts", [None, {}, [], "x"])
 def test_a_usage_without_counts_is_none(counts: Any) -> None:
     meter, _ = read(ROLE, FINISH, frame({"choices": [], "usage": counts}), DONE)
     assert (meter.usage, meter.usage_final, meter.error) == (None, False, None)
+
+
+@pytest.mark.parametrize("counts", [{"prompt_tokens": -1}, {"prompt_tokens": "1"}])
+def test_a_usage_of_something_else_than_counts_is_told_and_never_the_last_word(counts: Any) -> None:
+    meter, _ = read(ROLE, FINISH, frame({"choices": [], "usage": counts}), DONE)
+    assert (meter.usage, meter.usage_final) == (Usage(service_tier="flex", bad=True), False)
+
+
+def test_a_usage_that_takes_back_what_was_told_is_wrong_and_the_larger_stays() -> None:
+    less = {**COUNTS, "completion_tokens": COUNTS["completion_tokens"] - 1}
+    meter, _ = read(text("a"), frame({"choices": [], "usage": COUNTS}), FINISH, frame({"choices": [], "usage": less}))
+    assert meter.usage is not None
+    assert (meter.usage.output_tokens, meter.usage.bad, meter.usage_final) == (FINAL.output_tokens, True, False)
 
 
 def test_half_a_usage_is_never_the_last_word() -> None:

@@ -307,9 +307,15 @@ def test_an_answer_that_goes_on_in_the_background_has_no_usage_and_is_no_error(s
     assert read(body) == Answer(None, "gpt-6-luna", status)
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], "x", {"input_tokens": 3}, {"input_tokens": -1, "output_tokens": 1}])
+@pytest.mark.parametrize("usage", [None, {}, [], "x", {"input_tokens": 3}])
 def test_a_usage_without_both_counts_is_none(usage: Any) -> None:
     assert read(answer(usage=usage)).usage is None
+
+
+def test_a_usage_of_something_else_than_counts_says_so() -> None:
+    usage = read(answer(usage={"input_tokens": -1, "output_tokens": 1})).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.output_tokens, usage.bad) == (0, 1, True)
 
 
 @pytest.mark.parametrize(

@@ -263,10 +263,25 @@ def test_each_terminal_event_ends_the_answer_with_its_usage(
     assert (meter.usage, meter.usage_final) == (FINAL, True)
 
 
-@pytest.mark.parametrize("usage", [None, {}, [], {"input_tokens": -1}, {"input_tokens": "1", "output_tokens": "2"}])
+@pytest.mark.parametrize("usage", [None, {}, []])
 def test_a_terminal_event_without_counts_has_none(usage: Any) -> None:
     meter, _ = read(CREATED, words("x"), event("response.completed", response=response("completed", usage)))
     assert (meter.usage, meter.usage_final, meter.error, meter.ended) == (None, False, None, True)
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": -1}, {"input_tokens": "1", "output_tokens": "2"}])
+def test_a_terminal_event_with_something_else_than_counts_says_so_and_is_not_the_last_word(usage: Any) -> None:
+    meter, _ = read(CREATED, words("x"), event("response.completed", response=response("completed", usage)))
+    assert meter.usage is not None
+    assert (meter.usage.bad, meter.usage.prompt_tokens, meter.usage_final, meter.ended) == (True, 0, False, True)
+
+
+def test_a_usage_that_takes_back_what_was_told_is_wrong_and_the_larger_stays() -> None:
+    begun = event("response.created", response=response("in_progress", COUNTS))
+    less = {**COUNTS, "output_tokens": COUNTS["output_tokens"] - 1}
+    meter, _ = read(begun, words("x"), event("response.completed", response=response("completed", less)))
+    assert meter.usage is not None
+    assert (meter.usage.output_tokens, meter.usage.bad, meter.usage_final) == (FINAL.output_tokens, True, False)
 
 
 def test_half_a_usage_is_never_the_last_word() -> None:

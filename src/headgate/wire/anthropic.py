@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from headgate.core.exchange import Facts, Headers
+from headgate.core.usage import Usage
 from headgate.wire import anthropic_usage, bodies, jsontext, lenient, sse
 from headgate.wire.anthropic_stream import MessagesMeter
 from headgate.wire.dialect import Answer, Meter, ProviderError
@@ -126,7 +127,16 @@ class Anthropic:
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 
-    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
+    def rewrite(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        model: str | None = None,
+        ask_usage: bool = False,
+        output_cap: int | None = None,
+        newest: bool = True,
+    ) -> bytes:
         """See `Dialect.rewrite`. `body` is one that `read_request` has accepted.
 
         Anthropic always reports usage, so `ask_usage` changes nothing.
@@ -156,7 +166,7 @@ class Anthropic:
         fields = table(answer.usage)
         return (
             Answer(
-                usage=anthropic_usage.usage(fields) if anthropic_usage.complete(fields) else None,
+                usage=_usage_of(fields),
                 model=text(answer.model),
                 stop_reason=text(answer.stop_reason),
             ),
@@ -184,6 +194,12 @@ class Anthropic:
     def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
         """See `Dialect.error_event`. The SDK raises it as `APIStatusError` with status 200."""
         return sse.encode(self.error_body(status_of(code), code, message, exchange_id), "error")
+
+
+def _usage_of(fields: anthropic_usage.Fields) -> Usage | None:
+    """As reported; None where it is not all there, but for one that is wrong, which is told."""
+    found = anthropic_usage.usage(fields)
+    return found if found is not None and (found.bad or anthropic_usage.complete(fields)) else None
 
 
 def _server_side(request: _Count) -> bool:

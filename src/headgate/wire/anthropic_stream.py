@@ -10,7 +10,7 @@ import msgspec
 from headgate.core.usage import Usage
 from headgate.wire import anthropic_usage, lenient, sse
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import StreamMeter, utf8_length
+from headgate.wire.stream import THINKING, TOOLS, StreamMeter, utf8_length
 
 # Up to where the generated text begins, as Anthropic and everyone who imitates it writes a delta.
 _DELTA = re.compile(
@@ -54,10 +54,11 @@ class MessagesMeter(StreamMeter):
     thinking (`display: omitted`), where it stands for what was generated; citations are not billed as output.
     """
 
-    __slots__ = ("_before_block",)
+    __slots__ = ("_bad", "_before_block")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
+        self._bad = False  # what it reported was no count, or took back what it had reported
         self._before_block = 0  # content_bytes when the current block began
 
     def _read(self, frame: bytes) -> bool:
@@ -153,9 +154,14 @@ class MessagesMeter(StreamMeter):
         generated = text(block.get(_TEXT_KEY.get(kind, "")))
         self.content_bytes += utf8_length(generated)
         if kind in _TOOLS:
+            self.kinds |= TOOLS
             self.content_bytes += utf8_length(text(block.get("name")))
             if block.get("input"):
                 self.content_bytes += len(msgspec.json.encode(block["input"]))
+        if kind == "redacted_thinking":
+            self.sealed_bytes += utf8_length(generated)
+        elif kind == "thinking":
+            self.kinds |= THINKING
         if kind not in _QUIET or generated:
             self.started = True
         if kind == "text":
@@ -168,7 +174,10 @@ class MessagesMeter(StreamMeter):
         generated = text(delta.get(_TEXT_KEY.get(kind, "")))
         self.content_bytes += utf8_length(generated)
         if kind == "signature_delta" and self.content_bytes == self._before_block:
-            self.content_bytes += utf8_length(text(delta.get("signature")))
+            sealed = utf8_length(text(delta.get("signature")))
+            self.content_bytes += sealed
+            self.sealed_bytes += sealed
+            self.kinds &= ~THINKING  # none was shown
         if kind == "text_delta":
             self._keep(generated)
 
@@ -179,13 +188,22 @@ class MessagesMeter(StreamMeter):
             self.stop_reason = stop_reason
         fields = table(event.usage)
         if fields:
-            merged = anthropic_usage.merge(self._fields or {}, fields)
+            known = self._fields or {}
+            if anthropic_usage.malformed(fields):
+                self._bad = True
+            elif anthropic_usage.falls(known, fields):
+                self._bad = True
+                return
+            merged = anthropic_usage.merge(known, fields)
             self._report(merged)
             counted = lenient.count(fields.get("output_tokens")) is not None
             self.usage_final = bool(stop_reason) and counted and anthropic_usage.complete(merged)
 
     def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        return anthropic_usage.usage(fields)
+        found = anthropic_usage.usage(fields)
+        if found is not None and self._bad:
+            found.bad = True
+        return found
 
     def _keep(self, generated: str) -> None:
         if self._keep_text and generated:

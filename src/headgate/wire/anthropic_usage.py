@@ -8,13 +8,15 @@ import msgspec
 from msgspec import Meta
 
 from headgate.core.usage import Iteration, Usage
-from headgate.wire.lenient import MAX_COUNT, count, table, text
+from headgate.wire.lenient import MAX_COUNT, count, miscounted, table, text
 
 Fields = dict[str, Any]
 PlainCount = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 # What `message_delta.usage` may bring up to date. All of it is cumulative: the last value stands.
 _COUNTS = frozenset({"input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"})
+_PLACEHOLDER = 16  # `message_start` says some small number for an output that has not begun
+_SPLIT = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _KINDS: dict[str, type] = {
     "output_tokens_details": dict,
     "server_tool_use": dict,
@@ -69,9 +71,10 @@ def plain(counted: Plain) -> Usage | None:
 
 
 def usage(fields: Fields) -> Usage | None:
-    """A complete usage object; None where neither input nor output can be read."""
+    """A complete usage object; None where neither input nor output is told."""
     given, output = count(fields.get("input_tokens")), count(fields.get("output_tokens"))
-    if given is None and output is None:
+    bad = malformed(fields)
+    if given is None and output is None and not bad:
         return None
     output = output or 0
     short, long = _written(fields)
@@ -88,7 +91,24 @@ def usage(fields: Fields) -> Usage | None:
         speed=text(fields.get("speed")),
         inference_geo=text(fields.get("inference_geo")),
         iterations=tuple(map(_iteration, filter(_is_table, iterations))) if isinstance(iterations, list) else (),
+        bad=bad,
     )
+
+
+def malformed(fields: Fields) -> bool:
+    """Whether something other than a count stands where one belongs (`Usage.bad`)."""
+    if miscounted(fields, _COUNTS) or miscounted(table(fields.get("cache_creation")), _SPLIT):
+        return True
+    iterations = fields.get("iterations")
+    return isinstance(iterations, list) and any(miscounted(table(entry), _COUNTS) for entry in iterations)
+
+
+def falls(known: Fields, delta: Fields) -> bool:
+    """Whether a later report takes back some of an earlier one: counts are cumulative, so one of the two is wrong."""
+    before, after = usage(known), usage({**known, **{n: v for n, v in delta.items() if n in _COUNTS and v is not None}})
+    if before is None or after is None:
+        return False
+    return after.prompt_tokens < before.prompt_tokens or after.output_tokens < before.output_tokens > _PLACEHOLDER
 
 
 def complete(fields: Fields) -> bool:

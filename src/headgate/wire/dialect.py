@@ -40,6 +40,9 @@ class Meter(Protocol):
         error: an error event inside the stream.
         content_bytes: an upper bound on the UTF-8 bytes of generated content seen so far (text, thinking, tool
             arguments), for the estimate of a cut stream.
+        wide_bytes, beyond_bytes: those of it in characters of two and three, and of four, bytes of UTF-8.
+        sealed_bytes: those of it that stand for thinking which was not shown (signatures, encrypted reasoning).
+        kinds: bits of `wire.stream`: THINKING was shown, TOOLS were called.
     """
 
     usage: Usage | None
@@ -50,6 +53,10 @@ class Meter(Protocol):
     ended: bool
     error: ProviderError | None
     content_bytes: int
+    wide_bytes: int
+    beyond_bytes: int
+    sealed_bytes: int
+    kinds: int
 
     def feed(self, piece: bytes) -> bytes:
         """Take the next piece as it came; return what to hand on.
@@ -91,8 +98,23 @@ class Dialect(Protocol):
         """
         ...
 
-    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
-        """Splice the raw bytes (decisions 15): another model name, `stream_options.include_usage`; nothing else."""
+    def rewrite(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        model: str | None = None,
+        ask_usage: bool = False,
+        output_cap: int | None = None,
+        newest: bool = True,
+    ) -> bytes:
+        """Splice the raw bytes (decisions 15): another model name, `stream_options.include_usage`, an output cap;
+        nothing else.
+
+        Args:
+            output_cap: tokens per choice, for a body that has no cap.
+            newest: the provider is the vendor itself, and knows its newest members.
+        """
         ...
 
     def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:

@@ -55,4 +55,4 @@ def read_answer(body: bytes) -> Answer:
     if answer.error:
         return Answer(error=lenient.error_body(body))
     fields = openai_usage.of_embeddings(table(answer.usage))
-    return Answer(openai_usage.usage(fields) if openai_usage.complete(fields) else None, text(answer.model))
+    return Answer(openai_usage.reported_whole(fields), text(answer.model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -53,6 +54,11 @@ def count(value: object) -> int | None:
     if type(value) is float and value.is_integer() and 0 <= value <= MAX_COUNT:
         return int(value)
     return None
+
+
+def miscounted(fields: dict[str, Any], names: Iterable[str]) -> bool:
+    """Whether something stands in the place of one of these counts that is none. Missing and null are not wrong."""
+    return any((value := fields.get(name)) is not None and count(value) is None for name in names)
 
 
 def text(value: object) -> str:

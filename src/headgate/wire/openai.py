@@ -84,6 +84,13 @@ _choices = msgspec.json.Decoder(list[_Choice])
 _answer_message = msgspec.json.Decoder(_AnswerMessage)
 
 
+def _cap_member(endpoint: str, *, newest: bool) -> str:
+    """Where an endpoint takes its output cap. Others than OpenAI itself know the older name of chat's for certain."""
+    if endpoint == "responses":
+        return "max_output_tokens"
+    return "max_completion_tokens" if newest else "max_tokens"
+
+
 class OpenAI:
     """See `dialect.Dialect`. The base URL ends with `/v1`; a path that repeats it is understood as well."""
 
@@ -122,7 +129,16 @@ class OpenAI:
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 
-    def rewrite(self, endpoint: str, body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
+    def rewrite(
+        self,
+        endpoint: str,
+        body: bytes,
+        *,
+        model: str | None = None,
+        ask_usage: bool = False,
+        output_cap: int | None = None,
+        newest: bool = True,
+    ) -> bytes:
         """See `Dialect.rewrite`. `body` is one that `read_request` has accepted.
 
         Other members of an existing `stream_options` object stay as they are.
@@ -132,6 +148,8 @@ class OpenAI:
             changes["model"] = msgspec.json.encode(model)
         if ask_usage:
             changes["stream_options"] = _with_usage(body)
+        if output_cap is not None:
+            changes[_cap_member(endpoint, newest=newest)] = b"%d" % output_cap
         return jsontext.set_members(body, changes, known=bodies.REQUIRED) if changes else body
 
     def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
@@ -149,7 +167,7 @@ class OpenAI:
         choice = _first_choice(answer.choices)
         return (
             Answer(
-                usage=openai_usage.usage(fields, answer.service_tier) if openai_usage.complete(fields) else None,
+                usage=openai_usage.reported_whole(fields, answer.service_tier),
                 model=text(answer.model),
                 stop_reason=text(choice.finish_reason),
                 error=lenient.error_value({"error": choice.error}) if choice.error else None,

@@ -10,7 +10,7 @@ import msgspec
 from headgate.core.usage import Usage
 from headgate.wire import lenient, openai_usage, sse
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import NO_PREFIX, StreamMeter, string_end, utf8_length
+from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, string_end, utf8_length
 
 # Where a generated text that is not empty begins. In text that quotes such a key its quotes are escaped.
 _VALUE = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|input)": ?"(?!")')
@@ -40,7 +40,7 @@ class ChatMeter(StreamMeter):
         choices: how many choices the caller asked for.
     """
 
-    __slots__ = ("_choices", "_complete", "_finished", "_hide", "_padded", "_seen", "_tier")
+    __slots__ = ("_bad", "_choices", "_complete", "_finished", "_hide", "_padded", "_seen", "_tier")
 
     def __init__(self, *, hide_usage: bool, choices: int, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
@@ -49,6 +49,7 @@ class ChatMeter(StreamMeter):
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._tier = ""
+        self._bad = False  # what it reported last took back what it had reported
         self._complete = False  # the last usage has both counts
         self._padded = False  # the suffix ends where the padding begins
 
@@ -127,10 +128,13 @@ class ChatMeter(StreamMeter):
                     self._text.append(words)
             elif key in _REASONING:  # some providers send the same under both names
                 reasoning = max(reasoning, utf8_length(text(value)))
+                self.kinds |= THINKING
             elif key == "tool_calls":
                 size += sum(map(_call_length, _items(value)))
+                self.kinds |= TOOLS
             elif key == "function_call":
                 size += _function_length(value)
+                self.kinds |= TOOLS
             elif key == "audio":
                 size += utf8_length(text(table(value).get("transcript"))) + len(text(table(value).get("data")))
             elif key != "reasoning_details":
@@ -142,12 +146,19 @@ class ChatMeter(StreamMeter):
         complete = openai_usage.complete(fields)
         if not complete and openai_usage.usage(fields) is None:
             return
+        if openai_usage.falls(self._fields, fields):
+            self._bad = True
+            self._complete = self.usage_final = False
+            return
         self._report(fields)
         self._complete = complete
         self.usage_final = self._complete and (self._all_finished() or (last and bool(self._finished)))
 
     def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        return openai_usage.usage(fields, self._tier)
+        found = openai_usage.usage(fields, self._tier)
+        if found is not None and self._bad:
+            found.bad = True
+        return found
 
     def _all_finished(self) -> bool:
         return len(self._finished) >= max(self._choices, 1) and self._seen <= self._finished

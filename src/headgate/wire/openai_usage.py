@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from headgate.core.usage import Usage
-from headgate.wire.lenient import count, table, text
+from headgate.wire.lenient import count, miscounted, table, text
 
 Fields = dict[str, Any]
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens")
+_DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+
 
 def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Usage | None:
-    """A usage object of Chat Completions; None where neither prompt nor completion can be read.
+    """A usage object of Chat Completions; None where neither prompt nor completion is told.
 
     `prompt_tokens` includes what was read from and written to the cache; `Usage.input_tokens` is what remains.
     """
     prompt, completion = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
-    if prompt is None and completion is None:
-        return None
-    prompt, completion = prompt or 0, completion or 0
     details = table(fields.get("prompt_tokens_details"))
     out = table(fields.get("completion_tokens_details"))
+    bad = miscounted(fields, _COUNTS) or miscounted(details, _DETAILS) or miscounted(out, _DETAILS)
+    if prompt is None and completion is None and not bad:
+        return None
+    prompt, completion = prompt or 0, completion or 0
     cached = _first(details.get("cached_tokens"), fields.get("prompt_cache_hit_tokens"))  # the latter: DeepSeek
     written = count(details.get("cache_write_tokens")) or 0
     long = min(count(table(details.get("cache_write_tokens_details")).get("ttl_12h_tokens")) or 0, written)
@@ -41,7 +45,22 @@ def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Us
         output_audio_tokens=min(count(out.get("audio_tokens")) or 0, completion),
         web_searches=web_searches,
         service_tier=text(service_tier) or text(fields.get("service_tier")),
+        bad=bad,
     )
+
+
+def reported_whole(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Usage | None:
+    """As `usage`; None where it is not all there, but for one that is wrong, which is told."""
+    found = usage(fields, service_tier, web_searches)
+    return found if found is not None and (found.bad or complete(fields)) else None
+
+
+def falls(known: Fields | None, later: Fields) -> bool:
+    """Whether a later report takes back some of an earlier one: counts are cumulative, so one of the two is wrong."""
+    before, after = usage(known) if known is not None else None, usage(later)
+    if before is None or after is None:
+        return False
+    return after.prompt_tokens < before.prompt_tokens or after.output_tokens < before.output_tokens
 
 
 def complete(fields: Fields) -> bool:

@@ -134,7 +134,7 @@ def read_answer(body: bytes, *, keep_text: bool) -> tuple[Answer, str]:
     if answer is None:
         return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""
     fields = openai_usage.of_responses(table(answer.usage))
-    usage = counted(fields, answer.service_tier, searches(answer)) if openai_usage.complete(fields) else None
+    usage = openai_usage.reported_whole(fields, answer.service_tier, searches(answer))
     return (
         Answer(usage, text(answer.model), stop_reason(answer), failure(answer)),
         output_text(answer.output) if keep_text else "",

@@ -13,7 +13,7 @@ from headgate.wire import lenient, openai_usage, responses, sse
 from headgate.wire.dialect import ProviderError
 from headgate.wire.errors import our_error
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import NO_PREFIX, StreamMeter, string_end, utf8_length
+from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, string_end, utf8_length
 
 # Up to where the generated text begins. The order of the members differs between providers; none of these has escapes.
 _DELTA = re.compile(
@@ -29,6 +29,7 @@ _LIFE_CYCLE = frozenset({"response.created", "response.in_progress", "response.q
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _QUIET = frozenset({"keepalive", "ping"})
 _PARTS = frozenset({"response.content_part.added", "response.reasoning_summary_part.added"})
+_THOUGHTS = frozenset({"summary_text", "reasoning_text"})
 _VISIBLE = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _QUIET_ITEMS = frozenset({"message", "reasoning"})  # begin empty: then nothing has been generated yet
 _GENERATED = ("name", "arguments", "input", "code", "action", "operation", "queries", "commands")
@@ -47,6 +48,7 @@ class _Event(msgspec.Struct):
 
 class _Begun(msgspec.Struct):
     model: Any = None
+    usage: Any = None
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -61,10 +63,11 @@ class ResponsesMeter(StreamMeter):
     that is billed and not shown. Reasoning that is neither shown nor sent along leaves nothing to count.
     """
 
-    __slots__ = ("_before_item", "_last", "_middle", "_opened", "_searches", "_tier")
+    __slots__ = ("_bad", "_before_item", "_last", "_middle", "_opened", "_searches", "_tier")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
+        self._bad = False  # what it reported last took back what it had reported
         self._before_item = 0  # content_bytes when the last item was finished
         self._last = b""  # the last frame, for its number
         self._tier = ""
@@ -90,6 +93,8 @@ class ResponsesMeter(StreamMeter):
             ):
                 self.content_bytes += end - start
                 self._last = piece
+                if not piece.isascii():
+                    self._count_wide(piece)
                 return piece
         return super().feed(piece)
 
@@ -166,16 +171,28 @@ class ResponsesMeter(StreamMeter):
             self._end(kind, event.response)
         elif kind in _LIFE_CYCLE:
             begun = lenient.decode(_begun, memoryview(event.response))
-            self.model = (text(begun.model) if begun else "") or self.model
+            if begun is not None:
+                self.model = text(begun.model) or self.model
+                if begun.usage:  # OpenAI sends null here
+                    self._report(openai_usage.of_responses(table(begun.usage)))
         elif kind in _PARTS:
-            self._count(text(table(event.part).get("text")))
+            part = table(event.part)
+            self._count(text(part.get("text")))
+            if text(part.get("type")) in _THOUGHTS:
+                self.kinds |= THINKING
         elif kind == "response.output_item.added":
             item = table(event.item)
             self._add(_item_bytes(item))
-            self.started = self.started or text(item.get("type")) not in _QUIET_ITEMS
+            if text(item.get("type")) not in _QUIET_ITEMS:
+                self.started = True
+                self.kinds |= TOOLS
         elif kind == "response.output_item.done":
             self.started = True
-            self._add(max(_item_bytes(table(event.item)) - (self.content_bytes - self._before_item), 0))
+            item = table(event.item)
+            unseen = max(_item_bytes(item) - (self.content_bytes - self._before_item), 0)
+            self._add(unseen)
+            if item.get("encrypted_content"):
+                self.sealed_bytes += unseen
             self._before_item = self.content_bytes
         elif kind not in _QUIET:
             self.started = True
@@ -203,7 +220,9 @@ class ResponsesMeter(StreamMeter):
         self._tier = text(answer.service_tier)
         self._searches = responses.searches(answer)
         fields = openai_usage.of_responses(table(answer.usage))
-        if openai_usage.usage(fields) is not None:
+        if openai_usage.falls(self._fields, fields):
+            self._bad = True
+        elif openai_usage.usage(fields) is not None:
             self._report(fields)
             self.usage_final = openai_usage.complete(fields)
         failed = responses.failure(answer)
@@ -217,7 +236,10 @@ class ResponsesMeter(StreamMeter):
             self._text.append(responses.output_text(answer.output))
 
     def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        return responses.counted(fields, self._tier, self._searches)
+        found = responses.counted(fields, self._tier, self._searches)
+        if found is not None and self._bad:
+            found.bad = True
+        return found
 
 
 def _error_of(event: _Event) -> ProviderError:

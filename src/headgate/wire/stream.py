@@ -13,6 +13,12 @@ from headgate.wire.dialect import ProviderError
 MAX_EVENT_BYTES = 8 << 20
 """The largest event a meter reads. More than the framer's default: some providers send a whole image in one event."""
 
+THINKING, TOOLS = 1, 2
+"""Bits of `Meter.kinds`."""
+
+_NOT_ASCII = bytes(range(128, 256))
+_LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
+
 NO_PREFIX = b"\xff"
 """A prefix that no frame of UTF-8 has."""
 
@@ -49,14 +55,18 @@ class StreamMeter(ABC):
         "_suffix_quotes",
         "_text",
         "_usage",
+        "beyond_bytes",
         "content_bytes",
         "dropped_bytes",
         "ended",
         "error",
+        "kinds",
         "model",
+        "sealed_bytes",
         "started",
         "stop_reason",
         "usage_final",
+        "wide_bytes",
     )
 
     def __init__(self, *, keep_text: bool) -> None:
@@ -68,7 +78,8 @@ class StreamMeter(ABC):
         self.started = False
         self.ended = False
         self.error: ProviderError | None = None
-        self.content_bytes = 0
+        self.content_bytes = self.wide_bytes = self.beyond_bytes = self.sealed_bytes = 0
+        self.kinds = 0
         self.dropped_bytes = 0
         self._hidden: list[tuple[int, int]] = []  # what of the block just read is not the caller's
         self._keep_text = keep_text
@@ -111,6 +122,8 @@ class StreamMeter(ABC):
 
     def feed(self, piece: bytes) -> bytes:
         """See `Meter.feed`. Never raises."""
+        if not piece.isascii():
+            self._count_wide(piece)
         if piece.startswith(self._prefix) and not self._splitter.carried:
             size = len(piece) - len(self._ending)
             if piece.find(b'"', self._start) == size and piece.endswith(self._ending):
@@ -137,6 +150,13 @@ class StreamMeter(ABC):
             self._prefix = NO_PREFIX
             self._fail("event_too_large", f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes")
         return self._release(block, end, carried + len(piece), unread)
+
+    def _count_wide(self, piece: bytes) -> None:
+        """What is around the text is ASCII, so what is not is text, or no more than that."""
+        if not self.ended:
+            beyond = 4 * (len(piece) - len(piece.translate(None, _LEAD_OF_FOUR)))
+            self.beyond_bytes += beyond
+            self.wide_bytes += len(piece) - len(piece.translate(None, _NOT_ASCII)) - beyond
 
     def _scan(self, block: bytes) -> int:
         """Read a block's frames; return where the terminal event ends, else the block's end."""
@@ -265,7 +285,8 @@ class PassingMeter:
         self.started = False
         self.ended = False
         self.error: ProviderError | None = None
-        self.content_bytes = 0
+        self.content_bytes = self.wide_bytes = self.beyond_bytes = self.sealed_bytes = 0
+        self.kinds = 0
         self.dropped_bytes = 0
 
     def feed(self, piece: bytes) -> bytes:
