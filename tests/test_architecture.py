@@ -22,7 +22,7 @@ ORDER = [
     {"stores"},
     {"upstream"},
     {"settings"},
-    {"build", "clocks", "stats", "watch"},
+    {"build", "budget_left", "clocks", "stats", "watch"},
     {"transport"},
     {"gate", "refusals"},
     {"gateway"},

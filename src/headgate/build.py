@@ -18,9 +18,12 @@ from headgate.core.secret import Secret
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy
 from headgate.policy.anomalies import Rules
+from headgate.policy.budget_words import alert_facts
+from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
+from headgate.settings.budgets import budgets_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
@@ -96,6 +99,7 @@ def build(
         bodies=cast("Bodies", settings.log.bodies),
     )
     tally = Tally(log)
+    ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
     clock = AsyncClock()
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
@@ -158,19 +162,25 @@ def policies_of(
         keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
     """
     book = price_book(settings, env)
-    default = _task(settings.retry, settings.timeouts, wait)
-    tasks = {name: _task(task.retry, task.timeouts, wait) for name, task in settings.tasks.items()}
+    default = _task(settings.retry, settings.timeouts, wait, settings.max_usd_per_call_nano)
+    tasks = {
+        name: _task(task.retry, task.timeouts, wait, task.max_usd_per_call_nano)
+        for name, task in settings.tasks.items()
+    }
     return Policies(
         router=_router(settings, env, keeper),
         charges=Charging(book),
         dialects=DIALECTS.__getitem__,
         tasks=lambda name: tasks.get(name, default),
         keep_text=settings.log.bodies == "full",
+        budgets=Budgets(budgets_of(settings)),
+        unbounded_ceiling=settings.unbounded == "ceiling",
+        budget_status=settings.refusal_status.get("budget", 429),
     )
 
 
-def _task(retry: RetrySettings, timeouts: Timeouts, wait: WaitStrategy | None) -> TaskPolicy:
-    return TaskPolicy(Recovery(attempts=retry.attempts, wait=wait), timeouts, retry.deadline_seconds)
+def _task(retry: RetrySettings, timeouts: Timeouts, wait: WaitStrategy | None, most_nano: int | None) -> TaskPolicy:
+    return TaskPolicy(Recovery(attempts=retry.attempts, wait=wait), timeouts, retry.deadline_seconds, most_nano)
 
 
 def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None) -> Router:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from headgate.budget_left import BudgetLeft, left_of, tightness
 from headgate.build import Built, build
+from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
+from headgate.core.exchange import Route
 from headgate.settings import load
 from headgate.stats import GateStats
 
@@ -132,8 +136,12 @@ class Gate:
 
     @property
     def stats(self) -> GateStats:
-        """What this gate has done since it was made."""
-        return self._built.tally.stats()
+        """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything."""
+        stats = self._built.tally.stats()
+        if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
+            return stats
+        left = [each.left_usd for each in self.budget() if each.left_usd is not None and not each.scope]
+        return replace(stats, budget_remaining_usd=min(left, default=None))
 
     def usage(
         self,
@@ -154,6 +162,33 @@ class Gate:
         self._built.ledger.flush()
         since = None if days is None else time.time() - days * DAY
         return self._built.ledger.reader().usage(by=by, since=since, until=None, zone=zone, **filters)
+
+    def budget(
+        self,
+        *,
+        key: str = "",
+        tenant: str = "",
+        user: str = "",
+        session: str = "",
+        task: str = "",
+        feature: str = "",
+        environment: str = "",
+        tags: Mapping[str, str] | None = None,
+        model: str = "",
+        provider: str = "",
+    ) -> list[BudgetLeft]:
+        """What is left in every budget that applies to a caller, the tightest first. Blocks for the ledger.
+
+        Args:
+            key, tenant, user, session, task, feature, environment, tags: the caller's. A budget whose dimension is
+                not told does not apply, as to a call without it.
+            model, provider: where calls would go; needed by budgets `per: model` and `per: provider` only.
+        """
+        built = self._built
+        asked = Caller(key, tenant, user, session, task, feature, environment, dict(tags or {}))
+        route = Route(provider, model, "", "")
+        claims = built.engine.policies.budgets.claims(asked, route, model, built.engine.ports.clock.now())
+        return sorted(map(left_of, built.ledger.balances(claims)), key=tightness)
 
     def flush(self) -> None:
         """Block until everything that has ended is in the ledger and in the log."""

@@ -21,7 +21,7 @@ WINDOW = 2048
 class GateStats:
     """Since the gate was made. Latencies are milliseconds over the last `WINDOW` exchanges, None before the first.
 
-    `cache_*` stay 0 until the cache exists, `budget_remaining_usd` None until budgets are enforced.
+    `cache_*` stay 0 until the cache exists; `budget_remaining_usd` is None without a budget over everything.
     """
 
     total_calls: int = 0

@@ -448,7 +448,7 @@ def test_a_fault_inside_headgate_is_recorded_and_raised(run: Any) -> None:
     class Broken:
         def check(self, *_: object) -> None: ...
 
-        def bound(self, *_: object) -> int:
+        def bound(self, *_: object, **__: object) -> int:
             raise ZeroDivisionError("secret details")
 
     world = World(charges=Broken())  # type: ignore[arg-type]  # only what is reached

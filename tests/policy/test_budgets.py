@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.exchange import Route
-from headgate.policy.budgets import FITS, NEVER, WAITS, Account, budget_id, claims, crossed, verdict
+from headgate.policy.budgets import FITS, NEVER, WAITS, Account, Budgets, budget_id, verdict
 
 ROUTE = Route("anthropic", "claude-haiku-4-5", "anthropic", "https://a.example")
 ADA = Caller(key="k1", tenant="acme", user="ada", task="sum", tags=MappingProxyType({"team": "red"}))
@@ -22,7 +22,7 @@ caps = st.none() | amounts
 
 
 def _scopes(*budgets: Budget, caller: Caller = ADA) -> dict[str, str]:
-    return {claim.budget.id: claim.scope for claim in claims(budgets, caller, ROUTE, "fast", NOON)}
+    return {claim.budget.id: claim.scope for claim in Budgets(budgets).claims(caller, ROUTE, "fast", NOON)}
 
 
 def test_a_budget_has_an_account_for_each_value_of_its_dimensions() -> None:
@@ -54,8 +54,8 @@ def test_two_different_pairs_never_share_an_account() -> None:
 
 def test_claims_come_in_the_order_of_the_accounts_whatever_the_configuration_says() -> None:
     budgets = [Budget("b", ("user",)), Budget("a"), Budget("c", ("tenant",))]
-    forwards = [claim.key for claim in claims(budgets, ADA, ROUTE, "", NOON)]
-    assert forwards == [claim.key for claim in claims(budgets[::-1], ADA, ROUTE, "", NOON)] == sorted(forwards)
+    forwards = [claim.key for claim in Budgets(budgets).claims(ADA, ROUTE, "", NOON)]
+    assert forwards == [claim.key for claim in Budgets(budgets[::-1]).claims(ADA, ROUTE, "", NOON)] == sorted(forwards)
 
 
 def test_an_id_says_what_the_budget_is_about_and_not_how_much() -> None:
@@ -84,11 +84,9 @@ def test_a_call_larger_than_its_cap_never_fits_however_long_it_waits() -> None:
     assert verdict(Account(), 0, None, 0, 0) == FITS
 
 
-@given(amounts, st.lists(amounts, max_size=20), st.integers(min_value=1, max_value=10**12))
-def test_each_share_is_crossed_once_on_the_way_up(start: int, steps: list[int], cap: int) -> None:
-    shares, seen, spent = (5_000, 8_000, 10_000), [], start
-    for step in steps:
-        seen += crossed(spent, spent + step, cap, shares)
-        spent += step
-    assert seen == sorted(set(seen))
-    assert set(seen) == {share for share in shares if start * 10_000 < cap * share <= spent * 10_000}
+def test_a_kept_claim_is_of_the_period_that_the_call_is_in() -> None:
+    budgets = Budgets([Budget("day", every="day"), Budget("minute", every="minute")])
+    for at in (NOON, NOON + 30, NOON + 61, NOON + 86_400, NOON):
+        for claim in budgets.claims(ADA, ROUTE, "", at):
+            assert claim.start <= at < claim.end
+            assert claim.key == (claim.budget.id, "", claim.start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headgate.core.errors import HeadgateError, Refusal, UpstreamError
-from headgate.core.exchange import Exchange, Headers
+from headgate.core.exchange import Attempt, Exchange, Headers
 from headgate.core.money import usd_text
 from headgate.wire.dialect import Dialect
 
@@ -69,12 +69,29 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
     if final:
         headers.append((b"x-headgate-cost-usd", usd_text(cost).encode()))
     headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
+    if exchange.degraded:
+        headers.append((b"x-headgate-degraded", _header_value(exchange.degraded)))
     if attempts:
+        last = attempts[-1]
+        if last.claims:
+            headers += _budget_headers(last, final=final)
         served = served_model(exchange)
         if served:
             headers.append((b"x-headgate-model", _header_value(served)))
         headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
         headers.append((b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)))
+    return headers
+
+
+def _budget_headers(attempt: Attempt, *, final: bool) -> HeaderList:
+    """What is left in the tightest budget, with this call's hold taken, or its cost once that is known."""
+    headers: HeaderList = []
+    left = attempt.left_nano
+    if left is not None:
+        left += (attempt.bound_nano or 0) - attempt.cost_nano if final else 0
+        headers.append((b"x-headgate-budget-left-usd", usd_text(max(0, left)).encode()))
+    if attempt.warning:
+        headers.append((b"x-headgate-budget-warning", _header_value(attempt.warning)))
     return headers
 
 

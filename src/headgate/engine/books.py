@@ -21,7 +21,7 @@ second at a thousand tokens per second. It was on its way, so no meter has count
 charge, and the row is marked as an estimate."""
 
 
-def _unpriced(request: Request) -> bool:
+def is_unpriced(request: Request) -> bool:
     """It may cost money that we cannot work out: unknown paths, and what is set to work, as batches are (decisions 9).
 
     Looking at what is kept is free, and so is keeping files.
@@ -30,6 +30,11 @@ def _unpriced(request: Request) -> bool:
         path = request.path.partition("?")[0].rstrip("/")
         return request.method == "POST" and not path.endswith(_FREE_ENDS)
     return request.endpoint == "other"
+
+
+def may_cost(request: Request) -> bool:
+    """What a budget has to let through: calls with a price, and those that may have one that we do not know."""
+    return request.endpoint in PRICED or (is_unpriced(request) and request.method not in ("GET", "HEAD"))
 
 
 _FREE_ENDS = ("/files", "/uploads", "/parts", "/complete", "/cancel", "/conversations", "/items")
@@ -49,13 +54,14 @@ def spent(request: Request) -> bool:
 class Books:
     """Keeps exchanges' records. Shared by the engine and its replies."""
 
-    __slots__ = ("_charges", "_clock", "_ports", "_tasks")
+    __slots__ = ("_ceiling", "_charges", "_clock", "_ports", "_tasks")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
         self._clock = ports.clock
         self._charges = policies.charges
         self._tasks = policies.tasks
+        self._ceiling = policies.unbounded_ceiling
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -74,10 +80,11 @@ class Books:
         now = self._clock.now()
         request = exchange.request
         bound: int | None = 0
+        tokens = 0
         if request.endpoint in PRICED:
-            most = self._charges.bound(route, request.facts, len(request.body), now)
-            bound = None if most is None else most.nano
-        attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited)
+            most = self._charges.bound(route, request.facts, len(request.body), now, ceiling=self._ceiling)
+            bound, tokens = (None, 0) if most is None else (most.nano, most.tokens)
+        attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited, bound_tokens=tokens)
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         exchange.attempts.append(attempt)
         return attempt
@@ -93,7 +100,7 @@ class Books:
         """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked."""
         request = exchange.request
         if request.endpoint not in PRICED:
-            attempt.price_version = UNPRICED if _unpriced(request) else FREE
+            attempt.price_version = UNPRICED if is_unpriced(request) else FREE
             return
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)
@@ -123,8 +130,11 @@ class Books:
         attempt.ended = self._clock.now()
         attempt.error = error
         attempt.request_id = attempt.request_id or error.request_id
-        if not attempt.sent or not error.maybe_billed:
-            return
+        if attempt.sent and error.maybe_billed:
+            self._charge_failed(exchange, attempt)
+        self._ports.ledger.close(exchange, attempt)
+
+    def _charge_failed(self, exchange: Exchange, attempt: Attempt) -> None:
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
         if attempt.usage is not None and (attempt.usage_final or not streamed):
             self.charge(exchange, attempt, content_bytes=0)  # an error beside a final usage

@@ -1,9 +1,9 @@
 """The procedure: the only file that knows the order of the steps.
 
-    admit -> attempt (route, wait, intend, send, read to the first content) -> relay -> settle
+    admit -> attempt (route, wait, set money aside, send, read to the first content) -> relay -> settle
                  ^------ recovery decides: again, elsewhere, or give up
 
-Recall (the cache) and reserve (budgets) have their place between admit and attempt and come with their issues.
+Recall (the cache) has its place between admit and attempt and comes with its issue.
 Await nothing but ports here, and hold no lock across an `await` (core/ports.py).
 """
 
@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterable
 
 from headgate.core.errors import (
+    BudgetExceeded,
     Gone,
     HeadgateError,
     Refusal,
@@ -21,13 +22,15 @@ from headgate.core.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request, Route
+from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request
 from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.coded import decoded, legible
+from headgate.engine.holds import Holds
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
+from headgate.engine.sending import body_for, headers_for
 from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp
 from headgate.wire import lenient
@@ -55,6 +58,7 @@ class Engine:
         self.ports = ports
         self.policies = policies
         self._books = Books(ports, policies)
+        self._holds = Holds(ports, policies)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -108,7 +112,12 @@ class Engine:
         while True:
             attempt = self._books.begin(exchange, plan.routes[place], waited)
             try:
+                await self._holds.take(exchange, plan, attempt)
                 return await self._attempt(exchange, plan, attempt, stretch)
+            except BudgetExceeded as error:
+                self._holds.instead(exchange, plan, error)
+                place, waited = 0, 0.0
+                continue
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error):
@@ -131,19 +140,18 @@ class Engine:
         return await credentials.renew(credential, attempt.started)
 
     async def _attempt(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Reply:
-        """Write the intent, send, and read until there is something to hand on."""
+        """Send, and read until there is something to hand on. The intent is on record, and its money set aside."""
         request = exchange.request
         clock = self.ports.clock
-        body = _body_for(request, plan, attempt.route)
+        body = body_for(request, plan, attempt)
         outgoing = Outgoing(
             request.method,
             attempt.route.base_url + request.path,
-            _headers_for(request, attempt.route),
+            headers_for(request, attempt.route),
             body,
             plan.attempt_timeouts(attempt.started, stretch),
             request.upload,
         )
-        await self.ports.ledger.intend(exchange, attempt)
         attempt.sent = True
         incoming = await self.ports.upstream.send(outgoing)
         try:
@@ -238,46 +246,6 @@ def _ending_of(error: BaseException) -> Ending:
     if isinstance(error, Gone) or not isinstance(error, Exception):
         return Ending.CANCELLED
     return Ending.FAILED
-
-
-def _body_for(request: Request, plan: Plan, route: Route) -> bytes:
-    facts = request.facts
-    model = route.model if route.model and route.model != facts.model else None
-    ask_usage = request.endpoint == "chat" and facts.stream and not facts.include_usage
-    if model is None and not ask_usage:
-        return request.body
-    return plan.dialect.rewrite(request.endpoint, request.body, model=model, ask_usage=ask_usage)
-
-
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
-# A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
-# So does what has links in it that are ours to change.
-_CREDENTIALS_AND_CODING = _CREDENTIALS | {b"accept-encoding"}
-
-
-def _headers_for(request: Request, route: Route) -> Headers:
-    """The caller's headers; with the route's credential in place of the caller's, where the route has one."""
-    direct = request.direct
-    if direct is not None and route.provider == direct.provider:
-        return request.headers
-    key = route.credential.reveal() if route.credential is not None else ""
-    prepared = request.prepared
-    plain = request.facts.stream or request.endpoint == "stored"
-    place = (route.provider, id(route.credential), plain)
-    if prepared is not None:
-        known = prepared.get(place)
-        if known is not None and known[0] == key:
-            return known[1]  # the same object each time: the pool has it encoded
-    left_out = _CREDENTIALS_AND_CODING if plain else _CREDENTIALS
-    kept = [h for h in request.headers if h[0] not in left_out]
-    if key:
-        if route.dialect == "anthropic":
-            kept.append((b"x-api-key", key.encode()))
-        else:
-            kept.append((b"authorization", f"Bearer {key}".encode()))
-    if prepared is not None:
-        prepared[place] = (key, kept)
-    return kept
 
 
 def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Headers) -> bytes:

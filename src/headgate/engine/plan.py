@@ -10,6 +10,7 @@ from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Facts, Request, Route
 from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
+from headgate.policy.budgets import Budgets
 from headgate.policy.estimate import Bound
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -68,6 +69,7 @@ class TaskPolicy:
     recovery: Recovery = field(default_factory=Recovery)
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry_deadline: float = 120.0  # admission to first content
+    most_nano: int | None = None  # nano-dollars: the ceiling of one exchange, all attempts together; None = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ class Policies:
     dialects: Callable[[str], Dialect]
     tasks: Callable[[str], TaskPolicy]
     keep_text: bool = False  # log bodies: full
+    budgets: Budgets = field(default_factory=Budgets)
+    unbounded_ceiling: bool = False  # hold what cannot be bounded at its ceiling, in place of refusing it
+    budget_status: int = 429  # of a budget's refusal
 
 
 @dataclass(slots=True)
@@ -91,6 +96,7 @@ class Plan:
     timeouts: Timeouts
     first_content_by: float  # no attempt begins after it
     ends_by: float
+    most_nano: int | None = None
 
     def attempt_timeouts(self, now: float, stretch: float) -> Timeouts:
         """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
@@ -128,7 +134,13 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         timeouts=timeouts,
         first_content_by=now + min(task.retry_deadline, total),
         ends_by=now + total,
+        most_nano=task.most_nano,
     )
+
+
+def cheaper_plan(request: Request, policies: Policies, now: float) -> Sequence[Route]:
+    """The routes of a model that a budget degrades to. Raises as `make_plan` does."""
+    return _with_price(policies.router.routes(request), policies.charges, now)
 
 
 def _with_price(routes: Sequence[Route], charges: Charges, now: float) -> Sequence[Route]:

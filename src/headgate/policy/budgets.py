@@ -47,19 +47,52 @@ def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> st
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
 
 
-def claims(budgets: Iterable[Budget], caller: Caller, route: Route, asked: str, at: float) -> tuple[Claim, ...]:
-    """The accounts that an attempt on `route` has to fit, in the order of the budgets' ids: always the same, so that
-    stores can lock them in it (decisions 5)."""
-    found = []
-    for budget in budgets:
-        if any(value_of(name, caller, route, asked) != value for name, value in budget.only):
-            continue
-        scope = scope_of(budget.per, caller, route, asked)
-        if scope is not None:
-            start, end = period(budget.every, at, budget.zone)
-            found.append(Claim(budget, scope, start, end, (budget.id, scope, start)))
-    found.sort(key=lambda claim: claim.key)
-    return tuple(found)
+class Budgets:
+    """All budgets of a configuration, and who has to fit which.
+
+    Claims are kept until their period is over, so that a call is a few look-ups. Safe to share between threads: the
+    worst of a race is a claim that is made twice.
+    """
+
+    MOST = 100_000
+    """Claims kept: some 30 MB. Scopes come from callers."""
+
+    def __init__(self, budgets: Iterable[Budget] = ()) -> None:
+        self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
+        self._kept: dict[tuple[str, str], Claim] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def claims(self, caller: Caller, route: Route, asked: str, at: float) -> tuple[Claim, ...]:
+        """The accounts that an attempt on `route` has to fit, in the order of the budgets' ids: always the same, so
+        that stores can lock them in it (decisions 5).
+
+        Args:
+            asked: the model that the caller named.
+            at: seconds since the epoch.
+        """
+        found = []
+        kept = self._kept
+        for budget in self.all:
+            if budget.only and any(value_of(name, caller, route, asked) != value for name, value in budget.only):
+                continue
+            scope = scope_of(budget.per, caller, route, asked) if budget.per else ""
+            if scope is None:
+                continue
+            claim = kept.get((budget.id, scope))
+            if claim is None or not claim.start <= at < claim.end:
+                claim = self._make(budget, scope, at)
+            found.append(claim)
+        return tuple(found)
+
+    def _make(self, budget: Budget, scope: str, at: float) -> Claim:
+        start, end = period(budget.every, at, budget.zone)
+        claim = Claim(budget, scope, start, end, (budget.id, scope, start))
+        if len(self._kept) >= self.MOST:
+            self._kept.clear()
+        self._kept[budget.id, scope] = claim
+        return claim
 
 
 @dataclass(slots=True)
@@ -109,11 +142,3 @@ def verdict(account: Account, cap_nano: int | None, cap_tokens: int | None, nano
         if spent + held + more > cap:
             answer = WAITS
     return answer
-
-
-def crossed(before: int, after: int, cap: int, shares: Sequence[int]) -> list[int]:
-    """The alert shares (basis points) that spending went over, on the way from `before` to `after`, ascending.
-
-    A cap of 0 is reached by the first call that is refused, which is reported as such and not here.
-    """
-    return [share for share in shares if before * 10_000 < cap * share <= after * 10_000]

@@ -72,6 +72,7 @@ class WrittenLedger(ABC):
         self._now = now
         self._closed = False
         self._shared: Shared | None = None
+        self._listeners: list[Callable[[BudgetAlert], None]] = []
         self.keys = KeyStore(self.call, now=now)
 
     @property
@@ -153,7 +154,9 @@ class WrittenLedger(ABC):
 
     def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
         """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
-        self.writer().on_alert.append(listen)
+        self._listeners.append(listen)
+        if self._shared is not None:
+            self._shared.writer.on_alert.append(listen)
 
     def publish(self, url: str, token: str) -> None:
         """Put the gateway's control address where the command line finds it: see the session's."""
@@ -207,6 +210,7 @@ class WrittenLedger(ABC):
                 found = _registry[source.key] = Shared(source, self._max_queued, self._now)
                 _close_in_worker()
             found.users += 1
+            found.writer.on_alert += self._listeners
         self._shared = found
         return found
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError
 from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
@@ -24,6 +25,9 @@ from headgate.engine.answer import error_answer
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Charges, Policies, TaskPolicy
 from headgate.engine.relay import Reply
+from headgate.policy.accounts import Accounts, Ask
+from headgate.policy.budget_words import refusal, warning
+from headgate.policy.budgets import Account, Budgets
 from headgate.policy.charging import Charging
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
@@ -179,9 +183,10 @@ def _answer(pieces: Sequence[Piece]) -> FakeAnswer:
 
 
 class FakeLedger:
-    """Remembers intents and settlements.
+    """Remembers intents and settlements, and sets money aside; whoever does not fit is refused at once.
 
     Attributes:
+        accounts: of budgets.
         intents: (exchange id, attempt number, bound in nano-dollars) in order.
         settled: exchanges in the order of their settlement; one that is settled twice is here twice.
         flushes: how often somebody waited for durability.
@@ -193,23 +198,48 @@ class FakeLedger:
         self.intents: list[tuple[str, int, int | None]] = []
         self.settled: list[Exchange] = []
         self.flushes = 0
+        self.accounts = Accounts()
         self.refuses: BaseException | None = None
         self.on_intend: Callable[[], Awaitable[None]] | None = None
         self._happened = happened
 
-    async def intend(self, exchange: Exchange, attempt: Attempt) -> None:
+    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
         """See `core.ports.Ledger`."""
         if self.on_intend is not None:
             await self.on_intend()
         if self.refuses is not None:
             raise self.refuses
+        if attempt.claims:
+            self._set_aside(exchange, attempt)
         self.intents.append((exchange.id, attempt.number, attempt.bound_nano))
         self._happened.append("intend")
+
+    def _set_aside(self, exchange: Exchange, attempt: Attempt) -> None:
+        accounts, claims = self.accounts, attempt.claims
+        for claim in accounts.missing(claims):
+            accounts.load(claim.key, 0, Account())
+        nano, tokens = attempt.bound_nano or 0, attempt.bound_tokens
+        accounts.ask(Ask(exchange.id, attempt.number, claims, nano, tokens, may_wait=False))
+        for _, denial in accounts.outcomes():
+            if denial is not None:
+                raise refusal(denial, nano, tokens)
+        accounts.commit()
+        attempt.left_nano, warned, share = accounts.left(claims)
+        attempt.warning = "" if warned is None else warning(warned, share)
+
+    def close(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See `core.ports.Ledger`."""
+        usage = attempt.usage
+        tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+        self.accounts.close(exchange.id, attempt.number, attempt.cost_nano, tokens)
+        self.accounts.commit()
 
     def settle(self, exchange: Exchange) -> None:
         """See `core.ports.Ledger`."""
         self.settled.append(exchange)
         self._happened.append("settle")
+        for attempt in exchange.attempts:
+            self.close(exchange, attempt)
 
     async def flush(self) -> None:
         """See `core.ports.Ledger`."""
@@ -271,6 +301,8 @@ class World:
         charges: instead of the real prices.
         keep_text: as with `log: {bodies: full}`.
         jitter: what the random source always says.
+        budgets: that apply; nobody waits for money here.
+        most_nano, unbounded_ceiling, budget_status: see `engine.plan.TaskPolicy` and `engine.plan.Policies`.
 
     Attributes:
         happened: "intend", "send" and "settle" in order.
@@ -287,6 +319,10 @@ class World:
         charges: Charges | None = None,
         keep_text: bool = False,
         jitter: float = 0.5,
+        budgets: Sequence[Budget] = (),
+        most_nano: int | None = None,
+        unbounded_ceiling: bool = False,
+        budget_status: int = 429,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -294,7 +330,7 @@ class World:
         self.ledger = FakeLedger(self.happened)
         self.log = FakeLog()
         self.exchange: Exchange | None = None
-        task = TaskPolicy(recovery or Recovery(), timeouts or Timeouts(), retry_deadline)
+        task = TaskPolicy(recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano)
         policies = Policies(
             router=Router(
                 providers={name: route(name) for name in ("anthropic", "openai")},
@@ -305,6 +341,9 @@ class World:
             dialects=DIALECTS.__getitem__,
             tasks=lambda name: task,
             keep_text=keep_text,
+            budgets=Budgets(budgets),
+            unbounded_ceiling=unbounded_ceiling,
+            budget_status=budget_status,
         )
         self._made = 0
         ports = Ports(self.clock, self.upstream, self.ledger, self.log, lambda: jitter, self._new_id)

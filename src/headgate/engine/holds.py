@@ -1,0 +1,186 @@
+"""Money before an attempt: which budgets it has to fit, what is set aside, and what is tried where it does not fit.
+
+Decisions 1 to 4 and 8 to 10. Nothing is sent here but a free count of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from headgate.core.errors import BudgetExceeded, HeadgateError, Refusal
+from headgate.core.exchange import Attempt, Exchange, Request, Route
+from headgate.core.money import usd_text
+from headgate.core.ports import Ports
+from headgate.engine.books import may_cost
+from headgate.engine.counting import count_prompt
+from headgate.engine.plan import PRICED, Plan, Policies, cheaper_plan
+from headgate.policy.budget_words import name_of
+
+PROMISING = 8
+"""Bytes per token that a prompt would need to have for a count to be worth asking for: few are above it."""
+_WAITED_SECONDS = 0.002
+_CAPPED = frozenset({"chat", "responses"})
+"""Endpoints whose output cap may be left out; Anthropic's is required."""
+
+
+class Holds:
+    """Sets money aside, with the intent row. Shared by all exchanges of an engine."""
+
+    __slots__ = ("_policies", "_ports")
+
+    def __init__(self, ports: Ports, policies: Policies) -> None:
+        self._ports = ports
+        self._policies = policies
+
+    async def take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+        """Return when the intent of `attempt` is durable, and its bound set aside on every budget that applies.
+
+        Raises:
+            BudgetExceeded: it does not fit, or cannot be bounded; the attempt is not one of the exchange's any more.
+            Unavailable: see `core.ports.Ledger.intend`.
+        """
+        if not (self._policies.budgets or plan.most_nano is not None):
+            await self._ports.ledger.intend(exchange, attempt)
+            return
+        try:
+            await self._take(exchange, plan, attempt)
+        except BudgetExceeded as error:
+            exchange.attempts.remove(attempt)
+            if error.code == BudgetExceeded.code:
+                error.status_hint = self._policies.budget_status
+            raise
+
+    async def _take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+        self._claim(exchange, attempt)
+        self._check(exchange, plan, attempt)
+        counted = False
+        while True:
+            try:
+                self._check_ceiling(exchange, plan, attempt)
+                await self._ports.ledger.intend(
+                    exchange, attempt, until=plan.first_content_by, may_wait=not self._degrades(exchange, attempt)
+                )
+                break
+            except BudgetExceeded as error:
+                if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
+                    self._claim(exchange, attempt)  # the next period has room of its own
+                elif counted or not await self._tighten(exchange, plan, attempt, error):
+                    raise
+                else:
+                    counted = True
+        now = self._ports.clock.now()
+        if now - attempt.started > _WAITED_SECONDS:
+            attempt.waited += now - attempt.started
+            attempt.started = now
+
+    def _claim(self, exchange: Exchange, attempt: Attempt) -> None:
+        request = exchange.request
+        if may_cost(request):
+            now = self._ports.clock.now()
+            attempt.claims = self._policies.budgets.claims(request.caller, attempt.route, request.facts.model, now)
+
+    def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+        """Refuse what no budget can hold. Why before the store: nothing about it can change by waiting."""
+        request = exchange.request
+        hard = next((claim for claim in attempt.claims if not claim.budget.soft), None)
+        if (hard or plan.most_nano is not None) and request.endpoint in _CAPPED:
+            attempt.output_cap = self._output_cap(request, attempt)
+        if hard is None:
+            return
+        if request.endpoint not in PRICED:
+            raise BudgetExceeded(
+                f"{request.method} {request.path.partition('?')[0][:200]} may cost money that Headgate cannot work "
+                f"out, and the budget {name_of(hard)} applies to it: it is not sent",
+                code="unpriced",
+                status_hint=400,
+                claim=hard,
+                why="unpriced",
+            )
+        if attempt.bound_nano is None:
+            raise self._unbounded(f"the budget {name_of(hard)} applies to it")
+
+    def _output_cap(self, request: Request, attempt: Attempt) -> int:
+        """What money is held for has to be said to the provider, where the caller has not (decisions 2)."""
+        if request.facts.max_output_tokens is not None:
+            return 0
+        bound = self._policies.charges.bound(attempt.route, request.facts, len(request.body), attempt.started)
+        return 0 if bound is None else bound.output_cap
+
+    @staticmethod
+    def _unbounded(why: str) -> BudgetExceeded:
+        return BudgetExceeded(
+            "what this call can cost cannot be bounded before it is sent (server tools, state that the provider "
+            f"keeps, media without a size, or no output cap for a model whose largest is not known), and {why}. "
+            "Set an output cap, or `unbounded: ceiling` to hold such calls at the model's whole context window",
+            code="unbounded",
+            status_hint=400,
+            why="unbounded",
+        )
+
+    def _check_ceiling(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+        most = plan.most_nano
+        if most is None or exchange.request.endpoint not in PRICED:
+            return
+        if attempt.bound_nano is None:
+            raise self._unbounded("max_usd_per_call is set")
+        before = exchange.cost_nano
+        if before + attempt.bound_nano > most:
+            spent = f" ${usd_text(before)} was spent on earlier attempts." if before else ""
+            raise BudgetExceeded(
+                f"this call can cost up to ${usd_text(attempt.bound_nano)}, and one call may cost ${usd_text(most)} "
+                f"at most (max_usd_per_call).{spent} Send less, or lower its output cap",
+                code="call_too_expensive",
+                status_hint=400,
+                why="ceiling",
+                room_nano=max(0, most - before),
+            )
+
+    @staticmethod
+    def _degrades(exchange: Exchange, attempt: Attempt) -> bool:
+        """Whether another model is tried, in place of waiting for money for this one."""
+        return not exchange.degraded and any(claim.budget.degrade_to for claim in attempt.claims)
+
+    async def _tighten(self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded) -> bool:
+        """Near a cap, where the byte bound does not fit but the truth might: have the provider count the prompt."""
+        room, bound = error.room_nano, attempt.bound_nano
+        if room is None or bound is None or error.why not in ("spent", "too_large", "ceiling", "held"):
+            return False
+        request, route = exchange.request, attempt.route
+        charges, body_bytes, now = self._policies.charges, len(request.body), attempt.started
+        hoped = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=body_bytes // PROMISING)
+        if hoped is None or hoped.nano > room:
+            return False
+        try:
+            tokens = await count_prompt(self._ports, plan, request, route)
+        except HeadgateError:
+            tokens = None
+        if tokens is None:
+            return False
+        found = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=tokens)
+        if found is None or found.nano >= bound or found.nano > room:
+            return False
+        attempt.bound_nano, attempt.bound_tokens = found.nano, found.tokens
+        return True
+
+    def instead(self, exchange: Exchange, plan: Plan, error: BudgetExceeded) -> Sequence[Route]:
+        """The routes of the model that a budget degrades to (decisions 8). They become the plan's.
+
+        Raises:
+            BudgetExceeded: `error`, where there is nothing to degrade to.
+        """
+        claim = error.claim
+        model = claim.budget.degrade_to if claim is not None else ""
+        request = exchange.request
+        facts = request.facts
+        if not model or exchange.degraded or facts.state or request.endpoint not in PRICED:
+            raise error
+        try:
+            asked = replace(request, facts=replace(facts, model=model), provider="")
+            routes = cheaper_plan(asked, self._policies, self._ports.clock.now())
+        except Refusal:
+            raise error from None
+        assert claim is not None
+        exchange.degraded = f"budget {claim.budget.id}: {model}"
+        plan.routes = routes
+        return routes

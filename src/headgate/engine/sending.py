@@ -1,0 +1,55 @@
+"""What is sent: the caller's bytes and headers, with what has to differ for a route (decisions 15)."""
+
+from __future__ import annotations
+
+from headgate.core.exchange import Attempt, Headers, Request, Route
+from headgate.engine.plan import Plan
+
+
+def body_for(request: Request, plan: Plan, attempt: Attempt) -> bytes:
+    """The request's body, with the route's model, the usage we need, and the output cap that money is held for."""
+    facts, route = request.facts, attempt.route
+    model = route.model if route.model and route.model != facts.model else None
+    ask_usage = request.endpoint == "chat" and facts.stream and not facts.include_usage
+    cap = attempt.output_cap or None
+    if model is None and not ask_usage and cap is None:
+        return request.body
+    return plan.dialect.rewrite(
+        request.endpoint,
+        request.body,
+        model=model,
+        ask_usage=ask_usage,
+        output_cap=cap,
+        newest=route.provider == "openai",
+    )
+
+
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+# A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
+# So does what has links in it that are ours to change.
+_CREDENTIALS_AND_CODING = _CREDENTIALS | {b"accept-encoding"}
+
+
+def headers_for(request: Request, route: Route) -> Headers:
+    """The caller's headers; with the route's credential in place of the caller's, where the route has one."""
+    direct = request.direct
+    if direct is not None and route.provider == direct.provider:
+        return request.headers
+    key = route.credential.reveal() if route.credential is not None else ""
+    prepared = request.prepared
+    plain = request.facts.stream or request.endpoint == "stored"
+    place = (route.provider, id(route.credential), plain)
+    if prepared is not None:
+        known = prepared.get(place)
+        if known is not None and known[0] == key:
+            return known[1]  # the same object each time: the pool has it encoded
+    left_out = _CREDENTIALS_AND_CODING if plain else _CREDENTIALS
+    kept = [h for h in request.headers if h[0] not in left_out]
+    if key:
+        if route.dialect == "anthropic":
+            kept.append((b"x-api-key", key.encode()))
+        else:
+            kept.append((b"authorization", f"Bearer {key}".encode()))
+    if prepared is not None:
+        prepared[place] = (key, kept)
+    return kept
