@@ -150,6 +150,22 @@ def test_what_is_not_enforced_is_marked(run: Run) -> None:
     assert ("guards", "pii") in unenforced or not told["not_enforced"]
 
 
+def test_budgets_are_shown_where_they_count_for_the_caller_and_why_where_they_do_not(run: Run, tmp_path: Path) -> None:
+    text = "max_usd_per_call: 2\ntasks: {big: {max_usd_per_call: 9}}\nbudgets:\n"
+    text += "  - {per: [tenant, user], usd: 4, soft_usd: 3, every: day, zone: Europe/Berlin}\n"
+    text += "  - {only: {tenant: acme}, tokens: 5000}\n  - {only: {tenant: globex}, usd: 1}\n"
+    (tmp_path / "headgate.yaml").write_text(text)
+    told = _told(run, "--model", "claude-haiku-4-5", "--tenant", "acme", "--task", "big", "--in-process", **ENV)
+    found = [(d["name"], d["value"], d["from"]) for d in told["decisions"] if d["step"] == "budgets"]
+    lacks = "(does not apply: the call names no user)"
+    assert found == [
+        ("per tenant and user", f"$4 a day (Europe/Berlin) {lacks}", "headgate.yaml:4:5"),
+        ("per tenant and user", f"$3 a day (Europe/Berlin), only warns {lacks}", "headgate.yaml:4:5"),
+        ("all together, tenant acme", "5,000 tokens for good", "headgate.yaml:5:5"),
+        ("one call", "at most $9", "headgate.yaml:2:15"),
+    ]
+
+
 def test_the_requests_own_timeout_bounds_the_exchange_and_says_so(run: Run) -> None:
     told = _told(run, "--model", "claude-haiku-4-5", "--timeout", "9s", "--in-process")
     assert _of(told, "timeouts", "total") == ("9s", "the request's own")
