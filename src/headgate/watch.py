@@ -143,11 +143,13 @@ class Watch:
     def _start(self) -> None:
         if self._thread is not None or self._stopping.is_set():
             return
-        self._thread = threading.Thread(target=self._read, name="headgate-watch", daemon=True)
+        thread = threading.Thread(target=self._read, name="headgate-watch", daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError as error:  # the interpreter is shutting down and takes no new threads
             self._wrong(error)
+            return
+        self._thread = thread  # only now: whoever closes may join it
 
     def _read(self) -> None:
         days: list[list[Past]] = []

@@ -61,6 +61,7 @@ def test_claims_come_in_the_order_of_the_accounts_whatever_the_configuration_say
 def test_an_id_says_what_the_budget_is_about_and_not_how_much() -> None:
     assert budget_id(("tenant", "user"), [("task", "x")], "day") == "tenant+user/task=x/day"
     assert budget_id((), [], "") == "all/total"
+    assert budget_id((), [("tenant", "a,user=b")], "") != budget_id((), [("tenant", "a"), ("user", "b")], "")
 
 
 @given(st.builds(Account, amounts, amounts, amounts, amounts), caps, caps, amounts, amounts)

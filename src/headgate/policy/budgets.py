@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from headgate.core.budget import Budget, Claim
 from headgate.core.caller import Caller
@@ -21,7 +22,7 @@ TAG = "tag:"
 def budget_id(per: Sequence[str], only: Iterable[tuple[str, str]], every: str) -> str:
     """A budget's id: what it is about, not how much."""
     scope = "+".join(per) or "all"
-    filters = ",".join(f"{name}={value}" for name, value in sorted(only))
+    filters = ",".join(f"{name}={quote(value, safe=' ')}" for name, value in sorted(only))
     return "/".join(filter(None, (scope, filters, every or "total")))
 
 
