@@ -90,8 +90,10 @@ def test_a_call_that_takes_far_more_tokens_than_the_users_others_is_in_the_log(
     seen = large.usage.input_tokens + large.usage.output_tokens
     assert seen == found["seen_tokens"] == told.seen > 2500
     assert 300 < found["usual_tokens"] < 330
-    exchanges = [line for line in lines(tmp_path / "h.db.log.jsonl") if line["event"] == "exchange"]
-    blamed = only([line for line in exchanges if line["exchange_id"] == found["exchange_id"]])
+    blamed, after = [
+        line for line in lines(tmp_path / "h.db.log.jsonl") if line.get("exchange_id") == found["exchange_id"]
+    ]
+    assert (blamed["event"], after) == ("exchange", found)
     assert blamed["output_tokens"] == 2500
     same = ("tenant", "user_id", "session_id", "task", "provider")
     assert {name: found[name] for name in same} == {name: blamed[name] for name in same}
