@@ -22,7 +22,7 @@ from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
-from headgate.stores.writer import Call, Closed, Intent, Writer, closing_of
+from headgate.stores.writer import ADVICE, Call, Closed, Intent, Writer, closing_of
 
 T = TypeVar("T")
 
@@ -34,22 +34,36 @@ class Source(NamedTuple):
 
     key: str  # ledgers with the same key share a writer
     name: str  # for messages
-    connect: Callable[[str], Session]  # from this process's owner id; called in the writer thread
+    connect: Callable[[Shared], Session]  # called in the writer thread
+    advice: str = ADVICE  # where it cannot be written
 
 
 class Shared:
     """The writer of one place in this process, and how many ledgers use it."""
 
-    __slots__ = ("inherited", "key", "owner", "pid", "users", "writer")
+    __slots__ = ("inherited", "key", "owner", "pid", "stopped", "users", "writer")
 
     def __init__(self, source: Source, max_queued: int, now: Callable[[], float]) -> None:
         self.key = source.key
         self.pid = os.getpid()
         self.inherited = False  # from a parent process, by a fork
         self.users = 0
-        self.owner = owner = secrets.token_hex(8)
+        self.stopped = threading.Event()
+        self.owner = secrets.token_hex(8)
         connect = source.connect
-        self.writer = Writer(lambda: connect(owner), name=source.name, owner=owner, max_queued=max_queued, now=now)
+        self.writer = Writer(
+            lambda: connect(self),
+            name=source.name,
+            owner=self.owner,
+            max_queued=max_queued,
+            now=now,
+            advice=source.advice,
+        )
+
+    def close(self) -> None:
+        """Write what is queued, and close."""
+        self.stopped.set()
+        self.writer.close()
 
 
 _registry: dict[str, Shared] = {}
@@ -182,7 +196,7 @@ class WrittenLedger(ABC):
             if last:
                 _registry.pop(shared.key, None)
         if last:
-            shared.writer.close()
+            shared.close()
 
     def owner(self) -> str:
         """This process's id in the intent rows."""
@@ -292,7 +306,7 @@ def close_all() -> None:
         shared = [s for s in _registry.values() if s.pid == os.getpid()]
         _registry.clear()
     for each in shared:
-        each.writer.close()
+        each.close()
 
 
 def _close_in_worker() -> None:

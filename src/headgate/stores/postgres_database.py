@@ -167,19 +167,24 @@ def cause_of(error: BaseException) -> BaseException:
     return found if found is not None else error
 
 
+def from_postgres(error: BaseException) -> bool:
+    """True where the driver is psycopg."""
+    return hasattr(cause_of(error), "sqlstate")
+
+
 def state_of(error: BaseException) -> str:
     """The SQLSTATE that the server told, "" if it told none (the connection was lost, or psycopg refused a value)."""
     return getattr(cause_of(error), "sqlstate", None) or ""
 
 
-def postgres_reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The error's own words on one line, without DETAIL, which may repeat a row."""
     cause: Any = cause_of(error)
     primary = getattr(getattr(cause, "diag", None), "message_primary", None)
     return " ".join(str(primary or cause).split()) or type(cause).__name__
 
 
-def postgres_unfit(error: BaseException) -> bool:
+def unfit(error: BaseException) -> bool:
     """True where a row itself is at fault and no later try will help."""
     state = state_of(error)
     if state:

@@ -144,6 +144,11 @@ class Reader:
         return self._ask(lambda connection: [dict(row) for row in connection.execute(query).mappings()])
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
+        """Run `question` on what the ledger is at one moment.
+
+        Raises:
+            ConfigError: there is no ledger, or it cannot be read.
+        """
         try:
             # "Begin" takes the writer's lock on a writing engine; here each statement reads its own snapshot, and
             # one transaction makes several statements agree.

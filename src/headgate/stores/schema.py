@@ -41,7 +41,7 @@ def _real(name: str) -> Column[float]:
 
 
 NUMBER = BigInteger().with_variant(Integer, "sqlite")
-"""Of a row. SQLite's own row number is an INTEGER; in PostgreSQL its upper half tells the session that gave it out."""
+"""Of a row. SQLite's own row number is an INTEGER; in PostgreSQL its upper bits tell the session that gave it out."""
 ORDERED = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is compared byte by byte, whatever language the database speaks: ids tell the time by their order."""
 

@@ -18,10 +18,12 @@ from headgate.core.budget import Balance, Claim
 from headgate.core.errors import ConfigError
 from headgate.policy.accounts import Accounts, Cap, Changed
 from headgate.policy.budgets import Account
+from headgate.stores import postgres_database
 from headgate.stores.database import writer_engine
 from headgate.stores.intents import Open
 from headgate.stores.lockfile import LockFile
 from headgate.stores.migrate import upgrade
+from headgate.stores.postgres_database import from_postgres
 from headgate.stores.rows import ACCOUNTS, ATTEMPTS, EXCHANGES, SHAPES, account_row, encode
 from headgate.stores.schema import owners
 from headgate.stores.statements import Row
@@ -306,12 +308,16 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 def reason(error: BaseException) -> str:
     """The database's own words, without SQLAlchemy's statement, parameters and link."""
+    if from_postgres(error):
+        return postgres_database.reason(error)
     cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause) or type(cause).__name__
 
 
 def unfit(error: BaseException) -> bool:
     """True where a row itself is at fault and no later try will help; False for a full disk, a lock, an I/O error."""
+    if from_postgres(error):
+        return postgres_database.unfit(error)
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.ProgrammingError):
         return "binding" in str(cause)  # the same class says "closed database"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from headgate.stores.database import ledger_path
-from headgate.stores.ledger import MAX_QUEUED, Source, WrittenLedger, close_all
+from headgate.stores.ledger import MAX_QUEUED, Shared, Source, WrittenLedger, close_all
 from headgate.stores.reader import Reader
 from headgate.stores.session import Session, SqliteSession
 
@@ -65,7 +65,7 @@ class SqliteLedger(WrittenLedger):
         self._path = ledger_path(self._url)
         path = Path(os.path.realpath(self._path))
 
-        def connect(owner: str) -> Session:
-            return SqliteSession(path, owner=owner, durability=self._durability, now=self._now)
+        def connect(shared: Shared) -> Session:
+            return SqliteSession(path, owner=shared.owner, durability=self._durability, now=self._now)
 
         return Source(str(path), str(path), connect)

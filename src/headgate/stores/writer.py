@@ -39,6 +39,7 @@ BACKOFF_SECONDS = (0.05, 2.0)
 """After a failed commit: the first wait and the longest."""
 CLOSE_SECONDS = 5.0
 """How long closing tries to write what is left."""
+ADVICE = "Check the disk's free space and the file's rights"
 POLL_SECONDS = 0.05
 """How often those who wait for money are looked at where other processes settle, too."""
 
@@ -108,6 +109,7 @@ class Writer:
         owner: str,
         max_queued: int,
         now: Callable[[], float] = time.time,
+        advice: str = ADVICE,
     ) -> None:
         """
         Args:
@@ -116,6 +118,7 @@ class Writer:
             owner: this process's id in the intent rows.
             max_queued: settled exchanges not yet written above which new intents are refused.
             now: seconds since the epoch, by which waiting ends.
+            advice: what to check where it cannot be written.
         """
         self.on_alert: list[Callable[[BudgetAlert], None]] = []
         self._now = now
@@ -123,6 +126,7 @@ class Writer:
         self._closing: list[Closing] = []  # of settled attempts, not yet durable
         self._connect = connect
         self._name = name
+        self._advice = advice
         self._owner = owner
         self._max_queued = max_queued
         self._inbox: Inbox[Command] = Inbox()
@@ -220,6 +224,10 @@ class Writer:
             thread.join(CLOSE_SECONDS + 10.0)
         else:
             self._run()
+
+    def swept(self, count: int) -> None:
+        """A sweep has closed `count` exchanges of dead processes. In the writer thread."""
+        self._counts["swept"] += count
 
     def forget(self) -> None:
         """In a forked child: the thread is not here, and its connection must not be touched."""
@@ -490,8 +498,8 @@ class Writer:
         if isinstance(error, ConfigError):
             return Unavailable(error.message)  # not at start-up any more: the call is refused, and it may pass
         return Unavailable(
-            f"the ledger {self._name} cannot be written ({self._error}), so nothing is sent. "
-            "Check the disk's free space and the file's rights; it recovers by itself"
+            f"the ledger {self._name} cannot be written ({self._error}), so nothing is sent. {self._advice}; "
+            "it recovers by itself"
         )
 
     def _shed(self) -> None:

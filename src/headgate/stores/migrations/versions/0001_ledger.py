@@ -37,6 +37,7 @@ def _real(*names: str) -> list[sa.Column[float]]:
 
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+SEQUENCES = ("session_numbers", "row_numbers")  # of PostgreSQL, where many processes write
 ORDERED = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 EXCHANGES = """
@@ -72,7 +73,8 @@ FROM exchange_rows LEFT JOIN shapes ON shapes.id = exchange_rows.shape WHERE att
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("CREATE SEQUENCE session_numbers")
+        for sequence in SEQUENCES:
+            op.execute(f"CREATE SEQUENCE {sequence}")
     op.create_table(
         "shapes",
         sa.Column("id", NUMBER, primary_key=True, autoincrement=False),
@@ -191,4 +193,5 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP SEQUENCE session_numbers")
+        for sequence in SEQUENCES:
+            op.execute(f"DROP SEQUENCE {sequence}")

@@ -1,0 +1,128 @@
+"""Accounts of budgets in PostgreSQL: locked in the order of their numbers, read, decided on, written in one statement.
+
+Any number of processes share them, so what one remembers of an account is worth nothing a moment later. What is set
+aside is in the row, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from headgate.core.budget import Balance, Claim
+from headgate.policy.accounts import Accounts, Cap, Changed
+from headgate.policy.budgets import Account
+from headgate.stores.postgres_statements import told
+
+if TYPE_CHECKING:
+    import psycopg
+
+# In the order of their keys: whoever makes several waits for another's only in that order, and holds no lock yet.
+_MAKE = """
+INSERT INTO accounts (id, budget, scope, period_start, period_end)
+SELECT nextval('row_numbers'), budget, scope, period_start, period_end FROM (
+    SELECT r ->> 0 AS budget, r ->> 1 AS scope, (r ->> 2)::float8 AS period_start, (r ->> 3)::float8 AS period_end
+    FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS t(r, n)
+    WHERE NOT EXISTS (
+        SELECT 1 FROM accounts WHERE budget = r ->> 0 AND scope = r ->> 1 AND period_start = (r ->> 2)::float8
+    ) ORDER BY n
+) AS new
+ON CONFLICT (budget, scope, period_start) DO NOTHING
+"""
+_LOOKED_FOR = """
+FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS t(r, n)
+JOIN accounts ON budget = r ->> 0 AND scope = r ->> 1 AND period_start = (r ->> 2)::float8
+"""
+_FIGURES = "SELECT n - 1, id, spent_nano, held_nano, spent_tokens, held_tokens, alerted, alerted_tokens"
+_LOCK = f"{_FIGURES} {_LOOKED_FOR} ORDER BY id FOR UPDATE OF accounts"
+_LOOK = f"{_FIGURES} {_LOOKED_FOR}"
+_CAPS = """
+SELECT n - 1, cap_nano, cap_tokens FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS t(r, n)
+JOIN caps ON budget = r ->> 0 AND scope = r ->> 1
+"""
+_WRITE = """
+UPDATE accounts SET spent_nano = (r ->> 1)::bigint, spent_tokens = (r ->> 2)::bigint, held_nano = (r ->> 3)::bigint,
+    held_tokens = (r ->> 4)::bigint, alerted = (r ->> 5)::bigint, alerted_tokens = (r ->> 6)::bigint
+FROM jsonb_array_elements(%s::jsonb) AS t(r) WHERE accounts.id = (r ->> 0)::bigint
+"""
+_SET_CAP = """
+INSERT INTO caps (budget, scope, cap_nano, cap_tokens, changed)
+VALUES (%s, %s, %s::bigint, %s::bigint, extract(epoch from clock_timestamp())::float8)
+ON CONFLICT (budget, scope) DO UPDATE SET
+    cap_nano = excluded.cap_nano, cap_tokens = excluded.cap_tokens, changed = excluded.changed
+"""
+_UNSET_CAP = "DELETE FROM caps WHERE budget = %s AND scope = %s"
+
+_UNWRITABLE = re.compile("[\x00\x01\ud800-\udfff]")
+
+Asked = tuple[list[Claim], str]
+"""Claims with different keys, and the same as a parameter."""
+
+
+def asked(claims: Iterable[Claim]) -> Asked:
+    """The claims, each account once, in the order of their keys."""
+    found = sorted({claim.key: claim for claim in claims}.items())
+    rows = [(claim.budget.id, writable(claim.scope), claim.start, claim.end) for _, claim in found]
+    return [claim for _, claim in found], told(rows)
+
+
+def writable(scope: str) -> str:
+    """A scope's value as text of PostgreSQL's, which holds no NUL and no lone surrogate. Different ones stay so."""
+    if _UNWRITABLE.search(scope) is None:
+        return scope
+    return _UNWRITABLE.sub(lambda found: f"\x01{ord(found[0]):04x}", scope)
+
+
+class Locked:
+    """Accounts that a transaction has locked: what it asked for, on its way or back."""
+
+    __slots__ = ("_caps", "_claims", "_figures")
+
+    def __init__(self, driver: psycopg.Connection[Any], question: Asked) -> None:
+        """Send the questions; in a pipeline the answers come later."""
+        self._claims, told_of = question
+        driver.execute(_MAKE, (told_of,), prepare=True)
+        self._figures = driver.execute(_LOCK, (told_of,), prepare=True)
+        self._caps = driver.execute(_CAPS, (told_of,), prepare=True)
+
+    def load(self, accounts: Accounts) -> None:
+        """Bring the answers into memory."""
+        caps = {place: (nano, tokens) for place, nano, tokens in self._caps}
+        for place, number, spent, held, spent_tokens, held_tokens, alerted, alerted_tokens in self._figures:
+            accounts.load(
+                self._claims[place].key,
+                number,
+                Account(spent, held, spent_tokens, held_tokens),
+                alerted=alerted,
+                alerted_tokens=alerted_tokens,
+                override=caps.get(place),
+            )
+
+
+def look(driver: psycopg.Connection[Any], claim: Claim) -> Balance:
+    """One account, as it is at this moment."""
+    _, told_of = asked([claim])
+    found = driver.execute(_LOOK, (told_of,)).fetchone()
+    spent, held, spent_tokens, held_tokens = found[2:6] if found else (0, 0, 0, 0)
+    cap = driver.execute(_CAPS, (told_of,)).fetchone()
+    cap_nano, cap_tokens = cap[1:] if cap else (claim.budget.cap_nano, claim.budget.cap_tokens)
+    return Balance(claim, cap_nano, cap_tokens, spent, held, spent_tokens, held_tokens, overridden=cap is not None)
+
+
+def write(driver: psycopg.Connection[Any], changed: Sequence[Changed]) -> None:
+    """Send the figures of accounts that are locked."""
+    rows = [
+        (a.number, a.spent_nano, a.spent_tokens, a.held_nano, a.held_tokens, a.alerted, a.alerted_tokens)
+        for a in changed
+    ]
+    driver.execute(_WRITE, (told(rows),), prepare=True)
+
+
+def set_cap(driver: psycopg.Connection[Any], budget: str, scope: str, cap: Cap | None) -> None:
+    """Write an override, or take it back."""
+    key = (budget, writable(scope))
+    if cap is None:
+        driver.execute(_UNSET_CAP, key)
+    else:
+        driver.execute(_SET_CAP, (*key, *cap))
