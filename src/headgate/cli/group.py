@@ -28,6 +28,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Look for what is wrong: configuration, secrets, providers, this machine.",
     ),
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
+    "invoice": ("headgate.cli.invoice:invoice", "What a tenant owes for a month: table, CSV, JSON, a page to print."),
+    "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),
+    "prices": ("headgate.cli.prices:prices", "What models cost: show, check, update."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.policy.overrides import Override, fingerprint, parse, pico
-from headgate.policy.pricefile import PriceFile, schedule, valid
+from headgate.policy.pricefile import PriceFile, ProviderPrices, schedule, valid
 from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, verify
 from headgate.policy.pricing import ModelPrice
 from headgate.policy.rates import FULL, Bands, Schedule, dearest, discount_text
@@ -171,8 +171,9 @@ class PriceBook:
         entry, foreign = hit if hit else (None, False)
         window = entry.context_window if entry else None
         most = entry.max_output_tokens if entry else None
-        override = self._override(provider, home, model.lower(), entry.id if entry else None)
-        if override is not None:
+        own = self._override(provider, home, model.lower(), entry.id if entry else None)
+        if own is not None:
+            override = self.overrides[own]
             name = entry.id if entry else model
             return self._price(provider, model, name, "override", override.schedule, window, most), _ALWAYS
         if entry is None:
@@ -183,18 +184,27 @@ class PriceBook:
             return None, span
         return self._price(provider, model, entry.id, "data", rates, window, most, span), span
 
-    def _override(self, provider: str, home: str, model: str, entry: str | None) -> Override | None:
+    def overridden_by(self, provider: str, model: str) -> tuple[str, str] | None:
+        """Which override a model's price is: a key of `overrides`. None where its price is not an override."""
+        home = _ALSO_CALLED.get(provider, provider)
+        hit = self.file.match(home, model)
+        return self._override(provider, home, model.lower(), hit[0].id if hit else None)
+
+    def _override(self, provider: str, home: str, model: str, entry: str | None) -> tuple[str, str] | None:
         """The override for a model: by its name, by another name of the same entry (a dated id), for the provider."""
-        exact = self.overrides.get((provider, model))
-        if exact is not None:
-            return exact
+        if (provider, model) in self.overrides:
+            return provider, model
         if entry is not None:
-            for (owner, name), override in self.overrides.items():
+            for owner, name in self.overrides:
                 if owner == provider and name:
                     hit = self.file.match(home, name)
                     if hit and hit[0].id == entry:
-                        return override
-        return self.overrides.get((provider, ""))
+                        return owner, name
+        return (provider, "") if (provider, "") in self.overrides else None
+
+    def listed(self, provider: str) -> ProviderPrices | None:
+        """What the price file has for a provider of ours, under whatever name it stands there."""
+        return self.file.provider(_ALSO_CALLED.get(provider, provider))
 
     def _price(
         self,
@@ -243,7 +253,7 @@ class PriceBook:
         known = self._dearest.get(provider)
         if known is None:
             rows: list[Bands] = [o.schedule.standard for (owner, _), o in self.overrides.items() if owner == provider]
-            part = self.file.provider(_ALSO_CALLED.get(provider, provider))
+            part = self.listed(provider)
             for entry in part.entries if part else ():
                 rates = schedule(entry, at)
                 if rates is not None:

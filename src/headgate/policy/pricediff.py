@@ -12,6 +12,9 @@ from headgate.policy.rates import Bands, Rates, Schedule, row_for
 ABSURD = 10
 """A rate that becomes more than so many times dearer or cheaper is more likely a slip of units than a new price."""
 
+PLAIN = {"input_audio": "input", "cache_read_audio": "cache_read", "output_audio": "output", "reasoning": "output"}
+"""Classes that are a part of another one, and cost what it does unless the price says otherwise."""
+
 CLASSES = tuple(each.name for each in fields(Rates))
 
 
@@ -145,6 +148,9 @@ def _unlike(old: Bands, new: Bands) -> Iterator[tuple[int, str, int, int]]:
         was, becomes = row_for(old, above + 1), row_for(new, above + 1)
         for kind in CLASSES:
             rates = getattr(was, kind), getattr(becomes, kind)
+            plain = PLAIN.get(kind, kind)
+            if kind != plain and rates == (getattr(was, plain), getattr(becomes, plain)):
+                continue  # it follows another class, which tells it
             if rates[0] != rates[1] and last.get(kind) != rates:
                 yield above, kind, *rates
             last[kind] = rates

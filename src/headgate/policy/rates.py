@@ -5,7 +5,7 @@ Everything is an integer: pico-dollars per token, per web search, per request (c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 WEB_SEARCH_PICO = 10_000_000_000
@@ -265,6 +265,16 @@ class Schedule:
             if len(self._contexts) < _MAX_CONTEXTS:
                 self._contexts[key] = found
         return found
+
+    def contexts(self) -> Iterator[tuple[str, Bands]]:
+        """Every context with rates of its own: "standard" first, tiers by their names, "fast mode", "batch"."""
+        yield "standard", self.standard
+        for tier in sorted(self.tiers):
+            yield tier, self.bands(tier, "", False)
+        for speed in sorted(self.speeds):
+            yield f"{speed} mode", self.bands("", speed, False)
+        if any("processing" in when for when, _ in self._variants):
+            yield "batch", self.bands("", "", True)
 
     def knows(self, tier: str, speed: str) -> bool:
         """False where `bands` had to guess."""
