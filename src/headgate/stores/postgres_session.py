@@ -41,6 +41,11 @@ WELL_BEATS = 6
 _ENTRY = "SELECT 1 FROM owners WHERE id = %s AND session = %s::bigint FOR SHARE"
 
 
+_NOT_OURS = ("42", "3F")
+"""Classes of SQLSTATE: syntax error or access rule violation, as where a table of another application has our name;
+invalid schema name."""
+
+
 class Unlocked(Exception):
     """The accounts that were decided on are locked no longer; the decision has to be taken again."""
 
@@ -136,15 +141,17 @@ class PostgresSession:
         """See the protocol. Locks the accounts until the next `commit`, and our entry among the writers: nobody can
         take us for dead meanwhile."""
         wanted = list(claims)
-        if not wanted:
-            return closing
+        if wanted:
+            self._patiently(lambda: self._enter_and_lock(accounts, wanted))
+        return closing
+
+    def _enter_and_lock(self, accounts: Accounts, claims: list[Claim]) -> None:
         self._ready()
         self._abandon()
-        if not self._lock(accounts, wanted):
+        if not self._lock(accounts, claims):
             self._enter()
-            if not self._lock(accounts, wanted):
+            if not self._lock(accounts, claims):
                 raise Unlocked("our entry among the ledger's writers was lost twice")
-        return closing
 
     def _lock(self, accounts: Accounts, claims: list[Claim]) -> bool:
         """False: we are no longer among the writers."""
@@ -167,11 +174,11 @@ class PostgresSession:
 
     def look(self, claim: Claim) -> Balance:
         """See the protocol."""
-        return self._alone(lambda driver: ledger_accounts.look(driver, claim))
+        return self._patiently(lambda: self._alone(lambda driver: ledger_accounts.look(driver, claim)))
 
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
         """See the protocol."""
-        self._alone(lambda driver: ledger_accounts.set_cap(driver, budget, scope, cap))
+        self._patiently(lambda: self._alone(lambda driver: ledger_accounts.set_cap(driver, budget, scope, cap)))
 
     def _alone(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Statements that are each a transaction of their own."""
@@ -191,6 +198,25 @@ class PostgresSession:
         accounts: Sequence[Changed] = (),
     ) -> None:
         """See the protocol."""
+        if accounts:
+            # What was decided under the locks is worth nothing without them.
+            self._enter_and_write(intents, attempts, exchanges, accounts)
+        else:
+            self._patiently(lambda: self._enter_and_write(intents, attempts, exchanges, ()))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Run `work`; where a connection that was open turns out to be lost, once more on a new one."""
+        was_open = self._sql is not None
+        try:
+            return work()
+        except (DBAPIError, self._errors()):
+            if not was_open or self._sql is not None:
+                raise
+        return work()
+
+    def _enter_and_write(
+        self, intents: Sequence[Row], attempts: Sequence[Row], exchanges: Sequence[Row], accounts: Sequence[Changed]
+    ) -> None:
         self._ready()
         if accounts and not self._prepared:
             raise Unlocked("the connection was lost while accounts of budgets were locked")
@@ -317,8 +343,7 @@ def _bring_up_to_date(connection: Connection, place: Place) -> None:
     try:
         upgrade(connection, place.name)
     except DBAPIError as error:
-        # Class 42: syntax error or access rule violation, as where a table of another application has our name.
-        if state_of(error).startswith("42"):
+        if state_of(error).startswith(_NOT_OURS):
             raise ConfigError(
                 f"the ledger {place.name} cannot be set up: {reason(error)}. Headgate needs a database, or a schema, "
                 "of its own, and a role that may create tables in it"
