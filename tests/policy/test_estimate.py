@@ -104,24 +104,24 @@ def test_a_price_per_request_is_in_the_bound() -> None:
 
 def test_a_cut_stream_keeps_the_reported_prompt_and_counts_content_by_bytes() -> None:
     told = Usage(100, 2_000, 300, 40, 1, service_tier="priority", speed="fast", inference_geo="us")
-    charged = cut_estimate(HAIKU, usage=told, content_bytes=80, facts=Facts(max_output_tokens=300), body_bytes=9_999)
+    charged = cut_estimate(HAIKU, usage=told, shown=80, facts=Facts(max_output_tokens=300), body_bytes=9_999)
     assert charged == Usage(100, 2_000, 300, 40, 80, service_tier="priority", speed="fast", inference_geo="us")
 
 
 def test_content_by_bytes_never_goes_above_what_the_caller_allowed() -> None:
     facts = Facts(max_output_tokens=50, choices=2)
-    charged = cut_estimate(LUNA, usage=None, content_bytes=10_000, facts=facts, body_bytes=0)
+    charged = cut_estimate(LUNA, usage=None, shown=10_000, facts=facts, body_bytes=0)
     assert charged.output_tokens == 100
 
 
 def test_output_that_was_reported_is_charged_even_where_no_content_was_seen() -> None:
     told = Usage(10, output_tokens=77)
-    charged = cut_estimate(HAIKU, usage=told, content_bytes=5, facts=Facts(max_output_tokens=50), body_bytes=0)
+    charged = cut_estimate(HAIKU, usage=told, shown=5, facts=Facts(max_output_tokens=50), body_bytes=0)
     assert charged.output_tokens == 77
 
 
 def test_without_a_cap_every_byte_of_content_is_a_token() -> None:
-    charged = cut_estimate(LUNA, usage=None, content_bytes=123, facts=Facts(), body_bytes=0)
+    charged = cut_estimate(LUNA, usage=None, shown=123, facts=Facts(), body_bytes=0)
     assert charged.output_tokens == 123
 
 
@@ -139,38 +139,38 @@ def test_a_prompt_that_nobody_counted_is_its_byte_bound_in_the_dearest_class_the
     provider: str, model: str, field: str
 ) -> None:
     route = price(provider, model)
-    charged = cut_estimate(route, usage=None, content_bytes=0, facts=Facts(), body_bytes=1_000)
+    charged = cut_estimate(route, usage=None, shown=0, facts=Facts(), body_bytes=1_000)
     assert charged == Usage(**{field: 1_000 + hidden_tokens(route)})
 
 
 def test_an_empty_usage_is_not_a_reported_prompt() -> None:
     told = Usage(service_tier="flex")
-    charged = cut_estimate(LUNA, usage=told, content_bytes=7, facts=Facts(), body_bytes=744)
+    charged = cut_estimate(LUNA, usage=told, shown=7, facts=Facts(), body_bytes=744)
     assert charged == Usage(cache_write_tokens=1_000, output_tokens=7, service_tier="flex")
 
 
 def test_a_cut_after_iterations_charges_the_content_on_top_of_them() -> None:
     told = Usage(10, iterations=(Iteration("message", "", input_tokens=10),))
-    charged = cut_estimate(HAIKU, usage=told, content_bytes=20, facts=Facts(max_output_tokens=300), body_bytes=0)
+    charged = cut_estimate(HAIKU, usage=told, shown=20, facts=Facts(max_output_tokens=300), body_bytes=0)
     assert cost_nano(HAIKU, charged, at=AT) == 10 * 1_000 + 20 * 5_000
 
 
 def test_uncounted_media_are_charged_as_a_full_context_window() -> None:
     facts = Facts(max_output_tokens=10, has_media=True)
-    charged = cut_estimate(HAIKU, usage=None, content_bytes=0, facts=facts, body_bytes=100)
+    charged = cut_estimate(HAIKU, usage=None, shown=0, facts=facts, body_bytes=100)
     assert charged.prompt_tokens == 200_000
 
 
 def test_what_goes_on_from_the_providers_state_is_charged_as_a_full_context_window_where_nobody_counted() -> None:
     facts = Facts(max_output_tokens=10, server_side=True)
-    charged = cut_estimate(LUNA, usage=None, content_bytes=4, facts=facts, body_bytes=100)
+    charged = cut_estimate(LUNA, usage=None, shown=4, facts=facts, body_bytes=100)
     assert (charged.prompt_tokens, charged.output_tokens) == (LUNA.context_window, 4)
     told = Usage(70, output_tokens=1)
-    assert cut_estimate(HAIKU, usage=told, content_bytes=4, facts=facts, body_bytes=100).prompt_tokens == 70
+    assert cut_estimate(HAIKU, usage=told, shown=4, facts=facts, body_bytes=100).prompt_tokens == 70
 
 
 def test_what_goes_on_in_the_background_is_charged_with_all_the_output_it_may_make() -> None:
     for cap, output in ((300, 300), (None, LUNA.max_output_tokens)):
         facts = Facts(max_output_tokens=cap, background=True)
-        charged = cut_estimate(LUNA, usage=None, content_bytes=40, facts=facts, body_bytes=100)
+        charged = cut_estimate(LUNA, usage=None, shown=40, facts=facts, body_bytes=100)
         assert charged.output_tokens == output

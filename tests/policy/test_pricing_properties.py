@@ -151,7 +151,7 @@ def test_a_cut_stream_is_never_charged_less_than_what_was_reported(
     price: ModelPrice, body: int, content: int, cap: int, so_far: Usage | None
 ) -> None:
     facts = Facts(max_output_tokens=cap)
-    charged = cut_estimate(price, usage=so_far, content_bytes=content, facts=facts, body_bytes=body)
+    charged = cut_estimate(price, usage=so_far, shown=content, facts=facts, body_bytes=body)
     reported = so_far or Usage()
     assert charged.prompt_tokens >= reported.prompt_tokens
     assert charged.output_tokens >= max(reported.output_tokens, min(content, cap))

@@ -5,20 +5,17 @@ Nothing here awaits, so a cancelled task cannot stop half-way (models.md, "Strea
 
 from __future__ import annotations
 
-from headgate.core.errors import HeadgateError, Unavailable, UpstreamError
+from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
+from headgate.core.usage import Usage
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Policies
+from headgate.policy.calibration import Shown, widths
 from headgate.wire.dialect import Meter
 
 UNPRICED = "unpriced"
 FREE = "free"
-
-UNSEEN_TOKENS = 256
-"""Output that a provider may have written, and bills, before it noticed that we had left its stream: a quarter of a
-second at a thousand tokens per second. It was on its way, so no meter has counted it; the caller's cap still bounds the
-charge, and the row is marked as an estimate."""
 
 
 def is_unpriced(request: Request) -> bool:
@@ -49,6 +46,11 @@ def once_only(request: Request, error: UpstreamError) -> bool:
 def spent(request: Request) -> bool:
     """The body has been read away: nobody but the caller, who has it, can send this again."""
     return request.upload is not None and request.upload.begun
+
+
+def above_bound(attempt: Attempt) -> bool:
+    """It costs more than the most it could cost: the bound, and with it the hold, was wrong."""
+    return attempt.bound_nano is not None and attempt.cost_nano > attempt.bound_nano
 
 
 class Books:
@@ -96,34 +98,107 @@ class Books:
         attempt.model_served = meter.model
         attempt.stop_reason = meter.stop_reason
 
-    def charge(self, exchange: Exchange, attempt: Attempt, *, content_bytes: int, final: bool = True) -> None:
-        """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked."""
+    def shown(self, attempt: Attempt, meter: Meter | None = None, *, until: float, left: bool = False) -> Shown:
+        """What an attempt's stream has shown.
+
+        Args:
+            until: when its last piece was asked for, seconds since the epoch.
+            left: it was still being written when we left it.
+        """
+        began = attempt.first_content if attempt.first_content is not None else until
+        silent, hides = max(0.0, began - attempt.started), attempt.route.dialect == "openai"
+        seconds = max(0.0, until - began)
+        if meter is None:
+            return Shown(silent=silent, seconds=seconds, left=left, hides=hides)
+        return Shown(
+            meter.content_bytes,
+            meter.wide_bytes,
+            meter.beyond_bytes,
+            meter.sealed_bytes,
+            meter.kinds,
+            silent,
+            seconds,
+            left,
+            hides,
+        )
+
+    def charge(
+        self,
+        exchange: Exchange,
+        attempt: Attempt,
+        shown: Shown | None = None,
+        *,
+        whole: bytes = b"",
+        final: bool = True,
+    ) -> None:
+        """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked.
+
+        Args:
+            shown: by its stream; None for an answer in one piece, which is `whole`.
+            final: `attempt.usage` is the provider's last word.
+        """
         request = exchange.request
         if request.endpoint not in PRICED:
             attempt.price_version = UNPRICED if is_unpriced(request) else FREE
             return
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)
-        usage = attempt.usage
+        charges, route, usage = self._charges, attempt.route, attempt.usage
+        if usage is not None and not charges.believable(route, usage, attempt.started):
+            final = False
+            self._tell_bad(exchange, attempt, usage)
         if usage is None or not final:
-            usage = self._charges.cut(attempt.route, usage, content_bytes, request.facts, len(request.body))
+            seen = shown if shown is not None else self._shown_whole(attempt, whole)
+            to_end = seen.left and route.bills_to_end
+            body = request.body
+            usage = charges.cut(route, usage, seen, request.facts, body, attempt.started, to_end=to_end)
             attempt.usage = usage
             attempt.estimated = True
-        attempt.cost_nano, attempt.price_version = self._charges.charge(
-            attempt.route, attempt.model_served, usage, attempt.started
-        )
+        elif attempt.error is None:
+            charges.learn(route, usage, shown, request.facts, request.body)
+        attempt.cost_nano, attempt.price_version = charges.charge(route, attempt.model_served, usage, attempt.started)
         if attempt.estimated and request.facts.background:  # it goes on without us, and nobody tells us how far
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
+        if above_bound(attempt):
+            self._tell_above(exchange, attempt)
+
+    def _shown_whole(self, attempt: Attempt, body: bytes) -> Shown:
+        """An answer in one piece: all of its JSON counts as content."""
+        seen = self.shown(attempt, until=self._clock.now())
+        seen.content = len(body)
+        seen.wide, seen.beyond = widths(body)
+        return seen
+
+    def _tell_bad(self, exchange: Exchange, attempt: Attempt, usage: Usage) -> None:
+        self._ports.log.event(
+            "bad_usage",
+            exchange=exchange.id,
+            attempt=attempt.number,
+            provider=attempt.route.provider,
+            model=attempt.model_served or attempt.route.model or exchange.request.facts.model,
+            request_id=attempt.request_id,
+            told_input_tokens=usage.prompt_tokens,
+            told_output_tokens=usage.output_tokens,
+        )
+
+    def _tell_above(self, exchange: Exchange, attempt: Attempt) -> None:
+        self._ports.log.event(
+            "bound_broken",
+            exchange=exchange.id,
+            attempt=attempt.number,
+            provider=attempt.route.provider,
+            model=attempt.model_served or attempt.route.model or exchange.request.facts.model,
+            request_id=attempt.request_id,
+            bound_nano=attempt.bound_nano,
+            cost_nano=attempt.cost_nano,
+            estimated=attempt.estimated,
+        )
 
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
         """Sent, and nothing shown: what the provider bills is unknown, so the whole bound is charged, and marked."""
-        self.charge(exchange, attempt, content_bytes=0, final=False)
+        self.charge(exchange, attempt, final=False)
         if attempt.price_version not in (UNPRICED, FREE) and not exchange.upstream_gateway:
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
-
-    def charge_left(self, exchange: Exchange, attempt: Attempt, *, content_bytes: int, final: bool = False) -> None:
-        """We left a stream that was being written: what was shown, and what was on its way."""
-        self.charge(exchange, attempt, content_bytes=content_bytes + UNSEEN_TOKENS, final=final)
 
     def fail(self, exchange: Exchange, attempt: Attempt, error: UpstreamError) -> None:
         """An attempt failed before anything was handed on."""
@@ -137,9 +212,10 @@ class Books:
     def _charge_failed(self, exchange: Exchange, attempt: Attempt) -> None:
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
         if attempt.usage is not None and (attempt.usage_final or not streamed):
-            self.charge(exchange, attempt, content_bytes=0)  # an error beside a final usage
+            self.charge(exchange, attempt)  # an error beside a final usage
         elif streamed:
-            self.charge(exchange, attempt, content_bytes=0, final=False)
+            left = isinstance(attempt.error, UpstreamTimeout)  # it was we who left
+            self.charge(exchange, attempt, self.shown(attempt, until=self._clock.now(), left=left), final=False)
         else:
             self.charge_unseen(exchange, attempt)
 
@@ -172,6 +248,6 @@ class Books:
         if attempt.status >= 300:
             return
         if exchange.request.facts.stream:
-            self.charge_left(exchange, attempt, content_bytes=0)
+            self.charge(exchange, attempt, self.shown(attempt, until=self._clock.now(), left=True), final=False)
         else:
             self.charge_unseen(exchange, attempt)

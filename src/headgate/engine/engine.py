@@ -194,7 +194,7 @@ class Engine:
             led_back = relocated(plain, exchange.request.own_url)
             if led_back != plain:  # it was asked for plain, but may have come in a coding
                 body, headers = led_back, [h for h in headers if h[0] != b"content-encoding"]
-        self._books.charge(exchange, attempt, content_bytes=len(plain))
+        self._books.charge(exchange, attempt, whole=plain)
         return WholeReply(self._books, exchange, incoming.status, headers, body)
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:

@@ -11,6 +11,7 @@ from headgate.core.exchange import Facts, Request, Route
 from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
 from headgate.policy.budgets import Budgets
+from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -57,8 +58,34 @@ class Charges(Protocol):
         """(nano-dollars, price version) of what the provider reported."""
         ...
 
-    def cut(self, route: Route, usage: Usage | None, content_bytes: int, facts: Facts, body_bytes: int) -> Usage:
-        """The usage to charge where the provider did not report a final one; never below what it showed."""
+    def believable(self, route: Route, usage: Usage, now: float) -> bool:
+        """Whether these can be the counts of an answer."""
+        ...
+
+    def cut(
+        self,
+        route: Route,
+        usage: Usage | None,
+        shown: Shown,
+        facts: Facts,
+        body: bytes,
+        now: float,
+        *,
+        to_end: bool = False,
+    ) -> Usage:
+        """The usage to charge where the provider reported no final one, or none that can be believed.
+
+        Args:
+            to_end: the provider goes on to the answer's end, and bills it.
+        """
+        ...
+
+    def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
+        """A final usage, and what the stream has shown (None: no stream): the next estimates are closer by it."""
+        ...
+
+    def output_nano(self, route: Route, shown: Shown, now: float) -> int:
+        """What this much of an answer is expected to cost, in nano-dollars."""
         ...
 
 

@@ -77,13 +77,26 @@ class WholeReply:
 class _Flowing:
     """What streams and raw answers share: reading on, the total deadline, and the one ending."""
 
-    __slots__ = ("_books", "_first", "_gone", "_incoming", "_over", "_plan", "exchange", "headers", "length", "status")
+    __slots__ = (
+        "_asked",
+        "_books",
+        "_first",
+        "_gone",
+        "_incoming",
+        "_over",
+        "_plan",
+        "exchange",
+        "headers",
+        "length",
+        "status",
+    )
 
     def __init__(self, books: Books, exchange: Exchange, plan: Plan, incoming: Incoming, first: bytes) -> None:
         self._books = books
         self._plan = plan
         self._incoming = incoming
         self._first = first
+        self._asked = books.now()  # when the last piece was
         self._over = False
         self._gone = False
         self.exchange = exchange
@@ -98,7 +111,8 @@ class _Flowing:
 
     def _next(self) -> Awaitable[bytes]:
         """The next piece to await. Not a coroutine of its own: it would be made once per event of every stream."""
-        if self._books.now() > self._plan.ends_by:
+        self._asked = now = self._books.now()
+        if now > self._plan.ends_by:
             raise UpstreamTimeout(
                 f"the answer of {self.exchange.attempts[-1].route.provider} was not finished in time",
                 kind="timeout",
@@ -162,6 +176,9 @@ class StreamReply(_Flowing):
     def close(self) -> None:
         """See `Reply.close`."""
         if not self._over:
+            arrived = self._incoming.arrived()  # it is on the bill, whether or not anybody reads it
+            if arrived:
+                self._meter.feed(arrived)
             self._meter.finish()
             self._settle(Ending.ABANDONED, None)
         self._incoming.close()
@@ -221,8 +238,8 @@ class StreamReply(_Flowing):
         self._books.note(last, meter)
         self.exchange.response_text = meter.text()
         we_left = ending is Ending.ABANDONED or isinstance(error, UpstreamTimeout)
-        charge = self._books.charge_left if we_left else self._books.charge
-        charge(self.exchange, last, content_bytes=meter.content_bytes, final=meter.usage_final)
+        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.ended)
+        self._books.charge(self.exchange, last, shown, final=meter.usage_final)
         self._end(ending, error)
 
 
@@ -256,5 +273,5 @@ class RawReply(_Flowing):
         self._incoming.close()
 
     def _settle(self, ending: Ending, error: UpstreamError | None) -> None:
-        self._books.charge(self.exchange, self.exchange.attempts[-1], content_bytes=0)
+        self._books.charge(self.exchange, self.exchange.attempts[-1])
         self._end(ending, error)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import ceil
+
 from headgate.core.exchange import Facts, Route
 from headgate.core.usage import Usage
-from headgate.policy.estimate import Bound, bound, cut_estimate
+from headgate.policy.calibration import Calibration, Shown
+from headgate.policy.estimate import Bound, believable, bound, cut_estimate
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import ModelPrice, cost_nano
 
@@ -12,8 +16,9 @@ from headgate.policy.pricing import ModelPrice, cost_nano
 class Charging:
     """`engine.plan.Charges` over a price book, which is loaded on first use."""
 
-    def __init__(self, book: PriceBook) -> None:
+    def __init__(self, book: PriceBook, calibration: Calibration | None = None) -> None:
         self.book = book
+        self.calibration = Calibration() if calibration is None else calibration
 
     def check(self, route: Route, now: float) -> None:
         """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
@@ -38,10 +43,51 @@ class Charging:
         price = self._price(route, served, now)
         return cost_nano(price, usage, at=now), price.version
 
-    def cut(self, route: Route, usage: Usage | None, content_bytes: int, facts: Facts, body_bytes: int) -> Usage:
-        """The usage to charge where no final one was reported; never below what the provider showed."""
-        price = self.book.price_for(route.provider, route.model, 0.0)
-        return cut_estimate(price, usage=usage, content_bytes=content_bytes, facts=facts, body_bytes=body_bytes)
+    def believable(self, route: Route, usage: Usage, now: float) -> bool:
+        """See `estimate.believable`."""
+        return believable(self.book.price_for(route.provider, route.model, now), usage)
+
+    def cut(
+        self,
+        route: Route,
+        usage: Usage | None,
+        shown: Shown,
+        facts: Facts,
+        body: bytes,
+        now: float,
+        *,
+        to_end: bool = False,
+    ) -> Usage:
+        """The usage to charge where no final one was reported, or none that can be believed."""
+        price = self.book.price_for(route.provider, route.model, now)
+        if usage is not None and not believable(price, replace(usage, bad=False)):
+            usage = None
+        prompt = None
+        if usage is None or usage.bad or not usage.prompt_tokens:
+            field = price.schedule.prompt_field
+            prompt = self.calibration.prompt(route.provider, route.model, facts.system, body, field)
+        return cut_estimate(
+            price,
+            usage=usage,
+            shown=self.calibration.output(route.provider, route.model, shown),
+            facts=facts,
+            body_bytes=len(body),
+            prompt=prompt,
+            to_end=to_end,
+        )
+
+    def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
+        """A final usage that can be believed; `shown` of a stream."""
+        calibration = self.calibration
+        calibration.learn(route.provider, route.model, usage, shown)
+        if not (facts.has_media or facts.server_side):
+            calibration.learn_prompt(route.provider, route.model, usage, facts.system, body)
+
+    def output_nano(self, route: Route, shown: Shown, now: float) -> int:
+        """What this much of an answer is expected to cost, in nano-dollars."""
+        price = self.book.price_for(route.provider, route.model, now)
+        tokens = self.calibration.visible(route.provider, route.model, shown)
+        return cost_nano(price, Usage(output_tokens=ceil(tokens)), at=now)
 
     def _price(self, route: Route, served: str, now: float) -> ModelPrice:
         if served and served != route.model:

@@ -1,7 +1,8 @@
 """What an attempt can cost at most, before it is sent; and what to charge when its count never came.
 
 Both rest on one fact: a token of a byte-level vocabulary stands for at least one byte, so the raw body's bytes bound
-the prompt's tokens and the content's bytes bound the answer's (JSON escapes only make the bytes more).
+the prompt's tokens and the content's bytes bound the answer's (JSON escapes only make the bytes more). What was learned
+from counted answers (`calibration`) tightens what is charged, never the bound.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ UNKNOWN_WINDOW = 2 * 1024 * 1024
 FREE_OUTPUT_TOKENS = 128 * 1024
 """What an answer without a cap is held at in tokens (not in money), where output costs nothing and the model's largest
 is unknown: a model of one's own."""
+
+ABSURD = 100
+"""Context windows' worth of tokens above which a provider's count is not believed."""
 
 COUNT_MARGIN = 10
 """A counted prompt is held with a tenth of it on top: Anthropic calls its `count_tokens` an estimate."""
@@ -135,38 +139,65 @@ def _dearest_rates(rows: Dearest, prompt: int) -> tuple[int, int, int]:
     return max(r[0] for r in reachable), max(r[1] for r in reachable), max(r[2] for r in reachable)
 
 
-def cut_estimate(price: ModelPrice, *, usage: Usage | None, content_bytes: int, facts: Facts, body_bytes: int) -> Usage:
-    """The usage to charge for a stream that was cut or abandoned before its final count.
+def cut_estimate(
+    price: ModelPrice,
+    *,
+    usage: Usage | None,
+    shown: int,
+    facts: Facts,
+    body_bytes: int,
+    prompt: Usage | None = None,
+    to_end: bool = False,
+) -> Usage:
+    """The usage to charge for an answer whose final count never came, or cannot be believed. Rows with it are marked.
 
-    Never below what the provider can have billed for what it showed. The prompt is as reported (Anthropic does so in
-    `message_start`), or else its byte bound, in the dearest class that the model's price names; with media, and where
-    the call goes on from what the provider keeps or finds, the whole context window. The output is what was reported so
-    far or one token for each byte of content, whichever is more, and by bytes never more than the caller allowed; in
-    the background, where nobody sees how far it got, all that was allowed. Ledger rows with it are marked as estimates.
-    Calibration by real counts will tighten the bytes (issue 4).
+    The prompt is as reported (Anthropic does so in `message_start`); or else as calibrated, or else its byte bound in
+    the dearest class that the model's price names; with media, and where the call goes on from what the provider keeps
+    or finds, the whole context window. The output is what was reported so far or `shown`, whichever is more, and
+    `shown` is never more than the caller allowed.
 
     Args:
         price: the price of the route's model.
-        usage: what the provider had reported, if anything.
-        content_bytes: UTF-8 bytes of generated content seen (text, thinking, tool arguments).
+        usage: what the provider had reported, if anything. What is `bad` about it never lowers the charge.
+        shown: tokens of the answer that was shown, hidden and on its way, as estimated.
         facts: of the request.
         body_bytes: the length of the raw request body.
+        prompt: the prompt as calibrated; None where too little is known.
+        to_end: the provider goes on to the answer's end, and bills it: all that is allowed is charged.
     """
-    shown = max(0, content_bytes)
-    if facts.background:
-        cap = facts.max_output_tokens
-        shown = max(shown, cap if cap is not None else price.max_output_tokens or 0)
-    if facts.max_output_tokens is not None:
-        shown = min(shown, max(0, facts.max_output_tokens) * max(1, facts.choices))
-    if usage is not None and usage.prompt_tokens > 0:
-        return replace(usage, output_tokens=max(usage.output_tokens, shown))
-    prompt = max(0, body_bytes) + hidden_tokens(price)
-    if (facts.has_media or facts.server_side) and price.context_window is not None:
-        prompt = max(prompt, price.context_window)
+    shown = max(0, shown)
+    cap = facts.max_output_tokens
+    if facts.background or to_end:
+        most = cap if cap is not None else price.max_output_tokens or 0
+        shown = max(shown, most * max(1, facts.choices))
+    if cap is not None:
+        shown = min(shown, max(0, cap) * max(1, facts.choices))
     so_far = usage if usage is not None else Usage()
     output = max(so_far.output_tokens, shown)
-    if price.schedule.prompt_field == "cache_write_long_tokens":
-        return replace(so_far, cache_write_long_tokens=prompt, output_tokens=output)
-    if price.schedule.prompt_field == "cache_write_tokens":
-        return replace(so_far, cache_write_tokens=prompt, output_tokens=output)
-    return replace(so_far, input_tokens=prompt, output_tokens=output)
+    if so_far.prompt_tokens > 0 and not so_far.bad:
+        return replace(so_far, output_tokens=output)
+    unknown = (facts.has_media or facts.server_side) and price.context_window is not None
+    if prompt is not None and not unknown:
+        found = prompt
+    else:
+        tokens = max(0, body_bytes) + hidden_tokens(price)
+        if unknown and price.context_window is not None:
+            tokens = max(tokens, price.context_window)
+        found = Usage()
+        setattr(found, price.schedule.prompt_field, tokens)
+    if found.prompt_tokens < so_far.prompt_tokens:
+        found = so_far
+    return replace(
+        so_far,
+        input_tokens=found.input_tokens,
+        cache_read_tokens=found.cache_read_tokens,
+        cache_write_tokens=found.cache_write_tokens,
+        cache_write_long_tokens=found.cache_write_long_tokens,
+        output_tokens=output,
+    )
+
+
+def believable(price: ModelPrice, usage: Usage) -> bool:
+    """False for counts that no answer can have: more than `ABSURD` context windows, or something that is no count."""
+    window = price.context_window if price.context_window is not None else UNKNOWN_WINDOW
+    return not usage.bad and usage.prompt_tokens + usage.output_tokens <= ABSURD * window

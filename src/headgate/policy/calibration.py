@@ -1,0 +1,403 @@
+"""What a token weighs, learned from answers that were counted, for charging those that were not (promise 3).
+
+A stream that was cut or left has no count. Its bytes bound its tokens (a token stands for at least one byte), but at
+about four times the truth. So from every counted answer it is learned, per provider and model: tokens per byte of
+content; tokens that were billed and never shown (hidden reasoning); how fast tokens come; and, for answers that end
+before anybody has told the prompt's size, tokens per byte of body and how much of the prompt came out of the
+provider's cache.
+
+What is charged from that is never the mean. It is the mean, plus `EACH` standard deviations of a single answer, plus
+what keeps the *sum* of all estimates so far above the truth: `SURE` standard deviations of that sum, of which each
+further estimate adds less (the errors of many answers even out), and of the mean's own uncertainty. Where little is
+known, or content of a kind that was not seen before, the bytes bound it as before.
+
+Everything starts unknown in each process and is learned again; memory is bounded; the same answers in the same order
+give the same estimates.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+from headgate.core.usage import Usage
+
+SURE = 3.0
+"""Standard deviations by which the sum of all estimates stays above what is expected."""
+
+EACH = 0.75
+"""Standard deviations by which a single estimate does, however many there are."""
+
+ENOUGH = 8
+"""Answers of a kind after which what was learned of it is used."""
+
+LATENCY_SECONDS = 0.1
+"""What a provider writes, and bills, in so many seconds is on its way when we leave: a round trip, and its noticing."""
+
+UNSEEN_MOST = 256
+"""Tokens that are charged at most for `LATENCY_SECONDS`; and so many where no rate is known."""
+
+UNSEEN_LEAST = 8
+"""Tokens that are charged at the least for them: an event or two were on their way."""
+
+SILENT_RATE = 300.0
+"""Tokens per second of silence that a model may have reasoned, where nothing was learned of it yet: above what the
+fastest of today's large models write."""
+
+UNCACHED = 1_024
+"""OpenAI caches no prompt with fewer tokens (wire-formats 2.5)."""
+
+THINKING = 1  # as `wire.stream` has it: the thinking was shown
+
+MODELS, GROUPS = 512, 4_096  # kept at most; the one used longest ago goes first
+_FORGET = 2_048  # answers after which those before count half
+_HEAVY = 1_000.0  # bytes; a longer answer weighs no more
+_PRIOR = 0.02  # answers' weight with which it is believed, to begin with, that each byte is a token
+_OFTEN = 256  # answers after which only every fourth is looked at
+_LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
+_NOT_ASCII = bytes(range(128, 256))
+_LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a stream has shown. Bytes are of UTF-8 or of JSON escapes. Immutable by convention.
+
+    Attributes:
+        content: bytes of generated content; of which `wide` in characters of two or three bytes, `beyond` in characters
+            of four, and `sealed` stand for thinking that was not shown.
+        kinds: bits of `wire.stream`: content of these kinds has a density of its own.
+        silent: seconds from sending to the first content, or as long as it was waited for.
+        seconds: from the first content to the last.
+        left: it was still being written when we left it.
+        hides: its dialect may bill reasoning that it does not show.
+    """
+
+    content: int = 0
+    wide: int = 0
+    beyond: int = 0
+    sealed: int = 0
+    kinds: int = 0
+    silent: float = 0.0
+    seconds: float = 0.0
+    left: bool = False
+    hides: bool = False
+
+
+class Mean:
+    """Mean and spread of a number that is not negative."""
+
+    __slots__ = ("_spread", "_squares", "count", "mean")
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self.mean = 0.0
+        self._squares = 0.0
+        self._spread = 0.0  # the variance of the sum of what was estimated
+
+    def learn(self, value: float) -> None:
+        """One more."""
+        if self.count >= _FORGET:
+            self.count *= 0.5
+            self._squares *= 0.5
+        self.count += 1
+        off = value - self.mean
+        self.mean += off / self.count
+        self._squares += off * (value - self.mean)
+
+    def above(self, weight: float = 1.0) -> float:
+        """The mean, and as much on top as keeps the sum of all such estimates above the truth."""
+        return self.mean + self._margin(weight)
+
+    def below(self, weight: float = 1.0) -> float:
+        """As `above`, underneath. Never negative."""
+        return max(0.0, self.mean - self._margin(weight))
+
+    def _margin(self, weight: float) -> float:
+        deviation = sqrt(self._squares / max(self.count - 1, 1))
+        before = self._spread
+        self._spread = after = before + (deviation * weight) ** 2
+        return SURE * (deviation / sqrt(self.count) + (sqrt(after) - sqrt(before)) / max(weight, 1e-9))
+
+
+class Density:
+    """Tokens per byte as a straight line over the share of bytes that are not ASCII.
+
+    A weighted regression: with every answer it is surer of itself where it has been, and as unsure as ever where not.
+    """
+
+    __slots__ = ("_p", "_pp", "_pr", "_r", "_rr", "_spread", "_w", "_ww", "count")
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self._w = self._p = self._r = 2 * _PRIOR
+        self._p = self._pp = self._pr = _PRIOR  # one byte, one token: at a share of 0 and at a share of 1
+        self._rr = 2 * _PRIOR
+        self._ww = 2 * _PRIOR * _PRIOR
+        self._spread = 0.0
+
+    def learn(self, share: float, size: float, tokens: float) -> None:
+        """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
+        ratio = min(1.0, tokens / size)
+        weight = min(size, _HEAVY) / _HEAVY
+        if self.count >= _FORGET:
+            self.count *= 0.5
+            for name in ("_w", "_ww", "_p", "_pp", "_r", "_pr", "_rr"):
+                setattr(self, name, getattr(self, name) * 0.5)
+        self.count += 1
+        self._w += weight
+        self._ww += weight * weight
+        self._p += weight * share
+        self._pp += weight * share * share
+        self._r += weight * ratio
+        self._pr += weight * share * ratio
+        self._rr += weight * ratio * ratio
+
+    def expected(self, share: float) -> float:
+        """Tokens per byte, without any margin."""
+        mean, slope, middle, _, _ = self._line()
+        return min(1.0, max(0.0, mean + slope * (share - middle)))
+
+    def tokens(self, share: float, size: float, *, each: float = EACH) -> float:
+        """Tokens in `size` bytes, with all margins; never more than bytes."""
+        if size <= 0:
+            return 0.0
+        mean, slope, middle, across, deviation = self._line()
+        answers = self._w * self._w / self._ww
+        off = share - middle
+        unsure = deviation * sqrt((1.0 + off * off / max(across, 1e-12)) / answers)
+        typical = _HEAVY * self._w / max(self.count, 1.0)
+        single = deviation * sqrt(max(1.0, typical / size)) * size  # a short answer scatters more
+        before = self._spread
+        self._spread = after = before + single * single
+        likely = max(0.0, mean + slope * off) * size
+        found = likely + SURE * unsure * size + each * single + SURE * (sqrt(after) - sqrt(before))
+        return min(size, found)
+
+    def _line(self) -> tuple[float, float, float, float, float]:
+        """(mean ratio, slope, mean share, variance of the share, standard deviation from the line)."""
+        weight = self._w
+        mean, middle = self._r / weight, self._p / weight
+        across = self._pp / weight - middle * middle
+        together = self._pr / weight - middle * mean
+        slope = together / across if across > 1e-12 else 0.0
+        rest = max(0.0, self._rr / weight - mean * mean - slope * together)
+        return mean, slope, middle, across, max(sqrt(rest), 0.005 * mean)
+
+
+class _Model:
+    """What was learned of one model's answers."""
+
+    __slots__ = ("densities", "hidden", "output", "rate", "seen")
+
+    def __init__(self) -> None:
+        self.densities: dict[int, Density] = {}
+        self.hidden = Mean()
+        self.output = Mean()
+        self.rate = Mean()
+        self.seen = 0
+
+
+class _Prompts:
+    """What was learned of one kind of prompt: same model, same system prompt, about as long."""
+
+    __slots__ = ("cached", "density", "plain", "seen")
+
+    def __init__(self) -> None:
+        self.density = Density()
+        self.cached = Mean()
+        self.plain = Mean()
+        self.seen = 0
+
+
+_Group = tuple[str, str, int, int]
+
+
+class Calibration:
+    """Learns from counted answers and estimates uncounted ones. Thread-safe."""
+
+    def __init__(self) -> None:
+        # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
+        self._lock = threading.RLock()
+        self._models: OrderedDict[tuple[str, str], _Model] = OrderedDict()
+        self._prompts: OrderedDict[_Group, _Prompts] = OrderedDict()
+
+    def learn(self, provider: str, model: str, usage: Usage, shown: Shown | None) -> None:
+        """An answer's final counts, and what its stream has shown; None for an answer in one piece."""
+        with self._lock:
+            known = self._models.get((provider, model))
+            if known is None:
+                known = self._models[provider, model] = _Model()
+                if len(self._models) > MODELS:
+                    self._models.popitem(last=False)
+            known.seen += 1
+            if known.seen > _OFTEN and known.seen & 3:
+                return
+            self._models.move_to_end((provider, model))
+            known.output.learn(usage.output_tokens)
+            if shown is not None and not usage.iterations:
+                _learn_stream(known, usage, shown)
+
+    def learn_prompt(self, provider: str, model: str, usage: Usage, system: bytes, body: bytes) -> None:
+        """How a request's bytes were counted, and what of them the provider had in its cache."""
+        size, prompt = len(body), usage.prompt_tokens
+        if not 0 < size <= _LARGE_BODY or prompt <= 0 or usage.iterations:
+            return
+        group = _group(provider, model, system, size)
+        with self._lock:
+            own = self._prompts.get(group)
+            if own is not None:
+                own.seen += 1
+                if own.seen > _OFTEN and own.seen & 3:
+                    return
+            share = _share(body)
+            for key in (group, _anybody(group)):
+                found = self._prompts.get(key)
+                if found is None:
+                    found = self._prompts[key] = _Prompts()
+                    if len(self._prompts) > GROUPS:
+                        self._prompts.popitem(last=False)
+                self._prompts.move_to_end(key)
+                found.density.learn(share, size, prompt)
+                found.cached.learn(usage.cache_read_tokens / prompt)
+                found.plain.learn(usage.input_tokens / prompt)
+
+    def output(self, provider: str, model: str, shown: Shown) -> int:
+        """Tokens to charge for what a stream has shown, what it has hidden, and what was on its way."""
+        with self._lock:
+            known = self._models.get((provider, model))
+            visible = _visible(known, shown)
+            found = visible + _hidden(known, shown)
+            if shown.left:
+                found += _unseen(known, visible, shown)
+        return ceil(found)
+
+    def visible(self, provider: str, model: str, shown: Shown) -> float:
+        """Tokens that the content is expected to have, without any margin: for display, and for caps on the way."""
+        with self._lock:
+            known = self._models.get((provider, model))
+            density = known.densities.get(shown.kinds) if known is not None else None
+            if density is None or density.count < ENOUGH:
+                return float(shown.content)
+            plain, share = _plain(shown)
+            return density.expected(share) * plain + shown.beyond + shown.sealed
+
+    def prompt(self, provider: str, model: str, system: bytes, body: bytes, dearest: str) -> Usage | None:
+        """The prompt of a request that nobody counted; None where too little is known of its kind.
+
+        Args:
+            dearest: the field of `Usage` whose tokens cost most: what is not known to be cheaper is put there.
+        """
+        if not body:
+            return None
+        group = _group(provider, model, system, len(body))
+        share = _share(body)
+        with self._lock:
+            own = self._prompts.get(group)
+            if own is not None and own.density.count >= ENOUGH:
+                tokens = ceil(own.density.tokens(share, len(body)))
+                cached, plain = own.cached.below(tokens), own.plain.below(tokens)
+            else:
+                others = self._prompts.get(_anybody(group))
+                if others is None or others.density.count < 2 * ENOUGH:
+                    return None
+                tokens = ceil(others.density.tokens(share, len(body), each=SURE))
+                cached = plain = 0.0
+        if provider == "openai" and tokens < UNCACHED:
+            return Usage(input_tokens=tokens)
+        read, fresh = int(tokens * cached), int(tokens * plain)
+        found = Usage(input_tokens=fresh, cache_read_tokens=read)
+        setattr(found, dearest, getattr(found, dearest) + tokens - read - fresh)
+        return found
+
+    def expect(self, provider: str, model: str, system: bytes, body: bytes) -> tuple[float | None, float | None]:
+        """(prompt tokens, output tokens) that such a request is likely to have; None where too little is known."""
+        with self._lock:
+            group = _group(provider, model, system, len(body))
+            prompt = None
+            for key in (group, _anybody(group)):
+                found = self._prompts.get(key)
+                if found is not None and found.density.count >= ENOUGH:
+                    prompt = found.density.expected(_share(body)) * len(body)
+                    break
+            known = self._models.get((provider, model))
+            output = known.output.mean if known is not None and known.output.count >= ENOUGH else None
+        return prompt, output
+
+
+def _learn_stream(known: _Model, usage: Usage, shown: Shown) -> None:
+    """With the lock held."""
+    thought = 0 if shown.kinds & THINKING else usage.reasoning_tokens  # else it is among the bytes
+    if not shown.sealed:
+        known.hidden.learn(thought)
+    plain, share = _plain(shown)
+    tokens = usage.output_tokens - thought - shown.beyond / 2
+    if plain > 0 and tokens > 0:
+        density = known.densities.get(shown.kinds)
+        if density is None:
+            density = known.densities[shown.kinds] = Density()
+        density.learn(share, plain, tokens)
+    if shown.seconds >= LATENCY_SECONDS / 2:
+        known.rate.learn(usage.output_tokens / shown.seconds)
+
+
+def _plain(shown: Shown) -> tuple[int, float]:
+    """(bytes of content in characters of up to three, the share of them that is not ASCII)."""
+    beyond, wide = max(0, shown.beyond), max(0, shown.wide)
+    plain = max(0, shown.content - shown.sealed - beyond)
+    return plain, min(1.0, wide / plain) if plain else 0.0
+
+
+def _visible(known: _Model | None, shown: Shown) -> float:
+    """Of characters of four bytes (emoji) each byte may be a token, and so it is counted."""
+    density = known.densities.get(shown.kinds) if known is not None else None
+    if density is None or density.count < ENOUGH:
+        return float(shown.content)
+    plain, share = _plain(shown)
+    return density.tokens(share, plain) + min(shown.content, max(0, shown.beyond) + shown.sealed)
+
+
+def _hidden(known: _Model | None, shown: Shown) -> float:
+    if shown.kinds & THINKING:
+        # It may have begun, and not shown anything yet: then its signature will say that it was sealed.
+        return 0.0 if shown.content else SILENT_RATE * shown.seconds
+    if shown.sealed or not shown.hides:
+        return 0.0
+    if known is None or known.hidden.count < ENOUGH:
+        return SILENT_RATE * shown.silent
+    return known.hidden.above()
+
+
+def _unseen(known: _Model | None, visible: float, shown: Shown) -> float:
+    rate = -1.0
+    if shown.seconds >= LATENCY_SECONDS / 2 and visible > 0:
+        rate = visible / shown.seconds
+    elif known is not None and known.rate.count >= ENOUGH:
+        rate = known.rate.mean * 1.5
+    if rate < 0:
+        return UNSEEN_MOST
+    return min(UNSEEN_MOST, max(UNSEEN_LEAST, rate * LATENCY_SECONDS))
+
+
+def _group(provider: str, model: str, system: bytes, size: int) -> _Group:
+    """Prompts of the same kind: bodies whose lengths differ by less than a third, behind the same system prompt."""
+    octave = size.bit_length()
+    return provider, model, hash(system) if system else 0, octave * 4 + ((size << 2) >> octave if octave > 2 else 0)
+
+
+def _anybody(group: _Group) -> _Group:
+    return group[0], group[1], -1, group[3]
+
+
+def widths(text: bytes) -> tuple[int, int]:
+    """How many bytes of UTF-8 are in characters of two or three bytes, and of four."""
+    if text.isascii():
+        return 0, 0
+    beyond = 4 * (len(text) - len(text.translate(None, _LEAD_OF_FOUR)))
+    return len(text) - len(text.translate(None, _NOT_ASCII)) - beyond, beyond
+
+
+def _share(body: bytes) -> float:
+    return 0.0 if body.isascii() else 1.0 - len(body.translate(None, _NOT_ASCII)) / len(body)
