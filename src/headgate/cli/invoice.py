@@ -75,7 +75,7 @@ def invoice(
     if tenant == ALL and out is None:
         raise click.UsageError(f"--tenant {ALL} writes a file for each tenant: name their folder with --out")
     settings = settings_of(config)
-    start, end, place = _span(month, zone)
+    start, end, place = span_of(month, zone)
 
     from headgate.stores.billing_reader import BillingReader
 
@@ -103,7 +103,7 @@ def _form_of(out: str | None) -> str:
     return {"htm": "html"}.get(ending, ending) if ending in ("csv", "json", "html", "htm") else "table"
 
 
-def _span(month: str, zone: str) -> tuple[float, float, tzinfo]:
+def span_of(month: str, zone: str) -> tuple[float, float, tzinfo]:
     """The month's start and end, and its zone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
