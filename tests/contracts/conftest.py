@@ -15,7 +15,7 @@ from headgate.engine.blocking import run_blocking
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stores")]
 
 from ledger_maker import Maker  # noqa: E402  # it lies beside the stores' tests
-from ledger_store import SqliteStore  # noqa: E402  # it lies beside this file
+from ledger_store import STORES, SqliteStore  # noqa: E402  # it lies beside this file
 
 
 @pytest.fixture(params=[run_blocking, asyncio.run], ids=["blocking", "async"])
@@ -29,6 +29,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, run: Any) -> Iterator[
     found = request.param(tmp_path, run)
     yield found
     found.ledger.close()
+
+
+@pytest.fixture(params=STORES)
+def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Every store, for tests that have an event loop of their own; they close it."""
+    return request.param(tmp_path, run_blocking)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Coroutine
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,28 @@ class SqliteStore:
 
         return self.ledger.reader()._ask(read)
 
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Every write fails, as on a full disk."""
+        writer = self.ledger.writer()
+        session = writer._session
+        real = session.commit
+        session.commit = _fails
+        try:
+            yield
+        finally:
+            session.commit = real
+
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Straight from the file, over a connection of its own."""
         with closing(sqlite3.connect(f"file:{self.ledger.path}?mode=ro", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, values)]
+
+
+def _fails(*_: Any) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+STORES = [SqliteStore]
+"""Every store that keeps money."""

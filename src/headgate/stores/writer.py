@@ -433,7 +433,7 @@ class Writer:
     def _held_row(self, ask: Ask) -> Row:
         """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
         row: Row = ask.bearer.row
-        return (*row, (ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims]))
+        return (*row, ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims])
 
     def _tell(self, plain: list[Intent], told: list[tuple[Ask, Denial | None]], alerts: list[BudgetAlert]) -> None:
         let_in = [intent.waiter for intent in plain]

@@ -1,0 +1,150 @@
+"""What every ledger must do with money that is set aside, whatever database is behind it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from money_store import NOW, Money, claim  # it lies beside this file
+
+from headgate.core.errors import BudgetExceeded, Unavailable
+
+
+@pytest.fixture
+def money(each_store: Any) -> Iterator[Money]:
+    found = Money(each_store)
+    yield found
+    found.close()
+
+
+def test_a_hold_is_on_disk_with_its_intent_when_intend_returns(money: Money) -> None:
+    assert money.ask("a", 20).state == "in"
+    (intent,) = money.store.open_intents()
+    assert (intent["bound_nano"], len(intent["accounts"])) == (20, 3)
+    assert money.balance("user/day", "a") == (0, 20)
+
+
+def test_it_is_settled_once_with_the_cost_however_often_that_is_said(money: Money) -> None:
+    caller = money.ask("a", 20)
+    money.settle(caller, 7)
+    money.settle(caller, 7)
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (7, 0)
+    assert money.store.open_intents() == []
+
+
+def test_a_call_waits_for_others_to_settle_and_is_then_let_in(money: Money) -> None:
+    first, second = money.ask("a", 20), money.ask("a", 20)
+    assert (first.state, second.state) == ("in", "waits")
+    money.settle(first, 3)
+    assert second.state == "in"
+
+
+def test_or_is_refused_with_the_reason_as_soon_as_it_cannot_fit(money: Money) -> None:
+    first, second = money.ask("a", 20), money.ask("a", 20)
+    money.settle(first, 6)
+    assert second.state == "refused"
+    assert isinstance(second.error, BudgetExceeded)
+    assert (second.error.why, second.error.room_nano) == ("spent", 19)
+    assert second.error.claim == claim("user/day", "a")
+
+
+def test_a_call_that_may_not_wait_is_refused_at_once(money: Money) -> None:
+    money.ask("a", 20)
+    caller = money.ask("a", 20, may_wait=False)
+    assert isinstance(caller.error, BudgetExceeded)
+    assert caller.error.why == "held"
+
+
+def test_a_waiter_whose_time_is_up_is_refused(money: Money) -> None:
+    money.ask("a", 20)
+    caller = money.ask("a", 20, until=NOW - 1)
+    assert isinstance(caller.error, BudgetExceeded)
+    assert caller.error.why == "waited"
+
+
+def test_a_waiter_that_is_cancelled_holds_nothing_and_lets_the_next_one_in(money: Money) -> None:
+    first, large, small = money.ask("a", 15), money.ask("a", 20), money.ask("a", 10)
+    large.task.cancel()
+    money.settle(large, 0)
+    assert (first.state, small.state) == ("in", "in")
+    assert money.balance("user/day", "a") == (0, 25)
+
+
+def test_a_failed_attempt_gives_back_what_it_held_before_the_next_one_asks(money: Money) -> None:
+    first = money.ask("a", 20)
+    money.fail(first, 4)
+    assert money.balance("user/day", "a") == (4, 0)
+    second = money.again(first, 20)
+    assert second.state == "in"
+    money.settle(second, 5)
+    assert money.balance("user/day", "a") == (9, 0)
+
+
+def test_tokens_are_capped_as_well_as_dollars(money: Money) -> None:
+    assert money.ask("a", 1, tokens=200).state == "in"
+    assert money.ask("a", 1, tokens=100, may_wait=False).state == "refused"
+
+
+def test_a_charge_belongs_to_the_period_of_its_hold(money: Money) -> None:
+    yesterday = money.ask("a", 20, day=-1, until=NOW)
+    assert money.ask("a", 20).state == "in"
+    money.settle(yesterday, 8)
+    assert money.balance("user/day", "a", day=-1) == (8, 0)
+    assert money.balance("user/day", "a") == (0, 20)
+
+
+def test_an_override_counts_at_once_for_waiters_too_and_outlives_a_restart(money: Money) -> None:
+    money.ask("a", 20)
+    second = money.ask("a", 20)
+    money.store.ledger.set_cap("user/day", "a", (100, None))
+    money.look()
+    assert second.state == "in"
+    money.store.reopen()
+    (balance,) = money.store.ledger.balances([claim("user/day", "a")])
+    assert (balance.cap_nano, balance.overridden) == (100, True)
+    money.store.ledger.set_cap("user/day", "a", None)
+    (balance,) = money.store.ledger.balances([claim("user/day", "a")])
+    assert (balance.cap_nano, balance.overridden) == (25, False)
+
+
+def test_alerts_come_once_for_each_share_and_a_restart_repeats_none(money: Money) -> None:
+    money.settle(money.ask("a", 20), 20)
+    assert money.alerts == [(*claim("user/day", "a").key, 8_000)]
+    money.store.reopen()
+    money.listen()
+    money.settle(money.ask("a", 5), 5)
+    money.settle(money.ask("b", 15), 15)
+    told = [(name, share) for name, _, _, share in money.alerts]
+    assert told == [("user/day", 8_000), ("user/day", 10_000), ("tenant/day", 8_000), ("tenant/day", 10_000)]
+
+
+def test_who_is_near_a_cap_is_told_what_is_left(money: Money) -> None:
+    money.settle(money.ask("a", 20), 20)
+    caller = money.ask("a", 2)
+    assert caller.attempt.left_nano == 3
+    assert caller.attempt.warning == "user/day at 80%"
+
+
+def test_a_crash_charges_what_was_held_and_nothing_stays_held(money: Money) -> None:
+    money.settle(money.ask("a", 20), 1)
+    money.ask("a", 20)
+    waiting = money.ask("a", 20)
+    money.store.crash()
+    money.look()
+    assert isinstance(waiting.error, Unavailable)
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (21, 0)
+    assert money.ask("a", 5).state == "refused"
+
+
+def test_a_disk_that_takes_nothing_refuses_and_nothing_stays_held(money: Money) -> None:
+    first = money.ask("a", 10)
+    with money.store.broken():
+        broken = money.ask("a", 10)
+        assert isinstance(broken.error, Unavailable)
+        with contextlib.suppress(Unavailable):
+            money.settle(first, 4)
+    money.look()
+    assert money.balance("user/day", "a") == (4, 0)
+    assert money.ask("a", 20).state == "in"
