@@ -21,6 +21,7 @@ from benchmarks.burst import CALLERS_KEY
 from benchmarks.processes import CannotRun, Child, free_port, running, wait_for_port
 from benchmarks.report import ROOT
 
+NANO = 10**9
 LATENCY_SECONDS = 0.2
 FREE_KEY = "sk-bench-" + "free-key"
 PROVIDERS_KEY = "sk-bench-" + "providers-key"
@@ -103,9 +104,14 @@ def written_config(folder: Path, upstream: str, budgets: Sequence[Mapping[str, o
     return path
 
 
+def usd(nano: int) -> str:
+    """Nano-dollars as decimal USD, without trailing zeros."""
+    return f"{nano / NANO:.9f}".rstrip("0").rstrip(".")
+
+
 @contextlib.contextmanager
-def gateway(root: Path, upstream: str, budgets: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, Child]]:
-    """`headgate serve --config` in `root` (made if need be); its port and process.
+def starting(root: Path, upstream: str, budgets: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, Child]]:
+    """`headgate serve --config` in `root` (made if need be), which may not listen yet; its port and process.
 
     An orderly stop is part of it: an exit code other than 0 spoils the run. A gateway that was killed on purpose is
     left alone.
@@ -117,8 +123,15 @@ def gateway(root: Path, upstream: str, budgets: Sequence[Mapping[str, object]]) 
     log = root / "gateway.log"
     command = headgate("serve", "--no-simulator", "--config", str(config), "--log", str(root / "log.jsonl"))
     with running(command, cwd=root, log=log, env=env) as child:
-        child.first_line()  # raises what it says where it does not start
-        wait_for_port(port, child.process, seconds=30)
         yield port, child
     if child.process.returncode not in (0, -signal.SIGKILL):
         raise CannotRun(f"headgate ended with {child.process.returncode}: {log.read_text()[-2000:]}")
+
+
+@contextlib.contextmanager
+def gateway(root: Path, upstream: str, budgets: Sequence[Mapping[str, object]]) -> Iterator[tuple[int, Child]]:
+    """As `starting`, once it listens."""
+    with starting(root, upstream, budgets) as (port, child):
+        child.first_line()  # raises what it says where it does not start
+        wait_for_port(port, child.process, seconds=30)
+        yield port, child

@@ -170,8 +170,7 @@ def _warm_up(port: int, call: Call, provider: Provider, *, key: str) -> None:
 
 
 def _headgate(root: Path, provider: Provider, call: Call, cap: int, callers: int) -> Row:
-    budgets = [{"usd": str(Decimal(cap) / NANO)}]
-    with paid_provider.gateway(root, provider.url, budgets) as (port, child):
+    with paid_provider.gateway(root, provider.url, [{"usd": paid_provider.usd(cap)}]) as (port, child):
         _warm_up(port, call, provider, key=FREE_KEY)
         return _burst(HEADGATE, port, provider, call, cap, callers, child.settled_cpu)
 

@@ -3,7 +3,9 @@
 Three ways in which LiteLLM keeps a budget by itself, all in one uvicorn worker:
 
 - `key`: `max_budget` of a key, with the defaults; spend counters in memory.
-- `key-strict`: the same with `fail_closed_budget_enforcement: true` and its counters in Redis.
+- `key-strict`: the same with `fail_closed_budget_enforcement: true` and its counters in Redis. Redis may take 5 s to
+  answer instead of LiteLLM's 0.1: on a busy machine that ran out, LiteLLM dropped the counters, and without its
+  database they began again at nothing (14.6 x a cap of $0.01, seen once). That would be our setting, not its rule.
 - `deployment`: `max_budget` of a deployment, kept by the router.
 """
 
@@ -135,7 +137,7 @@ def proxy(root: Path, kind: str, provider: Provider, calls: Sequence[Call], caps
         redis = None
         if kind == "key-strict":
             redis_port, redis = stack.enter_context(_redis(home))
-            more |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port)}
+            more |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port), "REDIS_SOCKET_TIMEOUT": "5"}
         command = [str(installed() / "bin" / "litellm"), "--config", "config.yaml"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         env = {**clean_env(), **more}
