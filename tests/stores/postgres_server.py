@@ -131,6 +131,16 @@ class Server:
         who = f"{user}:{password}" if password else user
         return f"postgresql://{who}@127.0.0.1:{self.port}/{name}{options}"
 
+    def seem_long_up(self, url: str) -> str:
+        """Let a database believe that the server has been up for a day: until then, nobody is called dead in it."""
+        name = database_of(url)
+        told = "SELECT now() - interval '1 day'"
+        self.run(
+            f"CREATE FUNCTION public.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql RETURN ({told})", name
+        )
+        self.run(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+        return url
+
     def log(self) -> str:
         """What the server has said."""
         return (self._folder / "log").read_text()

@@ -152,7 +152,8 @@ def test_a_schema_of_its_own_is_enough(server: Server, url: str) -> None:
     server.run("CREATE SCHEMA headgate", database_of(url))
     ledger = PostgresLedger(f"{url}?options=-csearch_path%3Dheadgate")
     ledger.keys.create("dev")
-    assert [key.name for key in ledger.reader().keys()] == ["dev"]
+    stored = ledger.reader().keys()
+    assert [key.name for key in stored] == ["dev"]
     ledger.close()
 
 
