@@ -48,13 +48,13 @@ def _show(vendor: str, found: Reconciliation, start: float, end: float, *, every
         click.echo(f"  Set apart: {_foreign(found.foreign)}")
     percent = f"{float(found.tolerance) * 100:g}%"
     differing = len(found.differing)
-    verdict = (
-        f"{differing:,} of {len(found.rows):,} days and models differ by more than {percent}."
-        if differing
-        else f"All {len(found.rows):,} days and models agree within {percent}."
-        if found.rows
-        else "Nothing on either side."
-    )
+    rows_in_all = f"{len(found.rows):,} row{'' if len(found.rows) == 1 else 's'} (day and model)"
+    if not found.rows:
+        verdict = "Nothing on either side."
+    elif differing:
+        verdict = f"{differing:,} of {rows_in_all} out of the tolerance of {percent}."
+    else:
+        verdict = f"{rows_in_all}, and all agree within {percent}."
     money = (
         f" Ledger {dollars(ours)}, provider {dollars(theirs)}, difference {dollars(theirs - ours)}." if priced else ""
     )
