@@ -32,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             return headgate(*arguments, cwd=tmp_path, **env)
         with monkeypatch.context() as patched:
             patched.chdir(tmp_path)
-            patched.setattr(os, "environ", clean_env(**env))
+            patched.setattr(os, "environ", clean_env(**{"XDG_DATA_HOME": str(tmp_path / "share"), **env}))
             out, err = io.StringIO(), io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = main.run(cli, list(arguments))

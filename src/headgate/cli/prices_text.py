@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from headgate.cli.text import console, safe
 from headgate.settings.fields import DEFAULT
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ PIECES = {"web_search": "web searches", "request": "requests"}
 """Charged by the piece: USD per 1,000."""
 
 KINDS = {**COMMON, **RARE, **PIECES}
+
+
+def say(text: str) -> None:
+    """A sentence of any length, broken between words where a terminal is narrow."""
+    from rich.text import Text
+
+    console().print(Text(safe(text)))
 
 
 def amount(kind: str, pico: int) -> str:

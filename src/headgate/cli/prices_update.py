@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.group import config_option, json_option
-from headgate.cli.text import count, moment, print_json, print_table, safe
+from headgate.cli.text import count, moment, print_json, print_table
 
 if TYPE_CHECKING:
     from headgate.policy.pricediff import Change, Difference
@@ -71,6 +71,7 @@ def update(
 
 def _take(files: PriceFiles, source: str, sha256: str | None, *, dry_run: bool, accept: bool, as_json: bool) -> None:
     from headgate.cli.prices_fetch import fetch
+    from headgate.cli.prices_text import say
     from headgate.policy.pricecheck import validate
     from headgate.policy.pricediff import compare
     from headgate.policy.pricefile import PriceFile
@@ -91,7 +92,7 @@ def _take(files: PriceFiles, source: str, sha256: str | None, *, dry_run: bool, 
         print_json(_json(found, before, version, doubts, installed=install))
     else:
         _print(found, before, version, doubts, now)
-        click.echo(_outcome(before, version, in_use, doubts, dry_run=dry_run, install=install))
+        say(_outcome(before, version, in_use, doubts, dry_run=dry_run, install=install))
     if doubts and not accept:
         raise click.exceptions.Exit(1)
 
@@ -138,7 +139,7 @@ def _outcome(
 
 
 def _print(found: Difference, before: Installed, version: str, doubts: list[str], now: float) -> None:
-    from headgate.cli.prices_text import KINDS, amount
+    from headgate.cli.prices_text import KINDS, amount, say
 
     if found.changes:
         ordered = sorted(found.changes, key=lambda change: not change.absurd)
@@ -161,14 +162,14 @@ def _print(found: Difference, before: Installed, version: str, doubts: list[str]
     for what, names in (("new", found.added), ("gone", found.vanished)):
         if names:
             more = f", ... ({count(len(names) - _MOST_NAMES)} more)" if len(names) > _MOST_NAMES else ""
-            click.echo(f"{what}: {safe(', '.join(names[:_MOST_NAMES]))}{more}")
+            say(f"{what}: {', '.join(names[:_MOST_NAMES])}{more}")
     touched = len({(change.provider, change.model) for change in found.changes})
-    click.echo(
+    say(
         f"{before.version} -> {version}: rates changed: {count(len(found.changes))}, of {count(touched)} models; "
         f"models: {count(found.models)}, new: {count(len(found.added))}, gone: {count(len(found.vanished))}."
     )
     for doubt in doubts:
-        click.echo(f"FOUND: {safe(doubt)}")
+        say(f"FOUND: {doubt}")
 
 
 def _place(change: Change, now: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import click
 
@@ -14,12 +14,13 @@ _ago = seconds(1.0, TEN_YEARS)
 HELP = "How long ago (24h, 7d) or a date (2026-11-20, 2026-11-20T08:00; UTC unless it says otherwise)."
 
 
-def read_moment(text: str, *, now: float, option: str) -> float:
+def read_moment(text: str, *, now: float, option: str, zone: tzinfo = UTC) -> float:
     """Seconds since the epoch.
 
     Args:
-        text: ``24h``, ``7d``, or an ISO 8601 date or time. Without an offset it is UTC, as the days of `--by day` are.
+        text: ``24h``, ``7d``, or an ISO 8601 date or time.
         now: seconds since the epoch.
+        zone: whose date it is without an offset, as the days of `--by day` are.
 
     Raises:
         click.BadParameter: it is neither.
@@ -33,4 +34,4 @@ def read_moment(text: str, *, now: float, option: str) -> float:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise click.BadParameter("expected 24h, 7d, or a date like 2026-11-20", param_hint=option) from None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    return (found if found.tzinfo is not None else found.replace(tzinfo=zone)).timestamp()

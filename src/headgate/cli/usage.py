@@ -7,6 +7,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +19,9 @@ from headgate.cli.text import count, dollars, print_json, print_table, safe
 if TYPE_CHECKING:
     from headgate.stores.reader import Amounts, UsageReport
 
-# As in `stores.reader.FILTERS`, repeated so that `--help` need not import SQLAlchemy; a test compares the two.
+# As in `stores.dimensions`, repeated so that `--help` need not import SQLAlchemy; a test compares the two.
 FILTERS = ("key", "tenant", "user", "session", "task", "feature", "model", "provider", "ending", "environment")
-_DIMENSIONS = (*FILTERS, "day", "hour")
+_DIMENSIONS = (*FILTERS, "hour", "day", "week", "month")
 
 _COLUMNS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
     ("exchanges", "exchanges", count),
@@ -43,10 +44,19 @@ def _with_filters(command: Any) -> Any:
 
 
 @click.command()
-@click.option("--by", metavar="NAMES", default="", help=f"Break down by any of: {', '.join(_DIMENSIONS)}.")
+@click.option("--by", metavar="NAMES", default="", help=f"Break down by any of: {', '.join(_DIMENSIONS)}, tag:<name>.")
 @click.option("--since", metavar="WHEN", help=HELP)
 @click.option("--until", metavar="WHEN", help="Up to, and without, this moment; as --since.")
+@click.option(
+    "--zone", metavar="NAME", default="UTC", help="Whose hours, days, weeks and months: Europe/Berlin, UTC, ..."
+)
 @_with_filters
+@click.option("--tag", "tags", metavar="NAME=TEXT", multiple=True, help="Only this tag; may be given several times.")
+@click.option(
+    "--reprice",
+    metavar="VERSION",
+    help="Compute it again under another price version, `current` or a price file, and show the difference.",
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @config_option
@@ -54,6 +64,9 @@ def usage(
     by: str,
     since: str | None,
     until: str | None,
+    zone: str,
+    tags: tuple[str, ...],
+    reprice: str | None,
     as_json: bool,
     as_csv: bool,
     config: str | None,
@@ -61,36 +74,84 @@ def usage(
 ) -> None:
     """What was spent.
 
-    Reads the ledger that `storage` names, while a gateway writes it or while none runs. Days and hours are UTC's.
-    "held" is the money set aside for calls on their way now. A filter's empty text means "not told": --user ''.
+    Reads the ledger that `storage` names, while a gateway writes it or while none runs. Hours, days, weeks (named by
+    their Monday) and months are the zone's, and so is a date without an offset. "held" is the money set aside for calls
+    on their way now. A filter's empty text means "not told": --user ''.
+
+    --reprice takes the present prices and discounts of the configuration over the price file of that version. What a
+    row cannot tell exactly is counted, and said.
 
     \b
     Example:
       headgate usage --by user,model --since 7d
-      headgate usage --tenant acme --by day --json
+      headgate usage --tenant acme --by week,tag:team --zone Europe/Berlin --json
+      headgate usage --reprice current --by model
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two formats: choose one")
-    names = tuple(name.strip() for name in by.split(",") if name.strip())
-    unknown = [name for name in names if name not in _DIMENSIONS]
-    if unknown or len(set(names)) != len(names):
-        what = f"no such dimension: {safe(', '.join(unknown))}" if unknown else "a dimension is named twice"
-        raise click.BadParameter(f"{what}; choose from {', '.join(_DIMENSIONS)}", param_hint="--by")
+    names = _names(by)
+    where = _zone(zone)
     now = time.time()
-    start = None if since is None else read_moment(since, now=now, option="--since")
-    end = None if until is None else read_moment(until, now=now, option="--until")
-    path = ledger_file(settings_of(config))
+    start = None if since is None else read_moment(since, now=now, option="--since", zone=where)
+    end = None if until is None else read_moment(until, now=now, option="--until", zone=where)
+    wanted = {name: value for name, value in filters.items() if value is not None} | _tags(tags)
+    settings = settings_of(config)
+    path = ledger_file(settings)
 
     from headgate.stores.reader import Reader
 
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    report = Reader(path).usage(by=names, since=start, until=end, **wanted)
+    reader = Reader(path)
+    if reprice is not None:
+        from headgate.cli.usage_reprice import reprice as again
+        from headgate.cli.usage_reprice import show
+
+        report = again(
+            settings,
+            reprice,
+            names,
+            lambda take: reader.charged(by=names, since=start, until=end, zone=where, filters=wanted, take=take),
+        )
+        show(report, as_json=as_json, as_csv=as_csv, cell=_cell)
+        return
+    found = reader.usage(by=names, since=start, until=end, zone=where, **wanted)
     if as_json:
-        print_json(report.as_json())
+        print_json(found.as_json())
     elif as_csv:
-        sys.stdout.write(_csv(report, names))
+        sys.stdout.write(_csv(found, names))
     else:
-        _print(report, names)
+        _print(found, names)
+
+
+def _names(by: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in by.split(",") if name.strip())
+    unknown = [name for name in names if name not in _DIMENSIONS and not (name.startswith("tag:") and name != "tag:")]
+    if unknown or len(set(names)) != len(names):
+        what = f"no such dimension: {safe(', '.join(unknown))}" if unknown else "a dimension is named twice"
+        raise click.BadParameter(f"{what}; choose from {', '.join(_DIMENSIONS)}, tag:<name>", param_hint="--by")
+    return names
+
+
+def _tags(tags: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for tag in tags:
+        name, sign, value = tag.partition("=")
+        if not name or not sign:
+            raise click.BadParameter("write NAME=TEXT, as in team=search", param_hint="--tag")
+        found[f"tag:{name}"] = value
+    return found
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
+        raise click.BadParameter(
+            f"no such time zone: {safe(name)[:80]}; write an IANA name like Europe/Berlin", param_hint="--zone"
+        ) from None
 
 
 def _print(report: UsageReport, names: tuple[str, ...]) -> None:

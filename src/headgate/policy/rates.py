@@ -266,6 +266,11 @@ class Schedule:
                 self._contexts[key] = found
         return found
 
+    @property
+    def simple(self) -> bool:
+        """The same rates for every kind of service."""
+        return not self._variants
+
     def contexts(self) -> Iterator[tuple[str, Bands]]:
         """Every context with rates of its own: "standard" first, tiers by their names, "fast mode", "batch"."""
         yield "standard", self.standard
