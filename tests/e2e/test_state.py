@@ -28,6 +28,7 @@ class World:
     """A gateway before two providers of each dialect that know nothing of each other's state."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
         self.first = stack.enter_context(SimulatorServer())
         self.second = stack.enter_context(SimulatorServer())
         providers = {
@@ -39,14 +40,22 @@ class World:
             "apart": ["openai/gpt-6-luna"],
             "both": ["other/gpt-6-luna", "openai/gpt-6-luna"],
         }
-        overrides = {
+        self._overrides = {
             "providers": providers,
             "models": models,
             "prices": {"other/gpt-6-luna": {"input": 1, "output": 1}},
         }
-        self.gateway = stack.enter_context(
-            Gateway(folder, self.first.url, self.first.openai_url, keys=KEYS, overrides=overrides, env=PROVIDER_KEYS)
-        )
+        self.gateway = self._start()
+
+    def _start(self) -> Gateway:
+        urls = self.first.url, self.first.openai_url
+        made = Gateway(self._folder, *urls, keys=KEYS, overrides=self._overrides, env=PROVIDER_KEYS)
+        return self._stack.enter_context(made)
+
+    def restart(self) -> None:
+        """Another gateway on the same ledger."""
+        self.gateway.__exit__(None, None, None)
+        self.gateway = self._start()
 
     def openai(self, key: str = KEY) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.gateway.url}/v1", api_key=key, max_retries=0)
@@ -93,6 +102,16 @@ def test_another_tenants_state_is_not_there(world: World) -> None:
     with pytest.raises(openai.NotFoundError):
         stranger.responses.create(model="both", input="?", previous_response_id=made.id)
     assert world.openai().responses.retrieve(made.id).id == made.id
+
+
+def test_what_was_made_before_a_restart_is_found_where_it_is_and_stays_its_owners(world: World) -> None:
+    first = world.openai().responses.create(model="both", input="say: one")
+    world.restart()
+    second = world.openai().responses.create(model="near", previous_response_id=first.id, input="say: two")
+    assert second.output_text == "two"
+    world.restart()
+    with pytest.raises(openai.NotFoundError):
+        world.openai(OTHER).responses.create(model="near", previous_response_id=first.id, input="say: three")
 
 
 def test_a_file_and_its_batch_stay_at_one_provider(world: World) -> None:
@@ -217,9 +236,8 @@ def test_a_follow_up_goes_to_the_model_that_made_what_it_follows(tmp_path: Path)
     with SimulatorServer() as sim:
         overrides = {"models": {"two": ["openai/gpt-6-luna", "openai/gpt-6.1-sol"]}}
         with Gateway(tmp_path, sim.url, sim.openai_url, overrides=overrides) as gateway:
-            homes = gateway.built.router.homes
             route = gateway.built.router.models["two"][1]
-            homes.remember(["resp_made_by_sol"], route, Caller())
+            gateway.built.router.remember(["resp_made_by_sol"], route, Caller())
             request = Request("openai", "responses", "POST", "/responses", [], b"", _facts(), Caller(), "gateway")
             assert [r.model for r in gateway.built.router.routes(request)] == ["gpt-6.1-sol"]
 

@@ -149,6 +149,24 @@ class Attempt:
     warning: str = ""  # a budget of them that is near its cap, in words for a header
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that a provider keeps, and how it is reached.
+
+    Attributes:
+        id: the provider's.
+        provider, model: of the route it was made by; the model is "" where none was asked for.
+        place: which of the provider's keys, from 0.
+        owner: whose it is; "" = nobody's in particular.
+    """
+
+    id: str
+    provider: str
+    model: str
+    place: int
+    owner: str
+
+
 @dataclass(slots=True)
 class Exchange:
     """One logical call, from admission to settlement."""
@@ -164,6 +182,7 @@ class Exchange:
     response_text: str = ""  # only with log bodies: full
     cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
+    kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
     degraded: str = ""  # how, if so: "budget <name>: <model>"
 
     @property

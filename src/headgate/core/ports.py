@@ -5,11 +5,11 @@ Await nothing but ports, and hold no lock across an `await`: that is what lets o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headgate.core.exchange import Attempt, Exchange, Headers, Upload
+from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Upload
 from headgate.core.secret import Secret
 
 
@@ -113,6 +113,14 @@ class Ledger(Protocol):
 
     def settle(self, exchange: Exchange) -> None:
         """Queue the final rows: one for the exchange, one for each attempt. Never waits, never raises. Idempotent."""
+        ...
+
+    async def kept(self, ids: Sequence[str]) -> Sequence[Kept]:
+        """Those of `ids` that settled exchanges have told of: see `core.exchange.Exchange.kept`.
+
+        Raises:
+            Unavailable: the ledger cannot be read now.
+        """
         ...
 
     async def flush(self) -> None:

@@ -10,7 +10,7 @@ Await nothing but ports here, and hold no lock across an `await` (core/ports.py)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from headgate.core.errors import (
     BudgetExceeded,
@@ -73,6 +73,8 @@ class Engine:
             UpstreamError: no provider answered. `exchange` is settled in both cases, and when the task is cancelled.
         """
         try:
+            if exchange.request.facts.state and exchange.request.direct is None:
+                await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
             return await self._attempts(exchange, plan)
         except BaseException as error:
@@ -188,7 +190,7 @@ class Engine:
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
-        self._remember(exchange.request, attempt, (plain,))
+        self._remember(exchange, attempt, (plain,))
         headers = passed_on(incoming.headers)
         if exchange.request.own_url:
             led_back = relocated(plain, exchange.request.own_url)
@@ -222,16 +224,25 @@ class Engine:
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
-        self._remember(request, attempt, raw)
+        self._remember(exchange, attempt, raw)
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
 
-    def _remember(self, request: Request, attempt: Attempt, answer: Iterable[bytes]) -> None:
+    def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
+        request = exchange.request
         facts = request.facts
         if facts.keeps and (facts.state or request.method != "GET"):  # a list of the whole account is nobody's
-            self.policies.router.homes.remember(referred(b"".join(answer)), attempt.route, request.caller)
+            found = referred(b"".join(answer))
+            exchange.kept = self.policies.router.remember(found, attempt.route, request.caller)
+
+    async def _recall(self, ids: Sequence[str]) -> None:
+        """Ask the ledger where the provider keeps what a request refers to: an earlier process may have made it."""
+        router = self.policies.router
+        unknown = router.homes.unknown(ids)
+        if unknown:
+            router.restore(await self.ports.ledger.kept(unknown))
 
     async def _raw(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """An answer we do not read: bytes in, bytes out, logged as unpriced."""

@@ -1,7 +1,8 @@
 """Where a provider keeps what later requests refer to: which provider and model, by which credential, made by whom.
 
-Kept in memory, the newest first to stay. What is not known here stays with the first route and its first credential,
-which is also where what may be kept is made; so a restart forgets little.
+Kept in memory, the newest first to stay; the ledger has all of them, and is asked about those that are not here. What
+it does not know either stays with the first route and its first credential, which is also where what may be kept is
+made.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 
 from headgate.core.caller import Caller
 from headgate.core.errors import NotServed
-from headgate.core.exchange import Route
 from headgate.core.secret import Secret
 
 MOST = 100_000
@@ -49,14 +49,24 @@ class Homes:
         self._most = most
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
 
-    def remember(self, ids: Iterable[str], route: Route, caller: Caller) -> None:
-        """What a caller made at `route`, or found in what it has made. An id's first owner stays its owner."""
-        home = Home(route.provider, route.model, route.credential, owner(caller))
+    def remember(self, ids: Iterable[str], home: Home) -> list[str]:
+        """What was made at a home, or found in what was. An id's first owner stays its owner.
+
+        Returns:
+            Those that are new.
+        """
+        homes = self._homes
         with self._lock:
-            for name in ids:
-                self._homes.setdefault(name, home)
-            while len(self._homes) > self._most:
-                del self._homes[next(iter(self._homes))]
+            fresh = [name for name in dict.fromkeys(ids) if name not in homes]
+            for name in fresh:
+                homes[name] = home
+            while len(homes) > self._most:
+                del homes[next(iter(homes))]
+        return fresh
+
+    def unknown(self, ids: Iterable[str]) -> list[str]:
+        """Those that are not here."""
+        return [name for name in ids if name not in self._homes]
 
     def find(self, ids: Iterable[str], caller: Caller) -> Home | None:
         """The home of the first known id. All of them are looked at.

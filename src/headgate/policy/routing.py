@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from headgate.core.caller import Caller
 from headgate.core.errors import NotServed
-from headgate.core.exchange import Request, Route
+from headgate.core.exchange import Kept, Request, Route
 from headgate.core.secret import Secret
-from headgate.policy.homes import Homes
+from headgate.policy.homes import Home, Homes, owner
 
 
 def _is_rejected(route: Route) -> bool:
@@ -63,6 +64,27 @@ class Router:
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
         ready = own if not self.unready else self._ready(own, direct.provider)
         return ready if not self.keys else self._in_turn(ready, next(self._turn))
+
+    def remember(self, ids: Iterable[str], route: Route, caller: Caller) -> list[Kept]:
+        """What a caller made at `route`, or found in what it has made: requests that refer to it have to go there.
+
+        Returns:
+            What was not known before.
+        """
+        home = Home(route.provider, route.model, route.credential, owner(caller))
+        fresh = self.homes.remember(ids, home)
+        place = next((n for n, key in enumerate(self.keys.get(route.provider, ())) if key is route.credential), 0)
+        return [Kept(name, home.provider, home.model, place, home.owner) for name in fresh]
+
+    def restore(self, found: Iterable[Kept]) -> None:
+        """What earlier processes, or others, have remembered."""
+        for each in found:
+            known = self.providers.get(each.provider)
+            if known is None:
+                continue  # a provider that is configured no longer
+            keys = self.keys.get(each.provider, ())
+            credential = keys[each.place] if each.place < len(keys) else known.credential
+            self.homes.remember((each.id,), Home(each.provider, each.model, credential, each.owner))
 
     def _at_home(self, request: Request, routes: Sequence[Route]) -> Sequence[Route]:
         """The one route that holds the state a request refers to: another account would not find it (decisions 14).

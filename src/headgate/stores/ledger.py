@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
-from headgate.core.exchange import Attempt, Exchange
+from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.core.ports import Ledger
 from headgate.policy.accounts import Ask, Cap
+from headgate.stores.homes import read_kept
 from headgate.stores.keys import KeyStore
 from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
@@ -285,6 +286,18 @@ class _Port:
         except Unavailable:
             return  # closed: the intents stay open and the next start charges them in full
         writer.settle(exchange)
+
+    async def kept(self, ids: Sequence[str]) -> Sequence[Kept]:
+        """See the port."""
+        waiter = self._new_waiter()
+        call = Call(lambda session: session.call(lambda connection: read_kept(connection, ids)), waiter)
+        self._ledger.writer().call(call)
+        if isinstance(waiter, AsyncWaiter):
+            await waiter.future
+        else:
+            waiter.wait()
+        found: list[Kept] = call.result
+        return found
 
     async def flush(self) -> None:
         """See the port.

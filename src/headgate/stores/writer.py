@@ -19,9 +19,10 @@ from typing import Any
 
 from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
-from headgate.core.exchange import Attempt, Exchange
+from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.policy.accounts import Accounts, Ask, Cap, Denial
 from headgate.policy.budget_words import refusal, warning
+from headgate.stores.homes import write_kept
 from headgate.stores.inbox import Inbox
 from headgate.stores.rows import attempt_row, clean, exchange_row, outcome
 from headgate.stores.schema import SHAPE_COLUMNS
@@ -123,6 +124,7 @@ class Writer:
         self.on_alert: list[Callable[[BudgetAlert], None]] = []
         self._now = now
         self._accounts = Accounts()
+        self._kept: list[Kept] = []  # what providers keep, not yet durable
         self._closing: list[Closing] = []  # of settled attempts, not yet durable
         self._connect = connect
         self._name = name
@@ -342,6 +344,8 @@ class Writer:
         self._closing += [closing_of(exchange, attempt) for attempt in tried if attempt.claims]
         if self._accounts.waiting:
             self._accounts.leave(exchange.id)
+        if exchange.kept:
+            self._kept += exchange.kept
         try:
             row = exchange_row(exchange, owner)  # tells of an only attempt, too
             several = tried if len(tried) > 1 else ()
@@ -393,6 +397,16 @@ class Writer:
         self._backoff, self._error = 0.0, ""
         self._counts["commits"] += 1
         self._tell(plain, told, accounts.commit())
+        if self._kept:
+            self._note_kept(session)
+
+    def _note_kept(self, session: Session) -> None:
+        """Where providers keep things. No money: what cannot be written is told once, and done without."""
+        kept, self._kept = self._kept, []
+        try:
+            session.call(lambda connection: write_kept(connection, kept, self._now()))
+        except Exception:
+            self._reject(f"the homes of {len(kept)} things that providers keep were not taken", exc_info=True)
 
     def _decide(self, session: Session, asking: list[Intent], *, alone: bool) -> bool:
         """Who is let in. Returns whether the intents can still be written alone."""

@@ -18,7 +18,7 @@ from typing import Any
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError
-from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
+from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Request, Route
 from headgate.core.ports import Outgoing, Ports, Timeouts
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
@@ -240,6 +240,10 @@ class FakeLedger:
         self._happened.append("settle")
         for attempt in exchange.attempts:
             self.close(exchange, attempt)
+
+    async def kept(self, ids: Sequence[str]) -> Sequence[Kept]:
+        """See `core.ports.Ledger`."""
+        return [each for exchange in self.settled for each in exchange.kept if each.id in ids]
 
     async def flush(self) -> None:
         """See `core.ports.Ledger`."""
