@@ -168,7 +168,7 @@ def test_processes_never_give_out_the_same_number(opened: Open, make: Maker) -> 
     assert rows(one, "SELECT tenant FROM exchanges ORDER BY id") == [("a",), ("b",), ("c",)]
 
 
-# -- dead or alive ------------------------------------------------------------------------------------------------------
+# -- dead or alive ---------------------------------------------------------------------------------------------------
 
 
 def test_the_open_attempts_of_a_silent_process_are_charged_in_full_and_marked(
@@ -282,7 +282,7 @@ def test_after_the_database_was_away_nobody_is_called_dead_too_soon(
         each.close()
 
 
-# -- connections that are lost -----------------------------------------------------------------------------------------
+# -- connections that are lost ---------------------------------------------------------------------------------------
 
 
 def cut(server: Server, url: str) -> None:
