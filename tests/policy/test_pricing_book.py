@@ -15,7 +15,8 @@ from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.core.usage import Usage
 from headgate.policy import pricebook
 from headgate.policy.pricebook import PriceBook, Unknown
-from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, packaged
+from headgate.policy.pricefile import PriceFile
+from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, pinned_files, verify
 from headgate.policy.pricing import cost_nano, doubts
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
@@ -297,6 +298,14 @@ def test_a_price_file_with_another_hash_is_refused_with_what_to_do() -> None:
 def test_the_pin_is_the_hash_of_the_file() -> None:
     assert hashlib.sha256(packaged(PRICES_FILE)).hexdigest() == PRICES_SHA256
     assert f"prices-{BOOK.version}.json" == PRICES_FILE
+
+
+def test_every_price_file_of_the_package_is_the_one_that_was_pinned() -> None:
+    for name, sha256 in pinned_files().items():
+        verify(packaged(name), sha256)
+        assert file_version(PriceFile(packaged(name)).date, sha256) == name.removeprefix("prices-").removesuffix(
+            ".json"
+        )
 
 
 def test_made_up_names_do_not_fill_the_memory() -> None:
