@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +18,11 @@ from headgate.build import Built, build
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
+from headgate.policy.budget_scopes import budget_named, scope_told
 from headgate.settings import load
+from headgate.settings.caps import cap_amounts
 from headgate.stats import GateStats
+from headgate.stores.cap_change import change_cap, restore_cap
 
 if TYPE_CHECKING:
     import httpx
@@ -189,6 +193,77 @@ class Gate:
         route = Route(provider, model, "", "")
         claims = built.engine.policies.budgets.claims(asked, route, model, built.engine.ports.clock.now())
         return sorted(map(left_of, built.ledger.balances(claims)), key=tightness)
+
+    def set_budget(
+        self,
+        budget_id: str,
+        *,
+        usd: Decimal | str | float | None = None,
+        tokens: int | None = None,
+        key: str = "",
+        tenant: str = "",
+        user: str = "",
+        session: str = "",
+        task: str = "",
+        feature: str = "",
+        environment: str = "",
+        tags: Mapping[str, str] | None = None,
+        model: str = "",
+        provider: str = "",
+    ) -> BudgetLeft:
+        """Change the cap of one account, at once and durably, in this period and later ones; who waits for money is
+        looked at again. Blocks for the ledger.
+
+        Args:
+            budget_id: as `BudgetLeft.budget` has it: ``user/day``.
+            usd: the new cap, 0 to 1,000,000,000 with at most nine decimals; None = as it is now.
+            tokens: the new cap in tokens, 0 to 10**15; None = as it is now. One of the two is needed.
+            key, tenant, user, session, task, feature, environment, tags, model, provider: whose; every dimension of
+                the budget is needed, and others are not looked at.
+
+        Returns:
+            What is left under the new cap. A cap below what is spent leaves nothing.
+
+        Raises:
+            ConfigError: there is no such budget, a dimension is missing, or a cap is out of range.
+            Unavailable: it could not be written.
+        """
+        caps = cap_amounts(usd, tokens)
+        caller = Caller(key, tenant, user, session, task, feature, environment, dict(tags or {}))
+        return self._changed(budget_id, caller, model, provider, caps)
+
+    def unset_budget(
+        self,
+        budget_id: str,
+        *,
+        key: str = "",
+        tenant: str = "",
+        user: str = "",
+        session: str = "",
+        task: str = "",
+        feature: str = "",
+        environment: str = "",
+        tags: Mapping[str, str] | None = None,
+        model: str = "",
+        provider: str = "",
+    ) -> BudgetLeft:
+        """Take back what `set_budget` changed: the configuration's cap counts again. Arguments as there."""
+        caller = Caller(key, tenant, user, session, task, feature, environment, dict(tags or {}))
+        return self._changed(budget_id, caller, model, provider, None)
+
+    def _changed(
+        self, budget_id: str, caller: Caller, model: str, provider: str, caps: tuple[int | None, int | None] | None
+    ) -> BudgetLeft:
+        built = self._built
+        budget = budget_named(built.engine.policies.budgets.all, budget_id)
+        scope = scope_told(budget, caller, model=model, provider=provider)
+        now = built.engine.ports.clock.now()
+        if caps is None:
+            change = restore_cap(built.ledger, budget, scope, now)
+        else:
+            change = change_cap(built.ledger, budget, scope, now, nano=caps[0], tokens=caps[1])
+        built.log.event("budget_changed", **change.facts("python"))
+        return left_of(change.after)
 
     def flush(self) -> None:
         """Block until everything that has ended is in the ledger and in the log."""

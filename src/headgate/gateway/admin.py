@@ -1,4 +1,4 @@
-"""The control API: how the CLI makes, rotates and revokes keys while a server holds the database (decisions 21).
+"""The control API: how the CLI changes keys and caps while a server holds the database (decisions 21).
 
 Only for the same machine and user: it listens to loopback peers that know the control token, a random string per
 start which `stores` publishes in its lock file, readable by the owner only.
@@ -14,12 +14,14 @@ from typing import Any, Protocol
 
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
+from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
 from headgate.gateway.limits import error_body, error_headers
 
 PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
+_BUDGETS = PREFIX + "budgets"
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
 _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
@@ -65,20 +67,25 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_ring", "_store", "_token")
+    __slots__ = ("_budgets", "_ring", "_store", "_token")
 
-    def __init__(self, token: Secret, store: KeysStore, ring: KeyRing) -> None:
+    def __init__(self, token: Secret, store: KeysStore, ring: KeyRing, budgets: BudgetsApi | None = None) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
         self._token = b"Bearer " + token.reveal().encode()
         self._store = store
         self._ring = ring
+        self._budgets = budgets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._admit(scope)
             body = await _read(receive)
-            status, answer = await self._answer(scope["method"], scope["path"], body)
+            if scope["path"] == _BUDGETS and self._budgets is not None:
+                status = 200
+                answer = await self._budgets.answer(scope["method"], scope.get("query_string", b""), body)
+            else:
+                status, answer = await self._answer(scope["method"], scope["path"], body)
             payload = json.dumps(answer).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
         except Exception as error:

@@ -14,6 +14,7 @@ from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.admin import PREFIX, AdminApi
+from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.auth import KeyRing
 from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
@@ -43,7 +44,10 @@ def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int 
         admin_token: the control API's credential, at least 32 characters.
         body_bytes: the largest request body once decoded; that of the connections is for bodies as they come.
     """
-    return Gateway(built, ring, AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring), body_bytes)
+    now = built.engine.ports.clock.now
+    budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
+    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets)
+    return Gateway(built, ring, admin, body_bytes)
 
 
 class Gateway:
