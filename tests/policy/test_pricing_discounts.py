@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from headgate.core.errors import ConfigError
 from headgate.core.usage import Usage
+from headgate.policy.discounts import discount_text, discounted
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.pricing import cost_nano
-from headgate.policy.rates import discount_text, discounted
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 LIST = PriceBook.load()

@@ -141,7 +141,7 @@ def _routable(settings: Settings) -> list[Use]:
 def _model(settings: Settings, book: PriceBook, provider: str, model: str, use: Use, now: float) -> Iterator[Finding]:
     from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
     from headgate.cli.prices_text import discount_line, override_line
-    from headgate.policy.rates import discount_text
+    from headgate.policy.discounts import discount_text
 
     name = f"{provider}/{model} in {use.path} ({use.origin})"
     price = book.find(provider, model, now)

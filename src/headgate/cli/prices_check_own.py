@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from headgate.cli.doctor_report import NOTE, OK, WARNING, Finding
 from headgate.cli.prices_text import COMMON, amount, discount_line, override_line
+from headgate.policy.discounts import discount_text
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.pricediff import ABSURD
-from headgate.policy.rates import discount_text
 
 if TYPE_CHECKING:
     from headgate.policy.overrides import Override

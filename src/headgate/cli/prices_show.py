@@ -187,7 +187,7 @@ def _note(shown: _Shown) -> str:
 def _from(shown: _Shown) -> str:
     if not shown.discount:
         return shown.line or "list"
-    from headgate.policy.rates import discount_text
+    from headgate.policy.discounts import discount_text
 
     return f"list -{discount_text(shown.discount)}, {shown.line}"
 

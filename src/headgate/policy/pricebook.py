@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.core.errors import ConfigError, UnknownPrice
+from headgate.policy.discounts import FULL, discount_text
 from headgate.policy.overrides import Override, fingerprint, parse, pico
 from headgate.policy.pricefile import PriceFile, ProviderPrices, schedule, valid
 from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, verify
 from headgate.policy.pricing import ModelPrice
-from headgate.policy.rates import FULL, Bands, Schedule, dearest, discount_text
+from headgate.policy.rates import Bands, Schedule, dearest
 
 DISCOUNT = "+discount-"
 CEILING = "+ceiling"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from headgate.policy.rates import RateMap, Schedule, discounted
+from headgate.policy.discounts import discounted
+from headgate.policy.rates import RateMap, Schedule
 
 FORMAT = 1
 DAY = 86_400.0
@@ -85,7 +86,7 @@ def schedule(entry: Entry, at: float, *, foreign: bool = False, discount: int = 
 
     Where no period is active the first counts, as in genai-prices. `foreign`: the model is another provider's (Azure
     serves OpenAI's): its standard rates hold, and of its contexts only those that cost more. `discount`: basis points
-    off every rate, see `rates.discounted`.
+    off every rate, see `discounts.discounted`.
     """
     if entry.periods is None:
         return None

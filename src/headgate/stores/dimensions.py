@@ -9,6 +9,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, Integer, case, cast, func, literal
@@ -136,6 +137,11 @@ def _suffix(offset: int) -> str:
     return f"{sign}{hours:02d}:{minutes:02d}" + (f":{seconds:02d}" if seconds else "")
 
 
+def _moved(zone: tzinfo, before: int, second: int) -> bool:
+    """Whether the clocks have been changed by then."""
+    return _east(datetime.fromtimestamp(second, zone)) != before
+
+
 def _east(local: datetime) -> int:
     return int((local.utcoffset() or timedelta()).total_seconds())
 
@@ -153,6 +159,6 @@ def offsets_of(zone: tzinfo, since: float, until: float) -> Offsets:
         before, after = found[-1][1], east(day + _DAY)
         if before != after:  # clocks are changed at most once a day
             seconds = range(day, day + _DAY)
-            change = bisect_left(seconds, True, key=lambda second, before=before: east(second) != before)
+            change = bisect_left(seconds, True, key=partial(_moved, zone, before))
             found.append((float(day + change), after))
     return found
