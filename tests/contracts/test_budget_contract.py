@@ -124,7 +124,7 @@ def test_who_is_near_a_cap_is_told_what_is_left(money: Money) -> None:
     money.settle(money.ask("a", 20), 20)
     caller = money.ask("a", 2)
     assert caller.attempt.left_nano == 3
-    assert caller.attempt.warning == "user/day at 80%"
+    assert caller.attempt.warning == "user/day past 80%"
 
 
 def test_a_crash_charges_what_was_held_and_nothing_stays_held(money: Money) -> None:

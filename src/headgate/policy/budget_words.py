@@ -64,8 +64,8 @@ def _amount(balance: Balance, nano: int, tokens: int) -> str:
 
 
 def warning(claim: Claim, share: int) -> str:
-    """The header's text: the budget, and how much of it is spent."""
-    return f"{claim.budget.id} at {share // 100}%"
+    """The header's text: the budget, and the share of it that spending has passed."""
+    return f"{claim.budget.id} past {share / 100:g}%"
 
 
 def alert_facts(alert: BudgetAlert) -> dict[str, object]:
