@@ -250,17 +250,33 @@ class Accounts:
     def close(self, exchange: str, number: int, nano: int, tokens: int) -> None:
         """Close an attempt's hold, with what it cost and used; (0, 0) releases it. Without a hold nothing happens, so
         it may be said twice."""
-        for hold in self._holds.get(exchange, ()):
-            if hold.number == number:
-                self._close(exchange, hold, nano, tokens)
-                return
+        hold = self._hold(exchange, number)
+        if hold is not None:
+            self._close(exchange, hold, (hold.nano, hold.tokens), (nano, tokens))
 
-    def _close(self, exchange: str, hold: _Hold, nano: int, tokens: int) -> None:
+    def correct(self, exchange: str, number: int, nano: int, tokens: int) -> None:
+        """As `close`, of a hold that another process has charged in full meanwhile, having taken us for dead."""
+        hold = self._hold(exchange, number)
+        if hold is not None:
+            self._close(exchange, hold, (0, 0), (nano - hold.nano, tokens - hold.tokens))
+
+    def forget(self, exchange: str, number: int) -> None:
+        """The store has closed a hold already: what it came to is in the accounts as they were loaded."""
+        hold = self._hold(exchange, number)
+        if hold is not None:
+            for claim in hold.claims:
+                self._places[claim.key].holds -= 1
+            self._remove(exchange, hold)
+
+    def _hold(self, exchange: str, number: int) -> _Hold | None:
+        return next((hold for hold in self._holds.get(exchange, ()) if hold.number == number), None)
+
+    def _close(self, exchange: str, hold: _Hold, held: tuple[int, int], spent: tuple[int, int]) -> None:
         told = []
         for claim in hold.claims:
             place = self._places[claim.key]
             told.append((place, place.alerted, place.alerted_tokens))
-            place.account.close((hold.nano, hold.tokens), (nano, tokens))
+            place.account.close(held, spent)
             place.holds -= 1
             self._touched[claim.key] = claim
             self._spent.add(claim.key)
@@ -271,7 +287,7 @@ class Accounts:
 
         def reopen() -> None:
             for place, alerted, alerted_tokens in told:
-                place.account.close((-hold.nano, -hold.tokens), (-nano, -tokens))
+                place.account.close((-held[0], -held[1]), (-spent[0], -spent[1]))
                 place.holds += 1
                 place.alerted, place.alerted_tokens = alerted, alerted_tokens
             self._holds.setdefault(exchange, []).append(hold)

@@ -58,12 +58,17 @@ def read_intents(connection: Connection) -> list[Intent]:
     """Every intent on record, open or not, in order, each once."""
     found: dict[tuple[str, int], Intent] = {}
     for owner, text in connection.execute(select(intents.c.owner, intents.c.intents).order_by(intents.c.id)):
-        for exchange_id, number, provider, model, started, bound, told, *held in json.loads(text):
-            facts = dict(zip(FACTS, told, strict=False))
-            tokens, accounts = held or (0, ())
-            intent = Intent(owner, exchange_id, number, provider, model, started, bound, facts, tokens, tuple(accounts))
+        for intent in intents_in(owner, text):
             found.setdefault((intent.exchange_id, intent.number), intent)
     return list(found.values())
+
+
+def intents_in(owner: str, text: str) -> Iterator[Intent]:
+    """Those of one row."""
+    for exchange_id, number, provider, model, started, bound, told, *held in json.loads(text):
+        facts = dict(zip(FACTS, told, strict=False))
+        tokens, accounts = held or (0, ())
+        yield Intent(owner, exchange_id, number, provider, model, started, bound, facts, tokens, tuple(accounts))
 
 
 def open_intents(connection: Connection, found: Sequence[Intent]) -> list[Intent]:

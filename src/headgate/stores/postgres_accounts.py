@@ -14,6 +14,7 @@ from headgate.core.budget import Balance, Claim
 from headgate.policy.accounts import Accounts, Cap, Changed
 from headgate.policy.budgets import Account
 from headgate.stores.postgres_statements import told
+from headgate.stores.session import Closing
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,6 +41,16 @@ _LOOK = f"{_FIGURES} {_LOOKED_FOR}"
 _CAPS = """
 SELECT n - 1, cap_nano, cap_tokens FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS t(r, n)
 JOIN caps ON budget = r ->> 0 AND scope = r ->> 1
+"""
+# A hold is open until its attempt has a row: ours, or one of a sweep that took us for dead.
+_HOLDS = """
+SELECT n - 1, CASE
+    WHEN (r ->> 1)::bigint = 1 AND EXISTS (
+        SELECT 1 FROM exchange_rows WHERE id = r ->> 0 AND attempt_started IS NOT NULL
+    ) THEN 'closed'
+    WHEN outcome = 'killed' THEN 'charged' WHEN outcome IS NOT NULL THEN 'closed' ELSE 'open'
+END FROM jsonb_array_elements(%s::jsonb) WITH ORDINALITY AS t(r, n)
+LEFT JOIN attempt_rows ON exchange_id = r ->> 0 AND number = (r ->> 1)::bigint
 """
 _WRITE = """
 UPDATE accounts SET spent_nano = (r ->> 1)::bigint, spent_tokens = (r ->> 2)::bigint, held_nano = (r ->> 3)::bigint,
@@ -77,17 +88,20 @@ def writable(scope: str) -> str:
 class Locked:
     """Accounts that a transaction has locked: what it asked for, on its way or back."""
 
-    __slots__ = ("_caps", "_claims", "_figures")
+    __slots__ = ("_caps", "_claims", "_closing", "_figures", "_holds")
 
-    def __init__(self, driver: psycopg.Connection[Any], question: Asked) -> None:
+    def __init__(self, driver: psycopg.Connection[Any], question: Asked, closing: Sequence[Closing]) -> None:
         """Send the questions; in a pipeline the answers come later."""
+        self._closing = closing
         self._claims, told_of = question
         driver.execute(_MAKE, (told_of,), prepare=True)
         self._figures = driver.execute(_LOCK, (told_of,), prepare=True)
         self._caps = driver.execute(_CAPS, (told_of,), prepare=True)
+        # Behind the locks: it sees what whoever had them before us has done.
+        self._holds = driver.execute(_HOLDS, (told(closing),), prepare=True) if closing else None
 
-    def load(self, accounts: Accounts) -> None:
-        """Bring the answers into memory."""
+    def load(self, accounts: Accounts) -> Sequence[Closing]:
+        """Bring the answers into memory. Returns those of `closing` whose holds are open."""
         caps = {place: (nano, tokens) for place, nano, tokens in self._caps}
         for place, number, spent, held, spent_tokens, held_tokens, alerted, alerted_tokens in self._figures:
             accounts.load(
@@ -98,6 +112,16 @@ class Locked:
                 alerted_tokens=alerted_tokens,
                 override=caps.get(place),
             )
+        still_open: list[Closing] = []
+        for place, state in self._holds or ():
+            exchange, number, nano, tokens = self._closing[place]
+            if state == "open":
+                still_open.append(self._closing[place])
+            elif state == "charged":
+                accounts.correct(exchange, number, nano, tokens)
+            else:
+                accounts.forget(exchange, number)
+        return still_open
 
 
 def look(driver: psycopg.Connection[Any], claim: Claim) -> Balance:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from headgate.stores.dialects import SESSION_BITS
-from headgate.stores.intents import read_intents
-from headgate.stores.sweep import charge_lost
+from headgate.stores.intents import intents_in, read_intents
+from headgate.stores.sweep import charge_accounts, charge_lost
 
 HEARTBEAT_SECONDS = 10.0
 SWEEP_SECONDS = 30.0
@@ -29,7 +29,7 @@ _ENTER = text(
     f"VALUES (:id, :pid, {_NOW}, {_NOW}, nextval('session_numbers')) ON CONFLICT (id) DO UPDATE SET "
     "heartbeat = excluded.heartbeat, session = excluded.session RETURNING session"
 )
-_DOUBTFUL = text("DELETE FROM intents WHERE owner = :id AND id = ANY(:doubtful)")
+_DOUBTFUL = text("DELETE FROM intents WHERE owner = :id AND id = ANY(:doubtful) RETURNING intents")
 _BEAT = text(f"UPDATE owners SET heartbeat = {_NOW} WHERE id = :id AND session = :session")  # noqa: S608
 # While the database itself was down, nobody could tell it that he was alive.
 _BURY = text(
@@ -51,7 +51,7 @@ def enter(connection: Connection, owner: str, doubtful: Sequence[int]) -> int:
     Args:
         connection: outside a transaction.
         doubtful: rows of `intents` of which we were never told whether they are durable. Nobody was let through on
-            them.
+            them, so what they hold is given back.
 
     Returns:
         The session's number: see `dialects.SESSION_BITS`.
@@ -59,7 +59,9 @@ def enter(connection: Connection, owner: str, doubtful: Sequence[int]) -> int:
     with connection.begin():
         session = int(connection.execute(_ENTER, {"id": owner, "pid": os.getpid()}).scalar_one())
         if doubtful:
-            connection.execute(_DOUBTFUL, {"id": owner, "doubtful": list(doubtful)})
+            rows = connection.execute(_DOUBTFUL, {"id": owner, "doubtful": list(doubtful)})
+            intents = [intent for (row,) in rows for intent in intents_in(owner, row)]
+            charge_accounts(connection, intents, spent=False)
     return session
 
 

@@ -141,20 +141,22 @@ class PostgresSession:
         """See the protocol. Locks the accounts until the next `commit`, and our entry among the writers: nobody can
         take us for dead meanwhile."""
         wanted = list(claims)
-        if wanted:
-            self._patiently(lambda: self._enter_and_lock(accounts, wanted))
-        return closing
+        # Without accounts in memory there is no hold of ours to close.
+        return self._patiently(lambda: self._enter_and_lock(accounts, wanted, closing)) if wanted else ()
 
-    def _enter_and_lock(self, accounts: Accounts, claims: list[Claim]) -> None:
+    def _enter_and_lock(self, accounts: Accounts, claims: list[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
         self._ready()
         self._abandon()
-        if not self._lock(accounts, claims):
+        still_open = self._lock(accounts, claims, closing)
+        if still_open is None:
             self._enter()
-            if not self._lock(accounts, claims):
+            still_open = self._lock(accounts, claims, closing)
+            if still_open is None:
                 raise Unlocked("our entry among the ledger's writers was lost twice")
+        return still_open
 
-    def _lock(self, accounts: Accounts, claims: list[Claim]) -> bool:
-        """False: we are no longer among the writers."""
+    def _lock(self, accounts: Accounts, claims: list[Claim], closing: Sequence[Closing]) -> Sequence[Closing] | None:
+        """None: we are no longer among the writers."""
         driver = self._driver
         question = ledger_accounts.asked(claims)
         try:
@@ -162,15 +164,14 @@ class PostgresSession:
             with driver.pipeline():
                 driver.execute("BEGIN")
                 entry = driver.execute(_ENTRY, (self._owner, self._session), prepare=True)
-                locked = ledger_accounts.Locked(driver, question)
+                locked = ledger_accounts.Locked(driver, question, closing)
             if entry.fetchone() is None:
                 self._abandon()
-                return False
-            locked.load(accounts)
+                return None
+            return locked.load(accounts)
         except BaseException as error:
             self._failed(error)
             raise
-        return True
 
     def look(self, claim: Claim) -> Balance:
         """See the protocol."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headgate.core.exchange import Ending
-from headgate.stores.dialects import next_number
+from headgate.stores.dialects import is_postgres, next_number
 from headgate.stores.intents import Intent, open_intents, read_intents, settled_exchanges
 from headgate.stores.rows import clean, encode
 from headgate.stores.schema import (
@@ -72,8 +72,12 @@ def charge_lost(connection: Connection, lost: Sequence[Intent], now: float) -> i
     return len(facts)
 
 
-def charge_accounts(connection: Connection, killed: Iterable[Intent]) -> None:
-    """What was held is spent: on every account of every budget that these intents claimed."""
+def charge_accounts(connection: Connection, killed: Iterable[Intent], *, spent: bool = True) -> None:
+    """What was held is spent: on every account of every budget that these intents claimed.
+
+    Args:
+        spent: False: it was never used, and is only given back.
+    """
     nano: defaultdict[int, int] = defaultdict(int)
     tokens: defaultdict[int, int] = defaultdict(int)
     for intent in killed:
@@ -82,7 +86,11 @@ def charge_accounts(connection: Connection, killed: Iterable[Intent]) -> None:
             tokens[account] += intent.bound_tokens
     c = accounts.c
     for account in sorted(nano):
-        more = {"spent_nano": c.spent_nano + nano[account], "spent_tokens": c.spent_tokens + tokens[account]}
+        more: _Values = {}
+        if spent:
+            more = {"spent_nano": c.spent_nano + nano[account], "spent_tokens": c.spent_tokens + tokens[account]}
+        if is_postgres(connection):  # in SQLite it is in the writer's memory
+            more |= {"held_nano": c.held_nano - nano[account], "held_tokens": c.held_tokens - tokens[account]}
         connection.execute(update(accounts).where(c.id == account).values(more))
 
 
