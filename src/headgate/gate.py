@@ -262,7 +262,8 @@ class Gate:
             change = restore_cap(built.ledger, budget, scope, now)
         else:
             change = change_cap(built.ledger, budget, scope, now, nano=caps[0], tokens=caps[1])
-        built.log.event("budget_changed", **change.facts("python"))
+        if change.made:
+            built.log.event("budget_changed", **change.facts("python"))
         return left_of(change.after)
 
     def flush(self) -> None:

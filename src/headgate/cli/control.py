@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,3 +53,13 @@ def ask(
     said = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
     message = said or f"the gateway at {url} answered {status}"
     raise Unavailable(message) if status >= 500 else ConfigError(message)
+
+
+def ask_running(
+    ledger: Path, method: str, path: str, fields: Mapping[str, object] | None = None
+) -> dict[str, Any] | None:
+    """As `ask`, of the gateway that writes this ledger file; None where none does."""
+    from headgate.stores.lockfile import read_lock
+
+    found = read_lock(ledger)
+    return ask(found.url, found.token, method, path, fields) if found is not None and found.url else None

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
     "invoice": ("headgate.cli.invoice:invoice", "What a tenant owes for a month: table, CSV, JSON, a page to print."),
     "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),
+    "budgets": ("headgate.cli.budgets:budgets", "What is left in each budget; caps changed without a restart."),
     "prices": ("headgate.cli.prices:prices", "What models cost: show, check, update."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),

@@ -245,14 +245,9 @@ class _Door:
 
     def _ask(self, method: str, path: str, fields: Mapping[str, object] | None = None) -> dict[str, Any] | None:
         """The running gateway's answer, or None where none runs."""
-        from headgate.stores.lockfile import read_lock
+        from headgate.cli.control import ask_running
 
-        found = read_lock(self._path)
-        if found is None or not found.url:
-            return None
-        from headgate.cli.control import ask
-
-        return ask(found.url, found.token, method, path, fields)
+        return ask_running(self._path, method, path, fields)
 
     def _own(self) -> SqliteLedger:
         """The ledger with this process as its writer.

@@ -92,6 +92,7 @@ def print_table(
         footer: a last row, set apart.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
@@ -101,11 +102,12 @@ def print_table(
     else:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, head in enumerate(heads):
+        cells = [head, *(safe(row[place]) for row in rows), *([safe(footer[place])] if footer is not None else [])]
+        longest = max(1, *map(cell_len, cells))
         if place < left:
-            longest = max(len(head), *(len(safe(row[place])) for row in rows), 1)
             table.add_column(head, overflow="fold", min_width=min(_NAME, longest))
         else:
-            table.add_column(head, justify="right", no_wrap=True)
+            table.add_column(head, justify="right", no_wrap=True, min_width=longest)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     if footer is not None:
@@ -117,8 +119,11 @@ def print_table(
     # Names fold where the window is narrow. A number that is cut short would be a wrong number: rather let the
     # terminal break the lines.
     width = to.width
-    wide = to.measure(table, options=to.options.update_width(WIDE))
-    if wide.minimum > width:
-        to.width = wide.maximum
+    for column in table.columns[:left]:
+        column.max_width = _NAME  # a name folds anywhere, also a long one without a space
+    least = to.measure(table, options=to.options.update_width(WIDE)).minimum
+    for column in table.columns[:left]:
+        column.max_width = None
+    to.width = max(width, least)
     to.print(table)
     to.width = width

@@ -68,7 +68,8 @@ class BudgetsApi:
         caps = _caps(body) if method == "PUT" else None
         async with self._changing:
             change = await asyncio.to_thread(self._change, told, caps)
-        self._tell("budget_changed", **change.facts("gateway"))
+        if change.made:
+            self._tell("budget_changed", **change.facts("gateway"))
         return change.as_json()
 
     def _list(self, told: dict[str, str]) -> dict[str, Any]:

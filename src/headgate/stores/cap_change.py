@@ -29,6 +29,13 @@ class CapChange:
     before: Balance
     after: Balance
 
+    @property
+    def made(self) -> bool:
+        """Something is another than before."""
+        return any(
+            getattr(self.before, name) != getattr(self.after, name) for name in ("cap_nano", "cap_tokens", "overridden")
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         claim = self.after.claim
