@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -15,6 +15,7 @@ from headgate.core.exchange import Route
 from headgate.core.ids import id_maker
 from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
 from headgate.core.secret import Secret
+from headgate.draining import Drains
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy
 from headgate.policy.anomalies import Rules
@@ -60,9 +61,11 @@ class Built:
     blocking_upstream: BlockingUpstream | _PerOrigin
     secrets: SecretKeeper
     watch: Watch | None = None  # None: `anomalies: off`
+    drains: Drains = field(default_factory=Drains)
 
     def close(self) -> None:
         """Write what is queued; give the ledger's file back. Idempotent."""
+        self.drains.close()
         self.secrets.close()
         if self.watch is not None:
             self.watch.close()
@@ -187,17 +190,7 @@ def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | N
     secrets = provider_secrets(settings, env, keeper)
     providers = {name: _route(provider, secrets.of[name]) for name, provider in settings.providers.items()}
     models = {
-        name: tuple(
-            Route(
-                r.provider,
-                r.model,
-                providers[r.provider].dialect,
-                providers[r.provider].base_url,
-                providers[r.provider].credential,
-                providers[r.provider].drain,
-            )
-            for r in routes
-        )
+        name: tuple(replace(providers[r.provider], model=r.model) for r in routes)
         for name, routes in settings.models.items()
     }
     defaults: dict[str, str] = {}
@@ -213,7 +206,15 @@ def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | N
 def _route(provider: ProviderSettings, secrets: Sequence[Secret]) -> Route:
     credential = secrets[0] if secrets else None
     return Route(
-        provider.name, "", provider.dialect, provider.base_url, credential, drain=provider.on_disconnect == "drain"
+        provider.name,
+        "",
+        provider.dialect,
+        provider.base_url,
+        credential,
+        drain=provider.on_disconnect == "drain",
+        drain_seconds=provider.drain_seconds,
+        drain_nano=provider.drain_usd_nano,
+        bills_to_end=provider.bills_to_end,
     )
 
 

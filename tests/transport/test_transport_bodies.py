@@ -9,6 +9,7 @@ import pytest
 
 from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Ending
+from headgate.draining import Drains
 from headgate.engine.blocking import run_blocking
 from headgate.engine.relay import Reply
 from headgate.stats import Tally
@@ -36,7 +37,7 @@ TROUBLE = [
 @pytest.mark.parametrize(("error", "expected"), TROUBLE)
 def test_a_raw_body_that_breaks_raises_what_the_sdk_knows(error: UpstreamError, expected: type[Exception]) -> None:
     world = world_that_fails(error)
-    response = httpx2.Response(200, stream=_Stream(run_blocking(opened(world)), ASKED), request=ASKED)
+    response = httpx2.Response(200, stream=_Stream(run_blocking(opened(world)), ASKED, Drains()), request=ASKED)
     got = []
     with pytest.raises(expected):
         got.extend(response.iter_raw())
@@ -47,7 +48,7 @@ def test_a_raw_body_that_breaks_raises_what_the_sdk_knows(error: UpstreamError, 
 def test_an_asynchronous_raw_body_that_breaks_does_so_too(error: UpstreamError, expected: type[Exception]) -> None:
     async def main() -> World:
         world = world_that_fails(error)
-        response = httpx2.Response(200, stream=_AsyncStream(await opened(world), ASKED), request=ASKED)
+        response = httpx2.Response(200, stream=_AsyncStream(await opened(world), ASKED, Drains()), request=ASKED)
         with pytest.raises(expected):
             await response.aread()
         return world
@@ -57,7 +58,7 @@ def test_an_asynchronous_raw_body_that_breaks_does_so_too(error: UpstreamError, 
 
 def test_a_raw_body_that_is_left_is_settled_when_it_is_collected() -> None:
     world = World([b"one", b"two"])
-    body = _Stream(run_blocking(opened(world)), ASKED)
+    body = _Stream(run_blocking(opened(world)), ASKED, Drains())
     assert next(iter(body)) == b"one"
     del body
     assert world.exchange.ending is Ending.ABANDONED

@@ -122,6 +122,10 @@ class Books:
             hides,
         )
 
+    def shown_nano(self, attempt: Attempt, meter: Meter, *, until: float) -> int:
+        """What a stream has shown, in nano-dollars of output, as it is expected to be billed."""
+        return self._charges.output_nano(attempt.route, self.shown(attempt, meter, until=until), attempt.started)
+
     def charge(
         self,
         exchange: Exchange,

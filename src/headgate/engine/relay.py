@@ -22,12 +22,20 @@ class Reply(Protocol):
         status, headers: of the response; `headers` hold no hop-by-hop fields and no length.
         length: bytes of the body, or None for a stream.
         exchange: its record.
+        drains: it is under way, and to be read to its end when its caller leaves.
+        drain_seconds: for how long, at most.
     """
 
     status: int
     headers: HeaderList
     length: int | None
     exchange: Exchange
+
+    @property
+    def drains(self) -> bool: ...
+
+    @property
+    def drain_seconds(self) -> float: ...
 
     async def read(self) -> bytes:
         """The next piece for the caller, b"" at the end. Never raises an `UpstreamError`: a cut stream ends in the
@@ -39,7 +47,15 @@ class Reply(Protocol):
         ...
 
     def leave(self) -> None:
-        """The caller has gone, and somebody goes on reading for the bill (`on_disconnect: drain`)."""
+        """The caller has gone, and somebody goes on reading for the bill (`on_disconnect: drain`).
+
+        From here on the answer ends, and is charged as abandoned, where its route's caps on that in seconds or in
+        dollars are reached. Idempotent.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End a read that is under way in another thread or task; the reader settles. Idempotent, never waits."""
         ...
 
 
@@ -70,8 +86,14 @@ class WholeReply:
     def close(self) -> None:
         """Nothing is left to settle."""
 
+    drains = False
+    drain_seconds = 0.0
+
     def leave(self) -> None:
         """Nothing is left to drain."""
+
+    def stop(self) -> None:
+        """Nothing is being read."""
 
 
 class _Flowing:
@@ -85,6 +107,7 @@ class _Flowing:
         "_incoming",
         "_over",
         "_plan",
+        "_stopped",
         "exchange",
         "headers",
         "length",
@@ -99,15 +122,31 @@ class _Flowing:
         self._asked = books.now()  # when the last piece was
         self._over = False
         self._gone = False
+        self._stopped = False
         self.exchange = exchange
         self.status = incoming.status
         exchange.status = incoming.status
         self.length: int | None = None
         self.headers = passed_on(incoming.headers) + exchange_headers(exchange, books.now(), final=False)
 
+    @property
+    def drains(self) -> bool:
+        """See `Reply`."""
+        return not (self._over or self._gone) and self.exchange.attempts[-1].route.drain
+
+    @property
+    def drain_seconds(self) -> float:
+        """See `Reply`."""
+        return self.exchange.attempts[-1].route.drain_seconds
+
     def leave(self) -> None:
         """See `Reply.leave`."""
         self._gone = True
+
+    def stop(self) -> None:
+        """See `Reply.stop`."""
+        self._stopped = True
+        self._incoming.close()
 
     def _next(self) -> Awaitable[bytes]:
         """The next piece to await. Not a coroutine of its own: it would be made once per event of every stream."""
@@ -134,13 +173,14 @@ class _Flowing:
 class StreamReply(_Flowing):
     """A server-sent event stream of a dialect we meter."""
 
-    __slots__ = ("_meter", "_silent")
+    __slots__ = ("_meter", "_paid", "_silent", "_until")
 
     def __init__(
         self, books: Books, exchange: Exchange, plan: Plan, incoming: Incoming, meter: Meter, first: bytes
     ) -> None:
         super().__init__(books, exchange, plan, incoming, first)
         self._meter = meter
+        self._until = self._paid = 0.0  # of reading on for nobody: when it ends; nano-dollars when it began
         self._silent = not meter.started  # its life-cycle frames have waited long enough (engine.HOLD_BACK_SECONDS)
         if meter.ended:
             self._first += self._finished()
@@ -156,6 +196,9 @@ class StreamReply(_Flowing):
             return b""
         meter = self._meter
         while True:
+            if self._gone and self._enough():
+                self.close()
+                return b""
             try:
                 piece = await self._next()
             except UpstreamError as error:
@@ -183,6 +226,21 @@ class StreamReply(_Flowing):
             self._settle(Ending.ABANDONED, None)
         self._incoming.close()
 
+    def leave(self) -> None:
+        """See `Reply.leave`."""
+        if not self._gone:
+            self._gone = True
+            self._until = self._books.now() + self.drain_seconds
+            self._paid = self._shown_nano()
+
+    def _enough(self) -> bool:
+        """A cap on reading on for nobody is reached."""
+        most = self.exchange.attempts[-1].route.drain_nano
+        return self._books.now() >= self._until or self._shown_nano() - self._paid >= most
+
+    def _shown_nano(self) -> int:
+        return self._books.shown_nano(self.exchange.attempts[-1], self._meter, until=self._asked)
+
     async def _drained(self) -> None:
         try:
             while await self._next():
@@ -203,6 +261,9 @@ class StreamReply(_Flowing):
     def _cut(self, error: UpstreamError) -> bytes:
         """Content has left, so nothing is retried: a typed error event in the dialect (decisions 13)."""
         self._incoming.close()
+        if self._gone:
+            self._settle(Ending.ABANDONED, None if self._stopped else error)
+            return b""
         inside = self._meter.error
         if inside is not None and inside.type != "malformed_event":  # which no caller can take for an error event
             self._settle(Ending.CUT, self._inside())
@@ -237,7 +298,7 @@ class StreamReply(_Flowing):
         last = self.exchange.attempts[-1]
         self._books.note(last, meter)
         self.exchange.response_text = meter.text()
-        we_left = ending is Ending.ABANDONED or isinstance(error, UpstreamTimeout)
+        we_left = (ending is Ending.ABANDONED and error is None) or isinstance(error, UpstreamTimeout)
         shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.ended)
         self._books.charge(self.exchange, last, shown, final=meter.usage_final)
         self._end(ending, error)
@@ -247,6 +308,8 @@ class RawReply(_Flowing):
     """An answer that passes unread: files, unknown endpoints."""
 
     __slots__ = ()
+
+    drains = False  # nothing in it would be counted
 
     async def read(self) -> bytes:
         """See `Reply.read`. A broken body raises, because there is no format to say it in."""

@@ -28,6 +28,7 @@ from headgate.wire.coding import decode_request
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
+_DRAIN_SLACK = 0.05  # seconds
 _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
 _WHOLE_ACCOUNT = (
     "This list shows everything that the provider's account has, and several tenants or keys share it here. Ask for "
@@ -194,6 +195,8 @@ class Gateway:
         finally:
             if watcher is not None:
                 watcher.cancel()
+            if visit.timer is not None:
+                visit.timer.cancel()
 
     async def _answer_error(self, exchange: Exchange, error: HeadgateError, send: Send) -> None:
         dialect = DIALECTS[exchange.request.dialect]
@@ -240,7 +243,7 @@ class Gateway:
 class _Visit:
     """One caller's presence, seen from its task."""
 
-    __slots__ = ("exchange", "left", "reply", "task")
+    __slots__ = ("exchange", "left", "reply", "task", "timer")
 
     def __init__(self, exchange: Exchange, presence: Cycle | None) -> None:
         self.exchange = exchange
@@ -248,17 +251,21 @@ class _Visit:
         self.task: asyncio.Task[Any] | None = asyncio.current_task() if presence is None else presence.task
         self.reply: Reply | None = None
         self.left = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def leave(self) -> None:
-        """The caller is gone: cancel upstream at once, unless its provider is set to drain."""
+        """The caller is gone: cancel upstream at once, unless its provider is set to drain, within its caps."""
         self.left = True
-        last = self.exchange.last
-        if last is not None and last.route.drain and last.ended is None:
-            if self.reply is not None:
-                self.reply.leave()
+        last, reply, task = self.exchange.last, self.reply, self.task
+        if last is not None and last.route.drain and last.ended is None and (reply is None or reply.drains):
+            if reply is not None:
+                reply.leave()
+            if task is not None:  # the reply looks at the time when a piece comes; this is for when none does
+                loop = asyncio.get_running_loop()
+                self.timer = loop.call_later(last.route.drain_seconds + _DRAIN_SLACK, task.cancel)
             return
-        if self.task is not None:
-            self.task.cancel()
+        if task is not None:
+            task.cancel()
 
 
 async def _hand_on(reply: Reply, visit: _Visit, presence: Cycle | None, send: Send) -> None:
@@ -269,6 +276,8 @@ async def _hand_on(reply: Reply, visit: _Visit, presence: Cycle | None, send: Se
             await _send(send, reply.status, headers, body)
         return
     if visit.left:
+        if not reply.drains:
+            return
         reply.leave()
     else:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

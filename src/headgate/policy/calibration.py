@@ -6,10 +6,10 @@ content; tokens that were billed and never shown (hidden reasoning); how fast to
 before anybody has told the prompt's size, tokens per byte of body and how much of the prompt came out of the
 provider's cache.
 
-What is charged from that is never the mean. It is the mean, plus `EACH` standard deviations of a single answer, plus
-what keeps the *sum* of all estimates so far above the truth: `SURE` standard deviations of that sum, of which each
-further estimate adds less (the errors of many answers even out), and of the mean's own uncertainty. Where little is
-known, or content of a kind that was not seen before, the bytes bound it as before.
+What is charged from that is never the mean. It is the mean, plus `UNSURE` standard deviations of the mean itself, plus
+`EACH` of a single answer, plus what keeps the *sum* of a model's estimates above the truth: `SURE` standard deviations
+of that sum, of which each further estimate adds less, since the errors of many answers even out. Where little is known,
+or content of a kind that was not seen before, the bytes bound it as before.
 
 Everything starts unknown in each process and is learned again; memory is bounded; the same answers in the same order
 give the same estimates.
@@ -25,12 +25,15 @@ from math import ceil, sqrt
 from headgate.core.usage import Usage
 
 SURE = 3.0
-"""Standard deviations by which the sum of all estimates stays above what is expected."""
+"""Standard deviations by which the sum of a model's estimates stays above what is expected."""
+
+UNSURE = 2.0
+"""Standard deviations of what was learned itself, from few answers or of other content."""
 
 EACH = 0.75
 """Standard deviations by which a single estimate does, however many there are."""
 
-ENOUGH = 8
+ENOUGH = 6
 """Answers of a kind after which what was learned of it is used."""
 
 LATENCY_SECONDS = 0.1
@@ -52,9 +55,10 @@ UNCACHED = 1_024
 THINKING = 1  # as `wire.stream` has it: the thinking was shown
 
 MODELS, GROUPS = 512, 4_096  # kept at most; the one used longest ago goes first
+_STEADY = 0.5  # seconds after which a stream's own rate is better known than its model's
 _FORGET = 2_048  # answers after which those before count half
 _HEAVY = 1_000.0  # bytes; a longer answer weighs no more
-_PRIOR = 0.02  # answers' weight with which it is believed, to begin with, that each byte is a token
+_PRIOR = 0.002  # answers' weight with which it is believed, to begin with, that each byte is a token
 _OFTEN = 256  # answers after which only every fourth is looked at
 _LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
 _NOT_ASCII = bytes(range(128, 256))
@@ -86,16 +90,30 @@ class Shown:
     hides: bool = False
 
 
+class Pool:
+    """How far the sum of estimates may be off by now: its variance, and what each further one adds to the margin."""
+
+    __slots__ = ("_variance",)
+
+    def __init__(self) -> None:
+        self._variance = 0.0
+
+    def margin(self, deviation: float) -> float:
+        """What the next estimate, with this standard deviation, needs on top so that the sum stays above the truth."""
+        before = self._variance
+        self._variance = after = before + deviation * deviation
+        return SURE * (sqrt(after) - sqrt(before))
+
+
 class Mean:
     """Mean and spread of a number that is not negative."""
 
-    __slots__ = ("_spread", "_squares", "count", "mean")
+    __slots__ = ("_squares", "count", "mean")
 
     def __init__(self) -> None:
         self.count = 0.0
         self.mean = 0.0
         self._squares = 0.0
-        self._spread = 0.0  # the variance of the sum of what was estimated
 
     def learn(self, value: float) -> None:
         """One more."""
@@ -107,19 +125,18 @@ class Mean:
         self.mean += off / self.count
         self._squares += off * (value - self.mean)
 
-    def above(self, weight: float = 1.0) -> float:
+    def above(self, pool: Pool) -> float:
         """The mean, and as much on top as keeps the sum of all such estimates above the truth."""
-        return self.mean + self._margin(weight)
+        deviation = self._deviation()
+        return self.mean + UNSURE * deviation / sqrt(self.count) + pool.margin(deviation)
 
-    def below(self, weight: float = 1.0) -> float:
-        """As `above`, underneath. Never negative."""
-        return max(0.0, self.mean - self._margin(weight))
+    def below(self, pool: Pool, weight: float) -> float:
+        """As `above`, underneath, where it is a share of `weight` > 0. Never negative."""
+        deviation = self._deviation()
+        return max(0.0, self.mean - UNSURE * deviation / sqrt(self.count) - pool.margin(deviation * weight) / weight)
 
-    def _margin(self, weight: float) -> float:
-        deviation = sqrt(self._squares / max(self.count - 1, 1))
-        before = self._spread
-        self._spread = after = before + (deviation * weight) ** 2
-        return SURE * (deviation / sqrt(self.count) + (sqrt(after) - sqrt(before)) / max(weight, 1e-9))
+    def _deviation(self) -> float:
+        return sqrt(self._squares / max(self.count - 1, 1))
 
 
 class Density:
@@ -128,7 +145,7 @@ class Density:
     A weighted regression: with every answer it is surer of itself where it has been, and as unsure as ever where not.
     """
 
-    __slots__ = ("_p", "_pp", "_pr", "_r", "_rr", "_spread", "_w", "_ww", "count")
+    __slots__ = ("_p", "_pp", "_pr", "_r", "_rr", "_w", "_ww", "count")
 
     def __init__(self) -> None:
         self.count = 0.0
@@ -136,7 +153,6 @@ class Density:
         self._p = self._pp = self._pr = _PRIOR  # one byte, one token: at a share of 0 and at a share of 1
         self._rr = 2 * _PRIOR
         self._ww = 2 * _PRIOR * _PRIOR
-        self._spread = 0.0
 
     def learn(self, share: float, size: float, tokens: float) -> None:
         """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
@@ -160,7 +176,7 @@ class Density:
         mean, slope, middle, _, _ = self._line()
         return min(1.0, max(0.0, mean + slope * (share - middle)))
 
-    def tokens(self, share: float, size: float, *, each: float = EACH) -> float:
+    def tokens(self, share: float, size: float, pool: Pool, *, each: float = EACH) -> float:
         """Tokens in `size` bytes, with all margins; never more than bytes."""
         if size <= 0:
             return 0.0
@@ -170,11 +186,8 @@ class Density:
         unsure = deviation * sqrt((1.0 + off * off / max(across, 1e-12)) / answers)
         typical = _HEAVY * self._w / max(self.count, 1.0)
         single = deviation * sqrt(max(1.0, typical / size)) * size  # a short answer scatters more
-        before = self._spread
-        self._spread = after = before + single * single
         likely = max(0.0, mean + slope * off) * size
-        found = likely + SURE * unsure * size + each * single + SURE * (sqrt(after) - sqrt(before))
-        return min(size, found)
+        return min(size, likely + UNSURE * unsure * size + each * single + pool.margin(single))
 
     def _line(self) -> tuple[float, float, float, float, float]:
         """(mean ratio, slope, mean share, variance of the share, standard deviation from the line)."""
@@ -190,9 +203,11 @@ class Density:
 class _Model:
     """What was learned of one model's answers."""
 
-    __slots__ = ("densities", "hidden", "output", "rate", "seen")
+    __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate", "seen")
 
     def __init__(self) -> None:
+        self.pool = Pool()  # of answers
+        self.prompts = Pool()
         self.densities: dict[int, Density] = {}
         self.hidden = Mean()
         self.output = Mean()
@@ -227,18 +242,23 @@ class Calibration:
     def learn(self, provider: str, model: str, usage: Usage, shown: Shown | None) -> None:
         """An answer's final counts, and what its stream has shown; None for an answer in one piece."""
         with self._lock:
-            known = self._models.get((provider, model))
-            if known is None:
-                known = self._models[provider, model] = _Model()
-                if len(self._models) > MODELS:
-                    self._models.popitem(last=False)
+            known = self._model(provider, model)
             known.seen += 1
             if known.seen > _OFTEN and known.seen & 3:
                 return
-            self._models.move_to_end((provider, model))
             known.output.learn(usage.output_tokens)
             if shown is not None and not usage.iterations:
                 _learn_stream(known, usage, shown)
+
+    def _model(self, provider: str, model: str) -> _Model:
+        known = self._models.get((provider, model))
+        if known is None:
+            known = self._models[provider, model] = _Model()
+            if len(self._models) > MODELS:
+                self._models.popitem(last=False)
+        else:
+            self._models.move_to_end((provider, model))
+        return known
 
     def learn_prompt(self, provider: str, model: str, usage: Usage, system: bytes, body: bytes) -> None:
         """How a request's bytes were counted, and what of them the provider had in its cache."""
@@ -296,14 +316,15 @@ class Calibration:
         share = _share(body)
         with self._lock:
             own = self._prompts.get(group)
+            pool = self._model(provider, model).prompts
             if own is not None and own.density.count >= ENOUGH:
-                tokens = ceil(own.density.tokens(share, len(body)))
-                cached, plain = own.cached.below(tokens), own.plain.below(tokens)
+                tokens = ceil(own.density.tokens(share, len(body), pool))
+                cached, plain = own.cached.below(pool, tokens), own.plain.below(pool, tokens)
             else:
                 others = self._prompts.get(_anybody(group))
                 if others is None or others.density.count < 2 * ENOUGH:
                     return None
-                tokens = ceil(others.density.tokens(share, len(body), each=SURE))
+                tokens = ceil(others.density.tokens(share, len(body), pool, each=SURE))
                 cached = plain = 0.0
         if provider == "openai" and tokens < UNCACHED:
             return Usage(input_tokens=tokens)
@@ -353,10 +374,10 @@ def _plain(shown: Shown) -> tuple[int, float]:
 def _visible(known: _Model | None, shown: Shown) -> float:
     """Of characters of four bytes (emoji) each byte may be a token, and so it is counted."""
     density = known.densities.get(shown.kinds) if known is not None else None
-    if density is None or density.count < ENOUGH:
+    if known is None or density is None or density.count < ENOUGH:
         return float(shown.content)
     plain, share = _plain(shown)
-    return density.tokens(share, plain) + min(shown.content, max(0, shown.beyond) + shown.sealed)
+    return density.tokens(share, plain, known.pool) + min(shown.content, max(0, shown.beyond) + shown.sealed)
 
 
 def _hidden(known: _Model | None, shown: Shown) -> float:
@@ -367,16 +388,16 @@ def _hidden(known: _Model | None, shown: Shown) -> float:
         return 0.0
     if known is None or known.hidden.count < ENOUGH:
         return SILENT_RATE * shown.silent
-    return known.hidden.above()
+    return known.hidden.above(known.pool)
 
 
 def _unseen(known: _Model | None, visible: float, shown: Shown) -> float:
-    rate = -1.0
-    if shown.seconds >= LATENCY_SECONDS / 2 and visible > 0:
-        rate = visible / shown.seconds
-    elif known is not None and known.rate.count >= ENOUGH:
-        rate = known.rate.mean * 1.5
-    if rate < 0:
+    usual = known.rate.mean if known is not None and known.rate.count >= ENOUGH else 0.0
+    if visible > 0 and (shown.seconds >= _STEADY or (shown.seconds >= LATENCY_SECONDS / 2 and not usual)):
+        rate = visible / shown.seconds  # its first event counts as well, so that a short one seems faster than it is
+    elif usual:
+        rate = usual
+    else:
         return UNSEEN_MOST
     return min(UNSEEN_MOST, max(UNSEEN_LEAST, rate * LATENCY_SECONDS))
 

@@ -6,12 +6,14 @@ beside this one say no more than which it is. Nothing here imports either.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.core.errors import HeadgateError, UpstreamError
 from headgate.core.exchange import Exchange, Request, Upload
+from headgate.draining import Drains
 from headgate.engine.answer import error_answer
 from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
@@ -48,6 +50,7 @@ class Governed:
         self._engine = engine
         self._bases = Bases(built.router.providers)
         self._keep = built.settings.log.bodies == "full"
+        self._drains = built.drains
 
     def _upload(self, request: HttpRequest) -> Upload | None:
         """The body, where it is neither in memory nor has to be."""
@@ -92,7 +95,7 @@ class Governed:
         return self._http.Response(reply.status, headers=reply.headers, content=body, request=request)
 
     def _flowing(self, reply: Reply, request: HttpRequest) -> Any:
-        stream = self._stream(reply, request)
+        stream = self._stream(reply, request, self._drains)
         return self._http.Response(reply.status, headers=reply.headers, stream=stream, request=request)
 
 
@@ -133,14 +136,17 @@ class Body:
 
     _http: Any
 
-    def __init__(self, reply: Reply, request: HttpRequest) -> None:
+    def __init__(self, reply: Reply, request: HttpRequest, drains: Drains) -> None:
         self._reply = reply
         self._request = request
+        self._drains = drains
+        self._handed = False  # to `drains`, whose it is now
 
     def __del__(self) -> None:
         # Its event loop may be gone, and with it the connection; the books are closed before the connection is.
-        with contextlib.suppress(RuntimeError):
-            self._reply.close()
+        if not self._handed:
+            with contextlib.suppress(RuntimeError):
+                self._reply.close()
 
 
 class BlockingBody(Body):
@@ -155,8 +161,10 @@ class BlockingBody(Body):
             raise _as_librarys(self._http, error, self._request) from error
 
     def close(self) -> None:
-        """The caller is done. Before the end it abandons the exchange."""
-        self._reply.close()
+        """The caller is done. Before the end it abandons the exchange, which a thread may read on for the bill."""
+        self._handed = self._handed or self._drains.take(self._reply)
+        if not self._handed:
+            self._reply.close()
 
 
 class AsyncBody(Body):
@@ -165,14 +173,30 @@ class AsyncBody(Body):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         reply = self._reply
         try:
-            while piece := await reply.read():
+            while piece := await (self._read_on() if reply.drains else reply.read()):
                 yield piece
         except UpstreamError as error:
             raise _as_librarys(self._http, error, self._request) from error
 
+    async def _read_on(self) -> bytes:
+        """The next piece. A caller that is cancelled meanwhile leaves the read itself alone: its answer is drained."""
+        try:
+            reading = asyncio.get_running_loop().create_task(self._reply.read())
+        except RuntimeError:  # not asyncio's loop
+            return await self._reply.read()
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            self._handed = self._drains.take_async(self._reply, reading)
+            if not self._handed:
+                reading.cancel()
+            raise
+
     async def aclose(self) -> None:
-        """See `BlockingBody.close`."""
-        self._reply.close()
+        """See `BlockingBody.close`; here it is a task."""
+        self._handed = self._handed or self._drains.take_async(self._reply)
+        if not self._handed:
+            self._reply.close()
 
 
 class _Answered(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
@@ -39,7 +40,7 @@ class Bases:
             dialect = _spoken(url, headers)
             route = next((r for r in fitting if r.dialect == dialect), route)
         base = route.base_url
-        return _direct(route.provider, route.dialect, base, drain=route.drain), url[len(base) :]
+        return replace(route, credential=None), url[len(base) :]
 
 
 def read_request(
@@ -115,5 +116,5 @@ def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
     return _direct(provider_at(host, dialect), dialect, origin + path[:split]), path[split:]
 
 
-def _direct(provider: str, dialect: str, base: str, *, drain: bool = False) -> Route:
-    return Route(provider, "", dialect, base, None, drain)
+def _direct(provider: str, dialect: str, base: str) -> Route:
+    return Route(provider, "", dialect, base)
