@@ -97,20 +97,22 @@ def test_a_database_that_was_never_there_is_no_ledger_yet_and_may_come(ledgers: 
         ledger.open()
 
 
-def test_many_loops_and_threads_share_one_connection(server: Server, url: str, ledgers: Open, make: Maker) -> None:
+def test_many_loops_and_threads_share_one_connection(server: Server, url: str, ledgers: Open) -> None:
     ledger = ledgers(url)
     ledger.open()
 
-    async def call() -> None:
+    async def call(make: Maker) -> None:
         port = ledger.asynchronous()
         exchange = make.exchange()
         await port.intend(exchange, make.attempt(exchange))
         port.settle(make.answered(exchange, cost=5))
 
-    async def calls() -> None:
-        await asyncio.gather(*(call() for _ in range(25)))
+    async def calls(number: int) -> None:
+        make = Maker()
+        make.made = number * 100_000
+        await asyncio.gather(*(call(make) for _ in range(25)))
 
-    threads = [threading.Thread(target=lambda: asyncio.run(calls())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(calls(n))) for n in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
