@@ -257,3 +257,18 @@ def test_accounts_of_one_call_are_locked_in_one_order(replica: Open, url: str) -
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         assert found.fetchone() == (0,)
+
+
+def test_a_decision_that_stumbles_leaves_no_account_locked(
+    replica: Open, make: Maker, server: Server, url: str
+) -> None:
+    one, two = replica(), replica()
+    session: Any = one.writer()._session
+    one._call(lambda _: session.prepare(one.writer()._accounts, [claim()], ()))
+    settle(one, make, hold(one, make, 1_000), 400)
+    settle(two, make, hold(two, make, 1_000), 400)
+    one._call(lambda _: session.prepare(one.writer()._accounts, [claim()], ()))
+    name = database_of(url)
+    server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    assert one.keys.list() == []
+    assert figures(one) == [(800, 0)]

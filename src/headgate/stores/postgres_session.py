@@ -129,11 +129,15 @@ class PostgresSession:
 
         return psycopg.Error
 
-    def _abandon(self) -> None:
-        """End a transaction of `prepare` that no `commit` has ended: the decision stumbled."""
+    def _idle(self) -> Connection:
+        """The connection, outside a transaction: one of `prepare` that no `commit` has ended is given up."""
         if self._prepared:
             self._prepared = False
-            self._driver.rollback()
+            try:
+                self._driver.rollback()
+            except self._errors():
+                self._drop()
+        return self._ready()
 
     # -- the writer's commands -------------------------------------------------------------------------------------
 
@@ -145,8 +149,7 @@ class PostgresSession:
         return self._patiently(lambda: self._enter_and_lock(accounts, wanted, closing)) if wanted else ()
 
     def _enter_and_lock(self, accounts: Accounts, claims: list[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
-        self._ready()
-        self._abandon()
+        self._idle()
         still_open = self._lock(accounts, claims, closing)
         if still_open is None:
             self._enter()
@@ -166,7 +169,7 @@ class PostgresSession:
                 entry = driver.execute(_ENTRY, (self._owner, self._session), prepare=True)
                 locked = ledger_accounts.Locked(driver, question, closing)
             if entry.fetchone() is None:
-                self._abandon()
+                self._idle()
                 return None
             return locked.load(accounts)
         except BaseException as error:
@@ -183,8 +186,7 @@ class PostgresSession:
 
     def _alone(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Statements that are each a transaction of their own."""
-        self._ready()
-        self._abandon()
+        self._idle()
         try:
             return work(self._driver)
         except BaseException as error:
@@ -278,8 +280,7 @@ class PostgresSession:
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own."""
-        sql = self._ready()
-        self._abandon()
+        sql = self._idle()
         try:
             with sql.begin():
                 return work(sql)
@@ -293,8 +294,7 @@ class PostgresSession:
         Returns:
             The number of exchanges of dead processes that were charged.
         """
-        sql = self._ready()
-        self._abandon()
+        sql = self._idle()
         try:
             if not beat(sql, self._owner, self._session):
                 self._enter()
@@ -320,8 +320,7 @@ class PostgresSession:
         """Leave the writers and close the connection. Idempotent."""
         if self._sql is not None:
             try:
-                self._abandon()
-                leave(self._sql, self._owner)
+                leave(self._idle(), self._owner)
             except (DBAPIError, self._errors()):
                 # The others will find us silent.
                 self._prepared = False
