@@ -3,9 +3,8 @@
 Three ways in which LiteLLM keeps a budget by itself, all in one uvicorn worker:
 
 - `key`: `max_budget` of a key, with the defaults; spend counters in memory.
-- `key-strict`: the same with `fail_closed_budget_enforcement: true` and its counters in Redis. Redis may take 5 s to
-  answer instead of LiteLLM's 0.1: on a busy machine that ran out, LiteLLM dropped the counters, and without its
-  database they began again at nothing (14.6 x a cap of $0.01, seen once). That would be our setting, not its rule.
+- `key-strict`: the same with `fail_closed_budget_enforcement: true` and its counters in Redis, with connections enough
+  for the burst (`_REDIS`).
 - `deployment`: `max_budget` of a deployment, kept by the router.
 """
 
@@ -30,6 +29,14 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
 VENV = HERE / ".venv"
 _START_SECONDS = 120.0
+_REDIS = {
+    "REDIS_MAX_CONNECTIONS": "2000",
+    "REDIS_CONNECTION_POOL_TIMEOUT": "60",
+    "REDIS_SOCKET_CONNECT_TIMEOUT": "30",
+    "REDIS_SOCKET_TIMEOUT": "30",
+}
+"""Far more than LiteLLM's defaults. With those a burst runs out of connections; LiteLLM then drops the counter, and
+without its database it begins again at nothing. That would measure our missing database, not its rule."""
 KINDS = ("key", "key-strict", "deployment")
 
 
@@ -137,7 +144,7 @@ def proxy(root: Path, kind: str, provider: Provider, calls: Sequence[Call], caps
         redis = None
         if kind == "key-strict":
             redis_port, redis = stack.enter_context(_redis(home))
-            more |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port), "REDIS_SOCKET_TIMEOUT": "5"}
+            more |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port), **_REDIS}
         command = [str(installed() / "bin" / "litellm"), "--config", "config.yaml"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         env = {**clean_env(), **more}
