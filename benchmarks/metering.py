@@ -95,13 +95,17 @@ def scenario(seed: int, *, fast: bool = False) -> Scenario:
     return Scenario(name="metering", seed=seed, pace=pace, output_tokens=200, rules=tuple(cuts))
 
 
-def draw(seed: int, count: int, whole: int = 0) -> list[Call]:
-    """Calls, the same for the same seed; nobody leaves the first `whole`."""
+def draw(seed: int, count: int, *, whole: int = 0, plain: bool = False) -> list[Call]:
+    """Calls, the same for the same seed; nobody leaves the first `whole`. `plain`: two models, and text only."""
     rng = random.Random(seed)
     calls = []
     for number in range(count):
         leaves = rng.random() < LEFT and number >= whole
-        path, body = rng.choice((_messages, _messages, _chat, _chat, _responses))(rng)
+        path, body = rng.choice((_messages, _messages, _chat, _chat, _responses)[: 4 if plain else None])(rng)
+        if plain:
+            body["model"] = "claude-haiku-4-5" if path == "/v1/messages" else "gpt-6-luna"
+            for name in ("tools", "thinking", "reasoning_effort"):
+                body.pop(name, None)
         after = rng.choice((0, rng.randint(1, 5), rng.randint(1, 60), rng.randint(1, 60))) if leaves else -1
         calls.append(Call(f"call-{number}", path, body, after))
     return calls

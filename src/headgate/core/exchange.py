@@ -92,6 +92,8 @@ class Facts:
     user_message: str = ""  # the last user turn's text; only filled when bodies are logged
     state: tuple[str, ...] = ()  # ids of what a provider keeps, that the request refers to
     keeps: bool = False  # the provider keeps the answer, for later requests to refer to
+    images: int = 0  # the media are so many images, all of them in the body; 0 = other media, or none
+    image_bytes: int = 0  # of the body, which are those images'
     background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 

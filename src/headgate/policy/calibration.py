@@ -30,7 +30,7 @@ SURE = 3.0
 UNSURE = 2.0
 """Standard deviations of what was learned itself, from few answers or of other content."""
 
-EACH = 0.75
+EACH = 1.25
 """Standard deviations by which a single estimate does, however many there are."""
 
 ENOUGH = 6

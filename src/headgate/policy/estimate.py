@@ -21,6 +21,10 @@ to 800 tokens at Anthropic, wire-formats 1.4)."""
 
 _HIDDEN = {"openai": 256}  # tools are rendered into the prompt, no system prompt is added
 
+IMAGE_TOKENS = {"anthropic": 5_000, "openai": 50_000}
+"""The most that one image costs, by its vendor's formula. Anthropic: width x height / 750 after shrinking, at most
+about 4,800. OpenAI: at most 8 tiles and a base, the dearest of which are gpt-4o-mini's 5,667 and 2,833."""
+
 ITERATIONS = 10
 """Requests that one call can become on the provider's side, where its tools or its state do the asking: what a ceiling
 allows for (Anthropic's own loop of server tools pauses after 10, `stop_reason: pause_turn`)."""
@@ -70,8 +74,8 @@ def bound(
 
     The raw body's bytes and the hidden constant as input tokens at the dearest input rate that such a prompt can reach
     (cache writes, length bands, service tiers, speed and the 1.1x of `inference_geo: us` included), plus choices x
-    output cap at the dearest output rate. Media are bounded by the model's context window instead of by bytes. Without
-    a cap the model's largest output counts.
+    output cap at the dearest output rate. Images that are in the body count as their vendor's largest; other media are
+    bounded by the model's context window. Without a cap the model's largest output counts.
 
     Args:
         price: the price of the route's model.
@@ -102,11 +106,13 @@ def _prompt_bound(price: ModelPrice, body_bytes: int, facts: Facts, counted: int
     if facts.server_side:
         return None
     prompt = max(0, body_bytes) + hidden_tokens(price)
-    if facts.has_media and counted is None:
+    if facts.images and price.provider in IMAGE_TOKENS:
+        prompt += facts.images * IMAGE_TOKENS[price.provider] - facts.image_bytes
+    elif facts.has_media and counted is None:
         return None if price.context_window is None else max(prompt, price.context_window)
     if counted is not None:
         counted = max(0, counted) + -(-max(0, counted) // COUNT_MARGIN) + COUNT_FLOOR
-        return counted if facts.has_media else min(counted, prompt)
+        return counted if facts.has_media and not facts.images else min(counted, prompt)
     return prompt
 
 
@@ -176,13 +182,12 @@ def cut_estimate(
     output = max(so_far.output_tokens, shown)
     if so_far.prompt_tokens > 0 and not so_far.bad:
         return replace(so_far, output_tokens=output)
-    unknown = (facts.has_media or facts.server_side) and price.context_window is not None
-    if prompt is not None and not unknown:
+    if prompt is not None and not (facts.has_media or facts.server_side):
         found = prompt
     else:
-        tokens = max(0, body_bytes) + hidden_tokens(price)
-        if unknown and price.context_window is not None:
-            tokens = max(tokens, price.context_window)
+        tokens = _prompt_bound(price, body_bytes, facts, None)
+        if tokens is None:
+            tokens = max(max(0, body_bytes) + hidden_tokens(price), price.context_window or 0)
         found = Usage()
         setattr(found, price.schedule.prompt_field, tokens)
     if found.prompt_tokens < so_far.prompt_tokens:

@@ -15,6 +15,7 @@ from headgate.wire.anthropic_stream import MessagesMeter
 from headgate.wire.dialect import Answer, Meter, ProviderError
 from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
+from headgate.wire.media import images
 from headgate.wire.state import referred
 from headgate.wire.stream import PassingMeter
 
@@ -114,6 +115,7 @@ class Anthropic:
             return Facts()
         has_media = bodies.search_typed(_MEDIA, body, request)
         server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body, request))
+        count, size = images(body, _MEDIA, request.messages) if has_media else (0, 0)
         return Facts(
             model=request.model,
             stream=bool(created and created.stream),
@@ -121,6 +123,8 @@ class Anthropic:
             user=text(table(request.metadata).get("user_id")),
             system=bytes(request.system),
             has_media=has_media,
+            images=count,
+            image_bytes=size,
             server_side=server_side,
             state=referred(body) if has_media or server_side else (),
             keeps=server_side,

@@ -13,6 +13,7 @@ from headgate.wire import bodies, embeddings, jsontext, lenient, openai_usage, r
 from headgate.wire.dialect import Answer, Meter, ProviderError
 from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
+from headgate.wire.media import images
 from headgate.wire.openai_stream import ChatMeter
 from headgate.wire.responses_stream import ResponsesMeter
 from headgate.wire.state import referred
@@ -115,6 +116,7 @@ class OpenAI:
         request = bodies.decode(_create, body)
         cap = request.max_completion_tokens
         has_media, server_side = _has_media(request, body), _server_side(request)
+        count, size = images(body, _MEDIA, request.messages) if has_media else (0, 0)
         return Facts(
             model=request.model,
             stream=bool(request.stream),
@@ -124,6 +126,8 @@ class OpenAI:
             system=_system(request.messages),
             include_usage=table(request.stream_options).get("include_usage") is True,
             has_media=has_media,
+            images=count,
+            image_bytes=size,
             server_side=server_side,
             state=referred(body) if has_media or server_side else (),
             user_message=bodies.last_user_text(request.messages) if keep_text else "",

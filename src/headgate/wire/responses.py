@@ -19,6 +19,7 @@ from headgate.core.usage import Usage
 from headgate.wire import bodies, lenient, openai_usage
 from headgate.wire.dialect import Answer, ProviderError
 from headgate.wire.lenient import count, table, text
+from headgate.wire.media import images
 from headgate.wire.state import referred
 
 _MEDIA = re.compile(
@@ -113,6 +114,8 @@ def read_request(body: bytes, *, keep_text: bool) -> Facts:
     items = _input_items(request.input)
     has_media = bodies.search_typed(_MEDIA, body, request)
     server_side = _server_side(request, items)
+    inside = has_media and _opens_with(request.input, b"[")
+    count, size = images(body, _MEDIA, _raws.decode(request.input)) if inside else (0, 0)
     return Facts(
         model=request.model,
         stream=bool(request.stream),
@@ -120,6 +123,8 @@ def read_request(body: bytes, *, keep_text: bool) -> Facts:
         user=text(request.safety_identifier) or text(request.user),
         system=_system(request.instructions, items),
         has_media=has_media,
+        images=count,
+        image_bytes=size,
         server_side=server_side,
         state=referred(body) if has_media or server_side else (),
         keeps=request.store is not False,
