@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
@@ -71,10 +71,11 @@ class Denial:
     balance: Balance
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Place:
-    """An account in memory, and who waits at it."""
+    """An account in memory, and who waits at it. Its hash is its identity: a key's costs more."""
 
+    key: AccountKey
     number: int  # the store's
     account: Account
     override: Cap | None = None
@@ -90,20 +91,34 @@ class _Place:
         return self.override or (budget.cap_nano, budget.cap_tokens)
 
 
-@dataclass(slots=True)
+_Amount = tuple[int, int]
+"""(nano-dollars, tokens)."""
+_Told = tuple[int, int]
+"""What an account had alerted before: (dollars, tokens)."""
+
+
 class _Hold:
-    number: int
-    claims: tuple[Claim, ...]
-    nano: int
-    tokens: int
+    """What an attempt has set aside, where, and, once it is closed, what that replaced."""
+
+    __slots__ = ("claims", "exchange", "nano", "number", "places", "released", "spent", "tokens", "told")
+
+    def __init__(self, ask: Ask, places: list[_Place]) -> None:
+        self.exchange = ask.exchange
+        self.number = ask.number
+        self.claims = ask.claims
+        self.places = places
+        self.nano = ask.nano
+        self.tokens = ask.tokens
+        self.released: _Amount = (0, 0)
+        self.spent: _Amount = (0, 0)
+        self.told: list[_Told] | None = None  # None: it is open
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """An account that has to be written: absolute figures, as they are after this transaction."""
 
-    number: int
     key: AccountKey
+    number: int
     end: float
     spent_nano: int
     spent_tokens: int
@@ -122,11 +137,11 @@ class Accounts:
         self._tickets = 0
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
-        self._undo: list[Callable[[], None]] = []
-        self._touched: dict[AccountKey, Claim] = {}  # changed in this transaction
-        self._spent: set[AccountKey] = set()  # those of them on which money was spent, and not only set aside
-        self._fresh: dict[AccountKey, Claim] = {}  # accounts that the store does not have yet
-        self._freed: dict[AccountKey, None] = {}  # room may have grown since their queues were looked at
+        self._done: list[_Hold] = []  # taken or closed in this transaction, in order
+        self._touched: dict[_Place, Claim] = {}  # changed in this transaction
+        self._spent: dict[_Place, Claim] = {}  # those of them on which money was spent, and not only set aside
+        self._fresh: dict[_Place, Claim] = {}  # accounts that the store does not have yet
+        self._freed: dict[_Place, None] = {}  # room may have grown since their queues were looked at
         self._alerts: list[BudgetAlert] = []
         self._outcomes: list[tuple[Ask, Denial | None]] = []
 
@@ -140,7 +155,7 @@ class Accounts:
     def create(self, claim: Claim, number: int, override: Cap | None = None) -> None:
         """An account that the store does not have yet; it is among the `changed` until it has been written."""
         self.load(claim.key, number, Account(), override=override)
-        self._fresh[claim.key] = claim
+        self._fresh[self._places[claim.key]] = claim
 
     def load(
         self,
@@ -157,18 +172,18 @@ class Accounts:
         if place is None:
             if len(self._places) >= MOST_IDLE:
                 self._make_room()
-            self._places[key] = _Place(number, account, override, alerted, alerted_tokens)
+            self._places[key] = _Place(key, number, account, override, alerted, alerted_tokens)
             return
         place.number, place.account, place.override = number, account, override
         place.alerted, place.alerted_tokens = alerted, alerted_tokens
         if place.queue:
-            self._freed[key] = None
+            self._freed[place] = None
 
     def _make_room(self) -> None:
-        idle = [key for key, place in self._places.items() if not (place.holds or place.queue)]
-        for key in idle[: max(1, len(idle) // 2)]:
-            if key not in self._touched and key not in self._fresh:
-                del self._places[key]
+        idle = [place for place in self._places.values() if not (place.holds or place.queue)]
+        for place in idle[: max(1, len(idle) // 2)]:
+            if place not in self._touched and place not in self._fresh:
+                del self._places[place.key]
 
     def number_of(self, claim: Claim) -> int:
         """The store's number of an account that is in memory."""
@@ -201,18 +216,31 @@ class Accounts:
 
     def _lacking(self, ask: Ask) -> tuple[_Place | None, Claim | None, str]:
         """The first account that can never take it, else the first that cannot now, or whose queue is older."""
-        first: tuple[_Place | None, Claim | None, str] = (None, None, FITS)
-        places = self._places
+        # `policy.budgets.verdict`, written out: this runs once per account of every call.
+        lacking: _Place | None = None
+        lacked: Claim | None = None
+        places, nano, tokens, ticket = self._places, ask.nano, ask.tokens, ask.ticket
         for claim in ask.claims:
             place = places[claim.key]
-            cap_nano, cap_tokens = place.caps(claim)
-            said = verdict(place.account, cap_nano, cap_tokens, ask.nano, ask.tokens)
-            if said == NEVER:
-                return place, claim, said
-            queue = place.queue
-            if first[0] is None and (said == WAITS or (queue and queue[0].ticket < ask.ticket)):
-                first = (place, claim, WAITS)
-        return first
+            budget = claim.budget
+            if budget.soft:
+                continue
+            account, queue = place.account, place.queue
+            cap, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
+            waits = bool(queue) and queue[0].ticket < ticket
+            if cap is not None:
+                after = account.spent_nano + nano
+                if after > cap:
+                    return place, claim, NEVER
+                waits = waits or after + account.held_nano > cap
+            if cap_tokens is not None:
+                after = account.spent_tokens + tokens
+                if after > cap_tokens:
+                    return place, claim, NEVER
+                waits = waits or after + account.held_tokens > cap_tokens
+            if waits and lacking is None:
+                lacking, lacked = place, claim
+        return lacking, lacked, WAITS
 
     def _why(self, ask: Ask, claim: Claim, place: _Place) -> str:
         cap_nano, cap_tokens = place.caps(claim)
@@ -220,29 +248,33 @@ class Accounts:
         return "too_large" if alone == NEVER else "spent"
 
     def _set_aside(self, ask: Ask) -> None:
-        hold = _Hold(ask.number, ask.claims, ask.nano, ask.tokens)
+        nano, tokens, touched, known = ask.nano, ask.tokens, self._touched, self._places
+        places = []
         for claim in ask.claims:
-            place = self._places[claim.key]
-            place.account.set_aside(ask.nano, ask.tokens)
+            place = known[claim.key]
+            places.append(place)
+            account = place.account
+            account.held_nano += nano
+            account.held_tokens += tokens
             place.holds += 1
-            self._touched[claim.key] = claim
+            touched[place] = claim
+        hold = _Hold(ask, places)
         self._holds.setdefault(ask.exchange, []).append(hold)
         self._outcomes.append((ask, None))
-        self._undo.append(lambda: self._unset(ask.exchange, hold))
+        self._done.append(hold)
 
-    def _unset(self, exchange: str, hold: _Hold) -> None:
-        for claim in hold.claims:
-            place = self._places[claim.key]
+    def _unset(self, hold: _Hold) -> None:
+        for place in hold.places:
             place.account.close((hold.nano, hold.tokens), (0, 0))
             place.holds -= 1
-            self._freed[claim.key] = None
-        self._remove(exchange, hold)
+            self._freed[place] = None
+        self._remove(hold)
 
-    def _remove(self, exchange: str, hold: _Hold) -> None:
-        held = self._holds[exchange]
+    def _remove(self, hold: _Hold) -> None:
+        held = self._holds[hold.exchange]
         held.remove(hold)
         if not held:
-            del self._holds[exchange]
+            del self._holds[hold.exchange]
 
     def _deny(self, ask: Ask, claim: Claim, place: _Place, why: str) -> None:
         self._outcomes.append((ask, Denial(claim, why, self._balance(claim, place))))
@@ -252,47 +284,57 @@ class Accounts:
         it may be said twice."""
         hold = self._hold(exchange, number)
         if hold is not None:
-            self._close(exchange, hold, (hold.nano, hold.tokens), (nano, tokens))
+            self._close(hold, (hold.nano, hold.tokens), (nano, tokens))
 
     def correct(self, exchange: str, number: int, nano: int, tokens: int) -> None:
         """As `close`, of a hold that another process has charged in full meanwhile, having taken us for dead."""
         hold = self._hold(exchange, number)
         if hold is not None:
-            self._close(exchange, hold, (0, 0), (nano - hold.nano, tokens - hold.tokens))
+            self._close(hold, (0, 0), (nano - hold.nano, tokens - hold.tokens))
 
     def forget(self, exchange: str, number: int) -> None:
         """The store has closed a hold already: what it came to is in the accounts as they were loaded."""
         hold = self._hold(exchange, number)
         if hold is not None:
-            for claim in hold.claims:
-                self._places[claim.key].holds -= 1
-            self._remove(exchange, hold)
+            for place in hold.places:
+                place.holds -= 1
+            self._remove(hold)
 
     def _hold(self, exchange: str, number: int) -> _Hold | None:
-        return next((hold for hold in self._holds.get(exchange, ()) if hold.number == number), None)
+        for hold in self._holds.get(exchange, ()):
+            if hold.number == number:
+                return hold
+        return None
 
-    def _close(self, exchange: str, hold: _Hold, held: tuple[int, int], spent: tuple[int, int]) -> None:
-        told = []
-        for claim in hold.claims:
-            place = self._places[claim.key]
-            told.append((place, place.alerted, place.alerted_tokens))
-            place.account.close(held, spent)
+    def _close(self, hold: _Hold, held: _Amount, spent: _Amount) -> None:
+        hold.released, hold.spent = held, spent
+        hold.told = told = []
+        held_nano, held_tokens = held
+        nano, tokens = spent
+        touched, charged = self._touched, self._spent
+        for claim, place in zip(hold.claims, hold.places, strict=True):
+            told.append((place.alerted, place.alerted_tokens))
+            account = place.account
+            account.held_nano -= held_nano
+            account.held_tokens -= held_tokens
+            account.spent_nano += nano
+            account.spent_tokens += tokens
             place.holds -= 1
-            self._touched[claim.key] = claim
-            self._spent.add(claim.key)
+            touched[place] = charged[place] = claim
             if place.queue:
-                self._freed[claim.key] = None
+                self._freed[place] = None
             self._alert(claim, place)
-        self._remove(exchange, hold)
+        self._remove(hold)
+        self._done.append(hold)
 
-        def reopen() -> None:
-            for place, alerted, alerted_tokens in told:
-                place.account.close((-held[0], -held[1]), (-spent[0], -spent[1]))
-                place.holds += 1
-                place.alerted, place.alerted_tokens = alerted, alerted_tokens
-            self._holds.setdefault(exchange, []).append(hold)
-
-        self._undo.append(reopen)
+    def _reopen(self, hold: _Hold, told: list[_Told]) -> None:
+        for place, (alerted, alerted_tokens) in zip(hold.places, told, strict=True):
+            account, (held, held_tokens), (nano, tokens) = place.account, hold.released, hold.spent
+            account.close((-held, -held_tokens), (-nano, -tokens))
+            place.holds += 1
+            place.alerted, place.alerted_tokens = alerted, alerted_tokens
+        hold.told = None
+        self._holds.setdefault(hold.exchange, []).append(hold)
 
     def _alert(self, claim: Claim, place: _Place) -> None:
         budget, account = claim.budget, place.account
@@ -317,7 +359,7 @@ class Accounts:
             if key[0] == budget and key[1] == scope:
                 place.override = cap
                 if place.queue:
-                    self._freed[key] = None
+                    self._freed[place] = None
 
     def leave(self, exchange: str) -> None:
         """Its caller waits no longer."""
@@ -330,8 +372,7 @@ class Accounts:
         assert place is not None
         place.queue.remove(ask)
         ask.at = None
-        key = next(claim.key for claim in ask.claims if self._places[claim.key] is place)
-        self._freed[key] = None  # who stood behind it may fit
+        self._freed[place] = None  # who stood behind it may fit
 
     def expire(self, now: float) -> None:
         """Refuse those whose time is up."""
@@ -354,10 +395,9 @@ class Accounts:
 
     def serve(self) -> None:
         """Let those in whose accounts have room by now, oldest first; refuse those for whom there will be none."""
-        freed, places = self._freed, self._places
+        freed = self._freed
         while freed:
-            key, _ = freed.popitem()
-            queue = places[key].queue
+            queue = freed.popitem()[0].queue
             while queue:
                 ask = queue.pop(0)
                 ask.at = None
@@ -379,18 +419,16 @@ class Accounts:
         Args:
             held: also those where money was only set aside.
         """
-        touched, spent = self._touched, self._spent
-        wanted = touched if held else {key: touched[key] for key in spent}
+        wanted = self._touched if held else self._spent
         if self._fresh:
             wanted = {**self._fresh, **wanted}
-        return [self._changed(key, claim) for key, claim in sorted(wanted.items())] if wanted else []
+        return sorted(self._changed(place, claim) for place, claim in wanted.items()) if wanted else []
 
-    def _changed(self, key: AccountKey, claim: Claim) -> Changed:
-        place = self._places[key]
+    def _changed(self, place: _Place, claim: Claim) -> Changed:
         a = place.account
         return Changed(
+            place.key,
             place.number,
-            key,
             claim.end,
             a.spent_nano,
             a.spent_tokens,
@@ -402,7 +440,7 @@ class Accounts:
 
     def commit(self) -> list[BudgetAlert]:
         """The store has written it. Returns the alerts that are due."""
-        self._undo.clear()
+        self._done.clear()
         self._touched.clear()
         self._spent.clear()
         self._fresh.clear()
@@ -411,9 +449,12 @@ class Accounts:
 
     def rollback(self) -> None:
         """The store could not write it: no hold was taken, none was closed. Whoever was let in is not."""
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
+        for hold in reversed(self._done):
+            if hold.told is not None:
+                self._reopen(hold, hold.told)
+            else:
+                self._unset(hold)
+        self._done.clear()
         self._touched.clear()
         self._spent.clear()
         self._alerts.clear()
