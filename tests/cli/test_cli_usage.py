@@ -222,7 +222,7 @@ def history(tmp_path: Path) -> None:
         tmp_path / "headgate.db",
         spent("ex_0001", Usage(1_000), user="ada"),  # 1,000,000 -> 500,000
         spent("ex_0002", Usage(output_tokens=100), user="ben"),  # 500,000 -> 5,000,000
-        spent("ex_0003", Usage(1_000, inference_geo="us"), user="ben"),  # 1,100,000, and the row cannot tell why
+        spent("ex_0003", Usage(1_000), user="ben", cost=1_100_000),  # the row cannot tell why
         spent("ex_0004", Usage(1_000), user="cleo", version="2024-01-01", cost=7_000_000),  # assumed: 500,000
     )
 

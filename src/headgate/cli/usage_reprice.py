@@ -179,6 +179,7 @@ def _charged(row: Record) -> Charged:
     from headgate.core.usage import Usage
     from headgate.policy.reprice import Charged
 
+    tier, speed, geography = (row["service"] or "//").split("/", 2)
     usage = Usage(
         row["input_tokens"],
         row["cache_read_tokens"],
@@ -187,6 +188,9 @@ def _charged(row: Record) -> Charged:
         row["output_tokens"],
         row["reasoning_tokens"],
         web_searches=row["web_searches"],
+        service_tier=tier,
+        speed=speed,
+        inference_geo=geography,
     )
     return Charged(
         row["provider"],

@@ -1,7 +1,7 @@
 """What an attempt of the ledger would have cost under another price version, where its row can tell.
 
-A row holds the counts of every common token class, but not all that decided about its price: the service tier, the
-speed, the geography, nested usage and audio are not in it. So the row is first computed under its *own* price version.
+A row holds the counts of every common token class, and the service tier, the speed and the geography as reported, but
+not all that decided about its price: batches, nested usage and audio are not in it. So the row is first computed under its *own* price version.
 Only where that gives what was charged is the same computation under the other version taken for true.
 """
 
@@ -27,7 +27,7 @@ UNPRICED = "unpriced"
 REASONS = {
     ASSUMED: "repriced as standard service; their own price version is not at hand, or could not tell it from another",
     BOUND: "charged at their bound, because no usage was reported",
-    CONTEXT: "charged for what their rows do not hold: service tier, fast mode, geography, nested usage or audio",
+    CONTEXT: "charged for what their rows do not hold: a batch, nested usage or audio",
     NO_PRICE: "their models have no price under this version",
     UNPRICED: "Headgate does not price such calls",
 }
@@ -136,7 +136,7 @@ def _ambiguous(own: ModelPrice, new: ModelPrice, charged: Charged, found: int) -
     if own.schedule.simple and new.schedule.simple:
         return False
     usage, at = charged.usage, charged.at
-    for tier, speed, batch in _services(own, new):
+    for tier, speed, batch in _services(own, new, usage):
         told = _in(usage, tier, speed)
         same_then = cost_nano(own, told, at=at, batch=batch) == charged.cost_nano
         if same_then and cost_nano(new, told, at=at, batch=batch) != found:
@@ -144,12 +144,14 @@ def _ambiguous(own: ModelPrice, new: ModelPrice, charged: Charged, found: int) -
     return False
 
 
-def _services(own: ModelPrice, new: ModelPrice) -> Iterator[tuple[str, str, bool]]:
+def _services(own: ModelPrice, new: ModelPrice, usage: Usage) -> Iterator[tuple[str, str, bool]]:
+    yield usage.service_tier, usage.speed, True
+    if usage.service_tier or usage.speed:
+        return  # the provider has said what it was
     for tier in own.schedule.tiers | new.schedule.tiers:
         yield tier, "", False
     for speed in own.schedule.speeds | new.schedule.speeds:
         yield "", speed, False
-    yield "", "", True
 
 
 def _in(usage: Usage, tier: str, speed: str) -> Usage:
@@ -163,6 +165,7 @@ def _in(usage: Usage, tier: str, speed: str) -> Usage:
         web_searches=usage.web_searches,
         service_tier=tier,
         speed=speed,
+        inference_geo=usage.inference_geo,
     )
 
 

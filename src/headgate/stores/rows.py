@@ -29,7 +29,7 @@ ACCOUNTS = Insert(
 _NO_USAGE = Usage()
 _NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
 _NOT_ONE = (None, None, None)
-_NOTHING_TOLD = ("", "", "")
+_NOTHING_TOLD = ("", "", "", "")
 _FAILED = Ending.FAILED.value
 _encode_fast: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
@@ -125,6 +125,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
             ending if failure is None else outcome(exchange, last),
             "" if failure is None else failure.kind,
             "" if failure is None else failure.provider_code,
+            service_of(usage),
         )
     else:
         tokens = _summed(tried)
@@ -210,7 +211,14 @@ def attempt_row(exchange: Exchange, attempt: Attempt, outcome: str, owner: str) 
         attempt.first_content,
         attempt.stop_reason,
         attempt.request_id,
+        service_of(attempt.usage or _NO_USAGE),
     )
+
+
+def service_of(usage: Usage) -> str:
+    """What decides about a price besides the counts: "tier/speed/geography" as reported, "" where nothing was."""
+    tier, speed, geography = usage.service_tier, usage.speed, usage.inference_geo
+    return f"{tier}/{speed}/{geography}" if tier or speed or geography else ""
 
 
 def outcome(exchange: Exchange, attempt: Attempt) -> str:

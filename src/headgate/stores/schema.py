@@ -61,7 +61,7 @@ SHAPE_COLUMNS = (
     *("owner", "way_in", "dialect", "endpoint", "key", "tenant", "task", "feature", "environment"),
     *("model_asked", "route_model", "model_served", "provider"),
     *("ending", "error_code", "error_kind", "price_version", "stop_reason"),
-    *("outcome", "attempt_error_kind", "provider_code"),
+    *("outcome", "attempt_error_kind", "provider_code", "service"),
     *("stream", "status", "attempts", "estimated", "client_retries", "simulated", "attempt_status"),
 )
 """What thousands of exchanges have in common, kept once. A bound text costs 0.1 us of CPU, and these are most of them.
@@ -110,6 +110,7 @@ _ATTEMPT: tuple[Column[Any], ...] = (
     _text("price_version"),
     *map(_real, ("waited_ms", "first_byte", "first_content")),
     *map(_text, ("stop_reason", "request_id")),
+    _text("service"),  # what else decides about its price: "tier/speed/geography", as reported; "" = nothing was
 )
 
 attempt_rows = Table(

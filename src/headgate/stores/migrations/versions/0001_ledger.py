@@ -57,7 +57,7 @@ CREATE VIEW attempts AS SELECT
     exchange_id, number, owner, provider, model, started, bound_nano, outcome, ended, status, error_kind, provider_code,
     model_served, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_long_tokens, output_tokens,
     reasoning_tokens, web_searches, cost_nano, estimated, price_version, waited_ms, first_byte, first_content,
-    stop_reason, request_id
+    stop_reason, request_id, service
 FROM attempt_rows WHERE NOT EXISTS (
     SELECT 1 FROM exchange_rows WHERE exchange_rows.id = attempt_rows.exchange_id AND attempt_started IS NOT NULL
 )
@@ -66,7 +66,7 @@ UNION ALL SELECT
     attempt_started, bound_nano, outcome, attempt_ended, attempt_status, attempt_error_kind, provider_code,
     model_served, input_tokens, cache_read_tokens, cache_write_tokens, cache_write_long_tokens, output_tokens,
     reasoning_tokens, web_searches, cost_nano, estimated, price_version, waited_ms, first_byte, first_content,
-    stop_reason, request_id
+    stop_reason, request_id, service
 FROM exchange_rows LEFT JOIN shapes ON shapes.id = exchange_rows.shape WHERE attempt_started IS NOT NULL
 """
 
@@ -81,7 +81,7 @@ def upgrade() -> None:
         *_text("owner", "way_in", "dialect", "endpoint", "key", "tenant", "task", "feature", "environment"),
         *_text("model_asked", "route_model", "model_served", "provider"),
         *_text("ending", "error_code", "error_kind", "price_version", "stop_reason"),
-        *_text("outcome", "attempt_error_kind", "provider_code"),
+        *_text("outcome", "attempt_error_kind", "provider_code", "service"),
         *_whole("stream", "status", "attempts", "estimated", "client_retries", "simulated", "attempt_status"),
     )
     op.create_table(
@@ -111,7 +111,7 @@ def upgrade() -> None:
         *_whole(*TOKENS, "cost_nano", "estimated"),
         *_text("price_version"),
         *_real("waited_ms", "first_byte", "first_content"),
-        *_text("stop_reason", "request_id"),
+        *_text("stop_reason", "request_id", "service"),
         sa.PrimaryKeyConstraint("exchange_id", "number"),
         sqlite_with_rowid=False,
     )
