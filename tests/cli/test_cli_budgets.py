@@ -25,7 +25,7 @@ from headgate.core.errors import ConfigError
 from headgate.policy.budget_scopes import claim_on
 from headgate.settings import load
 from headgate.settings.budgets import budgets_of
-from headgate.stores.accounts_reader import AccountsReader
+from headgate.stores.accounts_reader import AccountsReader, Wanted
 from headgate.stores.reader import Reader
 from headgate.stores.sqlite import SqliteLedger
 
@@ -220,12 +220,24 @@ def test_a_terminal_shows_long_and_wide_scopes_without_losing_a_figure(
     window = Console(file=out, force_terminal=True, width=width, color_system=None)
     monkeypatch.setattr(text, "console", lambda *_: window)
     monkeypatch.setattr(click, "echo", lambda line="", **_: out.write(f"{line}\n"))
-    print_report(report, all_periods=False, filtered=False)
+    print_report(report, Wanted())
     shown = out.getvalue()
     assert shown.count("$1.234567891") == 8
     assert shown.count("$8.765432109") == 4
     assert shown.count("2,000,000 tokens") == 4 + 1  # and the title's
     assert max(cell_len(line) for line in shown.splitlines()) <= width
+
+
+def test_of_many_accounts_the_fullest_are_shown_and_the_rest_counted(
+    run: Run, config: Path, budgets: dict[str, Budget]
+) -> None:
+    for number in range(5):
+        spend(config, budgets["user/day"], f"u{number}", number)
+    shown = run("budgets", "--budget", "user/day", "--limit", "2").stdout.splitlines()
+    assert [line.split()[0] for line in shown[2:]] == ["u4", "u3", "and"]
+    assert shown[-1].startswith("and 3 more: --limit 0")
+    assert len(run("budgets", "--budget", "user/day", "--limit", "0").stdout.splitlines()) == 2 + 5
+    assert len(listed(run, "--budget", "user/day", "--limit", "2")) == 5
 
 
 def _ask(url: str, user: str) -> tuple[int, str, str]:

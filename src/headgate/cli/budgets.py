@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -26,6 +26,14 @@ def _list_options(command: F) -> F:
     for option in (
         config_option,
         json_option,
+        click.option(
+            "--limit",
+            metavar="N",
+            type=click.IntRange(0),
+            default=50,
+            show_default=True,
+            help="Of each budget so many accounts, the fullest; 0 = all. JSON has all.",
+        ),
         click.option("--all-periods", is_flag=True, help="Earlier periods, and budgets that are gone, too."),
         click.option("--near", metavar="SHARE", help="Only where so much of the cap is spent, like 80%."),
         click.option("--scope", metavar="VALUE", help="Only these accounts: a value, or tenant=acme,user=ada."),
@@ -44,6 +52,7 @@ def budgets(
     scope: str | None,
     near: str | None,
     all_periods: bool,
+    limit: int,
     as_json: bool,
     config: str | None,
 ) -> int:
@@ -55,7 +64,7 @@ def budgets(
       headgate budgets set user/day --scope ada --usd 20
     """
     if ctx.invoked_subcommand is None:
-        return _show(budget, scope, near, all_periods, as_json, config)
+        return _show(Asked(budget, scope, near, all_periods, limit, as_json, config))
     told = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if told:
         raise click.UsageError(f"options belong behind the word {ctx.invoked_subcommand!r}")
@@ -65,7 +74,7 @@ def budgets(
 @budgets.command(name="list")
 @_list_options
 def list_(
-    budget: str, scope: str | None, near: str | None, all_periods: bool, as_json: bool, config: str | None
+    budget: str, scope: str | None, near: str | None, all_periods: bool, limit: int, as_json: bool, config: str | None
 ) -> int:
     """Every account of the current periods: its cap, what is spent and held, and what is left.
 
@@ -79,21 +88,31 @@ def list_(
       headgate budgets list --near 80%
       headgate budgets list --budget tenant+user/week --scope tenant=acme,user=ada --json
     """
-    return _show(budget, scope, near, all_periods, as_json, config)
+    return _show(Asked(budget, scope, near, all_periods, limit, as_json, config))
 
 
-def _show(
-    budget: str, scope: str | None, near: str | None, all_periods: bool, as_json: bool, config: str | None
-) -> int:
+class Asked(NamedTuple):
+    """The options of `list`."""
+
+    budget: str
+    scope: str | None
+    near: str | None
+    all_periods: bool
+    limit: int
+    as_json: bool
+    config: str | None
+
+
+def _show(asked: Asked) -> int:
     from headgate.cli.budgets_text import print_report
     from headgate.stores.accounts_reader import Wanted
 
-    report = _report(Wanted(budget, scope, _share(near), all_periods), config, quiet=as_json)
-    if as_json:
+    wanted = Wanted(asked.budget, asked.scope, _share(asked.near), asked.all_periods)
+    report = _report(wanted, asked.config, quiet=asked.as_json)
+    if asked.as_json:
         print_json(report.as_json())
     else:
-        filtered = bool(budget or near) or scope is not None
-        print_report(report, all_periods=all_periods, filtered=filtered)
+        print_report(report, wanted, limit=asked.limit)
     return 1 if report.used_up else 0
 
 

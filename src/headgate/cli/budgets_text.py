@@ -14,20 +14,31 @@ from headgate.core.money import nano
 if TYPE_CHECKING:
     from headgate.core.budget import Balance, Budget
     from headgate.stores.account_rows import AccountReport, AccountRow
+    from headgate.stores.accounts_reader import Wanted
 
 _FOR_GOOD = float("inf")
 _SET = "*"
 
 
-def print_report(report: AccountReport, *, all_periods: bool, filtered: bool) -> None:
-    """A table for each budget, and what is used up."""
+def print_report(report: AccountReport, wanted: Wanted, *, limit: int = 0) -> None:
+    """A table for each budget, and what is used up.
+
+    Args:
+        wanted: what was asked for.
+        limit: of each budget so many accounts; 0 = all.
+    """
     if not report.rows:
+        filtered = bool(wanted.budget or wanted.near) or wanted.scope is not None
         click.echo("There are no such accounts." if filtered else "The configuration has no budgets.")
         return
     for place, (_, found) in enumerate(groupby(report.rows, key=lambda row: row.balance.claim.budget.id)):
         if place:
             click.echo()
-        _print_budget(list(found), all_periods=all_periods)
+        rows = list(found)
+        more = max(0, len(rows) - limit) if limit else 0
+        _print_budget(rows[:limit] if limit else rows, all_periods=wanted.all_periods)
+        if more:
+            click.echo(f"and {count(more)} more: --limit 0 shows them, --near and --scope narrow them down")
     if report.used_up:
         one = report.used_up == 1
         click.echo(f"\n{count(report.used_up)} of these accounts {'is' if one else 'are'} used up.")

@@ -100,7 +100,7 @@ class _Report:
         chosen = [budget_named(everything.values(), wanted.budget)] if wanted.budget else everything.values()
         for budget in chosen:
             found = [row for row in self._of(budget) if self._is_wanted(row)]
-            found.sort(key=lambda row: (-row.balance.claim.start, -(row.share or 0), row.balance.claim.scope))
+            found.sort(key=_fullest_first)
             self._rows += found
         self._rows.sort(key=lambda row: row.balance.claim.budget.id)
         return AccountReport(self._at, self._rows)
@@ -174,6 +174,11 @@ class _Report:
         if wanted.scope is None:
             return True
         return not row.unseen and _names(wanted.scope, claim.budget, claim.scope)
+
+
+def _fullest_first(row: AccountRow) -> tuple[float, int, int, str]:
+    balance = row.balance
+    return -balance.claim.start, -(row.share or 0), -balance.spent_nano, balance.claim.scope
 
 
 def _names(text: str, budget: Budget, scope: str) -> bool:
