@@ -36,6 +36,10 @@ class SqliteStore:
         return self.ledger.blocking() if self.run is run_blocking else self.ledger.asynchronous()
 
     def intend(self, exchange: Exchange, attempt: Attempt) -> None:
+        for each in exchange.attempts:
+            if each.number < attempt.number and each.ended is not None:
+                self.port.close(exchange, each)
+
         async def intend() -> None:
             await self.port.intend(exchange, attempt)
 
