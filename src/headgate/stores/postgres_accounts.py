@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.budget import Balance, Claim
@@ -74,7 +75,11 @@ Asked = tuple[list[Claim], str]
 def asked(claims: Iterable[Claim]) -> Asked:
     """The claims, each account once, in the order of their keys."""
     found = sorted({claim.key: claim for claim in claims}.items())
-    rows = [(claim.budget.id, writable(claim.scope), claim.start, claim.end) for _, claim in found]
+    # JSON has no infinity, the end of what is for good; PostgreSQL reads it as text.
+    rows = [
+        (claim.budget.id, writable(claim.scope), claim.start, claim.end if claim.end < inf else "Infinity")
+        for _, claim in found
+    ]
     return [claim for _, claim in found], told(rows)
 
 
