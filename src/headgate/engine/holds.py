@@ -46,7 +46,7 @@ class Holds:
         try:
             await self._take(exchange, plan, attempt)
         except BudgetExceeded as error:
-            exchange.attempts.remove(attempt)
+            exchange.attempts.pop()
             if error.code == BudgetExceeded.code:
                 error.status_hint = self._policies.budget_status
             raise
