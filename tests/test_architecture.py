@@ -22,7 +22,7 @@ ORDER = [
     {"stores"},
     {"upstream"},
     {"settings"},
-    {"build", "budget_left", "clocks", "draining", "stats", "watch"},
+    {"build", "budget_left", "clocks", "draining", "estimating", "stats", "watch"},
     {"transport"},
     {"gate", "refusals"},
     {"gateway"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import httpx
     import httpx2
 
+    from headgate.estimating import Estimate
     from headgate.policy.recovery import WaitStrategy
     from headgate.settings.model import Settings
     from headgate.stores.reader import UsageReport
@@ -166,6 +167,36 @@ class Gate:
         self._built.ledger.flush()
         since = None if days is None else time.time() - days * DAY
         return self._built.ledger.reader().usage(by=by, since=since, until=None, zone=zone, **filters)
+
+    def estimate(
+        self,
+        *,
+        model: str,
+        messages: object = None,
+        max_tokens: int | None = None,
+        dialect: str | None = None,
+        **body: object,
+    ) -> Estimate:
+        """What a call will cost, before it is sent: the most, and what is likely. Sends nothing and writes nothing.
+
+        What is likely is learned from this gate's own calls; before the first ones it is a rule of thumb. OpenAI's
+        plain texts are counted exactly with the `[tokens]` extra, where tiktoken's vocabulary is on this machine:
+        nothing is ever fetched (see docs/metering.md).
+
+        Args:
+            model: as in the call: a provider's, a virtual one, or "provider/model".
+            messages: as in the call.
+            max_tokens: the output cap, whatever the API calls it.
+            dialect: "anthropic" or "openai", where the model's name does not tell.
+            body: the rest of the call: `system=`, `tools=`, `n=`, or `input=` for Responses.
+
+        Raises:
+            BadRequest: it is no call that could be sent.
+            UnknownPrice: the model has no price.
+        """
+        from headgate.estimating import estimate
+
+        return estimate(self._built, model, messages, max_tokens, dialect, body)
 
     def budget(
         self,
