@@ -98,18 +98,27 @@ class Books:
         attempt.model_served = meter.model
         attempt.stop_reason = meter.stop_reason
 
-    def shown(self, attempt: Attempt, meter: Meter | None = None, *, until: float, left: bool = False) -> Shown:
+    def shown(
+        self,
+        attempt: Attempt,
+        meter: Meter | None = None,
+        *,
+        until: float,
+        left: bool = False,
+        lost: bool = False,
+    ) -> Shown:
         """What an attempt's stream has shown.
 
         Args:
             until: when its last piece was asked for, seconds since the epoch.
             left: it was still being written when we left it.
+            lost: its connection broke.
         """
         began = attempt.first_content if attempt.first_content is not None else until
         silent, hides = max(0.0, began - attempt.started), attempt.route.dialect == "openai"
         seconds = max(0.0, until - began)
         if meter is None:
-            return Shown(silent=silent, seconds=seconds, left=left, hides=hides)
+            return Shown(silent=silent, seconds=seconds, left=left, lost=lost, hides=hides)
         return Shown(
             meter.content_bytes,
             meter.wide_bytes,
@@ -119,6 +128,7 @@ class Books:
             silent,
             seconds,
             left,
+            lost,
             hides,
         )
 

@@ -299,7 +299,8 @@ class StreamReply(_Flowing):
         self._books.note(last, meter)
         self.exchange.response_text = meter.text()
         we_left = (ending is Ending.ABANDONED and error is None) or isinstance(error, UpstreamTimeout)
-        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.ended)
+        lost = isinstance(error, UpstreamBroken)
+        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.ended, lost=lost)
         self._books.charge(self.exchange, last, shown, final=meter.usage_final)
         self._end(ending, error)
 

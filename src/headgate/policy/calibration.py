@@ -43,7 +43,7 @@ UNSEEN_MOST = 256
 """Tokens that are charged at most for `LATENCY_SECONDS`; and so many where no rate is known."""
 
 UNSEEN_LEAST = 8
-"""Tokens that are charged at the least for them: an event or two were on their way."""
+"""Tokens that are charged at the least for them, and where a connection broke: an event or two were on their way."""
 
 SILENT_RATE = 300.0
 """Tokens per second of silence that a model may have reasoned, where nothing was learned of it yet: above what the
@@ -76,6 +76,7 @@ class Shown:
         silent: seconds from sending to the first content, or as long as it was waited for.
         seconds: from the first content to the last.
         left: it was still being written when we left it.
+        lost: its connection broke, and what was on its way with it.
         hides: its dialect may bill reasoning that it does not show.
     """
 
@@ -87,6 +88,7 @@ class Shown:
     silent: float = 0.0
     seconds: float = 0.0
     left: bool = False
+    lost: bool = False
     hides: bool = False
 
 
@@ -149,10 +151,8 @@ class Density:
 
     def __init__(self) -> None:
         self.count = 0.0
-        self._w = self._p = self._r = 2 * _PRIOR
-        self._p = self._pp = self._pr = _PRIOR  # one byte, one token: at a share of 0 and at a share of 1
-        self._rr = 2 * _PRIOR
-        self._ww = 2 * _PRIOR * _PRIOR
+        self._w = self._ww = 0.0
+        self._p = self._pp = self._r = self._pr = self._rr = 0.0
 
     def learn(self, share: float, size: float, tokens: float) -> None:
         """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
@@ -181,9 +181,9 @@ class Density:
         if size <= 0:
             return 0.0
         mean, slope, middle, across, deviation = self._line()
-        answers = self._w * self._w / self._ww
+        answers = self._w * self._w / self._ww if self._ww else 1.0
         off = share - middle
-        unsure = deviation * sqrt((1.0 + off * off / max(across, 1e-12)) / answers)
+        unsure = deviation * sqrt((1.0 + off * off / across) / answers)
         typical = _HEAVY * self._w / max(self.count, 1.0)
         single = deviation * sqrt(max(1.0, typical / size)) * size  # a short answer scatters more
         likely = max(0.0, mean + slope * off) * size
@@ -191,13 +191,21 @@ class Density:
 
     def _line(self) -> tuple[float, float, float, float, float]:
         """(mean ratio, slope, mean share, variance of the share, standard deviation from the line)."""
-        weight = self._w
-        mean, middle = self._r / weight, self._p / weight
-        across = self._pp / weight - middle * middle
-        together = self._pr / weight - middle * mean
-        slope = together / across if across > 1e-12 else 0.0
-        rest = max(0.0, self._rr / weight - mean * mean - slope * together)
-        return mean, slope, middle, across, max(sqrt(rest), 0.005 * mean)
+        # Believed to begin with, a little: one byte, one token, at a share of 0 and at a share of 1.
+        weight = self._w + 2 * _PRIOR
+        mean, middle = (self._r + 2 * _PRIOR) / weight, (self._p + _PRIOR) / weight
+        across = (self._pp + _PRIOR) / weight - middle * middle
+        slope = ((self._pr + _PRIOR) / weight - middle * mean) / across
+        start = mean - slope * middle
+        off = (
+            self._rr
+            - 2 * (start * self._r + slope * self._pr)
+            + start * start * self._w
+            + 2 * start * slope * self._p
+            + slope * slope * self._pp
+        )
+        spread = sqrt(max(0.0, off) / self._w) if self._w else 1.0
+        return mean, slope, middle, across, max(spread, 0.005 * mean)
 
 
 class _Model:
@@ -292,6 +300,8 @@ class Calibration:
             found = visible + _hidden(known, shown)
             if shown.left:
                 found += _unseen(known, visible, shown)
+            elif shown.lost:
+                found += UNSEEN_LEAST
         return ceil(found)
 
     def visible(self, provider: str, model: str, shown: Shown) -> float:
