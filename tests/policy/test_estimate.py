@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.core.exchange import Facts
 from headgate.core.usage import Iteration, Usage
-from headgate.policy.estimate import HIDDEN_TOKENS, bound, cut_estimate, hidden_tokens
+from headgate.policy.estimate import (
+    COUNT_FLOOR,
+    FREE_OUTPUT_TOKENS,
+    HIDDEN_TOKENS,
+    IMAGE_TOKENS,
+    ITERATIONS,
+    UNKNOWN_WINDOW,
+    Bound,
+    believable,
+    bound,
+    cut_estimate,
+    hidden_tokens,
+)
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import MOST_NANO, ModelPrice, cost_nano
 
@@ -174,3 +189,118 @@ def test_what_goes_on_in_the_background_is_charged_with_all_the_output_it_may_ma
         facts = Facts(max_output_tokens=cap, background=True)
         charged = cut_estimate(LUNA, usage=None, shown=40, facts=facts, body_bytes=100)
         assert charged.output_tokens == output
+
+
+# Bounds in tokens, counted prompts, ceilings
+
+
+def held(price_: ModelPrice, body_bytes: int, facts: Facts, **more: Any) -> Bound:
+    most = bound(price_, body_bytes, facts, **more)
+    assert most is not None
+    return most
+
+
+def test_a_bound_in_tokens_is_the_prompts_bytes_and_every_choices_cap() -> None:
+    assert held(HAIKU, 976, Facts(max_output_tokens=300)).tokens == 2_000 + 300
+    assert held(LUNA, 744, Facts(max_output_tokens=100, choices=3)).tokens == 1_000 + 300
+
+
+def test_the_cap_to_inject_is_the_callers_or_else_the_models_largest_output() -> None:
+    assert held(HAIKU, 10, Facts(max_output_tokens=300)).output_cap == 300
+    assert held(HAIKU, 10, Facts()).output_cap == 64_000
+    assert held(price("local", "m"), 10, Facts()).output_cap == 0
+
+
+def test_a_free_model_without_a_known_largest_output_is_held_at_a_documented_number_of_tokens() -> None:
+    assert held(price("local", "m"), 0, Facts()) == Bound(0, HIDDEN_TOKENS + FREE_OUTPUT_TOKENS, 0)
+
+
+def test_a_counted_prompt_holds_with_a_margin_and_never_for_more_than_the_bytes() -> None:
+    facts = Facts(max_output_tokens=0)
+    assert held(HAIKU, 10_000, facts, prompt_tokens=1_000).tokens == 1_100 + COUNT_FLOOR
+    assert held(HAIKU, 10_000, facts, prompt_tokens=1_001).tokens == 1_001 + 101 + COUNT_FLOOR
+    assert held(HAIKU, 100, facts, prompt_tokens=10**6) == held(HAIKU, 100, facts)
+    assert held(HAIKU, 100, facts, prompt_tokens=-5).tokens == COUNT_FLOOR
+
+
+def test_a_counted_prompt_bounds_media_and_not_server_side_work() -> None:
+    media = Facts(max_output_tokens=0, has_media=True)
+    assert held(HAIKU, 10**6, media, prompt_tokens=1_600).tokens == 1_760 + COUNT_FLOOR
+    assert bound(HAIKU, 100, Facts(max_output_tokens=0, server_side=True), prompt_tokens=10) is None
+
+
+def test_a_ceiling_is_ten_full_windows_with_the_cap_and_a_search_each() -> None:
+    facts = Facts(max_output_tokens=300, server_side=True)
+    most = held(HAIKU, 100, facts, ceiling=True)
+    once = (200_000 * 2_000 + 300 * 5_000) * 11 // 10 + 10_000_000  # a web search is a cent
+    assert (most.nano, most.tokens, most.output_cap) == (ITERATIONS * once, ITERATIONS * 200_300, 300)
+
+
+def test_a_ceiling_exists_for_what_nothing_is_known_of_and_changes_no_bound() -> None:
+    acme = price("acme", "m")
+    assert bound(acme, 100, Facts()) is None
+    most = held(acme, 100, Facts(), ceiling=True)
+    assert (most.tokens, most.output_cap) == (ITERATIONS * 2 * UNKNOWN_WINDOW, 0)
+    facts = Facts(max_output_tokens=5)
+    assert held(HAIKU, 100, facts, ceiling=True) == held(HAIKU, 100, facts)
+
+
+def test_an_image_in_the_body_is_bounded_by_its_vendors_largest_and_not_by_its_bytes() -> None:
+    facts = Facts(max_output_tokens=0, has_media=True, images=2, image_bytes=4_000_000)
+    assert held(HAIKU, 4_000_976, facts).tokens == 976 + HIDDEN_TOKENS + 2 * IMAGE_TOKENS["anthropic"]
+    assert held(LUNA, 4_000_000, facts).tokens == hidden_tokens(LUNA) + 2 * IMAGE_TOKENS["openai"]
+    assert bound(price("acme", "m"), 4_000_000, facts) is None  # nobody has told us acme's formula
+
+
+@given(
+    st.integers(0, 10**7),
+    st.one_of(st.none(), st.integers(0, 10**5)),
+    st.integers(1, 5),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([HAIKU, LUNA, price("acme", "m"), price("local", "m")]),
+)
+def test_every_call_has_a_ceiling_and_no_bound_is_above_it(
+    body: int, cap: int | None, choices: int, media: bool, server_side: bool, model: ModelPrice
+) -> None:
+    facts = Facts(max_output_tokens=cap, choices=choices, has_media=media, server_side=server_side)
+    most = held(model, body, facts, ceiling=True)
+    found = bound(model, body, facts)
+    assert 0 <= most.nano <= MOST_NANO
+    assert found is None or found == most
+
+
+# Counts that cannot be
+
+
+def test_a_hundred_context_windows_are_believed_and_more_are_not() -> None:
+    assert believable(HAIKU, Usage(200_000 * 100))
+    assert not believable(HAIKU, Usage(200_000 * 100, output_tokens=1))
+    assert believable(price("acme", "m"), Usage(UNKNOWN_WINDOW * 100))
+    assert not believable(HAIKU, Usage(1, bad=True))
+
+
+def test_what_is_wrong_with_a_usage_never_lowers_the_charge() -> None:
+    told = Usage(5, output_tokens=9, bad=True)
+    charged = cut_estimate(HAIKU, usage=told, shown=3, facts=Facts(max_output_tokens=300), body_bytes=976)
+    assert (charged.cache_write_long_tokens, charged.output_tokens) == (2_000, 9)
+    more = Usage(5_000, output_tokens=9, bad=True)
+    charged = cut_estimate(HAIKU, usage=more, shown=30, facts=Facts(max_output_tokens=300), body_bytes=976)
+    assert (charged.input_tokens, charged.prompt_tokens, charged.output_tokens) == (5_000, 5_000, 30)
+
+
+def test_a_calibrated_prompt_is_charged_where_nobody_counted_it() -> None:
+    prompt = Usage(40, cache_read_tokens=60)
+    charged = cut_estimate(LUNA, usage=None, shown=3, facts=Facts(), body_bytes=10**4, prompt=prompt)
+    assert charged == Usage(40, 60, output_tokens=3)
+    reported = cut_estimate(LUNA, usage=Usage(7), shown=3, facts=Facts(), body_bytes=10**4, prompt=prompt)
+    assert reported == Usage(7, output_tokens=3)
+    media = cut_estimate(LUNA, usage=None, shown=3, facts=Facts(has_media=True), body_bytes=10, prompt=prompt)
+    assert media.prompt_tokens == LUNA.context_window
+
+
+def test_who_bills_to_the_end_is_charged_all_that_was_allowed() -> None:
+    for cap, choices, output in ((300, 1, 300), (300, 2, 600), (None, 1, 64_000)):
+        facts = Facts(max_output_tokens=cap, choices=choices)
+        charged = cut_estimate(HAIKU, usage=Usage(10), shown=3, facts=facts, body_bytes=10, to_end=True)
+        assert charged == Usage(10, output_tokens=output)
