@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from headgate.clocks import AsyncClock, BlockingClock
-from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
 from headgate.core.ids import id_maker
 from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
@@ -31,7 +30,7 @@ from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials
 from headgate.settings.secrets_providers import provider_secrets
 from headgate.stats import Tally
 from headgate.stores.log import Bodies, LineLog
-from headgate.stores.sqlite import Durability, SqliteLedger
+from headgate.stores.opening import log_file, log_key_file, open_ledger
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
 from headgate.wire import DIALECTS
@@ -39,11 +38,12 @@ from headgate.wire import DIALECTS
 if TYPE_CHECKING:
     from headgate.core.ports import Timeouts
     from headgate.policy.recovery import WaitStrategy
+    from headgate.stores.ledger import WrittenLedger
+    from headgate.stores.sqlite import Durability
 
 _ids = random.Random()  # noqa: S311 -- ids have to differ, not to be secret; seeded by the kernel
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ids.seed)  # or two children would draw the same ids
-_SQLITE = "sqlite:///"
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Built:
 
     settings: Settings
     router: Router
-    ledger: SqliteLedger
+    ledger: WrittenLedger
     log: LineLog
     tally: Tally
     engine: Engine
@@ -64,7 +64,7 @@ class Built:
     drains: Drains = field(default_factory=Drains)
 
     def close(self) -> None:
-        """Write what is queued; give the ledger's file back. Idempotent."""
+        """Write what is queued; give the ledger back. Idempotent."""
         self.drains.close()
         self.secrets.close()
         if self.watch is not None:
@@ -86,19 +86,15 @@ def build(
         settings: what to build.
         env: where `env:` references are read.
         wait: a tenacity wait strategy in place of the default.
-        log_to: where the log goes; None: `<ledger>.log.jsonl` beside the ledger.
+        log_to: where the log goes; None: `<ledger>.log.jsonl` beside the ledger (`stores.opening.log_file`).
 
     Raises:
-        ConfigError: a store that this version does not have.
+        ConfigError: `storage` is no ledger of ours, or a package that it needs is not installed.
     """
-    if not settings.storage.startswith(_SQLITE):
-        raise ConfigError(
-            f"{settings.origins.get('storage', 'storage')}: storage: PostgreSQL is not built yet; use sqlite:///<file>"
-        )
-    ledger = SqliteLedger(settings.storage, durability=cast("Durability", settings.durability))
+    ledger = open_ledger(settings.storage, durability=cast("Durability", settings.durability))
     log = LineLog(
-        log_file(ledger.path) if log_to is None else None if log_to == "stdout" else log_to,
-        key_file=ledger.path.with_name(f"{ledger.path.name}.logkey"),
+        log_file(settings.storage) if log_to is None else None if log_to == "stdout" else log_to,
+        key_file=log_key_file(settings.storage),
         bodies=cast("Bodies", settings.log.bodies),
     )
     tally = Tally(log)
@@ -132,7 +128,7 @@ def build(
     )
 
 
-def _watch(settings: AnomalySettings, ledger: SqliteLedger, log: LineLog, began: float) -> Watch | None:
+def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:
     """Sees what the log sees; None where it is off."""
     if not settings.enabled:
         return None
@@ -146,11 +142,6 @@ def _watch(settings: AnomalySettings, ledger: SqliteLedger, log: LineLog, began:
     watch = Watch(rules, began=began, history=ledger.reader, tell=log.event)
     log.watch = watch.look
     return watch
-
-
-def log_file(ledger: Path) -> Path:
-    """Where the log of a ledger file is: `headgate.db` has `headgate.db.log.jsonl`."""
-    return ledger.with_name(f"{ledger.name}.log.jsonl")
 
 
 def policies_of(

@@ -179,9 +179,33 @@ def test_stores_of_later_versions_are_read_with_a_warning(tmp_path: Path) -> Non
     write(tmp_path, "storage: postgresql://db/headgate\nshared: redis://cache:6379/0\n")
     found = load(env={})
     assert (found.storage, found.shared) == ("postgresql://db/headgate", "redis://cache:6379/0")
-    assert len(found.warnings) == 2
-    assert "storage (headgate.yaml:1:1) is postgresql, which is read but not available yet" in found.warnings[0]
-    assert "shared (headgate.yaml:2:1) is read but not enforced yet" in found.warnings[1]
+    (warning,) = found.warnings
+    assert "shared (headgate.yaml:2:1) is read but not enforced yet" in warning
+
+
+def test_a_ledger_in_memory_is_read_with_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, "storage: memory\n")
+    found = load(env={})
+    assert found.storage == "memory"
+    (warning,) = found.warnings
+    assert "storage (headgate.yaml:1:1) is memory" in warning
+    assert "lost when this process ends" in warning
+
+
+@pytest.mark.parametrize("url", ["postgresql://db1:5432,db2:5432/headgate", "postgresql:///headgate?host=/run/pg"])
+def test_a_url_of_postgresql_is_whatever_libpq_takes(tmp_path: Path, url: str) -> None:
+    assert load(write(tmp_path, f"storage: {url}\n"), env={}).storage == url
+
+
+@pytest.mark.parametrize("told", ["ada:{}@db/headgate", "db/headgate?user=ada&password={}", "db/x?sslpassword={}"])
+def test_a_password_of_the_database_is_in_the_environment_and_never_in_the_file(tmp_path: Path, told: str) -> None:
+    url = "postgresql://" + told.format("hunter" + "2")
+    with pytest.raises(ConfigError, match=r"a password in the file.*env:NAME") as caught:
+        load(write(tmp_path, f"storage: {url}\n"), env={})
+    assert "hunter2" not in str(caught.value)
+    found = load(write(tmp_path, "storage: env:DATABASE_URL\n"), env={"DATABASE_URL": url})
+    assert found.storage == url
+    assert "hunter2" not in repr(found)
 
 
 def test_modes_mean_what_they_say_in_yaml_1_1(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ EXPECTED = [
     ("24:11", "timeouts", "expected a mapping ({key: value}), not a single value"),
     ("25:15", "guards.pii", "expected one of off, on, flag, redact-logs, redact, block, not 'redct'"),
     ("25:51", "guards.tools.approve", "'x' is under allow too: keep one"),
-    ("26:10", "storage", "expected sqlite:///path or postgresql://host/database"),
+    ("26:10", "storage", "expected sqlite:///path, postgresql://host/database or memory"),
     ("27:9", "shared", "a password in the file"),
     ("28:38", "keys[1].name", "two keys have this name; the other is at"),
     ("28:46", "keys[1].key", "key 'a' refers to the same secret"),

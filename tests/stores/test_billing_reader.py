@@ -14,6 +14,7 @@ from headgate.core.usage import Usage
 from headgate.engine.blocking import run_blocking
 from headgate.policy.reconciling import Ours
 from headgate.stores.billing_reader import BillingReader
+from headgate.stores.reader import Reader
 from headgate.stores.sqlite import SqliteLedger
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
@@ -73,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def days(path: Path, *, simulated: bool = False, until: float = END) -> dict[tuple[str, str], Ours]:
-    found = BillingReader(path).provider_days(["anthropic", "team-b"], DAY, until, simulated=simulated)
+    found = BillingReader(Reader(path)).provider_days(["anthropic", "team-b"], DAY, until, simulated=simulated)
     return {(row.day, row.key): row for row in found}
 
 
@@ -129,7 +130,7 @@ def test_tenants_are_those_with_exchanges_in_the_time_on_their_way_too(path: Pat
     going = exchange("ex_2", DAY, tenant="globex")
     going.ending = None
     write(path, exchange("ex_1", DAY), exchange("ex_3", END, tenant="later"), open_one=going)
-    reader = BillingReader(path)
+    reader = BillingReader(Reader(path))
     assert reader.tenants(DAY, END) == ["acme", "globex"]
     works, pending = reader.work("globex", ("model",), DAY, END)
     assert works == []

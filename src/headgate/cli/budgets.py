@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
-from headgate.cli.text import print_json
+from headgate.cli.group import config_option, json_option, reader_of, settings_of
+from headgate.cli.text import print_json, safe
 
 if TYPE_CHECKING:
     from headgate.stores.account_rows import AccountReport
@@ -119,16 +119,17 @@ def _show(asked: Asked) -> int:
 def _report(wanted: Wanted, config: str | None, *, quiet: bool) -> AccountReport:
     from headgate.settings.budgets import budgets_of
     from headgate.stores.accounts_reader import AccountsReader, nothing_spent
-    from headgate.stores.reader import Reader
+    from headgate.stores.reader import NoLedger
 
     settings = settings_of(config)
-    path = ledger_file(settings)
+    reader = reader_of(settings)
     found, now = budgets_of(settings), time.time()
-    if path.exists():
-        return AccountsReader(Reader(path)).accounts(found, now, wanted)
-    if not quiet:
-        click.echo(f"There is no ledger at {path} yet: nothing is spent.", err=True)
-    return nothing_spent(found, now, wanted)
+    try:
+        return AccountsReader(reader).accounts(found, now, wanted)
+    except NoLedger:
+        if not quiet:
+            click.echo(f"There is no ledger at {safe(reader.name)} yet: nothing is spent.", err=True)
+        return nothing_spent(found, now, wanted)
 
 
 def _share(near: str | None) -> int:

@@ -1,4 +1,7 @@
-"""Where caps are changed: through the running gateway, so that a change counts at once; else in the ledger itself."""
+"""Where caps are changed: through the gateway that writes the ledger's file, or in the ledger itself.
+
+A change counts at once, in PostgreSQL for every process.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from headgate.cli.group import ledger_file
 from headgate.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
     from headgate.stores.cap_change import CapChange
-    from headgate.stores.sqlite import SqliteLedger
+    from headgate.stores.ledger import WrittenLedger
 
 
 class Door:
@@ -24,8 +26,7 @@ class Door:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._path = ledger_file(settings)
-        self._ledger: SqliteLedger | None = None
+        self._ledger: WrittenLedger | None = None
 
     def __enter__(self) -> Door:
         return self
@@ -46,14 +47,16 @@ class Door:
         return answer if answer is not None else self._change(budget_id, scope, None)
 
     def _ask(self, method: str, budget_id: str, scope: str, fields: dict[str, str] | None) -> dict[str, Any] | None:
-        """The running gateway's answer, or None where none runs."""
+        """The running gateway's answer, or None where none has to be asked."""
         from headgate.cli.control import ask_running
+        from headgate.stores.opening import sqlite_file
 
         try:
             query = urlencode({"budget": budget_id, "scope": scope})
         except UnicodeEncodeError:
             raise ConfigError("an id and a scope have to be text in UTF-8") from None
-        return ask_running(self._path, method, f"/budgets?{query}", fields)
+        file = sqlite_file(self._settings.storage)
+        return None if file is None else ask_running(file, method, f"/budgets?{query}", fields)
 
     def _change(self, budget_id: str, scope: str, caps: tuple[str | None, str | None] | None) -> dict[str, Any]:
         from headgate.settings.budgets import budgets_of
@@ -76,16 +79,17 @@ class Door:
             self._record(change)
         return change.as_json()
 
-    def _own(self) -> SqliteLedger:
-        """The ledger with this process as its writer."""
+    def _own(self) -> WrittenLedger:
+        """The ledger with this process as a writer of it."""
         from headgate.stores.lockfile import read_lock
-        from headgate.stores.sqlite import SqliteLedger
+        from headgate.stores.opening import open_beside, sqlite_file
 
-        self._ledger = SqliteLedger(self._settings.storage)
+        self._ledger = open_beside(self._settings.storage)
         try:
             self._ledger.open()
         except ConfigError as error:
-            if read_lock(self._path) is None:
+            file = sqlite_file(self._settings.storage)
+            if file is None or read_lock(file) is None:
                 raise
             hint = "The program that writes it can change the cap itself: gate.set_budget(...)"
             raise ConfigError([*error.mistakes, hint]) from None
@@ -93,9 +97,10 @@ class Door:
 
     def _record(self, change: CapChange) -> None:
         """On record in the log, as the gateway would put it."""
-        from headgate.build import log_file
         from headgate.stores.log import LineLog
+        from headgate.stores.opening import log_file, log_key_file
 
-        log = LineLog(log_file(self._path), key_file=self._path.with_name(f"{self._path.name}.logkey"))
+        storage = self._settings.storage
+        log = LineLog(log_file(storage), key_file=log_key_file(storage))
         log.event("budget_changed", **change.facts("cli"))
         log.close()

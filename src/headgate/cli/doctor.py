@@ -137,7 +137,7 @@ def _level(warning: str) -> str:
     """What is merely not built yet is no fault of whoever wrote it down."""
     from headgate.cli.doctor_report import NOTE, WARNING
 
-    return NOTE if "not enforced yet" in warning or "not available yet" in warning else WARNING
+    return NOTE if "not enforced yet" in warning else WARNING
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:

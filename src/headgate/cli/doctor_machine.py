@@ -7,13 +7,14 @@ import shutil
 import sqlite3
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate._version import __version__
-from headgate.cli.doctor_report import NOTE, OK, PROBLEM, SKIPPED, WARNING, Finding
+from headgate.cli.doctor_ledger import check_memory, check_postgres
+from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
 from headgate.cli.doctor_secrets import mode, too_open
 from headgate.core.errors import ConfigError, HeadgateError
 
@@ -80,30 +81,42 @@ def check_sqlite() -> Finding:
 
 def check_ledger(settings: Settings) -> Iterator[Finding]:
     """The ledger's folder, files and holder; the log beside it."""
-    if not settings.storage.startswith("sqlite:"):
-        yield Finding("ledger", SKIPPED, "not looked at: storage is not SQLite")
-        return
-    from headgate.stores.database import ledger_path
+    from headgate.stores.opening import is_postgres_url, log_file, log_key_file, sqlite_file
 
+    storage = settings.storage
     try:
-        path = ledger_path(settings.storage)
+        path = sqlite_file(storage)
     except ConfigError as error:
         yield Finding("ledger", PROBLEM, error.message)
         return
+    beside = (log_file(storage), log_key_file(storage))
+    if path is None:
+        yield from check_postgres(storage) if is_postgres_url(storage) else check_memory()
+        yield from _folder(beside[0].parent, "the log lives")
+        yield from _rights((), beside)
+        return
     yield check_sqlite()
+    yield from _file(storage, path, beside)
+
+
+def _folder(folder: Path, lives: str) -> Iterator[Finding]:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("ledger", PROBLEM, f"{folder.absolute()} cannot be written by this user: {lives} there")
+    yield from _disk(folder)
+
+
+def _file(storage: str, path: Path, beside: tuple[Path, Path]) -> Iterator[Finding]:
     folder = path.parent
     if not folder.is_dir():
         yield Finding("ledger", PROBLEM, f"{folder} is not a folder: the ledger cannot be made", f"mkdir -p {folder}")
         return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("ledger", PROBLEM, f"{folder} cannot be written by this user: the ledger and its log live there")
-    yield from _disk(folder)
-    per_process = "{pid}" in settings.storage
+    yield from _folder(folder, "the ledger and its log live")
+    per_process = "{pid}" in storage
     if per_process:
         yield Finding("ledger", NOTE, "there is a ledger for each process ({pid}): their files are not looked at")
         return
     yield from _held(path)
-    yield from _rights(path)
+    yield from _rights([path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock")], beside)
     if path.exists():
         yield _readable(path)
     else:
@@ -151,22 +164,25 @@ def _held(path: Path) -> Iterator[Finding]:
         yield Finding("ledger", NOTE, what, "SQLite takes one writer; several need a gateway, or a file each")
 
 
-def _rights(path: Path) -> Iterator[Finding]:
-    """Modes: the ledger has who asked for what, the lock the gateway's control token, the log its key and its lines."""
-    from headgate.build import log_file
+def _rights(ledger: Sequence[Path], beside: tuple[Path, Path]) -> Iterator[Finding]:
+    """Modes: the ledger has who asked for what, the lock the gateway's control token, the log its key and its lines.
 
-    log = log_file(path)
-    own = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", ".lock", ".logkey")]
-    open_ones = [each for each in (*own, log) if each.exists() and too_open(each)]
+    Args:
+        ledger: its files.
+        beside: the log, and its key.
+    """
+    open_ones = [each for each in (*ledger, *beside) if each.exists() and too_open(each)]
     for each in open_ones:
         what = f"{each} can be read by other users ({mode(each)})"
         level = PROBLEM if each.name.endswith((".lock", ".logkey")) else WARNING
         yield Finding("ledger", level, what, f"chmod 600 {each}")
-    closed = [each for each in (path, log) if each.exists() and not os.access(each, os.W_OK)]
+    written = [each for each in (*ledger[:1], beside[0]) if each.exists()]
+    closed = [each for each in written if not os.access(each, os.W_OK)]
     for each in closed:
         yield Finding("ledger", PROBLEM, f"{each} cannot be written by this user", f"whose is it? (ls -l {each})")
-    if not open_ones and not closed and path.exists():
-        yield Finding("ledger", OK, "its files are this user's alone, and so is the log")
+    if written and not open_ones and not closed:
+        what = "its files are this user's alone, and so is the log" if ledger else "the log is this user's alone"
+        yield Finding("ledger", OK, what)
 
 
 def _readable(path: Path) -> Finding:

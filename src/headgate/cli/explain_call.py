@@ -244,10 +244,8 @@ def _record(name: str, settings: Settings) -> tuple[KeyRecord, str, bool]:
 
 def _stored(settings: Settings) -> list[Any]:
     """The ledger's keys, without making a ledger where there is none."""
-    if not settings.storage.startswith("sqlite:") or "{pid}" in settings.storage:
+    if "{pid}" in settings.storage:
         return []
-    from headgate.stores.database import ledger_path
-    from headgate.stores.reader import Reader
+    from headgate.stores.opening import stored_keys
 
-    path = ledger_path(settings.storage)
-    return list(Reader(path).keys()) if path.exists() else []
+    return list(stored_keys(settings.storage))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -14,6 +13,7 @@ from headgate._version import __version__
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
+    from headgate.stores.reader import Reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,24 +105,15 @@ def settings_of(config: str | None, **overrides: object) -> Settings:
     return load(config, env=os.environ, overrides={k.replace("__", "."): v for k, v in overrides.items()})
 
 
-def ledger_file(settings: Settings) -> Path:
-    """The ledger's file, for reading it.
+def reader_of(settings: Settings) -> Reader:
+    """The ledger, for reading it.
 
     Raises:
-        ConfigError: the configuration names no single file.
+        ConfigError: the configuration names none that another process can read.
     """
-    from headgate.core.errors import ConfigError
+    from headgate.stores.opening import open_reader
 
-    if not settings.storage.startswith("sqlite:"):
-        raise ConfigError("storage: PostgreSQL is not built yet; use sqlite:///<file>")
-    if "{pid}" in settings.storage:
-        raise ConfigError(
-            "storage: there is a ledger for each process ({pid}); name one of them, "
-            "as in HEADGATE_STORAGE=sqlite:///headgate-1234.db"
-        )
-    from headgate.stores.database import ledger_path
-
-    return ledger_path(settings.storage)
+    return open_reader(settings.storage)
 
 
 def need_server() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.text import safe
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def invoice(
 
     from headgate.stores.billing_reader import BillingReader
 
-    reader = BillingReader(ledger_file(settings))
+    reader = BillingReader(reader_of(settings))
     shown = _writer(form)
 
     def made(name: str) -> Invoice:

@@ -1,21 +1,23 @@
-"""`headgate keys`: through the running gateway if there is one, so that a change counts at once; else directly."""
+"""`headgate keys`: through the gateway that writes the ledger's file, so that a change counts at once; else directly.
+
+In PostgreSQL always directly: gateways look for changed keys every few seconds.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.group import config_option, json_option, settings_of
 from headgate.cli.text import moment, print_json, print_table, safe
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
     from headgate.stores.keys import Key, NewKey
-    from headgate.stores.sqlite import SqliteLedger
+    from headgate.stores.ledger import WrittenLedger
 
 
 @click.group()
@@ -56,7 +58,7 @@ def create(
     with _Door(settings) as door:
         made = door.create(fields, may_speak_for_tenants)
     _show_made(made, "made", as_json)
-    if not settings.keys and _is_first(ledger_file(settings)):
+    if not settings.keys and _is_first(settings.storage):
         sys.stderr.write("It is the first: from now on the gateway asks every caller for a key.\n")
 
 
@@ -86,12 +88,9 @@ def list_(as_json: bool, config: str | None) -> None:
         }
         for key in settings.keys
     ]
-    path = ledger_file(settings)
-    if path.exists():
-        from headgate.stores.reader import Reader
+    from headgate.stores.opening import stored_keys
 
-        stored = Reader(path).keys()
-        shown += [_listed(key) for key in stored]
+    shown += [_listed(key) for key in stored_keys(settings.storage)]
     if as_json:
         print_json({"keys": shown})
     elif not shown:
@@ -180,10 +179,10 @@ def _show_made(made: Mapping[str, Any], what: str, as_json: bool) -> None:
     click.echo(made["key"])
 
 
-def _is_first(path: Path) -> bool:
-    from headgate.stores.reader import Reader
+def _is_first(storage: str) -> bool:
+    from headgate.stores.opening import stored_keys
 
-    return len(Reader(path).keys()) == 1
+    return len(stored_keys(storage)) == 1
 
 
 def _not_from_file(settings: Settings, id_or_name: str) -> None:
@@ -192,25 +191,22 @@ def _not_from_file(settings: Settings, id_or_name: str) -> None:
 
     if not any(key.name == id_or_name for key in settings.keys):
         return
-    path = ledger_file(settings)
-    if path.exists():
-        from headgate.stores.reader import Reader
+    from headgate.stores.opening import stored_keys
 
-        stored = Reader(path).keys()
-        if any(id_or_name in (key.id, key.name) and key.revoked is None for key in stored):
-            return
+    stored = stored_keys(settings.storage)
+    if any(id_or_name in (key.id, key.name) and key.revoked is None for key in stored):
+        return
     raise ConfigError(
         f"the key {id_or_name!r} is in the configuration: change it where its reference points to, and restart"
     )
 
 
 class _Door:
-    """Where keys are changed: the running gateway's control API, or the ledger itself."""
+    """Where keys are changed: the control API of the gateway that writes the file, or the ledger itself."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path: Path = ledger_file(settings)
         self._storage = settings.storage
-        self._ledger: SqliteLedger | None = None
+        self._ledger: WrittenLedger | None = None
 
     def __enter__(self) -> _Door:
         return self
@@ -244,20 +240,22 @@ class _Door:
         return answer if answer is not None else _shown(self._own().keys.revoke(id_or_name))
 
     def _ask(self, method: str, path: str, fields: Mapping[str, object] | None = None) -> dict[str, Any] | None:
-        """The running gateway's answer, or None where none runs."""
+        """The running gateway's answer, or None where none has to be asked."""
         from headgate.cli.control import ask_running
+        from headgate.stores.opening import sqlite_file
 
-        return ask_running(self._path, method, path, fields)
+        file = sqlite_file(self._storage)
+        return None if file is None else ask_running(file, method, path, fields)
 
-    def _own(self) -> SqliteLedger:
-        """The ledger with this process as its writer.
+    def _own(self) -> WrittenLedger:
+        """The ledger with this process as a writer of it.
 
         Raises:
-            ConfigError: another process writes it.
+            ConfigError: another process writes it, and it takes one only.
         """
-        from headgate.stores.sqlite import SqliteLedger
+        from headgate.stores.opening import open_beside
 
-        self._ledger = SqliteLedger(self._storage)
+        self._ledger = open_beside(self._storage)
         self._ledger.open()
         return self._ledger
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.text import count, dollars, milliseconds, moment, print_json, safe
 from headgate.core.money import usd_text
 
@@ -46,11 +46,7 @@ def show(exchange_id: str | None, newest: bool, as_json: bool, config: str | Non
     """
     if newest == bool(exchange_id):
         raise click.UsageError("give an EXCHANGE_ID (or the beginning of one), or --last")
-    path = ledger_file(settings_of(config))
-
-    from headgate.stores.reader import Reader
-
-    reader = Reader(path)
+    reader = reader_of(settings_of(config))
     found = _newest(reader) if newest else _named(reader, exchange_id or "")
     if found is None:
         raise _NotFound("nothing was recorded yet" if newest else f"there is no exchange {safe(exchange_id)!s}")

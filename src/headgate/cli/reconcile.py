@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.since import HELP, read_moment
 from headgate.cli.text import safe
 
@@ -88,7 +88,7 @@ def reconcile(
     share = _share(tolerance)
     start, end = _span(month, since, until)
     settings = settings_of(config)
-    ledger = ledger_file(settings)
+    ledger = reader_of(settings)
 
     from headgate.cli.reconcile_sources import VENDORS, fetch
     from headgate.cli.reconcile_text import as_document, show

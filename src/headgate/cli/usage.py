@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headgate.cli.group import config_option, json_option, ledger_file, settings_of
+from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.since import HELP, read_moment
 from headgate.cli.text import count, dollars, print_json, print_table, safe
 
@@ -96,11 +96,7 @@ def usage(
     end = None if until is None else read_moment(until, now=now, option="--until", zone=where)
     wanted = {name: value for name, value in filters.items() if value is not None} | _tags(tags)
     settings = settings_of(config)
-    path = ledger_file(settings)
-
-    from headgate.stores.reader import Reader
-
-    reader = Reader(path)
+    reader = reader_of(settings)
     if reprice is not None:
         from headgate.cli.usage_reprice import reprice as again
         from headgate.cli.usage_reprice import show

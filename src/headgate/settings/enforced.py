@@ -67,9 +67,6 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
 
 
 def _not_available(s: Settings) -> Iterator[str]:
-    if s.storage.startswith("postgresql://"):
-        origin = s.origins.get("storage", DEFAULT)
-        yield f"storage ({origin}) is postgresql, which is read but not available yet: use sqlite:///path until then"
     if s.shared != "memory":
         origin = s.origins.get("shared", DEFAULT)
         yield f"shared ({origin}) is read but not enforced yet: everything shared stays in this process's memory"

@@ -276,7 +276,7 @@ class Settings:
     cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default
     storage: str = field(
         default="sqlite:///headgate.db", repr=False
-    )  # sqlite:///path ("{pid}" allowed) | postgresql://
+    )  # sqlite:///path ("{pid}" allowed) | postgresql:// | memory
     durability: str = "process"  # "process" (survives kill -9) | "full" (survives power loss) (decisions 6)
     shared: str = field(default="memory", repr=False)  # "memory" | redis:// | rediss://; may hold a credential
     keys: tuple[KeySettings, ...] = ()

@@ -30,12 +30,20 @@ SERVER_KEYS = (
 )
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|[{}]")
+_PASSWORD = re.compile(r"[?&](ssl)?password=")
 _HOST = re.compile(r"[A-Za-z0-9.:_-]{1,255}")
 
 
 def read_storage(root: Section) -> str:
-    """`storage:` as a URL."""
-    return _store_url(root, "storage", _storage, "sqlite:///headgate.db")
+    """`storage:` as a URL, or "memory", with a warning."""
+    found = _store_url(root, "storage", _storage, "sqlite:///headgate.db")
+    if found == "memory":
+        origin = root.context.origins.get(root.at("storage"), "")
+        root.context.warnings.append(
+            f"storage ({origin}) is memory: what is spent, keys made here and changed caps are lost when this process "
+            "ends, however that happens. It is for tests and trials"
+        )
+    return found
 
 
 def read_shared(root: Section) -> str:
@@ -50,11 +58,15 @@ def _store_url(root: Section, key: str, check: Callable[[str], str], default: st
 
     def read(text: str) -> str:
         url = check(text)
-        if in_file and not url.startswith("sqlite:") and ":" in url.partition("://")[2].rpartition("@")[0]:
+        if in_file and not url.startswith("sqlite:") and _has_password(url):
             raise ValueError("a password in the file: put the URL into an environment variable and write env:NAME")
         return url
 
     return root.take_url(key, read, default)
+
+
+def _has_password(url: str) -> bool:
+    return ":" in url.partition("://")[2].rpartition("@")[0] or _PASSWORD.search(url) is not None
 
 
 def _storage(text: str) -> str:
@@ -68,10 +80,15 @@ def _storage(text: str) -> str:
             if match[1] != "pid":
                 raise ValueError("the only placeholder in a path is {pid}")
         return text
+    if text == "memory":
+        return text
     if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("expected sqlite:///path or postgresql://host/database")
-    split_url(text, ("postgresql", "postgres"))
-    return "postgresql://" + text.partition("://")[2]
+        raise ValueError("expected sqlite:///path, postgresql://host/database or memory")
+    rest = text.partition("://")[2]
+    # Which hosts and options there may be is libpq's to say: several of them, a socket's folder, ...
+    if not rest.strip("/") or any(ch <= " " for ch in rest):
+        raise ValueError("expected postgresql://user:password@host:5432/database, without spaces")
+    return f"postgresql://{rest}"
 
 
 def _shared(text: str) -> str:

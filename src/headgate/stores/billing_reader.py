@@ -21,8 +21,11 @@ _DAY_SECONDS = 86_400
 _SUMMED = CLASSES
 
 
-class BillingReader(Reader):
-    """A :class:`Reader` with the questions of `headgate invoice` and `headgate reconcile`."""
+class BillingReader:
+    """Asks a ledger's :class:`Reader` what `headgate invoice` and `headgate reconcile` want to know."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     def tenants(self, since: float, until: float) -> list[str]:
         """Who has an exchange that began in [since, until), seconds since the epoch, settled or on its way."""
@@ -33,7 +36,7 @@ class BillingReader(Reader):
             found |= {str(each.facts["tenant"]) for each in _on_the_way(connection, since, until)}
             return sorted(found)
 
-        return self._ask(ask)
+        return self._reader._ask(ask)
 
     def work(
         self, tenant: str, by: Sequence[str], since: float, until: float, zone: tzinfo = UTC
@@ -53,7 +56,7 @@ class BillingReader(Reader):
             going = [e for e in _on_the_way(connection, since, until) if str(e.facts["tenant"]) == tenant]
             return found, Pending(len(going), sum(e.bound_nano or 0 for e in going))
 
-        works, pending = self._ask(ask)
+        works, pending = self._reader._ask(ask)
         in_time = [place for place, name in enumerate(by) if name in BUCKETS]
         works.sort(key=lambda w: ([in_order(by[p], w.by[p]) for p in in_time], -w.cost_nano, w.by))
         return works, pending
@@ -76,7 +79,7 @@ class BillingReader(Reader):
                     ours.open_nano += intent.bound_nano or 0
             return list(found.values())
 
-        return self._ask(ask)
+        return self._reader._ask(ask)
 
 
 def _day(moment: float) -> str:

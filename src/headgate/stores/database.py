@@ -74,6 +74,20 @@ def writer_engine(path: Path, *, durability: str) -> Engine:
     return engine
 
 
+def memory_engine() -> Engine:
+    """An engine with the one connection to a database in memory, which is gone with it."""
+
+    def connect() -> sqlite3.Connection:
+        # Used by the writer thread, closed at exit by whoever closes.
+        return sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
+        )
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 def reader_engine(path: Path) -> Engine:
     """An engine whose connections cannot write; each use opens its own."""
     return create_engine("sqlite://", creator=lambda: _connect(path, "ro"), poolclass=NullPool)

@@ -15,7 +15,7 @@ from headgate.stores.ledger import MAX_QUEUED, Shared, Source, WrittenLedger
 from headgate.stores.postgres_database import Place, postgres_place, reader_engine, reason, state_of
 from headgate.stores.postgres_owners import HEARTBEAT_SECONDS, SWEEP_SECONDS
 from headgate.stores.postgres_session import PostgresSession
-from headgate.stores.reader import Reader
+from headgate.stores.reader import NoLedger, Reader
 from headgate.stores.session import Session
 from headgate.stores.waiters import BlockingWaiter
 from headgate.stores.writer import Call, Writer
@@ -82,6 +82,11 @@ class PostgresReader(Reader):
         self._place = postgres_place(place) if isinstance(place, str) else place
         self._engine = reader_engine(self._place)
 
+    @property
+    def name(self) -> str:
+        """Host and database."""
+        return self._place.name
+
     def _ask(self, question: Callable[[Connection], T]) -> T:
         """See :meth:`Reader._ask`."""
         name = self._place.name
@@ -90,7 +95,7 @@ class PostgresReader(Reader):
                 return question(connection)
         except DBAPIError as error:
             if state_of(error) == _NO_TABLE:
-                raise ConfigError(
+                raise NoLedger(
                     f"there is no ledger in {name}: nothing was recorded yet, or `storage` names another database"
                 ) from error
             raise ConfigError(f"the ledger {name} cannot be read: {reason(error)}") from error

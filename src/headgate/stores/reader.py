@@ -22,9 +22,23 @@ from headgate.stores.schema import attempts, exchanges
 from headgate.stores.selecting import ids_tell_time, wanted
 from headgate.stores.usage_sums import Amounts, Record, UsageReport, UsageRow, charged, sort_key, sums
 
-__all__ = ["DIMENSIONS", "FILTERS", "Amounts", "Reader", "Record", "StoredExchange", "UsageReport", "UsageRow"]
+__all__ = [
+    "DIMENSIONS",
+    "FILTERS",
+    "Amounts",
+    "NoLedger",
+    "Reader",
+    "Record",
+    "StoredExchange",
+    "UsageReport",
+    "UsageRow",
+]
 
 T = TypeVar("T")
+
+
+class NoLedger(ConfigError):
+    """Nothing was ever recorded where the ledger should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,11 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = reader_engine(path)
+
+    @property
+    def name(self) -> str:
+        """The place, for people: without a credential."""
+        return str(self._path)
 
     def usage(
         self,
@@ -147,7 +166,8 @@ class Reader:
         """Run `question` on what the ledger is at one moment.
 
         Raises:
-            ConfigError: there is no ledger, or it cannot be read.
+            NoLedger: there is none.
+            ConfigError: it cannot be read.
         """
         try:
             # "Begin" takes the writer's lock on a writing engine; here each statement reads its own snapshot, and
@@ -157,7 +177,7 @@ class Reader:
                 return question(connection)
         except DBAPIError as error:
             if not self._path.exists():
-                raise ConfigError(
+                raise NoLedger(
                     f"there is no ledger at {self._path}: nothing was recorded yet, or `storage` names another file"
                 ) from error
             raise ConfigError(f"the ledger {self._path} cannot be read: {error.orig}") from error

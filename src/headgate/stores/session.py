@@ -19,7 +19,7 @@ from headgate.core.errors import ConfigError
 from headgate.policy.accounts import Accounts, Cap, Changed
 from headgate.policy.budgets import Account
 from headgate.stores import postgres_database
-from headgate.stores.database import writer_engine
+from headgate.stores.database import memory_engine, writer_engine
 from headgate.stores.intents import Open
 from headgate.stores.lockfile import LockFile
 from headgate.stores.migrate import upgrade
@@ -110,8 +110,11 @@ class SqliteSession:
     15 us each, several times per batch.
     """
 
-    def __init__(self, path: Path, *, owner: str, durability: str, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path | None, *, owner: str, durability: str, now: Callable[[], float]) -> None:
         """Open, lock, migrate and sweep.
+
+        Args:
+            path: None: in memory, where there is nothing to lock.
 
         Raises:
             ConfigError: another process writes this ledger, or the file is no ledger of ours or a newer one.
@@ -121,12 +124,10 @@ class SqliteSession:
         self._now = now
         self._owner = owner
         self._beat = now()
-        if not path.parent.is_dir():
-            raise ConfigError(f"the ledger {path} cannot be opened: there is no folder {path.parent}. Create it first")
-        self._lock = LockFile.acquire(path, now=self._beat)
+        self._lock = _locked(path, self._beat)
         self._engine: Engine | None = None
         try:
-            self._engine = writer_engine(path, durability=durability)
+            self._engine = memory_engine() if path is None else writer_engine(path, durability=durability)
             self._connection, self.swept = _prepare(self._engine, path, owner, self._beat)
         except BaseException:
             self.close()
@@ -264,19 +265,22 @@ class SqliteSession:
 
     def publish(self, url: str, token: str) -> None:
         """See :meth:`LockFile.publish`."""
-        self._lock.publish(url, token)
+        if self._lock is not None:
+            self._lock.publish(url, token)
 
     def close(self) -> None:
         """Close the connection (which folds the WAL into the file) and give the lock back. Idempotent."""
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def forget(self) -> None:
         """In a forked child: keep the inherited connection from being closed, and let go of the lock's descriptor."""
         _INHERITED.append(self)
-        self._lock.forget()
+        if self._lock is not None:
+            self._lock.forget()
 
 
 _INHERITED: list[object] = []
@@ -284,7 +288,15 @@ _INHERITED: list[object] = []
 (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_)."""
 
 
-def _prepare(engine: Engine, path: Path, owner: str, now: float) -> tuple[Connection, int]:
+def _locked(path: Path | None, now: float) -> LockFile | None:
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise ConfigError(f"the ledger {path} cannot be opened: there is no folder {path.parent}. Create it first")
+    return LockFile.acquire(path, now=now)
+
+
+def _prepare(engine: Engine, path: Path | None, owner: str, now: float) -> tuple[Connection, int]:
     try:
         connection = engine.connect()
         upgrade(connection, str(path))
