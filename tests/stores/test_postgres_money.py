@@ -272,3 +272,31 @@ def test_a_decision_that_stumbles_leaves_no_account_locked(
     server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     assert one.keys.list() == []
     assert figures(one) == [(800, 0)]
+
+
+def test_who_stands_behind_the_first_in_a_queue_is_judged_by_what_the_database_says_now(
+    replica: Open, make: Maker
+) -> None:
+    one, two = replica(), replica()
+    everybody, a, b = claim("", name="all"), claim("a"), claim("b", cap=3_000)
+    in_the_way = hold(one, make, 9_000, everybody)
+    asked = [(everybody, a), (everybody, b)]
+    outcomes: list[Any] = [None, None]
+
+    def ask(place: int) -> None:
+        try:
+            outcomes[place] = hold(two, maker(place + 1), 3_000, *asked[place], wait=True)
+        except BudgetExceeded as error:
+            outcomes[place] = error.why
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(2)]
+    for waiting, thread in enumerate(threads, 1):
+        thread.start()
+        while two.health()["waiting_for_money"] < waiting:
+            two.flush()
+    settle(one, make, hold(one, make, 2_000, b), 2_000)
+    settle(one, make, in_the_way, 0)
+    for thread in threads:
+        thread.join(20)
+    assert outcomes[1] == "spent"
+    assert figures(one, everybody, a, b) == [(0, 3_000), (0, 3_000), (2_000, 0)]

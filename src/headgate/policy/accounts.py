@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
@@ -21,6 +22,9 @@ from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
 
 MOST_IDLE = 100_000
 """Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
+
+AT_ONCE = 32
+"""Of a queue's waiters, whose accounts are loaded together where others change them, too."""
 
 Cap = tuple[int | None, int | None]
 """(nano-dollars, tokens); None = no cap of that kind."""
@@ -393,13 +397,21 @@ class Accounts:
             self.leave(ask.exchange)
         return found
 
-    def serve(self) -> None:
-        """Let those in whose accounts have room by now, oldest first; refuse those for whom there will be none."""
+    def serve(self, known: Container[AccountKey] | None = None) -> None:
+        """Let those in whose accounts have room by now, oldest first; refuse those for whom there will be none.
+
+        Args:
+            known: the accounts that were loaded in this transaction, where others change them, too: whoever claims
+                another one has to wait until it has been, and who stands behind him. None: memory is the truth.
+        """
         freed = self._freed
         while freed:
             queue = freed.popitem()[0].queue
             while queue:
-                ask = queue.pop(0)
+                ask = queue[0]
+                if known is not None and not all(claim.key in known for claim in ask.claims):
+                    break
+                queue.pop(0)
                 ask.at = None
                 del self._waiting[ask.exchange]
                 self._try(ask)
@@ -508,14 +520,15 @@ class Accounts:
             yield from hold.claims
 
     def queued_claims(self) -> Iterator[Claim]:
-        """The accounts that the first in each queue claims."""
+        """The accounts that the first in each queue claim, as many as may be let in at once."""
         seen: set[int] = set()
         for ask in self._waiting.values():
             place = ask.at
             if place is None or id(place) in seen:
                 continue
             seen.add(id(place))
-            yield from place.queue[0].claims
+            for each in islice(place.queue, AT_ONCE):
+                yield from each.claims
 
     def balances(self, claims: Sequence[Claim]) -> list[Balance]:
         """What is known of accounts, all of which are in memory."""

@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
-from headgate.core.budget import Balance, BudgetAlert, Claim
+from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
 from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.policy.accounts import Accounts, Ask, Cap, Denial
@@ -434,15 +434,15 @@ class Writer:
             claims += [claim for each in closing for claim in accounts.claims_of(each[0])]
             claims += accounts.queued_claims()
         open_still = session.prepare(accounts, claims, closing)
-        self._close_holds(open_still)
+        self._close_holds(open_still, None if session.remembers else {claim.key for claim in claims})
 
-    def _close_holds(self, closing: Sequence[Closing]) -> None:
+    def _close_holds(self, closing: Sequence[Closing], known: Container[AccountKey] | None = None) -> None:
         accounts = self._accounts
         for each in closing:
             accounts.close(*each)
         if accounts.waiting:
             accounts.expire(self._now())
-            accounts.serve()
+            accounts.serve(known)
 
     def _held_row(self, ask: Ask) -> Row:
         """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
