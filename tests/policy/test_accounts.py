@@ -157,6 +157,18 @@ def test_each_share_is_alerted_once_however_often_it_is_passed() -> None:
     assert alerts == [8_000, 10_000]
 
 
+def test_a_raised_cap_warns_and_alerts_anew_at_its_own_shares() -> None:
+    desk, one = Desk(), claim(cap=10)
+    accounts = desk.accounts
+    accounts.close(desk.ask(9, one), 1, 9, 0)
+    assert [alert.share for alert in accounts.commit()] == [8_000]
+    assert accounts.left([one]) == (1, one, 8_000)
+    accounts.set_cap("all", "", (100, None))
+    assert accounts.left([one]) == (91, None, 0)
+    accounts.close(desk.ask(71, one), 1, 71, 0)
+    assert [(alert.share, alert.cap) for alert in accounts.commit()] == [(8_000, 100)]
+
+
 def test_what_could_not_be_written_did_not_happen() -> None:
     desk, one = Desk(), claim(cap=10)
     first = desk.ask(8, one)

@@ -55,12 +55,13 @@ class Holds:
         self._claim(exchange, attempt)
         self._check(exchange, plan, attempt)
         counted = False
+        # A model to degrade to is tried in place of waiting for money for this one.
+        may_wait = not self._policies.budgets.degrade or bool(exchange.degraded) or not _degrades(attempt)
         while True:
             try:
-                self._check_ceiling(exchange, plan, attempt)
-                await self._ports.ledger.intend(
-                    exchange, attempt, until=plan.first_content_by, may_wait=not self._degrades(exchange, attempt)
-                )
+                if plan.most_nano is not None:
+                    self._check_ceiling(exchange, plan.most_nano, attempt)
+                await self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)
                 break
             except BudgetExceeded as error:
                 if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
@@ -83,8 +84,13 @@ class Holds:
     def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
         """Refuse what no budget can hold. Why before the store: nothing about it can change by waiting."""
         request = exchange.request
-        hard = next((claim for claim in attempt.claims if not claim.budget.soft), None)
-        if (hard or plan.most_nano is not None) and request.endpoint in _CAPPED:
+        hard = None
+        for claim in attempt.claims:
+            if not claim.budget.soft:
+                hard = claim
+                break
+        governed = hard is not None or plan.most_nano is not None
+        if governed and request.facts.max_output_tokens is None and request.endpoint in _CAPPED:
             attempt.output_cap = self._output_cap(request, attempt)
         if hard is None:
             return
@@ -102,8 +108,6 @@ class Holds:
 
     def _output_cap(self, request: Request, attempt: Attempt) -> int:
         """What money is held for has to be said to the provider, where the caller has not (decisions 2)."""
-        if request.facts.max_output_tokens is not None:
-            return 0
         bound = self._policies.charges.bound(attempt.route, request.facts, len(request.body), attempt.started)
         return 0 if bound is None else bound.output_cap
 
@@ -118,9 +122,8 @@ class Holds:
             why="unbounded",
         )
 
-    def _check_ceiling(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
-        most = plan.most_nano
-        if most is None or exchange.request.endpoint not in PRICED:
+    def _check_ceiling(self, exchange: Exchange, most: int, attempt: Attempt) -> None:
+        if exchange.request.endpoint not in PRICED:
             return
         if attempt.bound_nano is None:
             raise self._unbounded("max_usd_per_call is set")
@@ -135,11 +138,6 @@ class Holds:
                 why="ceiling",
                 room_nano=max(0, most - before),
             )
-
-    @staticmethod
-    def _degrades(exchange: Exchange, attempt: Attempt) -> bool:
-        """Whether another model is tried, in place of waiting for money for this one."""
-        return not exchange.degraded and any(claim.budget.degrade_to for claim in attempt.claims)
 
     async def _tighten(self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded) -> bool:
         """Near a cap, where the byte bound does not fit but the truth might: have the provider count the prompt."""
@@ -184,3 +182,7 @@ class Holds:
         exchange.degraded = f"budget {claim.budget.id}: {model}"
         plan.routes = routes
         return routes
+
+
+def _degrades(attempt: Attempt) -> bool:
+    return any(claim.budget.degrade_to for claim in attempt.claims)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
+from headgate.core.budget import FULL, AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
 
 MOST_IDLE = 100_000
@@ -327,7 +327,8 @@ class Accounts:
             touched[place] = charged[place] = claim
             if place.queue:
                 self._freed[place] = None
-            self._alert(claim, place)
+            if claim.budget.alerts:
+                self._alert(claim, place, nano, tokens)
         self._remove(hold)
         self._done.append(hold)
 
@@ -340,20 +341,27 @@ class Accounts:
         hold.told = None
         self._holds.setdefault(hold.exchange, []).append(hold)
 
-    def _alert(self, claim: Claim, place: _Place) -> None:
+    def _alert(self, claim: Claim, place: _Place, nano: int, tokens: int) -> None:
         budget, account = claim.budget, place.account
-        if not budget.alerts:
-            return
         cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
-        if cap_nano and account.spent_nano * 10_000 >= cap_nano * budget.alerts[0]:
-            place.alerted = self._told(claim, "usd", account.spent_nano, cap_nano, place.alerted)
-        if cap_tokens and account.spent_tokens * 10_000 >= cap_tokens * budget.alerts[0]:
-            place.alerted_tokens = self._told(claim, "tokens", account.spent_tokens, cap_tokens, place.alerted_tokens)
+        first = budget.alerts[0]
+        spent = account.spent_nano
+        if cap_nano and spent * FULL >= cap_nano * first:
+            place.alerted = self._told(claim, "usd", (spent - nano, spent), cap_nano, place.alerted)
+        spent = account.spent_tokens
+        if cap_tokens and spent * FULL >= cap_tokens * first:
+            place.alerted_tokens = self._told(
+                claim, "tokens", (spent - tokens, spent), cap_tokens, place.alerted_tokens
+            )
 
-    def _told(self, claim: Claim, unit: str, spent: int, cap: int, highest: int) -> int:
-        for share in claim.budget.alerts:
-            if share > highest and spent * 10_000 >= cap * share:
-                self._alerts.append(BudgetAlert(claim, share, unit, spent, cap))
+    def _told(self, claim: Claim, unit: str, spent: tuple[int, int], cap: int, highest: int) -> int:
+        """Args: `spent`: before and after; `highest`: the share that was told, perhaps under a smaller cap."""
+        before, after = spent
+        shares = claim.budget.alerts
+        highest = min(highest, _passed(shares, before, cap))
+        for share in shares:
+            if share > highest and after * FULL >= cap * share:
+                self._alerts.append(BudgetAlert(claim, share, unit, after, cap))
                 highest = share
         return highest
 
@@ -510,9 +518,20 @@ class Accounts:
                 left = cap - account.spent_nano - account.held_nano
                 if least is None or left < least:
                     least = left
-            if place.alerted > highest or place.alerted_tokens > highest:
-                warned, highest = claim, max(place.alerted, place.alerted_tokens)
+            if place.alerted or place.alerted_tokens:
+                share = self._share(claim, place)
+                if share > highest:
+                    warned, highest = claim, share
         return None if least is None else max(0, least), warned, highest
+
+    @staticmethod
+    def _share(claim: Claim, place: _Place) -> int:
+        """The highest alert that what is spent is past, under the cap that is in force."""
+        budget, account = claim.budget, place.account
+        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
+        in_money = _passed(budget.alerts, account.spent_nano, cap_nano) if cap_nano else 0
+        in_tokens = _passed(budget.alerts, account.spent_tokens, cap_tokens) if cap_tokens else 0
+        return max(in_money, in_tokens)
 
     def claims_of(self, exchange: str) -> Iterator[Claim]:
         """The accounts that an exchange holds money on."""
@@ -547,3 +566,8 @@ class Accounts:
             account.held_tokens,
             place.override is not None,
         )
+
+
+def _passed(shares: Sequence[int], spent: int, cap: int) -> int:
+    """The highest share, in basis points, that spending has reached; 0 = none."""
+    return max((share for share in shares if spent * FULL >= cap * share), default=0)

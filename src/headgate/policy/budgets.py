@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from urllib.parse import quote
 
 from headgate.core.budget import Budget, Claim
@@ -48,19 +49,57 @@ def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> st
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
 
 
+class _Kept:
+    """One budget, how its scope is found, and its claims by scope."""
+
+    __slots__ = ("budget", "claims", "of_caller")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.claims: dict[str, Claim] = {}
+        only = budget.per[0] if len(budget.per) == 1 and not budget.only else ""
+        # Most budgets ask for one thing that the caller says: this is on the way of every call.
+        self.of_caller = attrgetter(only) if only in _OF_CALLER else None
+
+    def scope(self, caller: Caller, route: Route, asked: str) -> str | None:
+        """None where the budget does not apply."""
+        budget = self.budget
+        if budget.only and any(value_of(name, caller, route, asked) != value for name, value in budget.only):
+            return None
+        return scope_of(budget.per, caller, route, asked)
+
+    def make(self, scope: str, at: float) -> Claim:
+        """The claim of a scope that has none, or whose period is over."""
+        budget = self.budget
+        start, end = period(budget.every, at, budget.zone)
+        claim = Claim(budget, scope, start, end, (budget.id, scope, start))
+        if len(self.claims) >= Budgets.MOST:
+            self.claims.clear()
+        self.claims[scope] = claim
+        return claim
+
+
+_OF_CALLER = frozenset({"key", "tenant", "user", "session", "task", "feature", "environment"})
+
+
 class Budgets:
     """All budgets of a configuration, and who has to fit which.
 
     Claims are kept until their period is over, so that a call is a few look-ups. Safe to share between threads: the
     worst of a race is a claim that is made twice.
+
+    Attributes:
+        all: the budgets, by id.
+        degrade: one of them goes to another model where a call does not fit.
     """
 
     MOST = 100_000
-    """Claims kept: some 30 MB. Scopes come from callers."""
+    """Claims kept per budget: some 30 MB. Scopes come from callers."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
-        self._kept: dict[tuple[str, str], Claim] = {}
+        self.degrade = any(budget.degrade_to for budget in self.all)
+        self._kept = [_Kept(budget) for budget in self.all]
 
     def __bool__(self) -> bool:
         return bool(self.all)
@@ -74,26 +113,16 @@ class Budgets:
             at: seconds since the epoch.
         """
         found = []
-        kept = self._kept
-        for budget in self.all:
-            if budget.only and any(value_of(name, caller, route, asked) != value for name, value in budget.only):
-                continue
-            scope = scope_of(budget.per, caller, route, asked) if budget.per else ""
+        for kept in self._kept:
+            of_caller = kept.of_caller
+            scope = of_caller(caller) or None if of_caller is not None else kept.scope(caller, route, asked)
             if scope is None:
                 continue
-            claim = kept.get((budget.id, scope))
+            claim = kept.claims.get(scope)
             if claim is None or not claim.start <= at < claim.end:
-                claim = self._make(budget, scope, at)
+                claim = kept.make(scope, at)
             found.append(claim)
         return tuple(found)
-
-    def _make(self, budget: Budget, scope: str, at: float) -> Claim:
-        start, end = period(budget.every, at, budget.zone)
-        claim = Claim(budget, scope, start, end, (budget.id, scope, start))
-        if len(self._kept) >= self.MOST:
-            self._kept.clear()
-        self._kept[budget.id, scope] = claim
-        return claim
 
 
 @dataclass(slots=True)

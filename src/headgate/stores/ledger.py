@@ -259,7 +259,7 @@ class _Port:
                 attempt.bound_nano or 0,
                 attempt.bound_tokens,
                 may_wait,
-                min(until, *[claim.end for claim in attempt.claims]),
+                _earliest(until, attempt.claims),
                 intent,
             )
         self._ledger.shared().writer.intend(intent)
@@ -311,6 +311,13 @@ class _Port:
             await waiter.future
         else:
             waiter.wait()
+
+
+def _earliest(until: float, claims: Sequence[Claim]) -> float:
+    for claim in claims:
+        if claim.end < until:
+            until = claim.end
+    return until
 
 
 def close_all() -> None:

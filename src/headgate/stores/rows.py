@@ -20,11 +20,8 @@ EXCHANGE_COLUMNS = tuple(column.name for column in exchange_rows.columns)
 SHAPES = Insert(shapes, ("id", *SHAPE_COLUMNS))
 ATTEMPTS = Insert(attempt_rows, ATTEMPT_COLUMNS, replace=True)
 EXCHANGES = Insert(exchange_rows, EXCHANGE_COLUMNS, replace=True)
-ACCOUNTS = Insert(
-    accounts,
-    ("id", "budget", "scope", "period_start", "period_end", "spent_nano", "spent_tokens", "alerted", "alerted_tokens"),
-    replace=True,
-)
+_SPENT = ("spent_nano", "spent_tokens", "alerted", "alerted_tokens")
+ACCOUNTS = Insert(accounts, ("id", "budget", "scope", "period_start", "period_end", *_SPENT), update=_SPENT)
 
 _NO_USAGE = Usage()
 _NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)

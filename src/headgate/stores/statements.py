@@ -39,6 +39,7 @@ class Insert:
         columns: Sequence[str],
         *,
         replace: bool = False,
+        update: Sequence[str] = (),
         sizes: Sequence[int] = SIZES,
     ):
         """
@@ -47,16 +48,20 @@ class Insert:
             columns: what a row holds, in order.
             replace: put the new row in the place of an old one with its primary key; columns that are not told become
                 their default. Cheaper than overwriting: the old row is not read. Without it, the old row stays.
+            update: columns to overwrite where the row is there; indexes of other columns are not touched.
             sizes: rows per statement, largest first, down to 1.
         """
         self.columns = tuple(columns)
-        self._statements = _sized(self._one(table, replace), len(self.columns), sizes)
+        self._statements = _sized(self._one(table, replace, update), len(self.columns), sizes)
         self._sizes = tuple(sizes)
 
-    def _one(self, table: Table, replace: bool) -> str:
+    def _one(self, table: Table, replace: bool, update: Sequence[str]) -> str:
         statement = insert(table).values(dict.fromkeys(self.columns))
         if replace:
             statement = statement.prefix_with("OR REPLACE")
+        elif update:
+            told = {name: statement.excluded[name] for name in update}
+            statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=told)
         else:
             statement = statement.on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
         return str(statement.compile(dialect=sqlite.dialect()))
