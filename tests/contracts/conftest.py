@@ -15,7 +15,7 @@ from headgate.engine.blocking import run_blocking
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stores")]
 
 from ledger_maker import Maker  # noqa: E402  # it lies beside the stores' tests
-from ledger_store import STORES, SqliteStore  # noqa: E402  # it lies beside this file
+from ledger_store import STORES, Store  # noqa: E402  # it lies beside this file
 
 
 @pytest.fixture(params=[run_blocking, asyncio.run], ids=["blocking", "async"])
@@ -24,8 +24,8 @@ def run(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=[SqliteStore], ids=["sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, run: Any) -> Iterator[SqliteStore]:
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, run: Any) -> Iterator[Store]:
     found = request.param(tmp_path, run)
     yield found
     found.ledger.close()

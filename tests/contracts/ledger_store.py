@@ -1,22 +1,37 @@
-"""A ledger seen from outside: what the contract needs of a store."""
+"""Ledgers seen from outside: what the contract needs of a store."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from postgres_server import Server, database_of, the_server  # it lies beside the stores' tests
+from sqlalchemy import text
+
 from headgate.core.exchange import Attempt, Exchange
 from headgate.engine.blocking import run_blocking
 from headgate.stores.intents import open_intents, read_intents
+from headgate.stores.ledger import WrittenLedger
+from headgate.stores.memory import MemoryLedger
+from headgate.stores.postgres import PostgresLedger
 from headgate.stores.sqlite import SqliteLedger
 
+NOW = 2_000_000_000.0
 
-class SqliteStore:
-    """A SQLite ledger, seen from outside. A crash is a copy of its files as they are at that moment."""
+
+class Store(ABC):
+    """A ledger, seen from outside."""
+
+    survives = True
+    """What was written is there after the process's end, however that came."""
+    has_rivals = False
+    """Another process may write, too, and take this one for dead."""
 
     def __init__(self, folder: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self.folder = folder
@@ -24,12 +39,25 @@ class SqliteStore:
         self.generation = 0
         self.ledger = self._open()
 
-    def _open(self) -> SqliteLedger:
-        folder = self.folder / str(self.generation)
-        folder.mkdir(exist_ok=True)
-        ledger = SqliteLedger(f"sqlite:///{folder / 'headgate.db'}", now=lambda: 2_000_000_000.0)
+    def _open(self) -> WrittenLedger:
+        ledger = self._make()
         ledger.open()
         return ledger
+
+    @abstractmethod
+    def _make(self) -> WrittenLedger: ...
+
+    @abstractmethod
+    def crash(self) -> None:
+        """Open what is there now, as after `kill -9`."""
+
+    def be_taken_for_dead(self) -> None:
+        """Another process sweeps, while this one stands still."""
+        pytest.skip("no other process writes it")
+
+    def lose_connection(self) -> None:
+        """The database ends it; the process does not know."""
+        pytest.skip("there is no connection to lose")
 
     @property
     def port(self) -> Any:
@@ -59,20 +87,8 @@ class SqliteStore:
         self.ledger.close()
         self.ledger = self._open()
 
-    def crash(self) -> None:
-        """Open what the disk holds now, as after `kill -9`."""
-        before = self.folder / str(self.generation)
-        self.generation += 1
-        after = self.folder / str(self.generation)
-        after.mkdir()
-        for file in before.glob("headgate.db*"):
-            if not file.name.endswith(("-shm", ".lock")):
-                shutil.copy(file, after)
-        self.ledger.close()
-        self.ledger = self._open()
-
     def open_intents(self) -> list[dict[str, Any]]:
-        """Of attempts that are not settled, as they are on disk."""
+        """Of attempts that are not settled, as they are in the store."""
 
         def read(connection: Any) -> list[dict[str, Any]]:
             return [intent._asdict() for intent in open_intents(connection, read_intents(connection))]
@@ -82,8 +98,7 @@ class SqliteStore:
     @contextmanager
     def broken(self) -> Iterator[None]:
         """Every write fails, as on a full disk."""
-        writer = self.ledger.writer()
-        session = writer._session
+        session: Any = self.ledger.writer()._session
         real = session.commit
         session.commit = _fails
         try:
@@ -91,16 +106,141 @@ class SqliteStore:
         finally:
             session.commit = real
 
-    def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """Straight from the file, over a connection of its own."""
-        with closing(sqlite3.connect(f"file:{self.ledger.path}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, values)]
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Straight from the store."""
+
+        def read(connection: Any) -> list[dict[str, Any]]:
+            return [dict(row) for row in connection.execute(text(query)).mappings()]
+
+        return self.ledger.reader()._ask(read)
 
 
 def _fails(*_: Any) -> None:
     raise sqlite3.OperationalError("database or disk is full")
 
 
-STORES = [SqliteStore]
+class SqliteStore(Store):
+    """A SQLite file. A crash is a copy of its files as they are at that moment."""
+
+    def _make(self) -> WrittenLedger:
+        folder = self.folder / str(self.generation)
+        folder.mkdir(exist_ok=True)
+        return SqliteLedger(f"sqlite:///{folder / 'headgate.db'}", now=lambda: NOW)
+
+    def crash(self) -> None:
+        before = self.folder / str(self.generation)
+        self.generation += 1
+        after = self.folder / str(self.generation)
+        after.mkdir()
+        for file in before.glob("headgate.db*"):
+            if not file.name.endswith(("-shm", ".lock")):
+                shutil.copy(file, after)
+        self.reopen()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Over a connection of its own."""
+        file = self.folder / str(self.generation) / "headgate.db"
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query)]
+
+
+class MemoryStore(Store):
+    """A ledger in memory, of which nothing is left once it is closed."""
+
+    survives = False
+
+    def _make(self) -> WrittenLedger:
+        return MemoryLedger(now=lambda: NOW)
+
+    def reopen(self) -> None:
+        """Ends the test: there is nothing to look at behind it."""
+        pytest.skip("nothing is left of a ledger in memory")
+
+    def crash(self) -> None:
+        self.reopen()
+
+    def lose(self) -> None:
+        """The process ends, and another begins."""
+        super().reopen()
+
+
+class PostgresStore(Store):
+    """A database of its own. Each opening is another process's: another owner, with a connection of its own.
+
+    A crash drops the connection without a word, and the next process finds a heartbeat that is old.
+    """
+
+    has_rivals = True
+
+    def __init__(self, folder: Path, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self.server: Server = the_server()
+        self.url = self.server.seem_long_up(self.server.url())
+        super().__init__(folder, run)
+
+    def _make(self) -> WrittenLedger:
+        self.generation += 1
+        return PostgresLedger(f"{self.url}?application_name=process{self.generation}", now=lambda: NOW)
+
+    def crash(self) -> None:
+        self.ledger._call(_die)
+        self.grow_old(self.ledger)
+        self.reopen()
+
+    def grow_old(self, ledger: WrittenLedger) -> None:
+        """It has not told for more than a minute that it lives."""
+        self._run(f"UPDATE owners SET heartbeat = heartbeat - 61 WHERE id = '{ledger.owner()}'")
+
+    def be_taken_for_dead(self) -> None:
+        self.grow_old(self.ledger)
+        rival = self._open()
+        rival.close()
+
+    def lose_connection(self) -> None:
+        mine = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'process{self.mine}'"
+        self._run(mine)
+
+    @property
+    def mine(self) -> int:
+        """The number of the process that is open."""
+        return int(str(self.ledger._key).rpartition("process")[2])
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """The database says that its disk is full, whatever is written."""
+        self._run(_FULL)
+        for table in _WRITTEN:
+            on = f"BEFORE INSERT OR UPDATE OR DELETE ON {table}"
+            self._run(f"CREATE TRIGGER full_disk {on} EXECUTE FUNCTION full_disk()")
+        try:
+            yield
+        finally:
+            for table in _WRITTEN:
+                self._run(f"DROP TRIGGER full_disk ON {table}")
+
+    def _run(self, statement: str) -> None:
+        self.server.run(statement, database_of(self.url))
+
+
+_WRITTEN = ("intents", "attempt_rows", "exchange_rows", "accounts")
+_FULL = """
+CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$
+"""
+
+
+def _die(session: Any) -> None:
+    """In the writer thread: the connection is gone, and nothing reaches the database any more."""
+    session._drop()
+    session._ready = _gone
+    session.close = lambda: None
+
+
+def _gone() -> None:
+    import psycopg
+
+    raise psycopg.OperationalError("this process is dead")
+
+
+STORES = [MemoryStore, SqliteStore, PostgresStore]
 """Every store that keeps money."""

@@ -148,3 +148,74 @@ def test_a_disk_that_takes_nothing_refuses_and_nothing_stays_held(money: Money) 
     money.look()
     assert money.balance("user/day", "a") == (4, 0)
     assert money.ask("a", 20).state == "in"
+
+
+# -- settled late: others have taken this process for dead, and have charged what it held ----------------------------
+
+
+@pytest.mark.parametrize("disturb", ["", "lose_connection"])
+@pytest.mark.parametrize("cost", [0, 7, 20, 31])
+def test_a_settle_behind_a_sweep_corrects_every_account_and_holds_nothing(
+    money: Money, cost: int, disturb: str
+) -> None:
+    """Above the bound, too: what the provider reports is charged (decisions 2)."""
+    caller = money.ask("a", 20)
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (0, 20)
+    money.store.be_taken_for_dead()
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (20, 0)
+    if disturb:
+        getattr(money.store, disturb)()
+    money.settle(caller, cost)
+    money.settle(caller, cost)
+    for name, scope in (("user/day", "a"), ("tenant/day", "acme"), ("all/day", "")):
+        assert money.balance(name, scope) == (cost, 0)
+    (row,) = money.store.rows("SELECT cost_nano, ending FROM exchanges")
+    assert row == {"cost_nano": cost, "ending": "complete"}
+
+
+def test_a_hold_taken_behind_the_sweep_is_not_mistaken_for_one_before_it(money: Money) -> None:
+    before = money.ask("a", 10)
+    money.store.be_taken_for_dead()
+    after = money.ask("a", 10)
+    assert money.balance("user/day", "a") == (10, 10)
+    money.settle(after, 4)
+    assert money.balance("user/day", "a") == (14, 0)
+    money.settle(before, 3)
+    assert money.balance("user/day", "a") == (7, 0)
+
+
+def test_of_a_call_with_two_attempts_each_is_corrected_once(money: Money) -> None:
+    caller = money.ask("a", 10)
+    money.store.be_taken_for_dead()
+    money.fail(caller, 2)
+    second = money.again(caller, 10)
+    assert money.balance("user/day", "a") == (2, 10)
+    money.store.be_taken_for_dead()
+    assert money.balance("user/day", "a") == (12, 0)
+    money.settle(second, 5)
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (7, 0)
+    assert money.store.rows("SELECT sum(cost_nano) AS cost FROM exchanges") == [{"cost": 7}]
+
+
+def test_who_waits_behind_a_hold_that_was_charged_is_refused_or_let_in_by_what_is_left(money: Money) -> None:
+    first, second = money.ask("a", 20), money.ask("a", 10)
+    assert second.state == "waits"
+    money.store.be_taken_for_dead()
+    money.look()
+    assert second.state == "refused"
+    money.settle(first, 5)
+    assert money.ask("a", 10).state == "in"
+
+
+def test_a_connection_lost_between_two_commits_disturbs_no_account(money: Money) -> None:
+    first, second = money.ask("a", 10), money.ask("b", 10)
+    money.store.lose_connection()
+    money.settle(first, 4)
+    money.store.lose_connection()
+    third = money.ask("a", 10)
+    assert third.state == "in"
+    assert money.balance("all/day", "") == (4, 20)
+    money.settle(second, 1)
+    money.settle(third, 2)
+    assert money.balance("all/day", "") == (7, 0)
+    assert money.store.open_intents() == []

@@ -7,21 +7,31 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from ledger_maker import Maker
-from ledger_store import SqliteStore
+from ledger_store import STORES, SqliteStore
 
 from headgate.core.exchange import Ending, Exchange
 from headgate.engine.blocking import run_blocking
 
 
 class Ledgers(RuleBasedStateMachine):
+    store_class: Any = None
+
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.store = SqliteStore(self.folder, run_blocking)
+        self.store = self.store_class(self.folder, run_blocking)
         self.make = Maker()
         self.open: list[Exchange] = []  # in flight
         self.swept: list[Exchange] = []
@@ -59,16 +69,24 @@ class Ledgers(RuleBasedStateMachine):
         self.store.settle(self.make.ended(exchange, Ending.REFUSED, status=429))
         self.cost[exchange.id] = 0
 
+    @precondition(lambda self: self.store.survives)
     @rule()
     def reopen(self) -> None:
         self.store.reopen()
         self._sweep()
 
+    @precondition(lambda self: self.store.survives)
     @rule()
     def crash(self) -> None:
         self.store.flush()
         self.store.crash()
         self._sweep()
+
+    @precondition(lambda self: not self.store.survives)
+    @rule()
+    def lose(self) -> None:
+        self.store.lose()
+        self.open, self.swept, self.cost, self.bounds = [], [], {}, {}
 
     def _sweep(self) -> None:
         for exchange in self.open:
@@ -95,5 +113,8 @@ class Ledgers(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestLedgers = Ledgers.TestCase
-TestLedgers.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+@pytest.mark.parametrize("store_class", STORES)
+def test_no_interleaving_loses_or_doubles_a_row(store_class: Any) -> None:
+    machine = type("Ledgers", (Ledgers,), {"store_class": store_class})
+    examples = 15 if store_class is SqliteStore else 6
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None))

@@ -222,6 +222,11 @@ def _server() -> Server | str:
 @pytest.fixture
 def server() -> Server:
     """The one server of this test process."""
+    return the_server()
+
+
+def the_server() -> Server:
+    """As the fixture, for what is no fixture."""
     found = _server()
     if isinstance(found, str):
         if os.environ.get("CI") == "true":
