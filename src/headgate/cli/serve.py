@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.build import Built
     from headgate.gateway.app import Gateway
     from headgate.gateway.auth import KeyRing
-    from headgate.gateway.rotation import ConfiguredKeys
+    from headgate.gateway.rotation import ConfiguredKeys, StoredKeys
     from headgate.gateway.server import ServerOptions
     from headgate.settings.model import Settings
 
@@ -78,14 +78,14 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     stack.callback(built.close)
     built.ledger.open()
     ring = KeyRing(loopback=_is_loopback(settings.server.host))
-    configured = fill(ring, settings, env, built)
+    followers = fill(ring, settings, env, built)
     for line in unusable_keys(settings, env, built):
         _tell(f"warning: {line}")
     token = secrets.token_urlsafe(32)
     from headgate.core.secret import Secret
 
     app = create(built, ring=ring, admin_token=Secret(token), body_bytes=settings.server.max_body_bytes)
-    keys = (ring, configured)
+    keys = (ring, followers)
     return run(
         app, _options(settings, built, app, keys, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
     )
@@ -132,28 +132,32 @@ def unusable_keys(settings: Settings, env: Mapping[str, str], built: Built) -> l
     return found
 
 
-def fill(ring: KeyRing, settings: Settings, env: Mapping[str, str], built: Built) -> ConfiguredKeys:
-    """Put the keys of the configuration and of the database on the ring.
+def fill(
+    ring: KeyRing, settings: Settings, env: Mapping[str, str], built: Built
+) -> Sequence[ConfiguredKeys | StoredKeys]:
+    """Put the keys of the configuration and of the ledger on the ring.
+
+    Returns:
+        What keeps them there, once it is told to follow.
 
     Raises:
         ConfigError: a configured key cannot be read. To go on without it would open the gateway, or lock its owner out.
+        Unavailable: the ledger cannot be read.
     """
-    from headgate.gateway.auth import KeyRecord
-    from headgate.gateway.rotation import ConfiguredKeys
+    from headgate.gateway.rotation import ConfiguredKeys, StoredKeys
 
     configured = ConfiguredKeys(ring, settings.keys, built.secrets)
+    stored = StoredKeys(ring, built.ledger.keys.list)
     configured.fill()
-    for stored in built.ledger.keys.list():
-        record = KeyRecord(stored.id, stored.name, stored.tenant, stored.environment, stored.may_speak_for_tenants)
-        ring.add(bytes.fromhex(stored.hash), record, revoked=stored.revoked is not None)
-    return configured
+    stored.fill()
+    return (configured, stored) if built.ledger.others_write else (configured,)
 
 
 def _options(
     settings: Settings,
     built: Built,
     app: Gateway,
-    keys: tuple[KeyRing, ConfiguredKeys],
+    keys: tuple[KeyRing, Sequence[ConfiguredKeys | StoredKeys]],
     token: str,
     *,
     simulated: bool,
@@ -165,10 +169,11 @@ def _options(
     from headgate.gateway.server import ServerOptions
 
     server = settings.server
-    ring, configured = keys
+    ring, followers = keys
 
     def ready(url: str) -> None:
-        configured.follow(asyncio.get_running_loop())
+        for each in followers:
+            each.follow(asyncio.get_running_loop())
         built.ledger.publish(_control_url(url), token)
         built.log.event("started", url=url, simulated=simulated)
         # Where the log has standard output, the words go to standard error.

@@ -77,6 +77,9 @@ class WrittenLedger(ABC):
     Ledgers of one place in one process share its writer.
     """
 
+    others_write = False
+    """Other processes may write it as well: keys, caps and accounts change without this one."""
+
     def __init__(self, *, max_queued: int = MAX_QUEUED, now: Callable[[], float] = time.time) -> None:
         """
         Args:

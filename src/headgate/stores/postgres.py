@@ -33,6 +33,8 @@ class PostgresLedger(WrittenLedger):
     fork the child opens a connection of its own.
     """
 
+    others_write = True
+
     def __init__(self, url: str, *, max_queued: int = MAX_QUEUED, now: Callable[[], float] = time.time) -> None:
         """
         Args:
