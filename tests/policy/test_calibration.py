@@ -257,6 +257,20 @@ def test_what_is_old_counts_less() -> None:
     assert made.output(*MODEL, shown("z" * 400)) > before * 1.5
 
 
+def test_of_many_answers_only_some_are_looked_at_and_new_kinds_of_prompts_always() -> None:
+    made = Calibration()
+    assert sum(made.due(*MODEL) for _ in range(256)) == 256
+    assert sum(made.due(*MODEL) for _ in range(1_600)) == 100
+    assert made.due("openai", "another")
+    assert not made.due(*MODEL, Shown(10))
+    assert made.due(*MODEL, Shown(10, kinds=THINKING))
+    raw = body("x" * 400)
+    assert made.prompt_due(*MODEL, b"s", raw)
+    prompts(made, [400] * 64)
+    assert not made.prompt_due(*MODEL, b"s", raw)
+    assert made.prompt_due(*MODEL, b"another", raw)
+
+
 def test_many_threads_learn_and_estimate_at_once() -> None:
     made = Calibration()
 
@@ -268,7 +282,7 @@ def test_many_threads_learn_and_estimate_at_once() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(8))) == list(range(8))
-    assert made._models[MODEL].seen == 1_600
+    assert made._models[MODEL].output.count == 1_600
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=50))

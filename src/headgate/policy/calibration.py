@@ -59,7 +59,8 @@ _STEADY = 0.5  # seconds after which a stream's own rate is better known than it
 _FORGET = 2_048  # answers after which those before count half
 _HEAVY = 1_000.0  # bytes; a longer answer weighs no more
 _PRIOR = 0.002  # answers' weight with which it is believed, to begin with, that each byte is a token
-_OFTEN = 256  # answers after which only every fourth is looked at
+_OFTEN = 256  # answers of a model after which only one in sixteen is looked at
+_KNOWN = 64  # prompts, or answers, of a kind after which they are looked at no more often than that
 _LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
 _NOT_ASCII = bytes(range(128, 256))
 _LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
@@ -211,7 +212,7 @@ class Density:
 class _Model:
     """What was learned of one model's answers."""
 
-    __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate", "seen")
+    __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate")
 
     def __init__(self) -> None:
         self.pool = Pool()  # of answers
@@ -220,19 +221,17 @@ class _Model:
         self.hidden = Mean()
         self.output = Mean()
         self.rate = Mean()
-        self.seen = 0
 
 
 class _Prompts:
     """What was learned of one kind of prompt: same model, same system prompt, about as long."""
 
-    __slots__ = ("cached", "density", "plain", "seen")
+    __slots__ = ("cached", "density", "plain")
 
     def __init__(self) -> None:
         self.density = Density()
         self.cached = Mean()
         self.plain = Mean()
-        self.seen = 0
 
 
 _Group = tuple[str, str, int, int]
@@ -246,14 +245,36 @@ class Calibration:
         self._lock = threading.RLock()
         self._models: OrderedDict[tuple[str, str], _Model] = OrderedDict()
         self._prompts: OrderedDict[_Group, _Prompts] = OrderedDict()
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def due(self, provider: str, model: str, shown: Shown | None = None) -> bool:
+        """Whether this answer of the model is to be learned from: looking at all of them would cost more than it gives.
+        Of a kind of content that is not well known yet, every one is.
+
+        It is asked for every answer, and takes no lock: a count that is lost does no harm.
+        """
+        key = (provider, model)
+        seen = self._seen.get(key, 0) + 1
+        if seen == 1 and len(self._seen) >= MODELS:
+            self._seen.clear()
+        self._seen[key] = seen
+        if seen <= _OFTEN or not seen & 15:
+            return True
+        if shown is None or not shown.kinds:
+            return False
+        known = self._models.get(key)
+        density = known.densities.get(shown.kinds) if known is not None else None
+        return density is None or density.count < _KNOWN
+
+    def prompt_due(self, provider: str, model: str, system: bytes, body: bytes) -> bool:
+        """Whether little is known of this kind of prompt. Takes no lock either."""
+        known = self._prompts.get(_group(provider, model, system, len(body)))
+        return known is None or known.density.count < _KNOWN
 
     def learn(self, provider: str, model: str, usage: Usage, shown: Shown | None) -> None:
         """An answer's final counts, and what its stream has shown; None for an answer in one piece."""
         with self._lock:
             known = self._model(provider, model)
-            known.seen += 1
-            if known.seen > _OFTEN and known.seen & 3:
-                return
             known.output.learn(usage.output_tokens)
             if shown is not None and not usage.iterations:
                 _learn_stream(known, usage, shown)
@@ -274,13 +295,8 @@ class Calibration:
         if not 0 < size <= _LARGE_BODY or prompt <= 0 or usage.iterations:
             return
         group = _group(provider, model, system, size)
+        share = _share(body)
         with self._lock:
-            own = self._prompts.get(group)
-            if own is not None:
-                own.seen += 1
-                if own.seen > _OFTEN and own.seen & 3:
-                    return
-            share = _share(body)
             for key in (group, _anybody(group)):
                 found = self._prompts.get(key)
                 if found is None:

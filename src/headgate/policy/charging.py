@@ -78,10 +78,15 @@ class Charging:
 
     def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
         """A final usage that can be believed; `shown` of a stream."""
-        calibration = self.calibration
-        calibration.learn(route.provider, route.model, usage, shown)
-        if not (facts.has_media or facts.server_side):
-            calibration.learn_prompt(route.provider, route.model, usage, facts.system, body)
+        calibration, provider, model = self.calibration, route.provider, route.model
+        due = calibration.due(provider, model, shown)
+        if due:
+            calibration.learn(provider, model, usage, shown)
+        if facts.has_media or facts.server_side:
+            return
+        # Anthropic tells the prompt's size when its streams begin, so there is little to learn of prompts.
+        if due or (route.dialect == "openai" and calibration.prompt_due(provider, model, facts.system, body)):
+            calibration.learn_prompt(provider, model, usage, facts.system, body)
 
     def output_nano(self, route: Route, shown: Shown, now: float) -> int:
         """What this much of an answer is expected to cost, in nano-dollars."""
