@@ -11,7 +11,7 @@ A store calls `load` for accounts that are not here, then any of `close`, `ask`,
 from __future__ import annotations
 
 import heapq
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,7 +30,7 @@ Cap = tuple[int | None, int | None]
 """(nano-dollars, tokens); None = no cap of that kind."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ask:
     """One attempt's wish to set money aside.
 
@@ -137,6 +137,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self._places: dict[AccountKey, _Place] = {}
+        self._most = MOST_IDLE  # of them, before room is made
         self._holds: dict[str, list[_Hold]] = {}  # by exchange
         self._tickets = 0
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
@@ -174,8 +175,6 @@ class Accounts:
         """An account as the store has it, in place of what is here; its queue stays."""
         place = self._places.get(key)
         if place is None:
-            if len(self._places) >= MOST_IDLE:
-                self._make_room()
             self._places[key] = _Place(key, number, account, override, alerted, alerted_tokens)
             return
         place.number, place.account, place.override = number, account, override
@@ -184,10 +183,12 @@ class Accounts:
             self._freed[place] = None
 
     def _make_room(self) -> None:
-        idle = [place for place in self._places.values() if not (place.holds or place.queue)]
-        for place in idle[: max(1, len(idle) // 2)]:
-            if place not in self._touched and place not in self._fresh:
-                del self._places[place.key]
+        """Why between transactions: in one, every account that was looked up has to be here to its end."""
+        claimed = {claim.key for ask in self._waiting.values() for claim in ask.claims}
+        idle = [key for key, place in self._places.items() if not place.holds and key not in claimed]
+        for key in idle[: (len(idle) + 1) // 2]:
+            del self._places[key]
+        self._most = max(MOST_IDLE, len(self._places) + MOST_IDLE // 2)  # where few are idle, it is not tried each time
 
     def number_of(self, claim: Claim) -> int:
         """The store's number of an account that is in memory."""
@@ -382,7 +383,7 @@ class Accounts:
     def _unqueue(self, ask: Ask) -> None:
         place = ask.at
         assert place is not None
-        place.queue.remove(ask)
+        del place.queue[bisect_left(place.queue, ask)]
         ask.at = None
         self._freed[place] = None  # who stood behind it may fit
 
@@ -465,6 +466,8 @@ class Accounts:
         self._spent.clear()
         self._fresh.clear()
         alerts, self._alerts = self._alerts, []
+        if len(self._places) > self._most:
+            self._make_room()
         return alerts
 
     def rollback(self) -> None:
