@@ -205,6 +205,20 @@ def test_an_override_counts_in_every_process(replica: Open, make: Maker) -> None
         hold(two, make, 1)
 
 
+def test_an_override_lets_those_in_who_wait_in_another_process(replica: Open, make: Maker) -> None:
+    one, two = replica(), replica()
+    hold(one, make, 9_000)
+    let_in: list[Exchange] = []
+    waiting = threading.Thread(target=lambda: let_in.append(hold(two, make, 6_000, wait=True)))
+    waiting.start()
+    while not two.health()["waiting_for_money"]:
+        two.flush()
+    one.set_cap("b", "ada", (15_000, None))
+    waiting.join(20)
+    assert len(let_in) == 1
+    assert figures(one) == [(0, 15_000)]
+
+
 def test_names_that_a_database_cannot_hold_have_accounts_of_their_own(replica: Open, make: Maker) -> None:
     ledger = replica()
     odd = [claim(scope) for scope in ("a", "a\x00", "a\x01", "a\x010000", "a\ud800", "a?")]
@@ -214,7 +228,7 @@ def test_names_that_a_database_cannot_hold_have_accounts_of_their_own(replica: O
     assert len({writable(each.scope) for each in odd}) == len(odd)
 
 
-@pytest.mark.parametrize("size", [1, 60])
+@pytest.mark.parametrize("size", [1, 100])
 def test_a_batch_under_budgets_is_two_round_trips(replica: Open, make: Maker, size: int) -> None:
     ledger = replica()
     session: Any = ledger.writer()._session
