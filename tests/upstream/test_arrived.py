@@ -1,0 +1,104 @@
+"""What has come and nobody read, asked for without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from headgate.core.ports import Outgoing, Timeouts
+from headgate.engine.blocking import run_blocking
+from headgate.upstream.blocking import BlockingPool
+from headgate.upstream.pool import AsyncPool
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def framed(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+@contextmanager
+def provider() -> Iterator[tuple[str, Callable[[bytes], None]]]:
+    """(its URL, what sends more of its only answer); the answer's beginning comes by itself."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+    ready = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(HEAD + framed(b"one"))
+        taken.append(connection)
+        ready.set()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    def more(data: bytes) -> None:
+        assert ready.wait(10)
+        taken[0].sendall(data)
+
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", more
+    finally:
+        thread.join(10)
+        for each in (listener, *taken):
+            each.close()
+
+
+def asked(url: str) -> Outgoing:
+    return Outgoing("GET", url, (), b"", Timeouts())
+
+
+def test_a_blocking_answer_tells_what_the_system_has_taken_and_never_waits() -> None:
+    with provider() as (url, more):
+        pool = BlockingPool()
+        answer = run_blocking(pool.send(asked(url)))
+        assert run_blocking(answer.read()) == b"one"
+        assert answer.arrived() == b""
+        more(framed(b"two") + framed(b"three"))
+        got, until = b"", time.monotonic() + 10
+        while got != b"twothree" and time.monotonic() < until:
+            got += answer.arrived()
+        assert got == b"twothree"
+        answer.close()
+        assert answer.arrived() == b""
+        pool.close()
+
+
+def test_an_answers_end_may_have_arrived_as_well() -> None:
+    with provider() as (url, more):
+        pool = BlockingPool()
+        answer = run_blocking(pool.send(asked(url)))
+        assert run_blocking(answer.read()) == b"one"
+        more(framed(b"two") + b"0\r\n\r\n")
+        got, until = b"", time.monotonic() + 10
+        while not got and time.monotonic() < until:
+            got += answer.arrived()
+        assert got == b"two"
+        answer.close()
+        pool.close()
+
+
+def test_an_asynchronous_answer_tells_what_its_loop_has_taken() -> None:
+    async def main() -> None:
+        with provider() as (url, more):
+            pool = AsyncPool()
+            answer = await pool.send(asked(url))
+            assert await answer.read() == b"one"
+            assert answer.arrived() == b""
+            more(framed(b"two") + framed(b"three"))
+            got, until = b"", time.monotonic() + 10
+            while got != b"twothree" and time.monotonic() < until:
+                await asyncio.sleep(0)
+                got += answer.arrived()
+            assert got == b"twothree"
+            answer.close()
+            assert answer.arrived() == b""
+            await pool.aclose()
+
+    asyncio.run(main())
