@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +78,15 @@ class Money:
         return self._ask(caller.exchange, claims, bound, 0, NOW + 60, may_wait=True)
 
     def _ask(
-        self, exchange: Exchange, claims: tuple[Claim, ...], bound: int, tokens: int, until: float, may_wait: bool
+        self,
+        exchange: Exchange,
+        claims: tuple[Claim, ...],
+        bound: int,
+        tokens: int,
+        until: float,
+        may_wait: bool,
+        *,
+        look: bool = True,
     ) -> Caller:
         attempt = self.make.attempt(exchange, bound=bound, route=ROUTE)
         attempt.claims, attempt.bound_tokens = claims, tokens
@@ -86,8 +97,44 @@ class Money:
 
         caller = Caller(exchange, attempt, self.runner.run(start()))
         self.callers.append(caller)
-        self.look()
+        if look:
+            self.look()
         return caller
+
+    def start(self, user: str, bound: int) -> Caller:
+        """A call that asks, and nobody has answered it yet: while the store is `busy`."""
+        return self._ask(self.make.exchange(), claims_of(user), bound, 0, NOW + 60, may_wait=True, look=False)
+
+    def cancel(self, caller: Caller) -> None:
+        """Its caller leaves while it asks."""
+
+        async def cancel() -> None:
+            await asyncio.sleep(0)
+            caller.task.cancel()
+            await asyncio.wait([caller.task])
+
+        self.runner.run(cancel())
+        self.make.ended(caller.exchange, Ending.CANCELLED)
+        self.store.ledger.asynchronous().settle(caller.exchange)
+        caller.state = "refused"
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """The store does something else meanwhile; what is put before it comes all at once."""
+        working, done = threading.Event(), threading.Event()
+
+        def work(connection: Any) -> None:
+            working.set()
+            done.wait(10)
+
+        thread = threading.Thread(target=self.store.ledger.call, args=(work,))
+        thread.start()
+        working.wait(10)
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(10)
 
     def fail(self, caller: Caller, cost: int) -> None:
         """The attempt has failed, and may have cost something; another may follow."""

@@ -72,6 +72,24 @@ def test_a_waiter_that_is_cancelled_holds_nothing_and_lets_the_next_one_in(money
     assert money.balance("user/day", "a") == (0, 25)
 
 
+def test_a_call_that_is_cancelled_before_the_store_has_looked_at_it_holds_nothing(money: Money) -> None:
+    with money.busy():
+        caller = money.start("a", 20)
+        money.cancel(caller)
+    money.look()
+    assert money.balance("user/day", "a") == money.balance("all/day", "") == (0, 0)
+    assert money.ask("a", 25).state == "in"
+
+
+def test_nor_does_it_wait_for_what_nobody_would_give_back(money: Money) -> None:
+    first = money.ask("a", 20)
+    with money.busy():
+        money.cancel(money.start("a", 20))
+    money.look()
+    money.settle(first, 0)
+    assert money.balance("user/day", "a") == (0, 0)
+
+
 def test_a_failed_attempt_gives_back_what_it_held_before_the_next_one_asks(money: Money) -> None:
     first = money.ask("a", 20)
     money.fail(first, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -185,6 +186,25 @@ def test_what_could_not_be_written_did_not_happen() -> None:
 
 CAPS = {"all": 50, "user": 20, "task": 15}
 amounts = st.integers(0, 25)
+
+
+def test_accounts_that_a_call_claims_stay_in_memory_however_many_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.policy.accounts.MOST_IDLE", 4)
+    desk, one = Desk(), claim(cap=100)
+    for user in range(20):  # the account of everybody is the oldest, and nothing is held on it in between
+        desk.close(desk.ask(1, one, claim("user", scope=str(user))), 1)
+    assert list(desk.told.values()) == ["in"] * 20
+    assert len(desk.accounts._places) <= 6
+
+
+def test_nor_are_those_of_a_waiter_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.policy.accounts.MOST_IDLE", 4)
+    desk, one = Desk(), claim(cap=10)
+    first, second = desk.ask(8, one), desk.ask(8, one, claim("user", scope="ada"))
+    for user in range(20):
+        desk.close(desk.ask(1, claim("user", scope=str(user))), 1)
+    desk.close(first, 0)
+    assert desk.told[second] == "in"
 
 
 class Model(RuleBasedStateMachine):

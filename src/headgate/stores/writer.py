@@ -315,6 +315,9 @@ class Writer:
                     self._since = time.monotonic()
                 self._waiting.append(item)
                 urgent = urgent or not item.attempts
+                if intents and item.attempts and not item.attempts[-1].sent:
+                    # Its caller left before its intent was looked at: nobody would close what is held for it now.
+                    intents = [each for each in intents if each.row[0] != item.id]
             elif isinstance(item, Intent):
                 intents.append(item)
                 urgent = urgent or item.row[1] > 1  # the attempt before it goes on record with it
