@@ -11,6 +11,8 @@ from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import UpstreamBroken
 from headgate.core.exchange import Ending, Route
+from headgate.policy.accounts import Ask
+from headgate.policy.budgets import Account
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import CLAUDE, GPT, JSON, completion, message, messages_request
@@ -243,6 +245,51 @@ def test_the_cap_stays_hard_where_the_cheaper_model_does_not_fit_either(play: An
 def test_it_degrades_to_no_model_of_another_dialect(play: Any) -> None:
     budget = Budget("all/day", cap_nano=10, every="day", degrade_to="gone")
     assert code(play(World(message("hi"), budgets=[budget], models=MODELS))) == "budget_exceeded"
+
+
+WITH_DEGRADE = Budget("all/day", cap_nano=100 * USD, every="day", degrade_to="fast")
+
+
+def held_by_another(world: World, budget: Budget) -> list[bool]:
+    """Another call holds all of ada's; it settles once somebody waits. Returns what is told of waiting."""
+    told: list[bool] = []
+    ledger, accounts = world.ledger, world.ledger.accounts
+    intend = ledger.intend
+    claim = next(
+        c for c in world.engine.policies.budgets.claims(ADA, Route("", "", "", ""), "", world.clock.time) if c.scope
+    )
+    accounts.load(claim.key, 0, Account())
+    accounts.ask(Ask("other", 1, (claim,), budget.cap_nano or 0, 0))
+    accounts.outcomes()
+
+    async def look(exchange: Any, attempt: Any, *, until: float = 0.0, may_wait: bool = True) -> None:
+        told.append(may_wait)
+        if may_wait:
+            accounts.close("other", 1, 0, 0)
+        await intend(exchange, attempt, until=until, may_wait=may_wait)
+
+    ledger.intend = look  # type: ignore[method-assign]  # a spy
+    return told
+
+
+def test_a_call_waits_for_money_of_a_budget_that_degrades_nothing_though_another_one_does(play: Any) -> None:
+    hers = Budget("user/day", ("user",), cap_nano=bounds(messages_request()), every="day")
+    world = World(message("hi"), budgets=[WITH_DEGRADE, hers], models=MODELS)
+    told = held_by_another(world, hers)
+    played = play(world, caller=ADA)
+    assert (played.status, told) == (200, [False, True])
+    assert b"x-headgate-degraded" not in played.headers
+
+
+@pytest.mark.parametrize("to", ["gone", CLAUDE])
+def test_so_does_a_call_whose_budget_has_no_other_model_for_it(play: Any, to: str) -> None:
+    bound = bounds(messages_request())
+    hers = Budget("user/day", ("user",), cap_nano=bound, every="day", degrade_to=to)
+    world = World(message("hi"), budgets=[hers], models=MODELS)
+    told = held_by_another(world, hers)
+    played = play(world, caller=ADA)
+    assert (played.status, told) == (200, [False, True])
+    assert b"x-headgate-degraded" not in played.headers
 
 
 def test_a_retry_of_a_degraded_call_stays_with_its_model(play: Any) -> None:

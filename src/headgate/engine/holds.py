@@ -66,10 +66,12 @@ class Holds:
             except BudgetExceeded as error:
                 if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
                     self._claim(exchange, attempt)  # the next period has room of its own
-                elif counted or not await self._tighten(exchange, plan, attempt, error):
-                    raise
-                else:
+                elif not counted and await self._tighten(exchange, plan, attempt, error):
                     counted = True
+                elif error.why == "held" and not may_wait and not self._cheaper(exchange, plan, error):
+                    may_wait = True  # nothing is tried in its place: it lacks money of another budget than that
+                else:
+                    raise
         now = self._ports.clock.now()
         if now - attempt.started > _WAITED_SECONDS:
             attempt.waited += now - attempt.started
@@ -167,21 +169,31 @@ class Holds:
         Raises:
             BudgetExceeded: `error`, where there is nothing to degrade to.
         """
+        routes = [] if error.why == "waited" else self._cheaper(exchange, plan, error)
         claim = error.claim
+        if claim is None or not routes:
+            raise error
+        exchange.degraded = f"budget {claim.budget.id}: {claim.budget.degrade_to}"
+        plan.routes = routes
+        return routes
+
+    def _cheaper(self, exchange: Exchange, plan: Plan, error: BudgetExceeded) -> Sequence[Route]:
+        """The routes of the model that the budget which said no degrades to; empty where it does not, or is there."""
+        claim, request = error.claim, exchange.request
         model = claim.budget.degrade_to if claim is not None else ""
-        request = exchange.request
         facts = request.facts
         if not model or exchange.degraded or facts.state or request.endpoint not in PRICED:
-            raise error
+            return []
         try:
             asked = replace(request, facts=replace(facts, model=model), provider="")
             routes = cheaper_plan(asked, self._policies, self._ports.clock.now())
         except Refusal:
-            raise error from None
-        assert claim is not None
-        exchange.degraded = f"budget {claim.budget.id}: {model}"
-        plan.routes = routes
-        return routes
+            return []
+        return [] if _models(routes) == _models(plan.routes) else routes
+
+
+def _models(routes: Sequence[Route]) -> set[tuple[str, str]]:
+    return {(route.provider, route.model) for route in routes}
 
 
 def _degrades(attempt: Attempt) -> bool:
