@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from math import isfinite
 from types import MappingProxyType
 
 from headgate.core.exchange import Headers
@@ -30,6 +29,7 @@ MOST_RETRY_AFTER = 7 * 86_400.0
 """Seconds. A wait told beyond it is nonsense."""
 
 _LONGEST_VALUE = 64  # bytes; no honest value comes near
+_LONGEST_COUNT = 20  # digits, before it is looked at as a number
 _SAME_CLOCK = 2.0  # seconds: `Date` has whole seconds, and travels
 _EPOCH = 1e9  # a plain number above it is a moment, not a wait (31 years)
 _EPOCH_MS = 1e12
@@ -124,18 +124,14 @@ def _first(found: list[bytes | None], families: tuple[int, ...], kind: int, now:
 
 
 def _limit(found: list[bytes | None], at: int, now: float, *, rounded: bool) -> LimitFacts | None:
-    told_limit, told_remaining, told_reset = found[at], found[at + 1], found[at + 2]
+    told_limit, told_remaining, told_reset = found[at : at + 3]
     if told_limit is None and told_remaining is None and told_reset is None:
         return None
-    limit = _integer(told_limit)
-    if limit is not None and limit < 1:
-        limit = None
-    remaining = None
-    if told_limit is None or limit is not None:
-        remaining = _integer(told_remaining)
-        if remaining is not None and limit is not None and remaining > limit:
-            near = rounded and remaining % _ROUNDED == 0 and remaining - limit < _ROUNDED
-            remaining = limit if near else None
+    limit = _integer(told_limit) or None
+    remaining = _integer(told_remaining) if told_limit is None or limit is not None else None
+    if remaining is not None and limit is not None and remaining > limit:
+        near = rounded and remaining % _ROUNDED == 0 and remaining - limit < _ROUNDED
+        remaining = limit if near else None
     reset = _seconds_until(told_reset, now)
     if limit is None and remaining is None and reset is None:
         return None
@@ -150,12 +146,14 @@ def _tighter(one: LimitFacts | None, other: LimitFacts | None) -> LimitFacts | N
 
 
 def _integer(value: bytes | None) -> int | None:
-    if value is None or len(value) > _LONGEST_VALUE:
+    if value is None:
         return None
-    value = value.strip()
-    if not _INTEGER.fullmatch(value):
-        return None
-    number = int(value.replace(b",", b""))
+    if not value.isdigit():
+        value = value.strip()
+        if len(value) > _LONGEST_VALUE or not _INTEGER.fullmatch(value):
+            return None
+        value = value.replace(b",", b"")
+    number = int(value) if len(value) <= _LONGEST_COUNT else MOST_LIMIT + 1
     return number if number <= MOST_LIMIT else None
 
 
@@ -163,20 +161,11 @@ def _seconds_until(value: bytes | None, now: float) -> float | None:
     """A reset in any of its forms, as seconds from `now`."""
     if not value or len(value) > _LONGEST_VALUE:
         return None
-    value = value.strip()
-    if _PLAIN.fullmatch(value):
-        seconds = float(value)
-        if seconds >= _EPOCH_MS:
-            seconds = seconds / 1000 - now
-        elif seconds >= _EPOCH:
-            seconds -= now
-    elif _DURATION.fullmatch(value):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(value))
-    else:
-        moment = _rfc3339(value)
-        if moment is None:
-            return None
-        seconds = moment - now
+    seconds = _reset(value)
+    if seconds is None:
+        return None
+    if seconds >= _EPOCH:
+        seconds -= now
     if not -_SAME_CLOCK <= seconds <= MOST_RESET:
         return None
     return max(0.0, seconds)
@@ -197,16 +186,28 @@ def _provider_time(date: bytes, now: float) -> float:
 
 
 # The same second is told by many answers, and by several headers of one.
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
+def _reset(value: bytes) -> float | None:
+    """A wait in seconds, or a moment in seconds since the epoch: above `_EPOCH`."""
+    value = value.strip()
+    if _PLAIN.fullmatch(value):
+        seconds = float(value)
+        return seconds / 1000 if seconds >= _EPOCH_MS else seconds
+    if _DURATION.fullmatch(value):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(value))
+        return seconds if seconds < _EPOCH else None
+    moment = _rfc3339(value)
+    return moment if moment is not None and moment >= _EPOCH else None
+
+
 def _rfc3339(value: bytes) -> float | None:
     try:
         moment = datetime.fromisoformat(value.decode("ascii"))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        seconds = moment.timestamp()
+        return moment.timestamp()
     except (ValueError, OverflowError):  # of which UnicodeDecodeError is one
         return None
-    return seconds if isfinite(seconds) else None
 
 
 @lru_cache(maxsize=16)
