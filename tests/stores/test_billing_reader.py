@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from postgres_server import the_server
 
 from headgate.core.caller import Caller
 from headgate.core.errors import UpstreamBusy
@@ -14,8 +15,7 @@ from headgate.core.usage import Usage
 from headgate.engine.blocking import run_blocking
 from headgate.policy.reconciling import Ours
 from headgate.stores.billing_reader import BillingReader
-from headgate.stores.reader import Reader
-from headgate.stores.sqlite import SqliteLedger
+from headgate.stores.opening import open_ledger, open_reader
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 NEXT = DAY + 86_400
@@ -57,8 +57,8 @@ def exchange(
     )
 
 
-def write(path: Path, *several: Exchange, open_one: Exchange | None = None) -> None:
-    ledger = SqliteLedger(f"sqlite:///{path}")
+def write(place: str, *several: Exchange, open_one: Exchange | None = None) -> None:
+    ledger = open_ledger(place)
     ledger.open()
     port = ledger.blocking()
     for each in several:
@@ -68,69 +68,70 @@ def write(path: Path, *several: Exchange, open_one: Exchange | None = None) -> N
     ledger.close()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "headgate.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A storage URL."""
+    return f"sqlite:///{tmp_path / 'headgate.db'}" if request.param == "sqlite" else the_server().url()
 
 
-def days(path: Path, *, simulated: bool = False, until: float = END) -> dict[tuple[str, str], Ours]:
-    found = BillingReader(Reader(path)).provider_days(["anthropic", "team-b"], DAY, until, simulated=simulated)
+def days(place: str, *, simulated: bool = False, until: float = END) -> dict[tuple[str, str], Ours]:
+    found = BillingReader(open_reader(place)).provider_days(["anthropic", "team-b"], DAY, until, simulated=simulated)
     return {(row.day, row.key): row for row in found}
 
 
-def test_attempts_are_added_up_by_day_model_and_provider(path: Path) -> None:
-    write(path, exchange("ex_1", DAY), exchange("ex_2", NEXT - 10), exchange("ex_3", NEXT), exchange("ex_4", END))
-    found = days(path)
+def test_attempts_are_added_up_by_day_model_and_provider(place: str) -> None:
+    write(place, exchange("ex_1", DAY), exchange("ex_2", NEXT - 10), exchange("ex_3", NEXT), exchange("ex_4", END))
+    found = days(place)
     assert set(found) == {("2026-11-20", "anthropic"), ("2026-11-21", "anthropic")}
     first = found["2026-11-20", "anthropic"]
     assert (first.requests, first.cost_nano, first.model) == (2, 2_000, "claude-haiku-4-5-20251001")
     assert first.counts["cache_write_long_tokens"] == 6
     assert (first.counts["web_searches"], first.late, first.estimated) == (2, 0, 0)
-    assert not days(path, until=DAY)
+    assert not days(place, until=DAY)
 
 
-def test_an_attempt_belongs_to_the_day_on_which_it_began_and_is_late_if_it_ended_on_another(path: Path) -> None:
-    write(path, exchange("ex_1", NEXT - 1.5), exchange("ex_2", NEXT - 60, ended=NEXT + 5))
-    found = days(path)
+def test_an_attempt_belongs_to_the_day_on_which_it_began_and_is_late_if_it_ended_on_another(place: str) -> None:
+    write(place, exchange("ex_1", NEXT - 1.5), exchange("ex_2", NEXT - 60, ended=NEXT + 5))
+    found = days(place)
     # ex_1 began a second before midnight, and its second attempt half a second before.
     assert found["2026-11-20", "anthropic"].requests == 2
     assert found["2026-11-20", "anthropic"].late == 2
 
 
-def test_estimates_are_counted_apart(path: Path) -> None:
+def test_estimates_are_counted_apart(place: str) -> None:
     one = exchange("ex_1", DAY)
     one.attempts[1].estimated = True
-    write(path, one, exchange("ex_2", DAY))
-    found = days(path)["2026-11-20", "anthropic"]
+    write(place, one, exchange("ex_2", DAY))
+    found = days(place)["2026-11-20", "anthropic"]
     assert (found.requests, found.estimated, found.estimated_nano, found.killed) == (2, 1, 1_000, 0)
 
 
-def test_what_was_never_charged_here_is_left_out(path: Path) -> None:
+def test_what_was_never_charged_here_is_left_out(place: str) -> None:
     behind = exchange("ex_1", DAY)
     behind.upstream_gateway = "ex_of_another_headgate"
     made_up = exchange("ex_2", DAY)
     made_up.attempts[1].simulated = True
-    write(path, behind, made_up, exchange("ex_3", DAY, provider="acme"), exchange("ex_4", DAY, provider="team-b"))
-    assert set(days(path)) == {("2026-11-20", "team-b")}
-    assert set(days(path, simulated=True)) == {("2026-11-20", "anthropic")}
+    write(place, behind, made_up, exchange("ex_3", DAY, provider="acme"), exchange("ex_4", DAY, provider="team-b"))
+    assert set(days(place)) == {("2026-11-20", "team-b")}
+    assert set(days(place, simulated=True)) == {("2026-11-20", "anthropic")}
 
 
-def test_attempts_of_a_process_that_died_are_open_until_they_are_swept_and_killed_then(path: Path) -> None:
+def test_attempts_of_a_process_that_died_are_open_until_they_are_swept_and_killed_then(place: str) -> None:
     lost = exchange("ex_1", DAY)
     lost.attempts[:] = lost.attempts[:1]
-    write(path, open_one=lost)
-    found = days(path)["2026-11-20", "anthropic"]
+    write(place, open_one=lost)
+    found = days(place)["2026-11-20", "anthropic"]
     assert (found.open, found.open_nano, found.requests) == (1, 9_000, 0)
-    write(path)  # the next start sweeps
-    swept = days(path)["2026-11-20", "anthropic"]
+    write(place)  # the next start sweeps
+    swept = days(place)["2026-11-20", "anthropic"]
     assert (swept.open, swept.killed, swept.killed_nano, swept.cost_nano) == (0, 1, 9_000, 9_000)
 
 
-def test_tenants_are_those_with_exchanges_in_the_time_on_their_way_too(path: Path) -> None:
+def test_tenants_are_those_with_exchanges_in_the_time_on_their_way_too(place: str) -> None:
     going = exchange("ex_2", DAY, tenant="globex")
     going.ending = None
-    write(path, exchange("ex_1", DAY), exchange("ex_3", END, tenant="later"), open_one=going)
-    reader = BillingReader(Reader(path))
+    write(place, exchange("ex_1", DAY), exchange("ex_3", END, tenant="later"), open_one=going)
+    reader = BillingReader(open_reader(place))
     assert reader.tenants(DAY, END) == ["acme", "globex"]
     works, pending = reader.work("globex", ("model",), DAY, END)
     assert works == []
