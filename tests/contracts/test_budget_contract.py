@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ledger_maker import ROUTE
 from money_store import NOW, Money, claim  # it lies beside this file
 
+from headgate.core.budget import Budget
+from headgate.core.caller import Caller
 from headgate.core.errors import BudgetExceeded, Unavailable
+from headgate.policy.budgets import Budgets
 
 
 @pytest.fixture
@@ -60,6 +64,7 @@ def test_a_call_that_may_not_wait_is_refused_at_once(money: Money) -> None:
 def test_a_waiter_whose_time_is_up_is_refused(money: Money) -> None:
     money.ask("a", 20)
     caller = money.ask("a", 20, until=NOW - 1)
+    money.look()  # it waits first: its time is looked at behind the others
     assert isinstance(caller.error, BudgetExceeded)
     assert caller.error.why == "waited"
 
@@ -88,6 +93,17 @@ def test_nor_does_it_wait_for_what_nobody_would_give_back(money: Money) -> None:
     money.look()
     money.settle(first, 0)
     assert money.balance("user/day", "a") == (0, 0)
+
+
+@pytest.mark.parametrize("bad", ["a\x00b", "a\ud800b"])
+def test_a_caller_whose_name_no_database_takes_spoils_nobody_elses_call(money: Money, bad: str) -> None:
+    budgets = Budgets([Budget("user/day", ("user",), cap_nano=20, every="day")])
+    with money.busy():
+        asked = [money.start(user, 20, budgets.claims(Caller(user=user), ROUTE, "", NOW)) for user in ("x", bad)]
+    money.look()
+    assert [caller.state for caller in asked] == ["in", "in"]
+    money.settle(asked[1], 20)
+    assert money.balance("user/day", "a?b") == (20, 0)
 
 
 def test_a_failed_attempt_gives_back_what_it_held_before_the_next_one_asks(money: Money) -> None:

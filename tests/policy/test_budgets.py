@@ -36,6 +36,13 @@ def test_a_budget_has_an_account_for_each_value_of_its_dimensions() -> None:
     assert found == {"all": "", "user": "ada", "pair": '["acme","ada"]', "model": "claude-haiku-4-5", "tag": "red"}
 
 
+@pytest.mark.parametrize("bad", ["a\x00b", "a\ud800b"])
+def test_a_value_that_no_database_takes_has_an_account_all_the_same(bad: str) -> None:
+    budgets = (Budget("user", ("user",)), Budget("tag", ("tag:team",)))
+    caller = Caller(user=bad, tags=MappingProxyType({"team": bad}))
+    assert _scopes(*budgets, caller=caller) == {"user": "a?b", "tag": "a?b"}
+
+
 def test_a_budget_whose_dimension_a_call_lacks_does_not_apply_to_it() -> None:
     assert _scopes(Budget("session", ("session",)), Budget("pair", ("user", "session"))) == {}
 
