@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -74,9 +75,19 @@ def test_a_call_that_does_not_fit_is_refused_before_anything_is_sent(play: Any) 
     assert world.ledger.flushes == 1
 
 
-def test_a_budget_that_is_shared_with_others_tells_a_caller_no_figures(play: Any) -> None:
-    world = World(message("hi"), budgets=[Budget("all/day", cap_nano=3, every="day")])
-    assert "$" not in said(play(world))["error"]["message"]
+@pytest.mark.parametrize("per", [(), ("model",), ("task", "provider"), ("tag:team",)])
+def test_a_budget_that_is_shared_with_others_tells_a_caller_no_figures(play: Any, per: tuple[str, ...]) -> None:
+    caller = Caller(user="ada", task="sum", tags=MappingProxyType({"team": "red"}))
+    world = World(message("hi"), budgets=[Budget("b/day", per, cap_nano=3, every="day")])
+    told = said(play(world, caller=caller))["error"]["message"]
+    assert "the budget b/day" in told
+    assert "$" not in told
+
+
+@pytest.mark.parametrize("per", [("user",), ("model", "user")])
+def test_one_of_its_own_does(play: Any, per: tuple[str, ...]) -> None:
+    world = World(message("hi"), budgets=[Budget("b/day", per, cap_nano=3, every="day")])
+    assert "$0 of $0.000000003 spent" in said(play(world, caller=ADA))["error"]["message"]
 
 
 def test_the_status_of_a_refusal_is_the_configurations(play: Any) -> None:
@@ -206,7 +217,13 @@ def test_near_a_cap_the_provider_is_asked_to_count_and_the_call_passes_where_the
 
 @pytest.mark.parametrize(
     "answer",
-    [counted(30_000), FakeAnswer(429), FakeAnswer(200, (), [b"nonsense"]), UpstreamBroken("lost", kind="broken")],
+    [
+        counted(30_000),
+        FakeAnswer(429),
+        FakeAnswer(200, (), [b"nonsense"]),
+        FakeAnswer(200, (), [b"[" * 30_000]),
+        UpstreamBroken("lost", kind="broken"),
+    ],
 )
 def test_a_count_that_does_not_fit_or_never_comes_changes_nothing(play: Any, answer: Any) -> None:
     cap = bounds(LONG) * 2 // 3

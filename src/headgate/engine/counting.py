@@ -65,7 +65,7 @@ def _body(body: bytes, model: str) -> bytes:
 def _count(answer: bytes) -> int | None:
     try:
         told = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     tokens = told.get("input_tokens") if isinstance(told, dict) else None
     return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None

@@ -10,6 +10,9 @@ from headgate.core.money import usd_text
 from headgate.policy.accounts import Denial
 
 _FOR_GOOD = float("inf")
+_OWN = frozenset({"key", "tenant", "user", "session"})
+"""Dimensions that say who calls: an account by one of them is the caller's. Those of a model, a provider, a task, a
+feature, an environment or a tag are everybody's who uses it, other tenants included."""
 
 
 def name_of(claim: Claim) -> str:
@@ -25,7 +28,7 @@ def refusal(denial: Denial, nano: int, tokens: int) -> BudgetExceeded:
     claim, balance = denial.claim, denial.balance
     said = _REASONS[denial.why]
     parts = [f"the budget {name_of(claim)} {said}"]
-    if claim.budget.per:
+    if not _OWN.isdisjoint(claim.budget.per):
         parts.append(f"{_figures(balance)}; this call can take {_amount(balance, nano, tokens)}")
     if claim.end != _FOR_GOOD and denial.why in ("spent", "waited", "held"):
         parts.append(f"it begins again at {datetime.fromtimestamp(claim.end, UTC).isoformat().replace('+00:00', 'Z')}")
