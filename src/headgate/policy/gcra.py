@@ -1,0 +1,379 @@
+"""Callers' limits: requests and tokens per minute, by GCRA. Pure: no I/O, and time is an argument.
+
+The Generic Cell Rate Algorithm (ITU-T I.371, annex A; as in redis-cell) keeps one moment per scope, the theoretical
+arrival time: when its bucket will be full again. A bucket holds one minute's worth and fills continuously, so within
+any t seconds at most `burst + rate * t` goes through, and nobody's count drops to zero on the stroke of a minute. A
+call is let in by all limits that apply to it, or takes nothing from any of them.
+
+Tokens are taken by estimate and corrected afterwards. What a call leaves unused is given back only as far as the bucket
+would really be fuller without it: one that has filled up meanwhile has lost nothing, and paying it out all the same
+would let more through than the limit.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+from headgate.core.caller import Caller
+
+BURST_SECONDS = 60.0
+"""A bucket's size: as many seconds' worth."""
+DEBT_SECONDS = 60.0
+"""What calls may use beyond their estimates, in seconds' worth: one wrong guess shuts nobody out for an hour."""
+MOST_SCOPES = 100_000
+"""Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
+
+_SLACK = 1e-6  # seconds: 7 * (60 / 7) is more than 60 in floating point
+_IDLE = BURST_SECONDS + DEBT_SECONDS  # after as long without a call every bucket is full
+_JUMP = 1.0  # seconds that a clock goes back before it counts as set back; less is threads that overtook each other
+_OF_CALLER = frozenset({"key", "tenant", "user", "session", "task", "feature", "environment"})
+_TAG = "tag:"
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Requests or tokens per minute, for each value of its dimensions.
+
+    Attributes:
+        per: key, tenant, user, session, task, feature, environment, model, provider, address, tag:<name>; () =
+            everything together. A limit does not apply to a call that lacks one of them.
+        requests_per_minute, tokens_per_minute: >= 1; None = no limit of that kind.
+        only: (dimension, value) that a call has to have for the limit to apply to it.
+        source: where it is written, "headgate.yaml:12:5"; "" = not known.
+    """
+
+    per: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    only: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for figure in (self.requests_per_minute, self.tokens_per_minute):
+            if figure is not None and figure < 1:
+                raise ValueError("a limit per minute is at least 1")
+
+
+class Figure(NamedTuple):
+    """How a scope stands with one limit.
+
+    Attributes:
+        unit: "requests" or "tokens".
+        limit: per minute.
+        remaining: whole units that would fit now, >= 0.
+        reset: seconds until the bucket is full, >= 0.
+    """
+
+    unit: str
+    limit: int
+    remaining: int
+    reset: float
+
+
+class _Bucket:
+    """One scope's. Times are seconds since the limits' own beginning: near zero floating point is finer."""
+
+    __slots__ = ("given", "tat")
+
+    def __init__(self) -> None:
+        self.tat = 0.0  # theoretical arrival time: the bucket is full from then on
+        self.given = 0.0  # seconds' worth given back so far
+
+
+class _Rule:
+    """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
+    full, and forgotten without being looked at."""
+
+    __slots__ = ("_new", "_old", "_turned", "limit", "of_caller", "per_minute", "seconds_each", "unit")
+
+    def __init__(self, limit: Limit, unit: str, per_minute: int) -> None:
+        self.limit = limit
+        self.unit = unit
+        self.per_minute = per_minute
+        self.seconds_each = 60.0 / per_minute
+        single = limit.per[0] if len(limit.per) == 1 and not limit.only else ""
+        # Most limits ask for one thing that the caller says: this is on the way of every call.
+        self.of_caller = attrgetter(single) if single in _OF_CALLER else None
+        self._new: dict[Hashable, _Bucket] = {}
+        self._old: dict[Hashable, _Bucket] = {}
+        self._turned = 0.0
+
+    def scope(self, caller: Caller, model: str, provider: str, address: str) -> Hashable | None:
+        """Whose bucket it is; None where the limit does not apply."""
+        for dimension, value in self.limit.only:
+            if _value(dimension, caller, model, provider, address) != value:
+                return None
+        values = tuple([_value(each, caller, model, provider, address) for each in self.limit.per])
+        if not all(values):
+            return None
+        return values[0] if len(values) == 1 else values
+
+    def find(self, scope: Hashable, at: float) -> _Bucket | None:
+        if at - self._turned > _IDLE or len(self._new) >= MOST_SCOPES:
+            idle = at - self._turned > 2 * _IDLE
+            self._old, self._new, self._turned = ({} if idle else self._new), {}, at
+        found = self._new.get(scope)
+        if found is None and self._old:
+            found = self._old.pop(scope, None)
+            if found is not None:
+                self._new[scope] = found
+        return found
+
+    def make(self, scope: Hashable) -> _Bucket:
+        bucket = self._new[scope] = _Bucket()
+        return bucket
+
+    def figure(self, tat: float, at: float) -> Figure:
+        filling = max(0.0, tat - at)
+        remaining = math.floor((BURST_SECONDS - filling + _SLACK) / self.seconds_each)
+        return Figure(self.unit, self.per_minute, min(self.per_minute, max(0, remaining)), filling)
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+
+def _value(dimension: str, caller: Caller, model: str, provider: str, address: str) -> str:
+    if dimension == "model":
+        return model
+    if dimension == "provider":
+        return provider
+    if dimension == "address":
+        return address
+    if dimension.startswith(_TAG):
+        return caller.tags.get(dimension[len(_TAG) :], "")
+    value: str = getattr(caller, dimension)
+    return value
+
+
+class _Share(NamedTuple):
+    """What one call has taken from one bucket of tokens."""
+
+    rule: _Rule
+    scope: Hashable
+    bucket: _Bucket
+    tat: float  # the bucket's, right after
+    given: float  # the bucket's, then
+
+
+class Taken:
+    """A call that was let in. Give it to `Limits.correct` when its tokens are known; truthy.
+
+    Attributes:
+        tokens: the estimate that was taken.
+        figures: how its scope stands after it: for each unit the limit with the least remaining.
+    """
+
+    __slots__ = ("_shares", "_standing", "_when", "tokens")
+
+    def __init__(self, tokens: int, shares: tuple[_Share, ...], standing: Sequence[tuple[_Rule, float]], at: float):
+        self.tokens = tokens
+        self._shares = shares
+        self._standing = standing
+        self._when = at
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return _tightest(self._standing, self._when)
+
+
+class Exceeded:
+    """A call that a limit does not let in now. Nothing was taken; falsy.
+
+    Attributes:
+        limit, unit: what said no: of several the one that takes longest.
+        scope: the limit's value (one dimension) or values; () = everything together.
+        retry_after: seconds after which all limits let it in, if nothing else comes; > 0. None: never, the call alone
+            is larger than the limit.
+        figures: as in `Taken`.
+    """
+
+    __slots__ = ("_standing", "_when", "limit", "retry_after", "scope", "unit")
+
+    def __init__(
+        self, rule: _Rule, scope: Hashable, wait: float | None, standing: Sequence[tuple[_Rule, float]], at: float
+    ):
+        self.limit = rule.limit
+        self.unit = rule.unit
+        self.scope = scope
+        self.retry_after = wait
+        self._standing = standing
+        self._when = at
+
+    def __bool__(self) -> bool:
+        return False
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return _tightest(self._standing, self._when)
+
+
+class Limits:
+    """All callers' limits of a configuration, and where every scope stands. Falsy without limits. Thread-safe.
+
+    Memory is bounded: a full bucket is forgotten, and of more than `MOST_SCOPES` scopes within two minutes those that
+    were asked for the longest ago. Their next call finds a full bucket, as a new name would.
+    """
+
+    def __init__(self, limits: Iterable[Limit] = ()) -> None:
+        self.all = tuple(limits)
+        self._rules = [
+            _Rule(limit, unit, figure)
+            for limit in self.all
+            for unit, figure in (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
+            if figure is not None
+        ]
+        self._lock = threading.Lock()
+        self._zero: float | None = None  # the clock's reading at the limits' own time 0
+        self._latest = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def __len__(self) -> int:
+        """Buckets in memory."""
+        return sum(len(rule) for rule in self._rules)
+
+    def ask(
+        self,
+        caller: Caller,
+        now: float,
+        *,
+        requests: int = 1,
+        tokens: int = 0,
+        model: str = "",
+        provider: str = "",
+        address: str = "",
+    ) -> Taken | Exceeded:
+        """Let a call in by all limits that apply to it, or take nothing.
+
+        Args:
+            caller: who asks.
+            now: seconds; where it goes back, time stands still.
+            requests, tokens: what the call takes, >= 0; the tokens are an estimate. 0 is always let in, and only looks.
+            model, provider, address: for limits per one of them; "" = not known, and those do not apply.
+        """
+        with self._lock:
+            at = self._time(now)
+            found: list[tuple[_Rule, Hashable, _Bucket | None, float]] = []
+            worst: tuple[float, _Rule, Hashable] | None = None
+            for rule in self._rules:
+                of_caller = rule.of_caller
+                scope = of_caller(caller) or None if of_caller else rule.scope(caller, model, provider, address)
+                if scope is None:
+                    continue
+                bucket = rule.find(scope, at)
+                tat = at if bucket is None or bucket.tat < at else bucket.tat
+                cost = (requests if rule.unit == "requests" else tokens) * rule.seconds_each
+                wait = tat + cost - at - BURST_SECONDS
+                if wait > _SLACK and cost:
+                    if cost > BURST_SECONDS + _SLACK:
+                        wait = math.inf
+                    if worst is None or wait > worst[0]:
+                        worst = wait, rule, scope
+                found.append((rule, scope, bucket, tat + cost))
+            if worst is not None:
+                wait, rule, scope = worst
+                standing = [(each, at if b is None else b.tat) for each, _, b, _ in found]
+                return Exceeded(rule, scope, None if wait == math.inf else wait, standing, at)
+            return self._take(found, requests, tokens, at)
+
+    def _take(
+        self, found: list[tuple[_Rule, Hashable, _Bucket | None, float]], requests: int, tokens: int, at: float
+    ) -> Taken:
+        shares = []
+        for rule, scope, bucket, tat in found:
+            of_tokens = rule.unit == "tokens"
+            if tokens if of_tokens else requests:
+                if bucket is None:
+                    bucket = rule.make(scope)
+                bucket.tat = tat
+            elif of_tokens and bucket is None:
+                bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
+            if of_tokens and bucket is not None:
+                shares.append(_Share(rule, scope, bucket, tat, bucket.given))
+        return Taken(tokens, tuple(shares), [(rule, tat) for rule, _, _, tat in found], at)
+
+    def correct(self, taken: Taken, tokens: int, now: float) -> None:
+        """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
+
+        Args:
+            tokens: >= 0; 0 where it never reached a provider.
+            now: seconds, as for `ask`.
+        """
+        with self._lock:
+            shares, taken._shares = taken._shares, ()
+            over = tokens - taken.tokens
+            if not over or not shares:
+                return
+            at = self._time(now)
+            for share in shares:
+                rule = share.rule
+                bucket = rule.find(share.scope, at)
+                if over > 0:
+                    if bucket is None:
+                        bucket = rule.make(share.scope)
+                    after = max(bucket.tat, at) + over * rule.seconds_each
+                    bucket.tat = max(bucket.tat, min(after, at + _IDLE))
+                elif bucket is share.bucket:
+                    # At no call since was the bucket's backlog below this: without us it would not have overflowed.
+                    sure = share.tat - (bucket.given - share.given) - at
+                    back = min(-over * rule.seconds_each, sure)
+                    if back > 0:
+                        bucket.tat -= back
+                        bucket.given += back
+
+    def _time(self, now: float) -> float:
+        """Seconds since the beginning, never going back."""
+        if self._zero is None:
+            self._zero = now
+        at = now - self._zero
+        if at >= self._latest:
+            self._latest = at
+        elif self._latest - at > _JUMP:
+            self._zero = now - self._latest  # the clock was set back: go on from here, and not once it has caught up
+        return self._latest
+
+
+def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:
+    found: dict[str, Figure] = {}
+    for rule, tat in standing:
+        figure = rule.figure(tat, at)
+        known = found.get(figure.unit)
+        if known is None or figure.remaining < known.remaining:
+            found[figure.unit] = figure
+    return tuple(found.values())
+
+
+def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
+    """The `x-ratelimit-limit-requests`, `-remaining-` and `-reset-` fields and those of tokens, in OpenAI's names and
+    durations (wire-formats 2.3): what both vendors' clients and common rate limiters read."""
+    made: list[Header] = []
+    for unit, limit, remaining, reset in figures:
+        name = unit.encode()
+        made.append((b"x-ratelimit-limit-" + name, b"%d" % limit))
+        made.append((b"x-ratelimit-remaining-" + name, b"%d" % remaining))
+        made.append((b"x-ratelimit-reset-" + name, duration(reset).encode()))
+    return made
+
+
+def duration(seconds: float) -> str:
+    """Seconds as Go prints a duration, rounded up to milliseconds: "120ms", "1s", "1m30.5s", "6m0s"."""
+    milliseconds = math.ceil(seconds * 1000 - 1e-6)
+    if milliseconds <= 0:
+        return "0s"
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    whole, fraction = divmod(rest, 1000)
+    tail = f"{whole}.{fraction:03d}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{tail}"
+    return f"{minutes}m{tail}" if minutes else tail
