@@ -133,7 +133,8 @@ def test_headers_say_what_is_left_and_warn_from_the_first_alert_on(sim: Simulato
         spent = made.stats.total_cost_usd
         assert "x-headgate-budget-warning" not in first
         assert second["x-headgate-budget-warning"] == "all/total past 0.01%"
-        assert Decimal(second["x-headgate-budget-left-usd"]) == Decimal("0.1") - spent == made.stats.budget_remaining_usd
+        left = Decimal(second["x-headgate-budget-left-usd"])
+        assert left == Decimal("0.1") - spent == made.stats.budget_remaining_usd
         made.flush()
         log = (tmp_path / "own.db.log.jsonl").read_text()
         assert log.count('"budget_alert"') == 1

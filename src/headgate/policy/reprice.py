@@ -1,8 +1,9 @@
 """What an attempt of the ledger would have cost under another price version, where its row can tell.
 
 A row holds the counts of every common token class, and the service tier, the speed and the geography as reported, but
-not all that decided about its price: batches, nested usage and audio are not in it. So the row is first computed under its *own* price version.
-Only where that gives what was charged is the same computation under the other version taken for true.
+not all that decided about its price: batches, nested usage and audio are not in it. So the row is first computed under
+its *own* price version. Only where that gives what was charged is the same computation under the other version taken
+for true.
 """
 
 from __future__ import annotations
