@@ -92,6 +92,7 @@ timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total:
 #: cache: {default: 1h}
 
 # The ledger. One process: SQLite. Paths start in the working directory; {pid} = a file for each process.
+# Many processes: env:DATABASE_URL, with postgresql://user:password@host:5432/database in it. Trials: memory.
 storage: sqlite:///headgate.db
 durability: process               # survives kill -9; full: survives a power cut too
 
