@@ -91,7 +91,8 @@ def build(
     Raises:
         ConfigError: `storage` is no ledger of ours, or a package that it needs is not installed.
     """
-    ledger = open_ledger(settings.storage, durability=cast("Durability", settings.durability))
+    clock = AsyncClock()  # the ledger's, too: how long a call may wait for money, the engine says by it
+    ledger = open_ledger(settings.storage, durability=cast("Durability", settings.durability), now=clock.now)
     log = LineLog(
         log_file(settings.storage) if log_to is None else None if log_to == "stdout" else log_to,
         key_file=log_key_file(settings.storage),
@@ -99,7 +100,6 @@ def build(
     )
     tally = Tally(log)
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
-    clock = AsyncClock()
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
     policies = policies_of(settings, env, wait, keeper)

@@ -10,7 +10,7 @@ import pytest
 
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
-from headgate.core.errors import UpstreamBroken
+from headgate.core.errors import BudgetExceeded, UpstreamBroken
 from headgate.core.exchange import Ending, Route
 from headgate.policy.accounts import Ask
 from headgate.policy.budgets import Account
@@ -262,6 +262,22 @@ def test_the_cap_stays_hard_where_the_cheaper_model_does_not_fit_either(play: An
 def test_it_degrades_to_no_model_of_another_dialect(play: Any) -> None:
     budget = Budget("all/day", cap_nano=10, every="day", degrade_to="gone")
     assert code(play(World(message("hi"), budgets=[budget], models=MODELS))) == "budget_exceeded"
+
+
+def test_who_waited_until_the_period_was_over_asks_in_the_next_one_though_our_clock_is_behind(play: Any) -> None:
+    world = World(message("hi"), budgets=[MUCH])
+    intend, starts = world.ledger.intend, []
+
+    async def over(exchange: Any, attempt: Any, **more: Any) -> None:
+        (claim,) = attempt.claims
+        starts.append(claim.start)
+        if len(starts) == 1:
+            raise BudgetExceeded("over", claim=claim, why="period")
+        await intend(exchange, attempt, **more)
+
+    world.ledger.intend = over  # type: ignore[method-assign]  # a spy
+    assert play(world).status == 200
+    assert starts == [starts[0], starts[0] + 86_400]
 
 
 WITH_DEGRADE = Budget("all/day", cap_nano=100 * USD, every="day", degrade_to="fast")

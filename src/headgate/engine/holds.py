@@ -65,7 +65,8 @@ class Holds:
                 break
             except BudgetExceeded as error:
                 if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
-                    self._claim(exchange, attempt)  # the next period has room of its own
+                    # The next period has room of its own. That this one is over the ledger has said, by its own clock.
+                    self._claim(exchange, attempt, not_before=min(claim.end for claim in attempt.claims))
                 elif not counted and await self._tighten(exchange, plan, attempt, error):
                     counted = True
                 elif error.why == "held" and not may_wait and not self._cheaper(exchange, plan, error):
@@ -77,10 +78,10 @@ class Holds:
             attempt.waited += now - attempt.started
             attempt.started = now
 
-    def _claim(self, exchange: Exchange, attempt: Attempt) -> None:
+    def _claim(self, exchange: Exchange, attempt: Attempt, not_before: float = 0.0) -> None:
         request = exchange.request
         if may_cost(request):
-            now = self._ports.clock.now()
+            now = max(self._ports.clock.now(), not_before)
             attempt.claims = self._policies.budgets.claims(request.caller, attempt.route, request.facts.model, now)
 
     def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
