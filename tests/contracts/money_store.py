@@ -101,10 +101,10 @@ class Money:
             self.look()
         return caller
 
-    def start(self, user: str, bound: int, claims: tuple[Claim, ...] = ()) -> Caller:
+    def start(self, user: str, bound: int, claims: tuple[Claim, ...] = (), **exchange: Any) -> Caller:
         """A call that asks, and nobody has answered it yet: while the store is `busy`."""
         claims = claims or claims_of(user)
-        return self._ask(self.make.exchange(), claims, bound, 0, NOW + 60, may_wait=True, look=False)
+        return self._ask(self.make.exchange(**exchange), claims, bound, 0, NOW + 60, may_wait=True, look=False)
 
     def cancel(self, caller: Caller) -> None:
         """Its caller leaves while it asks."""

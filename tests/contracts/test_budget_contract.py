@@ -99,7 +99,8 @@ def test_nor_does_it_wait_for_what_nobody_would_give_back(money: Money) -> None:
 def test_a_caller_whose_name_no_database_takes_spoils_nobody_elses_call(money: Money, bad: str) -> None:
     budgets = Budgets([Budget("user/day", ("user",), cap_nano=20, every="day")])
     with money.busy():
-        asked = [money.start(user, 20, budgets.claims(Caller(user=user), ROUTE, "", NOW)) for user in ("x", bad)]
+        callers = [Caller(user="x"), Caller(user=bad, session=bad, tags={"a": bad})]
+        asked = [money.start("", 20, budgets.claims(each, ROUTE, "", NOW), caller=each) for each in callers]
     money.look()
     assert [caller.state for caller in asked] == ["in", "in"]
     money.settle(asked[1], 20)
