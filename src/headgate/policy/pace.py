@@ -1,0 +1,450 @@
+"""When the next attempt may go, so that the provider need not say no. Pure: no clock, no lock; the owner has both.
+
+One `Pace` per provider account and model family (`families.family`). What it knows, best first: the limits that
+headers tell, the ceilings of the configuration, refusals with and without `retry-after`, and, where only remainders are
+told, the rule of thumb of 50 requests and 5,000 tokens. See docs/pacing.md.
+"""
+
+from __future__ import annotations
+
+from headgate.core.usage import Usage
+from headgate.policy.failures import MONEY_CODES
+from headgate.policy.pace_bucket import MINUTE, Bucket, Remainder, ceiling
+from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Level, Look, Need, Scale
+from headgate.policy.pace_ramp import Ramp
+from headgate.policy.rate_facts import LimitFacts, RateFacts
+
+REQUESTS, INPUT, OUTPUT, TOKENS = range(4)
+KINDS = ("requests", "input_tokens", "output_tokens", "tokens")
+
+FEW_REQUESTS, FEW_TOKENS = 50, 5_000
+"""Of what is left, where no limit is told: below it, slow down (the seeds' rule of thumb)."""
+
+STALE = 900.0
+"""Seconds of answers that no longer tell a limit, after which it is forgotten."""
+
+FORGOTTEN = 3600.0
+"""Seconds after which an attempt that nobody has ended no longer counts as in flight."""
+
+_LEAST_SHARE = 0.1
+_SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
+_SHARE_STEP = 0.002  # of the rate, back per answer
+_SHARE_PER_SECOND = 0.001  # and by time
+_MOST_BACKOFF = 60.0  # seconds
+_SPREAD = 8.0  # a refusal that no limit explains leaves this part of the burst
+_SPREAD_BACK = 300.0  # seconds without such a refusal until the burst may be twice as large again
+_HALF_A_THOUSAND = 500.0  # Anthropic's remainders of tokens are rounded to the nearest thousand
+_NOMINAL_REQUESTS, _NOMINAL_TOKENS = 50 / MINUTE, 30_000 / MINUTE  # per second; an account's lowest tier
+
+
+class Pace:
+    """The model of one account's limits for one family of models.
+
+    All times are seconds of one clock, whichever; `facts` tell theirs relative to now.
+
+    Args:
+        dialect: "anthropic" or "openai": what counts, and when (wire-formats 1.2, 2.3).
+        ceilings: of the configuration.
+        reads_count: tokens read from the prompt cache count against the input limit (`families.cache_reads_count`).
+    """
+
+    __slots__ = (
+        "_anthropic",
+        "_at",
+        "_blocked",
+        "_buckets",
+        "_ceilings",
+        "_few",
+        "_input_scale",
+        "_open",
+        "_output_scale",
+        "_pending",
+        "_ramp",
+        "_reads_count",
+        "_refusals",
+        "_refused_at",
+        "_share",
+        "_spread_at",
+    )
+
+    def __init__(
+        self, dialect: str, now: float, *, ceilings: Ceilings = NO_CEILINGS, reads_count: bool | None = None
+    ) -> None:
+        self._anthropic = dialect == "anthropic"
+        self._reads_count = not self._anthropic if reads_count is None else reads_count
+        self._at = now
+        self._buckets: list[Bucket | None] = [None, None, None, None]
+        self._few: list[Remainder | None] = [None, None, None, None]
+        requests, tokens = ceilings.requests_per_minute, ceilings.tokens_per_minute
+        self._ceilings = (
+            ceiling(requests, now) if requests is not None else None,
+            ceiling(tokens, now) if tokens is not None else None,
+        )
+        self._open: dict[Need, None] = {}  # in flight, oldest first
+        self._pending = [0.0, 0.0, 0.0, 0.0]  # taken by those in flight, and perhaps not in what was last told
+        self._ramp = Ramp(now)
+        self._input_scale = Scale()
+        self._output_scale = Scale()
+        self._share = 1.0
+        self._blocked = self._refused_at = self._spread_at = float("-inf")
+        self._refusals = 0  # in a row
+
+    @property
+    def known(self) -> bool:
+        """A limit is known, told or configured."""
+        return any(self._buckets) or any(self._ceilings)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that were let go and have not been ended."""
+        return len(self._open)
+
+    def ask(self, estimate: Need, now: float) -> float:
+        """Seconds to wait, 0.0 = go: then what `estimate` needs is taken, until `correct` or `give_back` ends it.
+
+        A wait is a guess where it hangs on answers that have not come: ask again after it, and whenever `observe`,
+        `correct` or `give_back` has been called.
+
+        Raises:
+            ValueError: `estimate` is in flight already.
+        """
+        if estimate.held:
+            raise ValueError("this attempt has been let go already")
+        self._refill(now)
+        wait = self._blocked - now
+        opened = len(self._open)
+        if opened and self._ramp.full(opened):
+            self._forget(now)
+            wait = max(wait, self._ramp.wait(len(self._open), now, known=any(self._buckets)))
+        taken = self._taken(estimate)
+        wait = max(wait, self._bucket_wait(taken, now))
+        if wait > 0:
+            return wait
+        self._take(taken, now)
+        pending = self._pending
+        for kind in (REQUESTS, INPUT, OUTPUT, TOKENS):
+            pending[kind] += taken[kind]
+        estimate.taken = taken
+        estimate.asked_at = now
+        estimate.held = True
+        estimate.counted = False
+        self._open[estimate] = None
+        return 0.0
+
+    def observe(self, facts: RateFacts, status: int, now: float, *, need: Need | None = None, code: str = "") -> None:
+        """An answer's head has come, of whatever status.
+
+        A 429 ends `need`: it was not let in, so it has taken nothing. Everything else is ended by `correct`.
+
+        Args:
+            need: the attempt that was answered, as it was asked with; None for one that was not paced.
+            code: the error's code, where there is one: a 429 about money says nothing about pace.
+        """
+        self._refill(now)
+        if need is not None and need.held:
+            self._count(need)
+            self._ramp.answered(now - need.asked_at)
+        refused = status == 429
+        if refused and need is not None:
+            self.give_back(need, now)
+        self._learn(facts, now, refused=refused)
+        if refused and code not in MONEY_CODES:
+            self._refuse(facts, now, need, code)
+        elif 200 <= status < 400:
+            self._refusals = 0
+            self._share = min(1.0, self._share + _SHARE_STEP)
+            self._ramp.grow(len(self._open), now)
+
+    def correct(self, reserved: Need, actual: Usage | None, now: float) -> None:
+        """An attempt has ended, and this is what was counted; None = unknown, and the estimate stands.
+
+        Tokens read from a cache are left out where the provider does not count them. Nothing happens where the attempt
+        has been ended already.
+        """
+        if not self._close(reserved):
+            return
+        if actual is None:
+            return
+        self._refill(now)
+        written = actual.cache_write_tokens + actual.cache_write_long_tokens
+        counted = actual.input_tokens + written + (actual.cache_read_tokens if self._reads_count else 0)
+        output = actual.output_tokens
+        if reserved.asked_at <= now:
+            self._input_scale.learn(reserved.input_tokens, counted)
+            self._output_scale.learn(reserved.output_tokens, output)
+        _, taken_input, taken_output, taken_tokens = reserved.taken
+        self._adjust(INPUT, counted - taken_input, reserved)
+        self._adjust(OUTPUT, output - taken_output, reserved)
+        more = counted + output - taken_tokens
+        # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
+        if self._anthropic or more > 0:
+            self._adjust(TOKENS, more, reserved)
+        ceiling_tokens = self._ceilings[1]
+        if ceiling_tokens is not None:
+            ceiling_tokens.take(counted + output - taken_input - taken_output)
+
+    def give_back(self, reserved: Need, now: float) -> None:
+        """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
+        if not self._close(reserved):
+            return
+        self._refill(now)
+        for bucket, taken in zip(self._buckets, reserved.taken, strict=True):
+            if bucket is not None:
+                bucket.take(-taken)
+        requests, tokens = self._ceilings
+        if requests is not None:
+            requests.take(-1.0)
+        if tokens is not None:
+            tokens.take(-(reserved.taken[INPUT] + reserved.taken[OUTPUT]))
+
+    def cost(self, estimate: Need) -> float:
+        """Seconds of the tightest limit that an attempt takes, > 0: what fairness is counted in (`FairQueue`).
+
+        Where no limit is known, of an account's lowest tier: 50 requests and 30,000 tokens per minute.
+        """
+        taken = self._taken(estimate)
+        if not self.known:
+            return max(1 / _NOMINAL_REQUESTS, (taken[INPUT] + taken[OUTPUT]) / _NOMINAL_TOKENS)
+        most = 1e-6
+        for bucket, need in zip(self._buckets, taken, strict=True):
+            if bucket is not None:
+                most = max(most, need / bucket.rate)
+        for bucket, need in zip(self._ceilings, (1.0, taken[INPUT] + taken[OUTPUT]), strict=True):
+            if bucket is not None:
+                most = max(most, need / bucket.rate)
+        return most
+
+    def look(self, now: float) -> Look:
+        """What is believed at `now`."""
+        self._refill(now)
+        named = [*zip(KINDS, self._buckets, strict=True)]
+        named += zip(("requests_ceiling", "tokens_ceiling"), self._ceilings, strict=True)
+        levels = tuple(Level(name, b.limit, b.level, b.rate) for name, b in named if b is not None)
+        return Look(levels, len(self._open), self._ramp.window, max(0.0, self._blocked - now), self._share)
+
+    def _taken(self, estimate: Need) -> tuple[float, float, float, float]:
+        told = estimate.input_tokens * self._input_scale.factor
+        output = estimate.output_tokens * self._output_scale.factor
+        return 1.0, told, output, told + output if self._anthropic else float(estimate.tokens)
+
+    def _bucket_wait(self, taken: tuple[float, float, float, float], now: float) -> float:
+        wait = 0.0
+        share = self._share
+        few = self._few
+        for kind, bucket in enumerate(self._buckets):
+            if bucket is not None:
+                wait = max(wait, bucket.wait(taken[kind], share))
+            else:
+                remainder = few[kind]
+                if remainder is not None:
+                    wait = max(wait, remainder.wait(now))
+        requests, tokens = self._ceilings
+        if requests is not None:
+            wait = max(wait, requests.wait(1.0, 1.0))
+        if tokens is not None:
+            wait = max(wait, tokens.wait(taken[INPUT] + taken[OUTPUT], 1.0))
+        return wait
+
+    def _take(self, taken: tuple[float, float, float, float], now: float) -> None:
+        few = self._few
+        for kind, bucket in enumerate(self._buckets):
+            if bucket is not None:
+                bucket.take(taken[kind])
+            else:
+                remainder = few[kind]
+                if remainder is not None:
+                    remainder.take(taken[kind], now)
+        requests, tokens = self._ceilings
+        if requests is not None:
+            requests.take(1.0)
+        if tokens is not None:
+            tokens.take(taken[INPUT] + taken[OUTPUT])
+
+    def _adjust(self, kind: int, more: float, reserved: Need) -> None:
+        bucket = self._buckets[kind]
+        if bucket is None or more == 0:
+            return
+        if reserved.asked_at >= bucket.told_at:
+            bucket.take(more)
+        else:
+            bucket.correct(more)  # what has been told since knew of it
+
+    def _count(self, need: Need) -> None:
+        """The provider has taken it in: what it tells from now on knows of it, but for what is still to be produced."""
+        if not need.counted:
+            need.counted = True
+            pending = self._pending
+            for kind in (REQUESTS, INPUT, TOKENS):
+                pending[kind] -= need.taken[kind]
+
+    def _close(self, need: Need) -> bool:
+        if self._open.pop(need, need) is need:  # a value is None where it was in
+            return False
+        need.held = False
+        self._count(need)
+        self._pending[OUTPUT] -= need.taken[OUTPUT]
+        if not self._open:
+            self._pending = [0.0, 0.0, 0.0, 0.0]  # what rounding has left
+        return True
+
+    def _forget(self, now: float) -> None:
+        while self._open:
+            oldest = next(iter(self._open))
+            if now - oldest.asked_at < FORGOTTEN:
+                return
+            self._close(oldest)
+
+    def _refill(self, now: float) -> None:
+        passed = now - self._at
+        if passed <= 0:
+            return
+        self._at = now
+        share = self._share
+        for bucket in self._buckets:
+            if bucket is not None:
+                bucket.refill(now, share)
+        for limit in self._ceilings:
+            if limit is not None:
+                limit.refill(now, 1.0)
+        if share < 1.0:
+            self._share = min(1.0, share + passed * _SHARE_PER_SECOND)
+        if passed > MINUTE and not self._open:
+            self._ramp.rest(passed, now)
+        requests = self._buckets[REQUESTS]
+        if requests is not None and requests.burst < MINUTE and now - self._spread_at >= _SPREAD_BACK:
+            requests.spread(min(MINUTE, requests.burst * 2))
+            self._spread_at = now
+
+    def _learn(self, facts: RateFacts, now: float, *, refused: bool) -> None:
+        told = (facts.requests, facts.input_tokens, facts.output_tokens, self._total(facts))
+        for kind, fact in enumerate(told):
+            if fact is not None:
+                self._learn_one(kind, fact, now, refused)
+                continue
+            bucket = self._buckets[kind]
+            if bucket is not None and now - bucket.told_at > STALE:
+                self._buckets[kind] = None
+
+    def _total(self, facts: RateFacts) -> LimitFacts | None:
+        """Anthropic's `tokens` repeats the tightest of the others, unless it is one of its own (a workspace's)."""
+        total = facts.tokens
+        if total is None or not self._anthropic:
+            return total
+        for other in (facts.input_tokens, facts.output_tokens):
+            if other is not None and (total.limit is None or other.limit is None or other.limit == total.limit):
+                return None
+        return total
+
+    def _learn_one(self, kind: int, fact: LimitFacts, now: float, refused: bool) -> None:
+        bucket = self._buckets[kind]
+        limit, remaining, reset = fact
+        if limit is None:
+            if bucket is None and remaining is not None:
+                few = self._few[kind]
+                if few is None:
+                    few = self._few[kind] = Remainder(FEW_REQUESTS if kind == REQUESTS else FEW_TOKENS)
+                few.learn(remaining, reset, now)
+            elif bucket is not None and remaining is not None:
+                bucket.learn(remaining, self._pending[kind], *self._grain(kind, remaining, refused))
+            return
+        new = bucket is None
+        if bucket is None:
+            bucket = self._buckets[kind] = Bucket(limit, now)
+            self._few[kind] = None
+        elif bucket.limit != limit:
+            bucket.set_limit(limit)
+        bucket.told_at = now
+        if remaining is not None and remaining < limit and reset and not self._anthropic:
+            bucket.learn_window(limit - remaining, reset)
+        above, below = self._grain(kind, remaining, refused)
+        left: float | None = remaining
+        if left is None and reset is not None:
+            left = max(0.0, limit - reset * bucket.rate)
+            above = below = 2 * bucket.rate  # a reset may be told in whole seconds
+        if left is not None:
+            (bucket.begin if new else bucket.learn)(left, self._pending[kind], above, below)
+        elif new:
+            bucket.take(self._pending[kind])
+
+    def _grain(self, kind: int, remaining: int | None, refused: bool) -> tuple[float, float]:
+        """How far the truth may be above, and below, a remainder: they are rounded down, some to the nearest thousand.
+
+        The room above is believed only while we are alone, when our own account is exact: else it would be sent into
+        at every answer that tells there is nothing left.
+        """
+        rounded = self._anthropic and kind != REQUESTS and remaining is not None and remaining % 1000 == 0
+        below = _HALF_A_THOUSAND if rounded else 0.0
+        if refused:
+            return -below, below
+        if self._share < 1.0:
+            return 0.0, below
+        return below or 1.0, below
+
+    def _refuse(self, facts: RateFacts, now: float, need: Need | None, code: str) -> None:
+        """A 429. Those that were on their way when the last one came are the same refusal."""
+        again = need is not None and need.asked_at <= self._refused_at
+        told = facts.retry_after
+        if told:
+            self._blocked = max(self._blocked, now + told)
+        if again:
+            return
+        self._refused_at = now
+        self._refusals += 1
+        requests = self._buckets[REQUESTS]
+        if code == "ramp_limit_exceeded" or not any(self._buckets):
+            self._ramp.halve(len(self._open) + 1, now)
+        elif self._bucket_wait(need.taken if need is not None else (1.0, 1.0, 1.0, 1.0), now) > 0:
+            self._share = max(_LEAST_SHARE, self._share * _SHARE_CUT)
+        elif requests is not None:
+            # There is room in every limit that we know of: one is enforced over less than its minute.
+            requests.spread(max(1.0, requests.burst / _SPREAD))
+            self._spread_at = now
+        if not told:
+            self._blocked = max(self._blocked, now + min(_MOST_BACKOFF, 2.0 ** (min(self._refusals, 10) - 1)))
+
+
+class Paces:
+    """The paces of all accounts and families, made when first asked for; the oldest idle ones make room.
+
+    Args:
+        most: how many are kept, >= 1. Those with attempts in flight are kept beyond it.
+    """
+
+    __slots__ = ("_kept", "_most")
+
+    def __init__(self, most: int = 1000) -> None:
+        self._kept: dict[tuple[str, str], Pace] = {}
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def of(
+        self,
+        account: str,
+        family: str,
+        dialect: str,
+        now: float,
+        *,
+        ceilings: Ceilings = NO_CEILINGS,
+        reads_count: bool | None = None,
+    ) -> Pace:
+        """The pace of one provider account (provider and a digest of its credential) and family."""
+        key = (account, family)
+        found = self._kept.pop(key, None)
+        if found is None:
+            found = Pace(dialect, now, ceilings=ceilings, reads_count=reads_count)
+            if len(self._kept) >= self._most:
+                self._make_room()
+        self._kept[key] = found
+        return found
+
+    def all(self) -> list[tuple[tuple[str, str], Pace]]:
+        """Every ((account, family), pace), the one used last at the end."""
+        return list(self._kept.items())
+
+    def _make_room(self) -> None:
+        for key, pace in self._kept.items():
+            if not pace.in_flight:
+                del self._kept[key]
+                return

@@ -1,0 +1,83 @@
+"""What an attempt needs of its provider's limits, the ceilings of the configuration, and how a pace is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ENOUGH = 4  # counted answers before estimates are scaled by them
+_MEMORY = 0.98  # of the past in that scale, per answer
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Limits from the configuration, per minute, beside whatever the provider tells. None = no ceiling."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+NO_CEILINGS = Ceilings()
+
+
+class Need:
+    """What one attempt is expected to take, and, once `Pace.ask` has said 0, what it holds until it is ended.
+
+    Attributes:
+        input_tokens: of the prompt, as they count against an input limit.
+        output_tokens: as expected, not the cap: Anthropic's limit counts what is produced.
+        tokens: what a combined limit is charged up front: prompt and the largest output allowed (OpenAI).
+        asked_at: when it was let go; seconds, by the owner's clock.
+    """
+
+    __slots__ = ("asked_at", "counted", "held", "input_tokens", "output_tokens", "taken", "tokens")
+
+    def __init__(self, input_tokens: int = 0, output_tokens: int = 0, tokens: int | None = None) -> None:
+        self.input_tokens = max(0, input_tokens)
+        self.output_tokens = max(0, output_tokens)
+        self.tokens = max(0, tokens) if tokens is not None else self.input_tokens + self.output_tokens
+        self.asked_at = 0.0
+        self.held = False
+        self.counted = False
+        self.taken = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One limit as it is believed: `limit` per window, what is left, and how much comes back per second."""
+
+    name: str
+    limit: int
+    left: float
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a pace believes, for `explain`, `doctor`, metrics. `blocked` is in seconds, `share` of the limits ours."""
+
+    levels: tuple[Level, ...]
+    in_flight: int
+    window: int
+    blocked: float
+    share: float
+
+
+class Scale:
+    """How much of an estimate turns out to be counted: a mean over past answers, weighted by size."""
+
+    __slots__ = ("_seen", "_told", "_was", "factor")
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+        self._told = self._was = 0.0
+        self._seen = 0
+
+    def learn(self, told: int, was: int) -> None:
+        """An estimate, and what was counted."""
+        if told <= 0:
+            return
+        self._told = self._told * _MEMORY + told
+        self._was = self._was * _MEMORY + min(was, 100 * told)
+        self._seen += 1
+        if self._seen >= _ENOUGH:
+            self.factor = max(0.01, min(4.0, self._was / self._told))

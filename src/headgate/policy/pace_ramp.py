@@ -1,0 +1,89 @@
+"""How many attempts may be in flight while limits are unknown, and how fast that grows: slow start, as in TCP.
+
+Two until the first answer, then one more per answer, which doubles them per round trip (RFC 5681, section 3.1). A
+refusal for growing too fast (Anthropic's `ramp_limit_exceeded`), or one where no limit is known, halves them and lets
+them grow by one per round trip from there.
+"""
+
+from __future__ import annotations
+
+FIRST = 2
+"""In flight until the first answer."""
+
+MOST = 1 << 16
+
+DOUBLING = 2.0
+"""Seconds after which what may be in flight doubles where limits are known and answers have not done it: those can take
+a minute, and the limits guard the rest."""
+
+HALVED_FOR = 600.0
+"""Seconds after which a halving is forgotten."""
+
+_REST = 60.0  # seconds without anything in flight, per halving
+_UNKNOWN_WAIT = 0.25  # seconds; before any answer has come
+
+
+class Ramp:
+    """The window of attempts in flight."""
+
+    __slots__ = ("_doubled_at", "_doubled_from", "_halved_at", "_latency", "_slow_above", "_window")
+
+    def __init__(self, now: float) -> None:
+        self._window = self._doubled_from = float(FIRST)
+        self._slow_above = float(MOST)
+        self._latency = 0.0
+        self._doubled_at = now
+        self._halved_at = float("-inf")
+
+    @property
+    def window(self) -> int:
+        """How many may be in flight, >= 1."""
+        return int(self._window)
+
+    def full(self, in_flight: int) -> bool:
+        """No further attempt may go for now."""
+        return in_flight >= int(self._window)
+
+    def wait(self, in_flight: int, now: float, *, known: bool) -> float:
+        """Seconds until it may be worth asking again, 0.0 if there is room now.
+
+        Args:
+            known: limits are known from an answer: the window grows by time, too.
+        """
+        if now - self._halved_at > HALVED_FOR:
+            self._slow_above = float(MOST)
+        guess = self._latency / self._window if self._latency else _UNKNOWN_WAIT
+        if known and self._window < self._slow_above:
+            left = self._doubled_at + DOUBLING - now
+            if left <= 0:
+                self._window = self._doubled_from = min(float(MOST), self._window * 2)
+                self._doubled_at = now
+            else:
+                guess = min(guess, left)
+        return 0.0 if in_flight < int(self._window) else max(0.01, guess)
+
+    def answered(self, latency: float) -> None:
+        """An answer's head has come after so many seconds."""
+        self._latency = latency if not self._latency else self._latency * 0.9 + latency * 0.1
+
+    def grow(self, in_flight: int, now: float) -> None:
+        """One was answered well. What is not used does not grow."""
+        window = self._window
+        if window >= 2 * in_flight + FIRST:
+            return
+        self._window = window = min(float(MOST), window + (1.0 if window < self._slow_above else 1.0 / window))
+        if window >= 2 * self._doubled_from:
+            self._doubled_from = window
+            self._doubled_at = now
+
+    def halve(self, in_flight: int, now: float) -> None:
+        """Too many at once: half of what was in flight, and slowly from there."""
+        self._window = max(1.0, min(self._window, float(in_flight)) / 2)
+        self._slow_above = self._doubled_from = self._window
+        self._halved_at = self._doubled_at = now
+
+    def rest(self, seconds: float, now: float) -> None:
+        """Nothing was in flight for so long: what was reached says less and less."""
+        self._window = max(min(self._window, float(FIRST)), self._window / 2.0 ** min(seconds / _REST, 20.0))
+        self._doubled_from = self._window
+        self._doubled_at = now
