@@ -95,6 +95,35 @@ def test_forked_children_keep_ledgers_of_their_own(headgate_simulator: Simulator
     assert len(headgate_simulator.requests()) == 5
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_stream_that_a_child_inherits_is_its_parents_to_read_and_to_settle(
+    headgate_simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    code = """
+        import json, os, sys, anthropic, headgate
+        url, storage = sys.argv[1:]
+        gate = headgate.Gate.load(storage=storage, env={})
+        client = anthropic.Anthropic(base_url=url, api_key="fake", http_client=gate.client())
+        ask = dict(model="claude-haiku-4-5", max_tokens=20000, messages=[{"role": "user", "content": "tokens: 20000"}])
+        streams = [client.messages.create(stream=True, **ask) for _ in range(2)]
+        child = os.fork()
+        if child == 0:
+            streams.pop().close()
+            streams.clear()
+            found = gate.usage().total.exchanges
+            gate.close()
+            os._exit(found)
+        in_child = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        for stream in streams:
+            list(stream)
+        told = gate.usage(by=("ending",)).rows
+        print(json.dumps({"child": in_child, "parent": [[row.by["ending"], row.amounts.exchanges] for row in told]}))
+        gate.close()
+    """
+    found = python(code, headgate_simulator.url, f"sqlite:///{tmp_path}/ledger-{{pid}}.db")
+    assert found == {"child": 0, "parent": [["complete", 2]]}
+
+
 def test_a_program_that_just_ends_leaves_its_books_written(headgate_simulator: SimulatorServer, tmp_path: Path) -> None:
     code = """
         import sys, anthropic, headgate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -140,11 +141,17 @@ class Body:
         self._reply = reply
         self._request = request
         self._drains = drains
-        self._handed = False  # to `drains`, whose it is now
+        self._handed = False  # to `drains`, whose it is now, or to nobody in a forked child
+        self._pid = os.getpid()
+
+    @property
+    def _inherited(self) -> bool:
+        """By a forked child, which has neither sent this call nor may end it: its parent still reads, and settles."""
+        return os.getpid() != self._pid
 
     def __del__(self) -> None:
         # Its event loop may be gone, and with it the connection; the books are closed before the connection is.
-        if not self._handed:
+        if not (self._handed or self._inherited):
             with contextlib.suppress(RuntimeError):
                 self._reply.close()
 
@@ -162,7 +169,7 @@ class BlockingBody(Body):
 
     def close(self) -> None:
         """The caller is done. Before the end it abandons the exchange, which a thread may read on for the bill."""
-        self._handed = self._handed or self._drains.take(self._reply)
+        self._handed = self._handed or self._inherited or self._drains.take(self._reply)
         if not self._handed:
             self._reply.close()
 
@@ -194,7 +201,7 @@ class AsyncBody(Body):
 
     async def aclose(self) -> None:
         """See `BlockingBody.close`; here it is a task."""
-        self._handed = self._handed or self._drains.take_async(self._reply)
+        self._handed = self._handed or self._inherited or self._drains.take_async(self._reply)
         if not self._handed:
             self._reply.close()
 
