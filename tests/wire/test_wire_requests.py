@@ -73,7 +73,7 @@ def test_a_token_count_needs_no_max_tokens_and_a_message_does() -> None:
 
 def test_a_cap_of_zero_is_a_cap() -> None:
     assert ANTHROPIC.read_request("messages", anthropic(max_tokens=0)).max_output_tokens == 0
-    assert OPENAI.read_request("chat", openai(max_completion_tokens=0, max_tokens=9)).max_output_tokens == 0
+    assert OPENAI.read_request("chat", openai(max_completion_tokens=0)).max_output_tokens == 0
 
 
 def test_openai_facts_are_read() -> None:
@@ -128,6 +128,13 @@ def test_a_wrong_type_is_refused_by_name_in_both_dialects(fields: dict[str, Any]
         ANTHROPIC.read_request("messages", anthropic(**fields))
     with pytest.raises(BadRequest, match=message):
         OPENAI.read_request("chat", openai(**fields))
+
+
+@pytest.mark.parametrize("caps", [(1, 9_000), (9_000, 1)])
+def test_of_two_output_caps_the_larger_counts_since_providers_differ_in_which_they_know(caps: tuple[int, int]) -> None:
+    newer, older = caps
+    asked = OPENAI.read_request("chat", openai(max_completion_tokens=newer, max_tokens=older))
+    assert asked.max_output_tokens == 9_000
 
 
 @pytest.mark.parametrize(("field", "value"), [("n", 0), ("n", 1.5), ("max_completion_tokens", -5)])

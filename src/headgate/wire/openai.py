@@ -85,6 +85,11 @@ _choices = msgspec.json.Decoder(list[_Choice])
 _answer_message = msgspec.json.Decoder(_AnswerMessage)
 
 
+def _larger(newer: int | None, older: int | None) -> int | None:
+    """The cap where both are given: some providers know the older name only, others the newer one first."""
+    return newer if older is None else older if newer is None else max(newer, older)
+
+
 def _cap_member(endpoint: str, *, newest: bool) -> str:
     """Where an endpoint takes its output cap. Others than OpenAI itself know the older name of chat's for certain."""
     if endpoint == "responses":
@@ -114,13 +119,12 @@ class OpenAI:
         if endpoint != "chat":
             return _other_request(endpoint, body, keep_text)
         request = bodies.decode(_create, body)
-        cap = request.max_completion_tokens
         has_media, server_side = _has_media(request, body), _server_side(request)
         count, size = images(body, _MEDIA, request.messages) if has_media else (0, 0)
         return Facts(
             model=request.model,
             stream=bool(request.stream),
-            max_output_tokens=request.max_tokens if cap is None else cap,
+            max_output_tokens=_larger(request.max_completion_tokens, request.max_tokens),
             choices=request.n or 1,
             user=text(request.safety_identifier) or text(request.user),
             system=_system(request.messages),
