@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,9 +18,12 @@ import anthropic
 import pytest
 from postgres_server import Server, own_server, server
 
+from headgate.cli import main
+from headgate.cli.group import cli
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 
-from cli_commands import LAST_WORDS, Serving, headgate, started  # it lies beside the command line's tests
+from cli_commands import LAST_WORDS, Serving, clean_env, headgate, started  # it lies beside the command line's tests
 
 __all__ = ["own_server", "server"]
 
@@ -43,7 +49,14 @@ class Place:
         return started("serve", "--port", "0", "--simulator", cwd=self.folder, until=LAST_WORDS, **self.env)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = headgate(*arguments, cwd=self.folder, **self.env)
+        """A command that ends by itself: in this process, which is ten times quicker."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.chdir(self.folder)
+            patched.setattr(os, "environ", clean_env(**self.env))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main.run(cli, list(arguments))
+        done = subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())
         assert PASSWORD not in done.stdout + done.stderr
         return done
 
@@ -94,10 +107,9 @@ def test_two_gateways_and_the_command_line_share_keys_budgets_and_usage(place: P
         for gateway in (one, two):
             until_denied(gateway, "no key")  # open to this machine until the first key
             ask(gateway, key)
-        until(lambda: place.json("usage", "--tenant", "acme")["total"]["cost_usd"] != "0")
+        until(lambda: place.json("usage", "--tenant", "acme")["total"]["exchanges"] == 2)
         calls = place.json("usage", "--by", "tenant", "--since", "1h")
         (row,) = [each for each in calls["rows"] if each["tenant"] == "acme"]
-        assert row["exchanges"] == 2
         (account,) = place.json("budgets", "list", "--budget", "tenant/day")["budgets"]
         assert account["spent_usd"] == row["cost_usd"]
         changed = place.run("budgets", "set", "tenant/day", "--scope", "acme", "--usd", "0")
@@ -106,8 +118,7 @@ def test_two_gateways_and_the_command_line_share_keys_budgets_and_usage(place: P
             with pytest.raises(anthropic.RateLimitError, match="tenant/day"):
                 ask(gateway, key)
         assert place.run("budgets", "unset", "tenant/day", "--scope", "acme").returncode == 0
-        exchange = place.json("logs", "show", "--last")
-        assert exchange["exchange"]["ending"] == "refused"
+        until(lambda: place.json("logs", "show", "--last")["exchange"].get("ending") == "refused")
         assert place.run("keys", "revoke", "ci").returncode == 0
         for gateway in (one, two):
             until_denied(gateway, key)
@@ -175,7 +186,7 @@ def test_a_database_that_goes_away_means_503_until_it_is_back(own_server: Server
 
 def test_without_its_database_it_does_not_start_and_says_why(place: Place) -> None:
     place.env["DATABASE_URL"] = f"postgresql://ada:{PASSWORD}@127.0.0.1:1/headgate"
-    done = place.run("serve", "--port", "0", "--simulator")
+    done = headgate("serve", "--port", "0", "--simulator", cwd=place.folder, **place.env)
     assert done.returncode == 1
     assert "postgresql://127.0.0.1:1/headgate" in done.stderr
     assert "Traceback" not in done.stderr
