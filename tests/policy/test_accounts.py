@@ -87,6 +87,28 @@ def test_an_exhausted_user_holds_up_nobody_else() -> None:
     assert desk.told[desk.ask(10, everything, bob)] == "in"
 
 
+def test_nor_does_one_who_waits_for_money_of_his_own_stand_in_a_queue_that_others_share() -> None:
+    desk, everybody = Desk(), claim(cap=20)
+    hers = claim("user", cap=10, scope="ada", per=("user",))
+    desk.ask(8, everybody, hers)
+    desk.ask(8, everybody)
+    waiting = desk.ask(9, everybody, hers)  # neither has room for it
+    small = desk.ask(3, everybody)
+    assert desk.told.get(waiting) is None
+    assert desk.told.get(small) == "in"
+
+
+def test_who_may_not_wait_is_told_of_the_budget_that_has_another_model_for_him() -> None:
+    desk, everybody = Desk(), claim(cap=10, degrade_to="fast")
+    hers = claim("user", cap=10, scope="ada", per=("user",))
+    desk.ask(8, everybody, hers)
+    ask = Ask("x", 1, (everybody, hers), 8, 0, may_wait=False)
+    desk.accounts.ask(ask)
+    ((_, denial),) = desk.accounts.outcomes()
+    assert denial is not None
+    assert (denial.why, denial.claim) == ("held", everybody)
+
+
 def test_a_budget_is_claimed_with_all_others_or_not_at_all() -> None:
     desk, everything, ada = Desk(), claim("all", cap=100), claim("user", cap=5, scope="ada")
     assert desk.told[desk.ask(10, everything, ada)] == "too_large"

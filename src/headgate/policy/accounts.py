@@ -1,8 +1,8 @@
 """The money desk: who may set money aside, who waits for it, what is closed. Pure and deterministic; one thread's.
 
 The one rule is spent + held + this <= cap on every account that a call claims, all of them or none. Whoever does not
-fit now, but would once others have settled, waits at the first account that lacks room, by ticket; woken, it looks at
-all of its accounts again (decisions 4). A waiter holds nothing, so that nobody waits in a circle.
+fit now, but would once others have settled, waits at an account that lacks room, by ticket; woken, it looks at all of
+its accounts again (decisions 4). A waiter holds nothing, so that nobody waits in a circle.
 
 A store calls `load` for accounts that are not here, then any of `close`, `ask`, `set_cap`, and ends with `commit` or
 `rollback`: what happened in between stands or falls with the store's transaction.
@@ -220,7 +220,7 @@ class Accounts:
         return WAITS
 
     def _lacking(self, ask: Ask) -> tuple[_Place | None, Claim | None, str]:
-        """The first account that can never take it, else the first that cannot now, or whose queue is older."""
+        """The first account that can never take it, else one that cannot now or whose queue is older: see `_rather`."""
         # `policy.budgets.verdict`, written out: this runs once per account of every call.
         lacking: _Place | None = None
         lacked: Claim | None = None
@@ -243,7 +243,7 @@ class Accounts:
                 if after > cap_tokens:
                     return place, claim, NEVER
                 waits = waits or after + account.held_tokens > cap_tokens
-            if waits and lacking is None:
+            if waits and (lacked is None or _rather(claim, lacked, ask)):
                 lacking, lacked = place, claim
         return lacking, lacked, WAITS
 
@@ -569,6 +569,16 @@ class Accounts:
             account.held_tokens,
             place.override is not None,
         )
+
+
+def _rather(claim: Claim, other: Claim, ask: Ask) -> bool:
+    """Of two accounts that lack room, which one to wait at: the one that fewer share. It cannot be let in before that
+    one has room, and in the other's queue it would stand in the way of those who could. Who may not wait is told of
+    the one that has another model for him."""
+    budget, than = claim.budget, other.budget
+    if not ask.may_wait:
+        return bool(budget.degrade_to) and not than.degrade_to
+    return len(budget.per) + len(budget.only) >= len(than.per) + len(than.only)
 
 
 def _passed(shares: Sequence[int], spent: int, cap: int) -> int:
