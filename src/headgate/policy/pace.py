@@ -12,7 +12,7 @@ from headgate.policy.failures import MONEY_CODES
 from headgate.policy.pace_bucket import MINUTE, Bucket, Remainder, ceiling
 from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Level, Look, Need, Scale
 from headgate.policy.pace_ramp import Ramp
-from headgate.policy.rate_facts import LimitFacts, RateFacts
+from headgate.policy.rate_facts import NO_FACTS, LimitFacts, RateFacts
 
 REQUESTS, INPUT, OUTPUT, TOKENS = range(4)
 KINDS = ("requests", "input_tokens", "output_tokens", "tokens")
@@ -56,6 +56,7 @@ class Pace:
         "_ceilings",
         "_few",
         "_input_scale",
+        "_known",
         "_open",
         "_output_scale",
         "_pending",
@@ -74,7 +75,8 @@ class Pace:
         self._reads_count = not self._anthropic if reads_count is None else reads_count
         self._at = now
         self._buckets: list[Bucket | None] = [None, None, None, None]
-        self._few: list[Remainder | None] = [None, None, None, None]
+        self._known: tuple[tuple[int, Bucket], ...] = ()  # of them those that are there
+        self._few: dict[int, Remainder] = {}
         requests, tokens = ceilings.requests_per_minute, ceilings.tokens_per_minute
         self._ceilings = (
             ceiling(requests, now) if requests is not None else None,
@@ -92,7 +94,7 @@ class Pace:
     @property
     def known(self) -> bool:
         """A limit is known, told or configured."""
-        return any(self._buckets) or any(self._ceilings)
+        return bool(self._known) or any(self._ceilings)
 
     @property
     def in_flight(self) -> int:
@@ -113,17 +115,19 @@ class Pace:
         self._refill(now)
         wait = self._blocked - now
         opened = len(self._open)
-        if opened and self._ramp.full(opened):
+        if self._ramp.full(opened):
             self._forget(now)
-            wait = max(wait, self._ramp.wait(len(self._open), now, known=any(self._buckets)))
+            wait = max(wait, self._ramp.wait(len(self._open), now, known=bool(self._known)))
         taken = self._taken(estimate)
         wait = max(wait, self._bucket_wait(taken, now))
         if wait > 0:
             return wait
         self._take(taken, now)
         pending = self._pending
-        for kind in (REQUESTS, INPUT, OUTPUT, TOKENS):
-            pending[kind] += taken[kind]
+        pending[REQUESTS] += 1.0
+        pending[INPUT] += taken[INPUT]
+        pending[OUTPUT] += taken[OUTPUT]
+        pending[TOKENS] += taken[TOKENS]
         estimate.taken = taken
         estimate.asked_at = now
         estimate.held = True
@@ -153,7 +157,7 @@ class Pace:
         elif 200 <= status < 400:
             self._refusals = 0
             self._share = min(1.0, self._share + _SHARE_STEP)
-            self._ramp.grow(len(self._open), now)
+            self._ramp.grow(now)
 
     def correct(self, reserved: Need, actual: Usage | None, now: float) -> None:
         """An attempt has ended, and this is what was counted; None = unknown, and the estimate stands.
@@ -165,13 +169,11 @@ class Pace:
             return
         if actual is None:
             return
-        self._refill(now)
         written = actual.cache_write_tokens + actual.cache_write_long_tokens
         counted = actual.input_tokens + written + (actual.cache_read_tokens if self._reads_count else 0)
         output = actual.output_tokens
-        if reserved.asked_at <= now:
-            self._input_scale.learn(reserved.input_tokens, counted)
-            self._output_scale.learn(reserved.output_tokens, output)
+        self._input_scale.learn(reserved.input_tokens, counted)
+        self._output_scale.learn(reserved.output_tokens, output)
         _, taken_input, taken_output, taken_tokens = reserved.taken
         self._adjust(INPUT, counted - taken_input, reserved)
         self._adjust(OUTPUT, output - taken_output, reserved)
@@ -187,10 +189,8 @@ class Pace:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
         if not self._close(reserved):
             return
-        self._refill(now)
-        for bucket, taken in zip(self._buckets, reserved.taken, strict=True):
-            if bucket is not None:
-                bucket.take(-taken)
+        for kind, bucket in self._known:
+            bucket.take(-reserved.taken[kind])
         requests, tokens = self._ceilings
         if requests is not None:
             requests.take(-1.0)
@@ -206,9 +206,8 @@ class Pace:
         if not self.known:
             return max(1 / _NOMINAL_REQUESTS, (taken[INPUT] + taken[OUTPUT]) / _NOMINAL_TOKENS)
         most = 1e-6
-        for bucket, need in zip(self._buckets, taken, strict=True):
-            if bucket is not None:
-                most = max(most, need / bucket.rate)
+        for kind, known in self._known:
+            most = max(most, taken[kind] / known.rate)
         for bucket, need in zip(self._ceilings, (1.0, taken[INPUT] + taken[OUTPUT]), strict=True):
             if bucket is not None:
                 most = max(most, need / bucket.rate)
@@ -230,14 +229,12 @@ class Pace:
     def _bucket_wait(self, taken: tuple[float, float, float, float], now: float) -> float:
         wait = 0.0
         share = self._share
-        few = self._few
-        for kind, bucket in enumerate(self._buckets):
-            if bucket is not None:
-                wait = max(wait, bucket.wait(taken[kind], share))
-            else:
-                remainder = few[kind]
-                if remainder is not None:
-                    wait = max(wait, remainder.wait(now))
+        for kind, bucket in self._known:
+            needed = bucket.wait(taken[kind], share)
+            if needed > wait:
+                wait = needed
+        for remainder in self._few.values():
+            wait = max(wait, remainder.wait(now))
         requests, tokens = self._ceilings
         if requests is not None:
             wait = max(wait, requests.wait(1.0, 1.0))
@@ -246,14 +243,10 @@ class Pace:
         return wait
 
     def _take(self, taken: tuple[float, float, float, float], now: float) -> None:
-        few = self._few
-        for kind, bucket in enumerate(self._buckets):
-            if bucket is not None:
-                bucket.take(taken[kind])
-            else:
-                remainder = few[kind]
-                if remainder is not None:
-                    remainder.take(taken[kind], now)
+        for kind, bucket in self._known:
+            bucket.take(taken[kind])
+        for kind, remainder in self._few.items():
+            remainder.take(taken[kind], now)
         requests, tokens = self._ceilings
         if requests is not None:
             requests.take(1.0)
@@ -274,8 +267,10 @@ class Pace:
         if not need.counted:
             need.counted = True
             pending = self._pending
-            for kind in (REQUESTS, INPUT, TOKENS):
-                pending[kind] -= need.taken[kind]
+            _, told_input, _, tokens = need.taken
+            pending[REQUESTS] -= 1.0
+            pending[INPUT] -= told_input
+            pending[TOKENS] -= tokens
 
     def _close(self, need: Need) -> bool:
         if self._open.pop(need, need) is need:  # a value is None where it was in
@@ -300,9 +295,8 @@ class Pace:
             return
         self._at = now
         share = self._share
-        for bucket in self._buckets:
-            if bucket is not None:
-                bucket.refill(now, share)
+        for _, bucket in self._known:
+            bucket.refill(now, share)
         for limit in self._ceilings:
             if limit is not None:
                 limit.refill(now, 1.0)
@@ -316,6 +310,8 @@ class Pace:
             self._spread_at = now
 
     def _learn(self, facts: RateFacts, now: float, *, refused: bool) -> None:
+        if facts is NO_FACTS and not self._known:
+            return
         told = (facts.requests, facts.input_tokens, facts.output_tokens, self._total(facts))
         for kind, fact in enumerate(told):
             if fact is not None:
@@ -323,7 +319,11 @@ class Pace:
                 continue
             bucket = self._buckets[kind]
             if bucket is not None and now - bucket.told_at > STALE:
-                self._buckets[kind] = None
+                self._set(kind, None)
+
+    def _set(self, kind: int, bucket: Bucket | None) -> None:
+        self._buckets[kind] = bucket
+        self._known = tuple((kind, bucket) for kind, bucket in enumerate(self._buckets) if bucket is not None)
 
     def _total(self, facts: RateFacts) -> LimitFacts | None:
         """Anthropic's `tokens` repeats the tightest of the others, unless it is one of its own (a workspace's)."""
@@ -340,7 +340,7 @@ class Pace:
         limit, remaining, reset = fact
         if limit is None:
             if bucket is None and remaining is not None:
-                few = self._few[kind]
+                few = self._few.get(kind)
                 if few is None:
                     few = self._few[kind] = Remainder(FEW_REQUESTS if kind == REQUESTS else FEW_TOKENS)
                 few.learn(remaining, reset, now)
@@ -349,8 +349,9 @@ class Pace:
             return
         new = bucket is None
         if bucket is None:
-            bucket = self._buckets[kind] = Bucket(limit, now)
-            self._few[kind] = None
+            bucket = Bucket(limit, now)
+            self._set(kind, bucket)
+            self._few.pop(kind, None)
         elif bucket.limit != limit:
             bucket.set_limit(limit)
         bucket.told_at = now
@@ -391,7 +392,7 @@ class Pace:
         self._refused_at = now
         self._refusals += 1
         requests = self._buckets[REQUESTS]
-        if code == "ramp_limit_exceeded" or not any(self._buckets):
+        if code == "ramp_limit_exceeded" or not self._known:
             self._ramp.halve(len(self._open) + 1, now)
         elif self._bucket_wait(need.taken if need is not None else (1.0, 1.0, 1.0, 1.0), now) > 0:
             self._share = max(_LEAST_SHARE, self._share * _SHARE_CUT)

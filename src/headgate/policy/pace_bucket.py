@@ -30,8 +30,8 @@ class Bucket:
         self._window = MINUTE
         self._at = self.told_at = now
         self.burst = burst
+        self._level = self._most = float(limit)
         self.set_limit(limit)
-        self._level = self._most = self.capacity
 
     def set_limit(self, limit: int) -> None:
         """Another limit; what is in the bucket stays, as far as it fits."""
@@ -39,6 +39,8 @@ class Bucket:
         self.rate = limit / self._window
         # A day's limit is one bucket of the whole day, as a minute's is of the whole minute.
         self.capacity = max(1.0, limit * min(1.0, self.burst / MINUTE))
+        self._level = min(self.capacity, self._level)
+        self._most = min(self.capacity, self._most)
 
     def spread(self, burst: float) -> None:
         """Let only `burst` seconds' worth go at once; 60 = all of it. Some enforce a minute's limit by the second."""
@@ -48,11 +50,15 @@ class Bucket:
     def refill(self, now: float, share: float) -> None:
         """Bring the level to `now`. `share` of the rate is ours, 0 to 1: others may use the same limit."""
         passed = now - self._at
-        if passed > 0:
-            self._at = now
-            more = passed * self.rate * share
-            self._level = min(self.capacity, self._level + more)
-            self._most = min(self.capacity, self._most + more)
+        if passed <= 0:
+            return
+        self._at = now
+        more = passed * self.rate * share
+        capacity = self.capacity
+        level = self._level + more
+        self._level = level if level < capacity else capacity
+        most = self._most + more
+        self._most = most if most < capacity else capacity
 
     @property
     def level(self) -> float:
@@ -61,17 +67,23 @@ class Bucket:
 
     def wait(self, need: float, share: float) -> float:
         """Seconds until `need` fits, 0.0 if it does. More than a full bucket waits for the full bucket."""
-        missing = min(need, self.capacity) - min(self._level, self._most)
+        level = self._level if self._level < self._most else self._most
+        if need <= level:
+            return 0.0
+        missing = min(need, self.capacity) - level
         return missing / (self.rate * share) + _MARGIN if missing > _NOTHING else 0.0
 
     def take(self, amount: float) -> None:
         """Remove `amount`, or put it back where it is negative."""
         self._level -= amount
         self._most -= amount
+        if amount < 0:
+            self._level = min(self.capacity, self._level)
+            self._most = min(self.capacity, self._most)
 
     def correct(self, amount: float) -> None:
         """Remove what was taken too little (or too much: negative) for what the last told remainder knew of already."""
-        self._level -= amount
+        self._level = min(self.capacity, self._level - amount)
 
     def learn(self, remaining: float, pending: float, above: float, below: float) -> None:
         """Follow what the provider tells is left.

@@ -26,12 +26,13 @@ _UNKNOWN_WAIT = 0.25  # seconds; before any answer has come
 class Ramp:
     """The window of attempts in flight."""
 
-    __slots__ = ("_doubled_at", "_doubled_from", "_halved_at", "_latency", "_slow_above", "_window")
+    __slots__ = ("_doubled_at", "_doubled_from", "_halved_at", "_latency", "_peak", "_slow_above", "_window")
 
     def __init__(self, now: float) -> None:
         self._window = self._doubled_from = float(FIRST)
         self._slow_above = float(MOST)
         self._latency = 0.0
+        self._peak = 0  # in flight since the window last doubled
         self._doubled_at = now
         self._halved_at = float("-inf")
 
@@ -41,8 +42,10 @@ class Ramp:
         return int(self._window)
 
     def full(self, in_flight: int) -> bool:
-        """No further attempt may go for now."""
-        return in_flight >= int(self._window)
+        """No further attempt may go for now, beside so many."""
+        if in_flight >= self._peak:
+            self._peak = in_flight + 1
+        return in_flight + 1 > self._window
 
     def wait(self, in_flight: int, now: float, *, known: bool) -> float:
         """Seconds until it may be worth asking again, 0.0 if there is room now.
@@ -66,15 +69,16 @@ class Ramp:
         """An answer's head has come after so many seconds."""
         self._latency = latency if not self._latency else self._latency * 0.9 + latency * 0.1
 
-    def grow(self, in_flight: int, now: float) -> None:
+    def grow(self, now: float) -> None:
         """One was answered well. What is not used does not grow."""
         window = self._window
-        if window >= 2 * in_flight + FIRST:
+        if window >= 2 * self._peak + FIRST:
             return
         self._window = window = min(float(MOST), window + (1.0 if window < self._slow_above else 1.0 / window))
         if window >= 2 * self._doubled_from:
             self._doubled_from = window
             self._doubled_at = now
+            self._peak = int(window) // 2
 
     def halve(self, in_flight: int, now: float) -> None:
         """Too many at once: half of what was in flight, and slowly from there."""
@@ -86,4 +90,5 @@ class Ramp:
         """Nothing was in flight for so long: what was reached says less and less."""
         self._window = max(min(self._window, float(FIRST)), self._window / 2.0 ** min(seconds / _REST, 20.0))
         self._doubled_from = self._window
+        self._peak = 0
         self._doubled_at = now
