@@ -12,8 +12,8 @@ from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import BudgetExceeded, UpstreamBroken
 from headgate.core.exchange import Ending, Route
-from headgate.policy.accounts import Ask
 from headgate.policy.budgets import Account
+from headgate.policy.holding import Ask
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import CLAUDE, GPT, JSON, completion, message, messages_request

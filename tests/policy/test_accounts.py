@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from headgate.core.budget import Budget, Claim
-from headgate.policy.accounts import Accounts, Ask
+from headgate.policy.accounts import Accounts
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account
+from headgate.policy.holding import Ask
 
 
 def claim(name: str = "all", cap: int | None = 10, scope: str = "", **more: Any) -> Claim:

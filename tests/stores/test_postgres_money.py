@@ -278,10 +278,10 @@ def test_a_decision_that_stumbles_leaves_no_account_locked(
 ) -> None:
     one, two = replica(), replica()
     session: Any = one.writer()._session
-    one._call(lambda _: session.prepare(one.writer()._accounts, [claim()], ()))
+    one._call(lambda _: session.prepare(one.writer().desk._accounts, [claim()], ()))
     settle(one, make, hold(one, make, 1_000), 400)
     settle(two, make, hold(two, make, 1_000), 400)
-    one._call(lambda _: session.prepare(one.writer()._accounts, [claim()], ()))
+    one._call(lambda _: session.prepare(one.writer().desk._accounts, [claim()], ()))
     name = database_of(url)
     server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     assert one.keys.list() == []

@@ -13,12 +13,11 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
 
 from headgate.core.budget import FULL, AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
+from headgate.policy.holding import Amount, Ask, Cap, Changed, Denial, Hold, Place, Told
 
 MOST_IDLE = 100_000
 """Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
@@ -26,127 +25,22 @@ MOST_IDLE = 100_000
 AT_ONCE = 32
 """Of a queue's waiters, whose accounts are loaded together where others change them, too."""
 
-Cap = tuple[int | None, int | None]
-"""(nano-dollars, tokens); None = no cap of that kind."""
-
-
-@dataclass(slots=True, eq=False)
-class Ask:
-    """One attempt's wish to set money aside.
-
-    Attributes:
-        exchange, number: the attempt.
-        claims: the accounts, in the order of their keys; not empty.
-        nano, tokens: the most that the attempt can cost, and use; >= 0.
-        may_wait: wait where it does not fit now but may later; else it is refused at once.
-        until: when waiting ends, seconds since the epoch.
-        bearer: the store's own object, which learns the outcome.
-    """
-
-    exchange: str
-    number: int
-    claims: tuple[Claim, ...]
-    nano: int
-    tokens: int
-    may_wait: bool = True
-    until: float = float("inf")
-    bearer: Any = None
-    ticket: int = 0
-    at: _Place | None = None  # where it waits
-
-    def __lt__(self, other: Ask) -> bool:
-        return self.ticket < other.ticket
-
-
-@dataclass(slots=True)
-class Denial:
-    """Why an ask was refused.
-
-    Attributes:
-        claim: the account that said no.
-        why: "spent" = what is spent leaves no room; "too_large" = it alone is more than the cap; "held" = others hold
-            the rest, and it may not wait; "waited" = its time was up; "period" = the claimed period was over before
-            there was room.
-        balance: of the account, at that moment.
-    """
-
-    claim: Claim
-    why: str
-    balance: Balance
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """An account in memory, and who waits at it. Its hash is its identity: a key's costs more."""
-
-    key: AccountKey
-    number: int  # the store's
-    account: Account
-    override: Cap | None = None
-    alerted: int = 0  # the highest share that was told, in basis points
-    alerted_tokens: int = 0
-    queue: list[Ask] = field(default_factory=list)  # by ticket
-    holds: int = 0
-
-    def caps(self, claim: Claim) -> Cap:
-        budget = claim.budget
-        if budget.soft:
-            return (None, None)
-        return self.override or (budget.cap_nano, budget.cap_tokens)
-
-
-_Amount = tuple[int, int]
-"""(nano-dollars, tokens)."""
-_Told = tuple[int, int]
-"""What an account had alerted before: (dollars, tokens)."""
-
-
-class _Hold:
-    """What an attempt has set aside, where, and, once it is closed, what that replaced."""
-
-    __slots__ = ("claims", "exchange", "nano", "number", "places", "released", "spent", "tokens", "told")
-
-    def __init__(self, ask: Ask, places: list[_Place]) -> None:
-        self.exchange = ask.exchange
-        self.number = ask.number
-        self.claims = ask.claims
-        self.places = places
-        self.nano = ask.nano
-        self.tokens = ask.tokens
-        self.released: _Amount = (0, 0)
-        self.spent: _Amount = (0, 0)
-        self.told: list[_Told] | None = None  # None: it is open
-
-
-class Changed(NamedTuple):
-    """An account that has to be written: absolute figures, as they are after this transaction."""
-
-    key: AccountKey
-    number: int
-    end: float
-    spent_nano: int
-    spent_tokens: int
-    held_nano: int
-    held_tokens: int
-    alerted: int
-    alerted_tokens: int
-
 
 class Accounts:
     """See the module. Nothing here is thread-safe: it is the store's writer's."""
 
     def __init__(self) -> None:
-        self._places: dict[AccountKey, _Place] = {}
+        self._places: dict[AccountKey, Place] = {}
         self._most = MOST_IDLE  # of them, before room is made
-        self._holds: dict[str, list[_Hold]] = {}  # by exchange
+        self._holds: dict[str, list[Hold]] = {}  # by exchange
         self._tickets = 0
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
-        self._done: list[_Hold] = []  # taken or closed in this transaction, in order
-        self._touched: dict[_Place, Claim] = {}  # changed in this transaction
-        self._spent: dict[_Place, Claim] = {}  # those of them on which money was spent, and not only set aside
-        self._fresh: dict[_Place, Claim] = {}  # accounts that the store does not have yet
-        self._freed: dict[_Place, None] = {}  # room may have grown since their queues were looked at
+        self._done: list[Hold] = []  # taken or closed in this transaction, in order
+        self._touched: dict[Place, Claim] = {}  # changed in this transaction
+        self._spent: dict[Place, Claim] = {}  # those of them on which money was spent, and not only set aside
+        self._fresh: dict[Place, Claim] = {}  # accounts that the store does not have yet
+        self._freed: dict[Place, None] = {}  # room may have grown since their queues were looked at
         self._alerts: list[BudgetAlert] = []
         self._outcomes: list[tuple[Ask, Denial | None]] = []
 
@@ -175,7 +69,7 @@ class Accounts:
         """An account as the store has it, in place of what is here; its queue stays."""
         place = self._places.get(key)
         if place is None:
-            self._places[key] = _Place(key, number, account, override, alerted, alerted_tokens)
+            self._places[key] = Place(key, number, account, override, alerted, alerted_tokens)
             return
         place.number, place.account, place.override = number, account, override
         place.alerted, place.alerted_tokens = alerted, alerted_tokens
@@ -219,10 +113,10 @@ class Accounts:
         self._waiting[ask.exchange] = ask
         return WAITS
 
-    def _lacking(self, ask: Ask) -> tuple[_Place | None, Claim | None, str]:
+    def _lacking(self, ask: Ask) -> tuple[Place | None, Claim | None, str]:
         """The first account that can never take it, else one that cannot now or whose queue is older: see `_rather`."""
         # `policy.budgets.verdict`, written out: this runs once per account of every call.
-        lacking: _Place | None = None
+        lacking: Place | None = None
         lacked: Claim | None = None
         places, nano, tokens, ticket = self._places, ask.nano, ask.tokens, ask.ticket
         for claim in ask.claims:
@@ -247,7 +141,7 @@ class Accounts:
                 lacking, lacked = place, claim
         return lacking, lacked, WAITS
 
-    def _why(self, ask: Ask, claim: Claim, place: _Place) -> str:
+    def _why(self, ask: Ask, claim: Claim, place: Place) -> str:
         cap_nano, cap_tokens = place.caps(claim)
         alone = verdict(Account(), cap_nano, cap_tokens, ask.nano, ask.tokens)
         return "too_large" if alone == NEVER else "spent"
@@ -263,25 +157,25 @@ class Accounts:
             account.held_tokens += tokens
             place.holds += 1
             touched[place] = claim
-        hold = _Hold(ask, places)
+        hold = Hold(ask, places)
         self._holds.setdefault(ask.exchange, []).append(hold)
         self._outcomes.append((ask, None))
         self._done.append(hold)
 
-    def _unset(self, hold: _Hold) -> None:
+    def _unset(self, hold: Hold) -> None:
         for place in hold.places:
             place.account.close((hold.nano, hold.tokens), (0, 0))
             place.holds -= 1
             self._freed[place] = None
         self._remove(hold)
 
-    def _remove(self, hold: _Hold) -> None:
+    def _remove(self, hold: Hold) -> None:
         held = self._holds[hold.exchange]
         held.remove(hold)
         if not held:
             del self._holds[hold.exchange]
 
-    def _deny(self, ask: Ask, claim: Claim, place: _Place, why: str) -> None:
+    def _deny(self, ask: Ask, claim: Claim, place: Place, why: str) -> None:
         self._outcomes.append((ask, Denial(claim, why, self._balance(claim, place))))
 
     def close(self, exchange: str, number: int, nano: int, tokens: int) -> None:
@@ -305,13 +199,13 @@ class Accounts:
                 place.holds -= 1
             self._remove(hold)
 
-    def _hold(self, exchange: str, number: int) -> _Hold | None:
+    def _hold(self, exchange: str, number: int) -> Hold | None:
         for hold in self._holds.get(exchange, ()):
             if hold.number == number:
                 return hold
         return None
 
-    def _close(self, hold: _Hold, held: _Amount, spent: _Amount) -> None:
+    def _close(self, hold: Hold, held: Amount, spent: Amount) -> None:
         hold.released, hold.spent = held, spent
         hold.told = told = []
         held_nano, held_tokens = held
@@ -333,7 +227,7 @@ class Accounts:
         self._remove(hold)
         self._done.append(hold)
 
-    def _reopen(self, hold: _Hold, told: list[_Told]) -> None:
+    def _reopen(self, hold: Hold, told: list[Told]) -> None:
         for place, (alerted, alerted_tokens) in zip(hold.places, told, strict=True):
             account, (held, held_tokens), (nano, tokens) = place.account, hold.released, hold.spent
             account.close((-held, -held_tokens), (-nano, -tokens))
@@ -342,7 +236,7 @@ class Accounts:
         hold.told = None
         self._holds.setdefault(hold.exchange, []).append(hold)
 
-    def _alert(self, claim: Claim, place: _Place, nano: int, tokens: int) -> None:
+    def _alert(self, claim: Claim, place: Place, nano: int, tokens: int) -> None:
         budget, account = claim.budget, place.account
         cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
         first = budget.alerts[0]
@@ -445,7 +339,7 @@ class Accounts:
             wanted = {**self._fresh, **wanted}
         return sorted(self._changed(place, claim) for place, claim in wanted.items()) if wanted else []
 
-    def _changed(self, place: _Place, claim: Claim) -> Changed:
+    def _changed(self, place: Place, claim: Claim) -> Changed:
         a = place.account
         return Changed(
             place.key,
@@ -528,7 +422,7 @@ class Accounts:
         return None if least is None else max(0, least), warned, highest
 
     @staticmethod
-    def _share(claim: Claim, place: _Place) -> int:
+    def _share(claim: Claim, place: Place) -> int:
         """The highest alert that what is spent is past, under the cap that is in force."""
         budget, account = claim.budget, place.account
         cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
@@ -556,7 +450,7 @@ class Accounts:
         """What is known of accounts, all of which are in memory."""
         return [self._balance(claim, self._places[claim.key]) for claim in claims]
 
-    def _balance(self, claim: Claim, place: _Place) -> Balance:
+    def _balance(self, claim: Claim, place: Place) -> Balance:
         budget, account = claim.budget, place.account
         cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
         return Balance(

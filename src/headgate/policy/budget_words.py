@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import BudgetExceeded
 from headgate.core.money import usd_text
-from headgate.policy.accounts import Denial
+from headgate.policy.holding import Denial
 
 _FOR_GOOD = float("inf")
 _OWN = frozenset({"key", "tenant", "user", "session"})

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from headgate.core.budget import Balance, Budget, Claim
 from headgate.core.money import usd_text
-from headgate.policy.accounts import Cap
 from headgate.policy.budget_scopes import budget_named, claim_on, scope_named, values_of
+from headgate.policy.holding import Cap
 from headgate.stores.account_rows import balance_json
 from headgate.stores.accounts_reader import Overrides
 

@@ -16,14 +16,15 @@ from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.core.ports import Ledger
-from headgate.policy.accounts import Ask, Cap
+from headgate.policy.holding import Ask, Cap
+from headgate.stores.commands import Call, Closed, Intent, closing_of
 from headgate.stores.homes import read_kept
 from headgate.stores.keys import KeyStore
 from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
-from headgate.stores.writer import ADVICE, Call, Closed, Intent, Writer, closing_of
+from headgate.stores.writer import ADVICE, Writer
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class WrittenLedger(ABC):
             Unavailable: the ledger cannot be read or written.
         """
         writer = self.writer()
-        found: list[Balance] = self._call(lambda session: writer.balances(session, claims))
+        found: list[Balance] = self._call(lambda session: writer.desk.balances(session, claims))
         return found
 
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
@@ -168,13 +169,13 @@ class WrittenLedger(ABC):
             Unavailable: it could not be written.
         """
         writer = self.writer()
-        self._call(lambda session: writer.set_cap(session, budget, scope, cap))
+        self._call(lambda session: writer.desk.set_cap(session, budget, scope, cap))
 
     def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
         """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
         self._listeners.append(listen)
         if self._shared is not None:
-            self._shared.writer.on_alert.append(listen)
+            self._shared.writer.desk.on_alert.append(listen)
 
     def publish(self, url: str, token: str) -> None:
         """Put the gateway's control address where the command line finds it: see the session's."""
@@ -228,7 +229,7 @@ class WrittenLedger(ABC):
                 found = _registry[source.key] = Shared(source, self._max_queued, self._now)
                 _close_in_worker()
             found.users += 1
-            found.writer.on_alert += self._listeners
+            found.writer.desk.on_alert += self._listeners
         self._shared = found
         return found
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError, Unavailable
+from headgate.stores.commands import Call
 from headgate.stores.ledger import MAX_QUEUED, Shared, Source, WrittenLedger
 from headgate.stores.postgres_database import Place, postgres_place, reader_engine, reason, state_of
 from headgate.stores.postgres_owners import HEARTBEAT_SECONDS, SWEEP_SECONDS
@@ -18,7 +19,7 @@ from headgate.stores.postgres_session import PostgresSession
 from headgate.stores.reader import NoLedger, Reader
 from headgate.stores.session import Session
 from headgate.stores.waiters import BlockingWaiter
-from headgate.stores.writer import Call, Writer
+from headgate.stores.writer import Writer
 
 T = TypeVar("T")
 

@@ -12,8 +12,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.budget import Balance, Claim
-from headgate.policy.accounts import Accounts, Cap, Changed
+from headgate.policy.accounts import Accounts
 from headgate.policy.budgets import Account
+from headgate.policy.holding import Cap, Changed
 from headgate.stores.postgres_statements import told
 from headgate.stores.session import Closing
 

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from headgate.core.budget import Balance, Claim
 from headgate.core.errors import ConfigError
-from headgate.policy.accounts import Accounts, Cap, Changed
+from headgate.policy.accounts import Accounts
+from headgate.policy.holding import Cap, Changed
 from headgate.stores import postgres_accounts as ledger_accounts
 from headgate.stores.intents import Open
 from headgate.stores.migrate import upgrade

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.usage import Usage
-from headgate.policy.accounts import Changed
+from headgate.policy.holding import Changed
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
 from headgate.stores.statements import Insert, Row
 

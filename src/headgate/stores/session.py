@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError
 
 from headgate.core.budget import Balance, Claim
 from headgate.core.errors import ConfigError
-from headgate.policy.accounts import Accounts, Cap, Changed
+from headgate.policy.accounts import Accounts
 from headgate.policy.budgets import Account
+from headgate.policy.holding import Cap, Changed
 from headgate.stores import postgres_database
 from headgate.stores.database import memory_engine, writer_engine
 from headgate.stores.intents import Open

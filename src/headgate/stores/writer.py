@@ -4,9 +4,8 @@ Intents wait for their commit; settled exchanges do not, and linger a little so 
 stays until it is durable, whatever the disk says meanwhile; an intent that cannot be written is refused, so nothing is
 sent that is not on record.
 
-Money is set aside here, too (`policy.accounts`): intents that claim budgets are let in, refused, or wait for others to
-settle. A hold and its intent are one commit; so are a settled row, the end of its hold and what its accounts have spent
-by then. Whoever is let in because others have settled is therefore never durable before they are.
+Money is set aside here, too (`stores.desk`): intents that claim budgets are let in, refused, or wait for others to
+settle.
 """
 
 from __future__ import annotations
@@ -14,21 +13,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
-from headgate.core.exchange import Attempt, Exchange, Kept
-from headgate.policy.accounts import Accounts, Ask, Cap, Denial
-from headgate.policy.budget_words import refusal, warning
+from headgate.core.exchange import Exchange, Kept
+from headgate.stores.commands import Call, Closed, Command, Intent, Stop
+from headgate.stores.desk import Desk, Told
 from headgate.stores.homes import write_kept
 from headgate.stores.inbox import Inbox
 from headgate.stores.rows import attempt_row, clean, exchange_row, outcome
 from headgate.stores.schema import SHAPE_COLUMNS
-from headgate.stores.session import Closing, Session, reason, unfit
+from headgate.stores.session import Session, reason, unfit
 from headgate.stores.statements import Row
-from headgate.stores.waiters import BlockingWaiter, Waiter, wake
+from headgate.stores.waiters import BlockingWaiter, wake
 
 LINGER_SECONDS = 0.1
 """How long a settled exchange may wait for company. A crash within it charges the bound instead (see `sweep`)."""
@@ -41,62 +39,9 @@ BACKOFF_SECONDS = (0.05, 2.0)
 CLOSE_SECONDS = 5.0
 """How long closing tries to write what is left."""
 ADVICE = "Check the disk's free space and the file's rights"
-POLL_SECONDS = 0.05
-"""How often those who wait for money are looked at where other processes settle, too."""
 
 _ATTEMPTS = SHAPE_COLUMNS.index("attempts")
 _report = logging.getLogger("headgate.ledger")
-
-
-def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
-    """What closes an attempt's hold."""
-    usage = attempt.usage
-    tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
-    return exchange.id, attempt.number, attempt.cost_nano, tokens
-
-
-class Intent:
-    """An intent row, who waits for it, and what it asks to set aside.
-
-    `left_nano` and `warning` are filled in before the waiter is woken: see `core.exchange.Attempt`.
-    """
-
-    __slots__ = ("ask", "left_nano", "row", "waiter", "warning")
-
-    def __init__(self, row: Row, waiter: Waiter, ask: Ask | None = None) -> None:
-        self.row = row
-        self.waiter = waiter
-        self.ask = ask
-        self.left_nano: int | None = None
-        self.warning = ""
-
-
-class Closed:
-    """An attempt that has ended while its exchange goes on: its row, and what closes its hold."""
-
-    __slots__ = ("closing", "row")
-
-    def __init__(self, row: Row, closing: Closing) -> None:
-        self.row = row
-        self.closing = closing
-
-
-class Call:
-    """Work in the writer thread, behind everything queued before it. None: only say when that is durable."""
-
-    __slots__ = ("result", "waiter", "work")
-
-    def __init__(self, work: Callable[[Session], Any] | None, waiter: Waiter) -> None:
-        self.work = work
-        self.waiter = waiter
-        self.result: Any = None
-
-
-class _Stop(Call):
-    __slots__ = ()
-
-
-Command = Intent | Exchange | Closed | Call
 
 
 class Writer:
@@ -121,11 +66,9 @@ class Writer:
             now: seconds since the epoch, by which waiting ends.
             advice: what to check where it cannot be written.
         """
-        self.on_alert: list[Callable[[BudgetAlert], None]] = []
+        self.desk = Desk(now)
         self._now = now
-        self._accounts = Accounts()
         self._kept: list[Kept] = []  # what providers keep, not yet durable
-        self._closing: list[Closing] = []  # of settled attempts, not yet durable
         self._connect = connect
         self._name = name
         self._advice = advice
@@ -173,7 +116,7 @@ class Writer:
             return
         # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is.
         # Where somebody waits for money, this may be what he waits for.
-        if exchange.attempts and not self._accounts.waiting:
+        if exchange.attempts and not self.desk.waiting:
             self._inbox.put(exchange)
         else:
             self._inbox.put_hurried(exchange)
@@ -184,7 +127,7 @@ class Writer:
         """Queue the end of an attempt. Never waits, never raises."""
         if self._closed:
             return  # as in `settle`
-        if self._accounts.waiting:
+        if self.desk.waiting:
             self._inbox.put_hurried(closed)
         else:
             self._inbox.put(closed)
@@ -199,28 +142,12 @@ class Writer:
         if self._thread is None:
             self._start()
 
-    def balances(self, session: Session, claims: Sequence[Claim]) -> list[Balance]:
-        """What is known of accounts. In the writer thread."""
-        accounts = self._accounts
-        if not session.remembers:
-            return [session.look(claim) for claim in claims]
-        missing = {claim.key for claim in accounts.missing(claims)}
-        known = accounts.balances([claim for claim in claims if claim.key not in missing])
-        found = {balance.claim.key: balance for balance in known}
-        return [found.get(claim.key) or session.look(claim) for claim in claims]
-
-    def set_cap(self, session: Session, budget: str, scope: str, cap: Cap | None) -> None:
-        """An override for one scope value of a budget; None takes it back. In the writer thread; those who wait are
-        looked at behind it."""
-        session.set_cap(budget, scope, cap)
-        self._accounts.set_cap(budget, scope, cap)
-
     def close(self) -> None:
         """Write what is left, for at most a few seconds, and close the ledger. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        self._inbox.put_hurried(_Stop(None, BlockingWaiter()))
+        self._inbox.put_hurried(Stop(None, BlockingWaiter()))
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join(CLOSE_SECONDS + 10.0)
@@ -243,7 +170,7 @@ class Writer:
             "ok": not self._error,
             "ledger": self._name,
             "queued": self._queued(),
-            "waiting_for_money": self._accounts.waiting,
+            "waiting_for_money": self.desk.waiting,
             "last_error": self._error,
             **self._counts,
         }
@@ -269,7 +196,7 @@ class Writer:
         while not stop:
             self._rest()
             items = self._inbox.take()
-            stop = any(isinstance(item, _Stop) for item in items)
+            stop = any(isinstance(item, Stop) for item in items)
             self._tried = time.monotonic()
             try:
                 self._turn(items)
@@ -286,7 +213,7 @@ class Writer:
             inbox.linger(self._backoff)
             pause = self._tried + BACKOFF_SECONDS[0] - time.monotonic()
         else:
-            patience = self._patience() if self._accounts.waiting else None
+            patience = self.desk.patience(self._session) if self.desk.waiting else None
             if not (inbox.items or self._unwritten) and patience is None:
                 inbox.wait()
             if not inbox.hurry:
@@ -300,15 +227,9 @@ class Writer:
     def _unwritten(self) -> bool:
         return bool(self._waiting or self._kept_attempts)
 
-    def _patience(self) -> float:
-        """Seconds until those who wait for money have to be looked at without anything having happened here."""
-        until = max(self._accounts.next_expiry - self._now(), 0.0)
-        session = self._session
-        return until if session is not None and session.remembers else min(until, POLL_SECONDS)
-
     def _turn(self, items: Sequence[Command]) -> None:
         intents: list[Intent] = []
-        urgent = self._closed or bool(self._backoff) or self._accounts.waiting > 0
+        urgent = self._closed or bool(self._backoff) or self.desk.waiting > 0
         for item in items:
             if isinstance(item, Exchange):
                 if not self._unwritten:
@@ -325,11 +246,11 @@ class Writer:
                 if not self._unwritten:
                     self._since = time.monotonic()
                 self._kept_attempts.append(item.row)
-                self._closing.append(item.closing)
+                self.desk.ended(item.closing)
             else:
                 self._commit(intents)
                 intents = []
-                if not isinstance(item, _Stop):
+                if not isinstance(item, Stop):
                     self._answer(item)
         self._crowded = len(intents) > 1
         if urgent or self._due():
@@ -344,9 +265,7 @@ class Writer:
     def _keep(self, exchange: Exchange) -> None:
         owner = self._owner
         tried = exchange.attempts
-        self._closing += [closing_of(exchange, attempt) for attempt in tried if attempt.claims]
-        if self._accounts.waiting:
-            self._accounts.leave(exchange.id)
+        self.desk.settled(exchange)
         if exchange.kept:
             self._kept += exchange.kept
         try:
@@ -373,33 +292,28 @@ class Writer:
         """
         if not alone:
             self._gather()
-        accounts = self._accounts
-        if not (intents or self._kept_exchanges or self._kept_attempts or accounts.waiting):
+        desk = self.desk
+        if not (intents or self._kept_exchanges or self._kept_attempts or desk.waiting):
             self._backoff = 0.0  # nothing waits for another try
             return
-        told: list[tuple[Ask, Denial | None]] = []
+        told: Told = []
         plain = [intent for intent in intents if intent.ask is None]
         asking = [intent for intent in intents if intent.ask is not None]
         try:
             session = self._session or self._open()
-            if asking or self._closing or accounts.waiting:
-                alone = self._decide(session, asking, alone=alone)
-                told = accounts.outcomes()
-            rows = [intent.row for intent in plain] + [self._held_row(ask) for ask, denial in told if denial is None]
+            if not desk.idle(asking):
+                alone, told = desk.decide(session, asking, alone=alone, gather=self._gather)
+            rows = [intent.row for intent in plain] + [desk.row(ask) for ask, denial in told if denial is None]
             self._write(session, rows, alone=alone)
         except Exception as error:
-            accounts.rollback()
-            told += accounts.outcomes()
-            failed = self._failed(error)
-            waiting = {id(intent) for intent in asking if intent.ask is not None and intent.ask.at is not None}
-            bearers = [ask.bearer for ask, _ in told]
-            wake((each.waiter for each in {*plain, *asking, *bearers} if id(each) not in waiting), failed)
+            waiters = [intent.waiter for intent in plain] + desk.failed(asking, told)
+            wake(waiters, self._failed(error))
             return
         if not alone:
-            self._kept_attempts, self._kept_exchanges, self._closing = [], [], []
+            self._kept_attempts, self._kept_exchanges = [], []
         self._backoff, self._error = 0.0, ""
         self._counts["commits"] += 1
-        self._tell(plain, told, accounts.commit())
+        desk.written([intent.waiter for intent in plain], told, alone=alone)
         if self._kept:
             self._note_kept(session)
 
@@ -411,68 +325,8 @@ class Writer:
         except Exception:
             self._reject(f"the homes of {len(kept)} things that providers keep were not taken", exc_info=True)
 
-    def _decide(self, session: Session, asking: list[Intent], *, alone: bool) -> bool:
-        """Who is let in. Returns whether the intents can still be written alone."""
-        accounts = self._accounts
-        if alone and not session.remembers:
-            alone = False
-            self._gather()
-        self._prepare(session, asking, alone=alone)
-        for intent in asking:
-            ask = intent.ask
-            assert ask is not None
-            if alone and not accounts.room(ask):
-                # Those who have settled meanwhile may have left room.
-                alone = False
-                self._gather()
-                self._close_holds(self._closing)
-            accounts.ask(ask)
-        return alone
-
-    def _prepare(self, session: Session, asking: list[Intent], *, alone: bool) -> None:
-        accounts = self._accounts
-        claims = [claim for intent in asking if intent.ask is not None for claim in intent.ask.claims]
-        closing = () if alone else self._closing
-        if not session.remembers:
-            claims += [claim for each in closing for claim in accounts.claims_of(each[0])]
-            claims += accounts.queued_claims()
-        open_still = session.prepare(accounts, claims, closing)
-        self._close_holds(open_still, None if session.remembers else {claim.key for claim in claims})
-
-    def _close_holds(self, closing: Sequence[Closing], known: Container[AccountKey] | None = None) -> None:
-        accounts = self._accounts
-        for each in closing:
-            accounts.close(*each)
-        if accounts.waiting:
-            accounts.expire(self._now())
-            accounts.serve(known)
-
-    def _held_row(self, ask: Ask) -> Row:
-        """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
-        row: Row = ask.bearer.row
-        return (*row, ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims])
-
-    def _tell(self, plain: list[Intent], told: list[tuple[Ask, Denial | None]], alerts: list[BudgetAlert]) -> None:
-        let_in = [intent.waiter for intent in plain]
-        for ask, denial in told:
-            intent: Intent = ask.bearer
-            if denial is not None:
-                wake((intent.waiter,), refusal(denial, ask.nano, ask.tokens))
-                continue
-            intent.left_nano, warned, share = self._accounts.left(ask.claims)
-            if warned is not None:
-                intent.warning = warning(warned, share)
-            let_in.append(intent.waiter)
-        wake(let_in)
-        for alert in alerts:
-            for listen in self.on_alert:
-                try:
-                    listen(alert)
-                except Exception:
-                    _report.exception("a listener to budget alerts failed")
-
     def _write(self, session: Session, rows: list[Row], *, alone: bool) -> None:
-        changed = self._accounts.changed(held=not session.remembers)
+        changed = self.desk.changed(session)
         if alone:
             session.commit(rows, (), (), changed)
             return
@@ -556,7 +410,7 @@ class Writer:
             time.sleep(self._backoff)
             self._commit([])
         closed = Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
-        wake((ask.bearer.waiter for ask in self._accounts.dismiss()), closed)
+        wake(self.desk.dismiss(), closed)
         if self._kept_exchanges:
             _report.error(
                 "%d settled exchanges could not be written to %s (%s); their open intents are charged in full at the "

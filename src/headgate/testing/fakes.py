@@ -25,10 +25,11 @@ from headgate.engine.answer import error_answer
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Charges, Policies, TaskPolicy
 from headgate.engine.relay import Reply
-from headgate.policy.accounts import Accounts, Ask
+from headgate.policy.accounts import Accounts
 from headgate.policy.budget_words import refusal, warning
 from headgate.policy.budgets import Account, Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.holding import Ask
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router

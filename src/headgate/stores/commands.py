@@ -1,0 +1,65 @@
+"""What is put into the writer's queue, beside settled exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from headgate.core.exchange import Attempt, Exchange
+from headgate.policy.holding import Ask
+from headgate.stores.session import Closing, Session
+from headgate.stores.statements import Row
+from headgate.stores.waiters import Waiter
+
+
+def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
+    """What closes an attempt's hold."""
+    usage = attempt.usage
+    tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+    return exchange.id, attempt.number, attempt.cost_nano, tokens
+
+
+class Intent:
+    """An intent row, who waits for it, and what it asks to set aside.
+
+    `left_nano` and `warning` are filled in before the waiter is woken: see `core.exchange.Attempt`.
+    """
+
+    __slots__ = ("ask", "left_nano", "row", "waiter", "warning")
+
+    def __init__(self, row: Row, waiter: Waiter, ask: Ask | None = None) -> None:
+        self.row = row
+        self.waiter = waiter
+        self.ask = ask
+        self.left_nano: int | None = None
+        self.warning = ""
+
+
+class Closed:
+    """An attempt that has ended while its exchange goes on: its row, and what closes its hold."""
+
+    __slots__ = ("closing", "row")
+
+    def __init__(self, row: Row, closing: Closing) -> None:
+        self.row = row
+        self.closing = closing
+
+
+class Call:
+    """Work in the writer thread, behind everything queued before it. None: only say when that is durable."""
+
+    __slots__ = ("result", "waiter", "work")
+
+    def __init__(self, work: Callable[[Session], Any] | None, waiter: Waiter) -> None:
+        self.work = work
+        self.waiter = waiter
+        self.result: Any = None
+
+
+class Stop(Call):
+    """The last command."""
+
+    __slots__ = ()
+
+
+Command = Intent | Exchange | Closed | Call

@@ -1,0 +1,182 @@
+"""Money in the writer's transactions: what `policy.accounts` decides, between a session and those who wait.
+
+A hold and its intent are one commit; so are a settled row, the end of its hold and what its accounts have spent by
+then. Whoever is let in because others have settled is therefore never durable before they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container, Sequence
+
+from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
+from headgate.core.exchange import Exchange
+from headgate.policy.accounts import Accounts
+from headgate.policy.budget_words import refusal, warning
+from headgate.policy.holding import Ask, Cap, Changed, Denial
+from headgate.stores.commands import Intent, closing_of
+from headgate.stores.session import Closing, Session
+from headgate.stores.statements import Row
+from headgate.stores.waiters import Waiter, wake
+
+POLL_SECONDS = 0.05
+"""How often those who wait for money are looked at where other processes settle, too."""
+
+Told = list[tuple[Ask, Denial | None]]
+"""Who was let in (None) or refused, in order."""
+
+_report = logging.getLogger("headgate.ledger")
+
+
+class Desk:
+    """One writer's. Everything here runs in its thread, but for `waiting` and `peek`."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """
+        Args:
+            now: seconds since the epoch, by which waiting ends.
+        """
+        self.on_alert: list[Callable[[BudgetAlert], None]] = []
+        self._now = now
+        self._accounts = Accounts()
+        self._closing: list[Closing] = []  # of settled attempts, not yet durable
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for money."""
+        return self._accounts.waiting
+
+    def idle(self, asking: Sequence[Intent]) -> bool:
+        """No account is concerned by what is to be written."""
+        return not (asking or self._closing or self._accounts.waiting)
+
+    def patience(self, session: Session | None) -> float:
+        """Seconds until those who wait have to be looked at without anything having happened here."""
+        until = max(self._accounts.next_expiry - self._now(), 0.0)
+        return until if session is not None and session.remembers else min(until, POLL_SECONDS)
+
+    def settled(self, exchange: Exchange) -> None:
+        """An exchange is over: its holds are closed by the next transaction, and it waits no longer."""
+        self._closing += [closing_of(exchange, attempt) for attempt in exchange.attempts if attempt.claims]
+        if self._accounts.waiting:
+            self._accounts.leave(exchange.id)
+
+    def ended(self, closing: Closing) -> None:
+        """An attempt is over, and its exchange is not."""
+        self._closing.append(closing)
+
+    def decide(
+        self, session: Session, asking: Sequence[Intent], *, alone: bool, gather: Callable[[], None]
+    ) -> tuple[bool, Told]:
+        """Who is let in, in a transaction that the session's `commit` ends.
+
+        Args:
+            alone: nothing that was settled is written with it; what was may then leave no room.
+            gather: calls `settled` with every exchange that is.
+
+        Returns:
+            Whether the intents can still be written alone; and who was let in or refused, of those who wait, too.
+        """
+        accounts = self._accounts
+        if alone and not session.remembers:
+            alone = False
+            gather()
+        self._prepare(session, asking, alone=alone)
+        for intent in asking:
+            ask = intent.ask
+            assert ask is not None
+            if alone and not accounts.room(ask):
+                # Those who have settled meanwhile may have left room.
+                alone = False
+                gather()
+                self._close_holds(self._closing)
+            accounts.ask(ask)
+        return alone, accounts.outcomes()
+
+    def _prepare(self, session: Session, asking: Sequence[Intent], *, alone: bool) -> None:
+        accounts = self._accounts
+        claims = [claim for intent in asking if intent.ask is not None for claim in intent.ask.claims]
+        closing = () if alone else self._closing
+        if not session.remembers:
+            claims += [claim for each in closing for claim in accounts.claims_of(each[0])]
+            claims += accounts.queued_claims()
+        open_still = session.prepare(accounts, claims, closing)
+        self._close_holds(open_still, None if session.remembers else {claim.key for claim in claims})
+
+    def _close_holds(self, closing: Sequence[Closing], known: Container[AccountKey] | None = None) -> None:
+        accounts = self._accounts
+        for each in closing:
+            accounts.close(*each)
+        if accounts.waiting:
+            accounts.expire(self._now())
+            accounts.serve(known)
+
+    def row(self, ask: Ask) -> Row:
+        """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
+        row: Row = ask.bearer.row
+        return (*row, ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims])
+
+    def changed(self, session: Session) -> Sequence[Changed]:
+        """The accounts to write."""
+        return self._accounts.changed(held=not session.remembers)
+
+    def written(self, let_in: list[Waiter], told: Told, *, alone: bool) -> None:
+        """The transaction is durable: wake whoever waited for it, and tell whoever listens.
+
+        Args:
+            let_in: those who asked for no money.
+        """
+        if not alone:
+            self._closing = []
+        alerts = self._accounts.commit()
+        for ask, denial in told:
+            intent: Intent = ask.bearer
+            if denial is not None:
+                wake((intent.waiter,), refusal(denial, ask.nano, ask.tokens))
+                continue
+            intent.left_nano, warned, share = self._accounts.left(ask.claims)
+            if warned is not None:
+                intent.warning = warning(warned, share)
+            let_in.append(intent.waiter)
+        wake(let_in)
+        for alert in alerts:
+            self._alert(alert)
+
+    def _alert(self, alert: BudgetAlert) -> None:
+        for listen in self.on_alert:
+            try:
+                listen(alert)
+            except Exception:
+                _report.exception("a listener to budget alerts failed")
+
+    def failed(self, asking: Sequence[Intent], told: Told) -> list[Waiter]:
+        """The transaction did not happen. Returns who has to be told: all who asked in it but those who wait on."""
+        self._accounts.rollback()
+        bearers = [ask.bearer for ask, _ in (*told, *self._accounts.outcomes())]
+        waiting = {id(each) for each in asking if each.ask is not None and each.ask.at is not None}
+        return [each.waiter for each in {*asking, *bearers} if id(each) not in waiting]
+
+    def dismiss(self) -> list[Waiter]:
+        """Nobody waits any more; returns those who did."""
+        return [ask.bearer.waiter for ask in self._accounts.dismiss()]
+
+    def balances(self, session: Session, claims: Sequence[Claim]) -> list[Balance]:
+        """What is known of accounts."""
+        accounts = self._accounts
+        if not session.remembers:
+            return [session.look(claim) for claim in claims]
+        missing = {claim.key for claim in accounts.missing(claims)}
+        known = accounts.balances([claim for claim in claims if claim.key not in missing])
+        found = {balance.claim.key: balance for balance in known}
+        return [found.get(claim.key) or session.look(claim) for claim in claims]
+
+    def set_cap(self, session: Session, budget: str, scope: str, cap: Cap | None) -> None:
+        """An override for one scope value of a budget; None takes it back. Those who wait are looked at behind
+        it."""
+        session.set_cap(budget, scope, cap)
+        self._accounts.set_cap(budget, scope, cap)
+
+    def peek(self, claims: Sequence[Claim]) -> list[Balance]:
+        """What is in memory, as of a moment ago, of accounts that are. From any thread, without waiting."""
+        missing = {claim.key for claim in self._accounts.missing(claims)}
+        return self._accounts.balances([claim for claim in claims if claim.key not in missing])
