@@ -18,6 +18,7 @@ from headgate.build import Built, build
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
+from headgate.core.money import usd
 from headgate.policy.budget_scopes import budget_named, scope_told
 from headgate.settings import load
 from headgate.settings.caps import cap_amounts
@@ -141,12 +142,19 @@ class Gate:
 
     @property
     def stats(self) -> GateStats:
-        """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything."""
+        """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything, as of a
+        tenth of a second ago (`budget` is exact, and waits for the ledger)."""
         stats = self._built.tally.stats()
         if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
             return stats
-        left = [each.left_usd for each in self.budget() if each.left_usd is not None and not each.scope]
-        return replace(stats, budget_remaining_usd=min(left, default=None))
+        built = self._built
+        nobody = Route("", "", "", "")
+        claims = built.engine.policies.budgets.claims(Caller(), nobody, "", built.engine.ports.clock.now())
+        # What was not met yet has all of it left: `stats` is asked for in the middle of things, and waits for nothing.
+        caps = {each.key: each.budget.cap_nano for each in claims if not each.budget.soft}
+        left = {each.claim.key: each.left_nano for each in built.ledger.peek(claims) if not each.claim.budget.soft}
+        found = [nano for nano in (caps | left).values() if nano is not None]
+        return replace(stats, budget_remaining_usd=usd(min(found)) if found else None)
 
     def usage(
         self,

@@ -130,6 +130,7 @@ def test_headers_say_what_is_left_and_warn_from_the_first_alert_on(sim: Simulato
         first = sdk.messages.with_raw_response.create(**ASK).headers
         made.flush()
         second = sdk.messages.with_raw_response.create(**ASK).headers
+        made.flush()
         spent = made.stats.total_cost_usd
         assert "x-headgate-budget-warning" not in first
         assert second["x-headgate-budget-warning"] == "all/total past 0.01%"

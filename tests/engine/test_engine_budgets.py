@@ -13,7 +13,9 @@ from headgate.core.caller import Caller
 from headgate.core.errors import BudgetExceeded, UpstreamBroken
 from headgate.core.exchange import Ending, Route
 from headgate.policy.budgets import Account
+from headgate.policy.charging import Charging
 from headgate.policy.holding import Ask
+from headgate.policy.pricebook import PriceBook
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import CLAUDE, GPT, JSON, completion, message, messages_request
@@ -332,3 +334,25 @@ def test_a_retry_of_a_degraded_call_stays_with_its_model(play: Any) -> None:
     world = World(refused, message("hi"), budgets=[budget], models=MODELS, recovery=Recovery(attempts=3))
     assert play(world).status == 200
     assert [a.route.model for a in world.exchange.attempts] == ["claude-haiku-5-5"] * 2
+
+
+def test_after_a_count_in_vain_no_other_is_asked_for_until_a_second_has_passed(play: Any) -> None:
+    cap = bounds(LONG) * 2 // 3
+    world = World(counted(30_000), counted(30_000), budgets=[Budget("all/day", cap_nano=cap, every="day")])
+    for seconds, counts in ((0.0, 1), (0.5, 1), (0.6, 2)):
+        world.clock.time += seconds
+        assert code(play(world, LONG)) == "budget_exceeded"
+        assert len(world.upstream.sent) == counts
+
+
+def test_a_charge_that_fails_inside_costs_the_bound_and_leaves_nothing_held(play: Any) -> None:
+    class Broken(Charging):
+        def charge(self, *_: Any) -> Any:
+            raise ZeroDivisionError
+
+    world = World(message("hi"), budgets=[MUCH], charges=Broken(PriceBook.load()))
+    assert play(world, caller=ADA).status == 200
+    (attempt,) = world.exchange.attempts
+    assert (attempt.cost_nano, attempt.estimated, attempt.price_version) == (attempt.bound_nano, True, "bound")
+    assert held(world) == [0]
+    assert [name for name, _ in world.log.events] == ["charge_failed"]

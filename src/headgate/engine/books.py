@@ -8,7 +8,6 @@ from __future__ import annotations
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
-from headgate.core.usage import Usage
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Policies
 from headgate.policy.calibration import Shown, widths
@@ -16,6 +15,8 @@ from headgate.wire.dialect import Meter
 
 UNPRICED = "unpriced"
 FREE = "free"
+BOUND = "bound"
+"""What stands for the price version of a charge that is the attempt's bound (as in `stores.sweep`)."""
 
 
 def is_unpriced(request: Request) -> bool:
@@ -157,10 +158,23 @@ class Books:
             return
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)
+        try:
+            self._work_out(exchange, attempt, shown, whole, final=final)
+        except Exception as error:
+            # A mistake of ours must neither hide the cost nor leave the exchange unsettled, its hold with it.
+            attempt.cost_nano, attempt.estimated = attempt.bound_nano or 0, True
+            attempt.price_version = attempt.price_version or BOUND
+            self._tell(exchange, attempt, "charge_failed", error=type(error).__name__)
+
+    def _work_out(
+        self, exchange: Exchange, attempt: Attempt, shown: Shown | None, whole: bytes, *, final: bool
+    ) -> None:
+        request = exchange.request
         charges, route, usage = self._charges, attempt.route, attempt.usage
         if usage is not None and not charges.believable(route, usage, attempt.started):
             final = False
-            self._tell_bad(exchange, attempt, usage)
+            told = {"told_input_tokens": usage.prompt_tokens, "told_output_tokens": usage.output_tokens}
+            self._tell(exchange, attempt, "bad_usage", **told)
         if usage is None or not final:
             seen = shown if shown is not None else self._shown_whole(attempt, whole)
             to_end = seen.left and route.bills_to_end
@@ -174,7 +188,8 @@ class Books:
         if attempt.estimated and request.facts.background:  # it goes on without us, and nobody tells us how far
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
         if above_bound(attempt):
-            self._tell_above(exchange, attempt)
+            costs = {"bound_nano": attempt.bound_nano, "cost_nano": attempt.cost_nano}
+            self._tell(exchange, attempt, "bound_broken", **costs, estimated=attempt.estimated)
 
     def _shown_whole(self, attempt: Attempt, body: bytes) -> Shown:
         """An answer in one piece: all of its JSON counts as content."""
@@ -183,29 +198,15 @@ class Books:
         seen.wide, seen.beyond = widths(body)
         return seen
 
-    def _tell_bad(self, exchange: Exchange, attempt: Attempt, usage: Usage) -> None:
+    def _tell(self, exchange: Exchange, attempt: Attempt, event: str, **facts: object) -> None:
         self._ports.log.event(
-            "bad_usage",
+            event,
             exchange=exchange.id,
             attempt=attempt.number,
             provider=attempt.route.provider,
             model=attempt.model_served or attempt.route.model or exchange.request.facts.model,
             request_id=attempt.request_id,
-            told_input_tokens=usage.prompt_tokens,
-            told_output_tokens=usage.output_tokens,
-        )
-
-    def _tell_above(self, exchange: Exchange, attempt: Attempt) -> None:
-        self._ports.log.event(
-            "bound_broken",
-            exchange=exchange.id,
-            attempt=attempt.number,
-            provider=attempt.route.provider,
-            model=attempt.model_served or attempt.route.model or exchange.request.facts.model,
-            request_id=attempt.request_id,
-            bound_nano=attempt.bound_nano,
-            cost_nano=attempt.cost_nano,
-            estimated=attempt.estimated,
+            **facts,
         )
 
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from headgate.core.budget import AccountKey
 from headgate.core.errors import BudgetExceeded, HeadgateError, Refusal
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.money import usd_text
@@ -19,6 +20,9 @@ from headgate.policy.budget_words import name_of
 
 PROMISING = 8
 """Bytes per token that a prompt would need to have for a count to be worth asking for: few are above it."""
+COUNT_PAUSE_SECONDS = 1.0
+"""After a count that did not help, none for the same account in this time: it has nothing left for such calls."""
+MOST_IN_VAIN = 10_000
 _WAITED_SECONDS = 0.002
 _CAPPED = frozenset({"chat", "responses"})
 """Endpoints whose output cap may be left out; Anthropic's is required."""
@@ -27,11 +31,12 @@ _CAPPED = frozenset({"chat", "responses"})
 class Holds:
     """Sets money aside, with the intent row. Shared by all exchanges of an engine."""
 
-    __slots__ = ("_policies", "_ports")
+    __slots__ = ("_counted", "_policies", "_ports")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
         self._policies = policies
+        self._counted: dict[AccountKey, float] = {}  # in vain: until when no other prompt is counted for an account
 
     async def take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
         """Return when the intent of `attempt` is durable, and its bound set aside on every budget that applies.
@@ -152,6 +157,10 @@ class Holds:
         hoped = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=body_bytes // PROMISING)
         if hoped is None or hoped.nano > room:
             return False
+        # Whoever has nothing left would otherwise have one counted for each call that is refused.
+        place = error.claim.key if error.claim is not None else None
+        if place is not None and self._counted.get(place, 0.0) > now:
+            return False
         try:
             tokens = await count_prompt(self._ports, plan, request, route)
         except HeadgateError:
@@ -160,9 +169,17 @@ class Holds:
             return False
         found = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=tokens)
         if found is None or found.nano >= bound or found.nano > room:
+            self._in_vain(place, now)
             return False
         attempt.bound_nano, attempt.bound_tokens = found.nano, found.tokens
         return True
+
+    def _in_vain(self, place: AccountKey | None, now: float) -> None:
+        if place is None:
+            return
+        if len(self._counted) >= MOST_IN_VAIN:
+            self._counted.clear()
+        self._counted[place] = now + COUNT_PAUSE_SECONDS
 
     def instead(self, exchange: Exchange, plan: Plan, error: BudgetExceeded) -> Sequence[Route]:
         """The routes of the model that a budget degrades to (decisions 8). They become the plan's.

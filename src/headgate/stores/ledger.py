@@ -157,6 +157,11 @@ class WrittenLedger(ABC):
         found: list[Balance] = self._call(lambda session: writer.desk.balances(session, claims))
         return found
 
+    def peek(self, claims: Sequence[Claim]) -> list[Balance]:
+        """What this process knows of accounts as of its last transaction, without waiting; those that it has not met
+        are left out. In PostgreSQL others may have spent on them since."""
+        return self.writer().desk.peek(claims)
+
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
         """Override a budget's cap for one scope value, at once and durably, in this period and later ones.
 
