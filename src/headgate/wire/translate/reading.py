@@ -30,21 +30,28 @@ def load(body: bytes) -> Json:
     Raises:
         BadRequest: bad UTF-8, malformed JSON, a number that is none, too deep, or not an object.
     """
+    if jsontext.too_deep(body):
+        raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = _load_slowly(body)  # it says what is wrong, or reads a lone surrogate
+    return table(value, "the request body")
+
+
+def _load_slowly(body: bytes) -> Any:
     try:
         decoded = body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"the request body is not valid UTF-8 at byte {error.start}") from None
-    if jsontext.too_deep(body):
-        raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
     try:
-        value = parse(decoded)
+        return parse(decoded)
     except RecursionError:
         raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
         raise BadRequest(f"the request body is not valid JSON: {error.msg} at character {error.pos}") from None
     except ValueError as error:
         raise BadRequest(f"the request body is not valid JSON: {error}") from None
-    return table(value, "the request body")
 
 
 def parse(text: str) -> Any:
@@ -54,13 +61,13 @@ def parse(text: str) -> Any:
         ValueError: it is none.
         RecursionError: it nests too deep to be read.
     """
-    return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    return _decoder.decode(text)
 
 
 def dump(value: Any) -> bytes:
     """JSON as both vendors write it. A lone surrogate, which JSON can hold and UTF-8 cannot, stays an escape."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return msgspec.json.encode(value)
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode()
 
@@ -148,3 +155,6 @@ def _finite(digits: str) -> float:
     if math.isinf(read):
         raise ValueError("a number is too large")
     return read
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
