@@ -122,6 +122,15 @@ def test_answers_that_take_longer_at_any_load_do_not_lower_the_cap_for_good() ->
     assert used >= 0.8
 
 
+def test_a_cap_at_its_floor_comes_up_again_though_answers_take_longer_than_before() -> None:
+    provider = Provider(Concurrency(floor=4), 1, queue=0)
+    provider.run(120)
+    assert provider.cap.cap <= 5
+    provider.capacity, provider.seconds, provider.queue = 40, 3.0, UNBOUNDED
+    provider.run(600)
+    assert provider.cap.cap >= 32
+
+
 def test_hours_at_the_limit_do_not_make_a_queue_usual() -> None:
     provider = Provider(Concurrency(), 10)
     provider.run(3600)

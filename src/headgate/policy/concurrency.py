@@ -211,7 +211,8 @@ class Concurrency:
             self._probe(FIRST_PROBE_SHARE, target * self._cap, now)
             return
         cap_then, latency_then = self._slow_from or (self._cap, latency)
-        if self._cap <= YIELDED * cap_then and latency > STILL * latency_then:
+        lowered = self._cap <= YIELDED * cap_then and latency > STILL * latency_then
+        if lowered or self._cap <= self._floor or now >= self._probe_at:
             self._probe(PROBE_SHARE, target * self._cap, now)
             self._if_risen = cap_then
             return
