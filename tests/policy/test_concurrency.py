@@ -123,12 +123,26 @@ def test_answers_that_take_longer_at_any_load_do_not_lower_the_cap_for_good() ->
 
 
 def test_a_cap_at_its_floor_comes_up_again_though_answers_take_longer_than_before() -> None:
-    provider = Provider(Concurrency(floor=4), 1, queue=0)
-    provider.run(120)
-    assert provider.cap.cap <= 5
-    provider.capacity, provider.seconds, provider.queue = 40, 3.0, UNBOUNDED
-    provider.run(600)
-    assert provider.cap.cap >= 32
+    cap, now = Concurrency(initial=4, floor=4), 0.0
+
+    def full_round(latency: float, outcome: str = ANSWERED) -> None:
+        nonlocal now
+        inside = 0
+        while cap.try_acquire(now + 0.001):
+            inside += 1
+        now += 0.001 + latency
+        for _ in range(inside):
+            cap.release(latency, outcome, now)
+
+    for _ in range(15):
+        full_round(1.0)
+    for _ in range(5):
+        full_round(0.1, OVERLOADED)
+    assert (cap.cap, cap.usual_latency) == (4, 1.0)
+    for _ in range(60):
+        full_round(3.0)
+    assert cap.cap > 4
+    assert cap.usual_latency == 3.0
 
 
 def test_hours_at_the_limit_do_not_make_a_queue_usual() -> None:
