@@ -24,6 +24,7 @@ from headgate.core.caller import Caller
 from headgate.core.exchange import Headers, Request
 from headgate.core.ports import Incoming, Outgoing
 from headgate.engine.engine import Engine
+from headgate.gateway.server import GC_THRESHOLDS
 from headgate.settings import load
 from headgate.testing.canned import JSON, message, messages_request
 from headgate.wire import DIALECTS
@@ -146,13 +147,18 @@ def _way(root: Path, seconds: float, *, budgets: bool) -> Iterator[Way]:
 
 def measure(rounds: int) -> Iterator[Number]:
     """`rounds` with budgets and as many without, in turn, saturated and paced."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)  # as `headgate serve`
+    before, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(0.0005)  # as `headgate serve`, and so is the collector
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         for load_name, seconds in (("saturated", 0.0), ("paced", PACED_SECONDS)):
             yield from _measure(load_name, seconds, rounds)
     finally:
         sys.setswitchinterval(before)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _measure(name: str, seconds: float, rounds: int) -> Iterator[Number]:
@@ -173,16 +179,23 @@ def _measure(name: str, seconds: float, rounds: int) -> Iterator[Number]:
     yield from _numbers(name, without, governed)
 
 
+def _quiet(micros: list[float]) -> float:
+    """The mean of the lowest quarter. What else the machine does only ever adds, and by far more than what is asked."""
+    lowest = sorted(micros)[: max(1, len(micros) // 4)]
+    return sum(lowest) / len(lowest)
+
+
 def _numbers(name: str, without: Way, governed: Way) -> Iterator[Number]:
     cpu = [mine - theirs for mine, theirs in zip(governed.micros, without.micros, strict=True)]
+    mine, theirs = _quiet(governed.micros), _quiet(without.micros)
     yield Number(
         "cost",
         f"{name}: CPU that two budgets add to an exchange, {AT_ONCE} at a time",
-        median(cpu),
+        mine - theirs,
         "us",
         CPU_TARGET,
         spread=(min(cpu), max(cpu)),
-        note=f"{median(governed.micros):.0f} us with, {median(without.micros):.0f} us without",
+        note=f"{mine:.0f} us with, {theirs:.0f} us without, in the quietest quarter of the rounds",
     )
     waits = [(mine - theirs) * 1e3 for mine, theirs in zip(governed.p99s, without.p99s, strict=True)]
     yield Number(

@@ -18,6 +18,22 @@ from ledger_maker import Maker  # noqa: E402  # it lies beside the stores' tests
 from ledger_store import STORES, Store  # noqa: E402  # it lies beside this file
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What a store cannot do is no test of it: it is not run, and not skipped either."""
+    apart = [item for item in items if _lacks(item)]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
+
+
+def _lacks(item: pytest.Item) -> bool:
+    need, call = item.get_closest_marker("needs"), getattr(item, "callspec", None)
+    if need is None or call is None:
+        return False
+    store = call.params.get("store") or call.params.get("each_store")
+    return store is not None and not getattr(store, need.args[0])
+
+
 @pytest.fixture(params=[run_blocking, asyncio.run], ids=["blocking", "async"])
 def run(request: pytest.FixtureRequest) -> Any:
     """Every test runs twice: without an event loop, and with one."""

@@ -130,6 +130,7 @@ def test_a_charge_belongs_to_the_period_of_its_hold(money: Money) -> None:
     assert money.balance("user/day", "a") == (0, 20)
 
 
+@pytest.mark.needs("survives")
 def test_an_override_counts_at_once_for_waiters_too_and_outlives_a_restart(money: Money) -> None:
     money.ask("a", 20)
     second = money.ask("a", 20)
@@ -144,6 +145,7 @@ def test_an_override_counts_at_once_for_waiters_too_and_outlives_a_restart(money
     assert (balance.cap_nano, balance.overridden) == (25, False)
 
 
+@pytest.mark.needs("survives")
 def test_alerts_come_once_for_each_share_and_a_restart_repeats_none(money: Money) -> None:
     money.settle(money.ask("a", 20), 20)
     assert money.alerts == [(*claim("user/day", "a").key, 8_000)]
@@ -162,6 +164,7 @@ def test_who_is_near_a_cap_is_told_what_is_left(money: Money) -> None:
     assert caller.attempt.warning == "user/day past 80%"
 
 
+@pytest.mark.needs("survives")
 def test_a_crash_charges_what_was_held_and_nothing_stays_held(money: Money) -> None:
     money.settle(money.ask("a", 20), 1)
     money.ask("a", 20)
@@ -188,6 +191,7 @@ def test_a_disk_that_takes_nothing_refuses_and_nothing_stays_held(money: Money) 
 # -- settled late: others have taken this process for dead, and have charged what it held ----------------------------
 
 
+@pytest.mark.needs("has_rivals")
 @pytest.mark.parametrize("disturb", ["", "lose_connection"])
 @pytest.mark.parametrize("cost", [0, 7, 20, 31])
 def test_a_settle_behind_a_sweep_corrects_every_account_and_holds_nothing(
@@ -208,6 +212,7 @@ def test_a_settle_behind_a_sweep_corrects_every_account_and_holds_nothing(
     assert row == {"cost_nano": cost, "ending": "complete"}
 
 
+@pytest.mark.needs("has_rivals")
 def test_a_hold_taken_behind_the_sweep_is_not_mistaken_for_one_before_it(money: Money) -> None:
     before = money.ask("a", 10)
     money.store.be_taken_for_dead()
@@ -219,6 +224,7 @@ def test_a_hold_taken_behind_the_sweep_is_not_mistaken_for_one_before_it(money: 
     assert money.balance("user/day", "a") == (7, 0)
 
 
+@pytest.mark.needs("has_rivals")
 def test_of_a_call_with_two_attempts_each_is_corrected_once(money: Money) -> None:
     caller = money.ask("a", 10)
     money.store.be_taken_for_dead()
@@ -232,6 +238,7 @@ def test_of_a_call_with_two_attempts_each_is_corrected_once(money: Money) -> Non
     assert money.store.rows("SELECT sum(cost_nano) AS cost FROM exchanges") == [{"cost": 7}]
 
 
+@pytest.mark.needs("has_rivals")
 def test_who_waits_behind_a_hold_that_was_charged_is_refused_or_let_in_by_what_is_left(money: Money) -> None:
     first, second = money.ask("a", 20), money.ask("a", 10)
     assert second.state == "waits"
@@ -242,6 +249,7 @@ def test_who_waits_behind_a_hold_that_was_charged_is_refused_or_let_in_by_what_i
     assert money.ask("a", 10).state == "in"
 
 
+@pytest.mark.needs("has_rivals")
 def test_a_connection_lost_between_two_commits_disturbs_no_account(money: Money) -> None:
     first, second = money.ask("a", 10), money.ask("b", 10)
     money.store.lose_connection()

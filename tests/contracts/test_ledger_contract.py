@@ -159,6 +159,7 @@ def test_a_flush_covers_every_settle_before_it(store: Any, make: Any) -> None:
     assert store.rows("SELECT count(*) AS n FROM exchanges") == [{"n": 200}]
 
 
+@pytest.mark.needs("survives")
 def test_a_crash_charges_the_bound_of_an_open_intent_and_marks_it(store: Any, make: Any) -> None:
     exchange = make.exchange(stream=True)
     store.intend(exchange, make.attempt(exchange, bound=4_321))
@@ -171,6 +172,7 @@ def test_a_crash_charges_the_bound_of_an_open_intent_and_marks_it(store: Any, ma
     assert (attempt["outcome"], attempt["cost_nano"], attempt["estimated"]) == ("killed", 4_321, 1)
 
 
+@pytest.mark.needs("survives")
 def test_a_crash_of_an_unbounded_attempt_charges_nothing_and_says_so(store: Any, make: Any) -> None:
     exchange = make.exchange()
     store.intend(exchange, make.attempt(exchange, bound=None))
@@ -179,6 +181,7 @@ def test_a_crash_of_an_unbounded_attempt_charges_nothing_and_says_so(store: Any,
     assert row == {"cost_nano": 0, "estimated": 1, "price_version": "unbounded"}
 
 
+@pytest.mark.needs("survives")
 def test_a_crash_does_not_charge_an_attempt_that_is_known_to_have_failed(store: Any, make: Any) -> None:
     exchange = make.exchange()
     store.intend(exchange, make.attempt(exchange, bound=1_000))
@@ -190,6 +193,7 @@ def test_a_crash_does_not_charge_an_attempt_that_is_known_to_have_failed(store: 
     assert row == {"cost_nano": 30, "attempts": 2, "ending": "killed"}
 
 
+@pytest.mark.needs("survives")
 def test_a_settle_after_the_sweep_corrects_the_row(store: Any, make: Any) -> None:
     exchange = make.exchange()
     store.intend(exchange, make.attempt(exchange, bound=4_321))
@@ -201,6 +205,7 @@ def test_a_settle_after_the_sweep_corrects_the_row(store: Any, make: Any) -> Non
     assert store.rows("SELECT outcome, cost_nano FROM attempts") == [{"outcome": "complete", "cost_nano": 12}]
 
 
+@pytest.mark.needs("survives")
 def test_a_sweep_leaves_settled_exchanges_alone_and_runs_once(store: Any, make: Any) -> None:
     exchange = make.exchange()
     store.intend(exchange, make.attempt(exchange))
@@ -212,6 +217,7 @@ def test_a_sweep_leaves_settled_exchanges_alone_and_runs_once(store: Any, make: 
     assert (store.rows("SELECT * FROM exchanges"), store.rows("SELECT * FROM attempts")) == before
 
 
+@pytest.mark.needs("survives")
 def test_a_close_writes_what_is_queued(store: Any, make: Any) -> None:
     exchange = make.exchange()
     store.intend(exchange, make.attempt(exchange))

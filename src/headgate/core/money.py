@@ -26,9 +26,8 @@ def usd_text(nano: int) -> str:
     """Nano-dollars as a plain decimal string of USD, without an exponent and without trailing zeros ("0.0015")."""
     if nano < 0:
         return f"-{usd_text(-nano)}"
-    digits = str(nano).rjust(10, "0")
-    fraction = digits[-9:].rstrip("0")
-    return f"{digits[:-9]}.{fraction}" if fraction else digits[:-9]
+    whole, fraction = divmod(nano, NANO_PER_USD)
+    return f"{whole}.{fraction:09d}".rstrip("0") if fraction else str(whole)
 
 
 def nano(amount: Decimal | int | str) -> int:

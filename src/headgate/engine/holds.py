@@ -5,7 +5,7 @@ Decisions 1 to 4 and 8 to 10. Nothing is sent here but a free count of the promp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from headgate.core.budget import AccountKey
@@ -49,45 +49,56 @@ class Holds:
             await self._ports.ledger.intend(exchange, attempt)
             return
         try:
-            await self._take(exchange, plan, attempt)
+            self._claim(exchange, attempt, attempt.started)
+            self._check(exchange, plan, attempt)
+            # A model to degrade to is tried in place of waiting for money for this one.
+            may_wait = not self._policies.budgets.degrade or bool(exchange.degraded) or not _degrades(attempt)
+            try:
+                await self._ask(exchange, plan, attempt, may_wait=may_wait)
+            except BudgetExceeded as error:
+                await self._insist(exchange, plan, attempt, error, may_wait=may_wait)
         except BudgetExceeded as error:
             exchange.attempts.pop()
             if error.code == BudgetExceeded.code:
                 error.status_hint = self._policies.budget_status
             raise
-
-    async def _take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
-        self._claim(exchange, attempt)
-        self._check(exchange, plan, attempt)
-        counted = False
-        # A model to degrade to is tried in place of waiting for money for this one.
-        may_wait = not self._policies.budgets.degrade or bool(exchange.degraded) or not _degrades(attempt)
-        while True:
-            try:
-                if plan.most_nano is not None:
-                    self._check_ceiling(exchange, plan.most_nano, attempt)
-                await self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)
-                break
-            except BudgetExceeded as error:
-                if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
-                    # The next period has room of its own. That this one is over the ledger has said, by its own clock.
-                    self._claim(exchange, attempt, not_before=min(claim.end for claim in attempt.claims))
-                elif not counted and await self._tighten(exchange, plan, attempt, error):
-                    counted = True
-                elif error.why == "held" and not may_wait and not self._cheaper(exchange, plan, error):
-                    may_wait = True  # nothing is tried in its place: it lacks money of another budget than that
-                else:
-                    raise
         now = self._ports.clock.now()
         if now - attempt.started > _WAITED_SECONDS:
             attempt.waited += now - attempt.started
             attempt.started = now
 
-    def _claim(self, exchange: Exchange, attempt: Attempt, not_before: float = 0.0) -> None:
+    def _ask(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> Awaitable[None]:
+        if plan.most_nano is not None:
+            self._check_ceiling(exchange, plan.most_nano, attempt)
+        return self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)
+
+    async def _insist(
+        self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded, *, may_wait: bool
+    ) -> None:
+        """It was refused: ask again, where that may help. Raises what is left of the refusal."""
+        counted = False
+        while True:
+            if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
+                # The next period has room of its own. That this one is over the ledger has said, by its own clock.
+                over = min(claim.end for claim in attempt.claims)
+                self._claim(exchange, attempt, max(self._ports.clock.now(), over))
+            elif not counted and await self._tighten(exchange, plan, attempt, error):
+                counted = True
+            elif error.why == "held" and not may_wait and not self._cheaper(exchange, plan, error):
+                may_wait = True  # nothing is tried in its place: it lacks money of another budget than that
+            else:
+                raise error
+            try:
+                await self._ask(exchange, plan, attempt, may_wait=may_wait)
+            except BudgetExceeded as again:
+                error = again
+            else:
+                return
+
+    def _claim(self, exchange: Exchange, attempt: Attempt, at: float) -> None:
         request = exchange.request
         if may_cost(request):
-            now = max(self._ports.clock.now(), not_before)
-            attempt.claims = self._policies.budgets.claims(request.caller, attempt.route, request.facts.model, now)
+            attempt.claims = self._policies.budgets.claims(request.caller, attempt.route, request.facts.model, at)
 
     def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
         """Refuse what no budget can hold. Why before the store: nothing about it can change by waiting."""

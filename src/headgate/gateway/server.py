@@ -34,7 +34,7 @@ from headgate.gateway.state import GateState
 _log = logging.getLogger("headgate.gateway")
 
 # Little of what a request makes is cyclic; a collection of the oldest generation costs milliseconds in every stream.
-_GC_THRESHOLDS = (50_000, 20, 50)
+GC_THRESHOLDS = (50_000, 20, 50)
 _CANCEL_GRACE = 5.0  # seconds for cancelled exchanges to be settled
 
 
@@ -117,7 +117,7 @@ class GateServer(uvicorn.Server):
         if options.tune_gc:
             gc.collect()
             gc.freeze()
-            gc.set_threshold(*_GC_THRESHOLDS)
+            gc.set_threshold(*GC_THRESHOLDS)
         if options.switch_interval is not None:
             sys.setswitchinterval(options.switch_interval)
         await self.on_tick(0)

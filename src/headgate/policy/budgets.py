@@ -59,11 +59,12 @@ def _storable(scope: str) -> str:
 class _Kept:
     """One budget, how its scope is found, and its claims by scope."""
 
-    __slots__ = ("budget", "claims", "of_caller")
+    __slots__ = ("always", "budget", "claims", "of_caller")
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.claims: dict[str, Claim] = {}
+        self.always = not (budget.per or budget.only)
         only = budget.per[0] if len(budget.per) == 1 and not budget.only else ""
         # Most budgets ask for one thing that the caller says: this is on the way of every call.
         self.of_caller = attrgetter(only) if only in _OF_CALLER else None
@@ -122,10 +123,13 @@ class Budgets:
         """
         found = []
         for kept in self._kept:
-            of_caller = kept.of_caller
-            scope = of_caller(caller) or None if of_caller is not None else kept.scope(caller, route, asked)
-            if scope is None:
-                continue
+            scope = ""
+            if not kept.always:
+                of_caller = kept.of_caller
+                told = of_caller(caller) or None if of_caller is not None else kept.scope(caller, route, asked)
+                if told is None:
+                    continue
+                scope = told
             claim = kept.claims.get(scope)
             if claim is None or not claim.start <= at < claim.end:
                 claim = kept.make(scope, at)
