@@ -229,12 +229,17 @@ def test_a_child_that_outlives_its_parents_ledger_does_not_keep_the_lock(ledgers
     ledger = ledgers()
     ledger.open()
     reading, writing = os.pipe()
+    ready, born = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writing)
+        os.write(born, b".")  # what a fork has to let go of is gone by now
         os.read(reading, 1)  # live on until the parent is done
         os._exit(0)
     os.close(reading)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(born)
     ledger.close()
     again = ledgers()
     again.open()

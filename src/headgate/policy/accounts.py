@@ -100,6 +100,15 @@ class Accounts:
             heapq.heappush(self._expiries, (ask.until, ask.ticket, ask))
         return said
 
+    def let_in(self, ask: Ask) -> bool:
+        """As `ask`, where it fits at once; else nothing has happened, and it may be asked for."""
+        self._tickets += 1
+        ask.ticket = self._tickets
+        if self._lacking(ask)[0] is not None:
+            return False
+        self._set_aside(ask)
+        return True
+
     def _try(self, ask: Ask) -> str:
         place, claim, said = self._lacking(ask)
         if place is None or claim is None:
@@ -395,10 +404,6 @@ class Accounts:
     def holding(self) -> bool:
         """Whether any money is set aside here."""
         return bool(self._holds)
-
-    def room(self, ask: Ask) -> bool:
-        """Whether an ask would be let in at once."""
-        return self._lacking(ask)[0] is None
 
     def left(self, claims: Sequence[Claim]) -> tuple[int | None, Claim | None, int]:
         """(what is left in the tightest account, the account that is furthest past an alert, its share).

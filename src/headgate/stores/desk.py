@@ -85,7 +85,9 @@ class Desk:
         for intent in asking:
             ask = intent.ask
             assert ask is not None
-            if alone and not accounts.room(ask):
+            if alone:
+                if accounts.let_in(ask):
+                    continue
                 # Those who have settled meanwhile may have left room.
                 alone = False
                 gather()
