@@ -11,7 +11,7 @@ from ledger_maker import Maker
 
 from headgate.core.caller import Caller
 from headgate.core.exchange import Exchange
-from headgate.stores import session as session_module
+from headgate.stores import shapes as shapes_module
 from headgate.stores.intents import open_intents, read_intents
 from headgate.stores.rows import exchange_row, intent_row
 from headgate.stores.session import SqliteSession
@@ -95,7 +95,7 @@ def test_exchanges_that_are_alike_share_a_shape(session: SqliteSession, make: Ma
 
 
 def test_a_forgotten_shape_changes_no_row(session: SqliteSession, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "REMEMBERED_SHAPES", 1)
+    monkeypatch.setattr(shapes_module, "REMEMBERED_SHAPES", 1)
     tenants = ["a", "b", "a", "b", "a"]
     for tenant in tenants:
         settle(session, make, *intended(session, make, 1, caller=Caller(tenant=tenant)))

@@ -150,6 +150,12 @@ class Attempt:
     left_nano: int | None = None  # in the tightest of them, with this hold taken; None = no cap in dollars
     warning: str = ""  # a budget of them that is near its cap, in words for a header
 
+    @property
+    def used_tokens(self) -> int:
+        """Prompt and output together, as its usage has them; 0 without one."""
+        usage = self.usage
+        return 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:

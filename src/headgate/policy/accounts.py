@@ -400,11 +400,6 @@ class Accounts:
             heapq.heappop(expiries)
         return expiries[0][0] if expiries else float("inf")
 
-    @property
-    def holding(self) -> bool:
-        """Whether any money is set aside here."""
-        return bool(self._holds)
-
     def left(self, claims: Sequence[Claim]) -> tuple[int | None, Claim | None, int]:
         """(what is left in the tightest account, the account that is furthest past an alert, its share).
 

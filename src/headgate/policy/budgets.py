@@ -158,10 +158,6 @@ class Account:
         self.spent_nano += spent[0]
         self.spent_tokens += spent[1]
 
-    def left_nano(self, cap: int) -> int:
-        """What is neither spent nor held; never below 0."""
-        return max(0, cap - self.spent_nano - self.held_nano)
-
 
 FITS, WAITS, NEVER = "fits", "waits", "never"
 

@@ -10,7 +10,7 @@ from headgate.core.usage import Usage
 from headgate.policy.calibration import Calibration, Shown
 from headgate.policy.estimate import Bound, believable, bound, cut_estimate
 from headgate.policy.pricebook import PriceBook
-from headgate.policy.pricing import ModelPrice, cost_nano
+from headgate.policy.pricing import cost_nano
 
 
 class Charging:
@@ -40,7 +40,7 @@ class Charging:
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version), under the model that served where it has a price, else the one asked for."""
-        price = self._price(route, served, now)
+        price = self.book.price_served(route.provider, route.model, served, now)
         return cost_nano(price, usage, at=now), price.version
 
     def believable(self, route: Route, usage: Usage, now: float) -> bool:
@@ -93,10 +93,3 @@ class Charging:
         price = self.book.price_for(route.provider, route.model, now)
         tokens = self.calibration.visible(route.provider, route.model, shown)
         return cost_nano(price, Usage(output_tokens=ceil(tokens)), at=now)
-
-    def _price(self, route: Route, served: str, now: float) -> ModelPrice:
-        if served and served != route.model:
-            found = self.book.find(route.provider, served, now)
-            if found is not None:
-                return found
-        return self.book.price_for(route.provider, route.model, now)

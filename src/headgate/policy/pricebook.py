@@ -156,6 +156,14 @@ class PriceBook:
             return self._ceiling(provider, model, self._flat(self.unknown.ceiling_pico))
         raise UnknownPrice(self._advice(provider, model))
 
+    def price_served(self, provider: str, model: str, served: str, at: float) -> ModelPrice:
+        """The price of the model that served, where it has one, else of the model asked for. Raises as `price_for`."""
+        if served and served != model:
+            found = self.find(provider, served, at)
+            if found is not None:
+                return found
+        return self.price_for(provider, model, at)
+
     def _look_up(self, provider: str, model: str, at: float) -> ModelPrice | None:
         if len(model) > LONGEST_NAME or len(provider) > LONGEST_NAME:
             return None

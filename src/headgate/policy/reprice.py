@@ -78,7 +78,7 @@ class Repricer:
         if own is not None and not same and own.source != "ceiling":
             return charged.cost_nano, CONTEXT
         try:
-            price = _of(self.target, charged)
+            price = self.target.price_served(charged.provider, charged.model, charged.served, charged.at)
         except UnknownPrice:
             return charged.cost_nano, NO_PRICE
         found = cost_nano(price, charged.usage, at=charged.at)
@@ -94,7 +94,7 @@ class Repricer:
         if book is None:
             return None
         try:
-            price = _of(book, charged)
+            price = book.price_served(charged.provider, charged.model, charged.served, charged.at)
         except UnknownPrice:
             return None
         return price if price.version == charged.version else None
@@ -110,15 +110,6 @@ class Repricer:
         discounts = {provider: _basis_points(discount)} if discount else {}
         book = PriceBook(file, overrides, self.target.unknown, snapshot=snapshot, discounts=discounts)
         return book if book.version == version else None
-
-
-def _of(book: PriceBook, charged: Charged) -> ModelPrice:
-    """As `charging.Charging` finds it: the model that served where it has a price, else the one asked for."""
-    if charged.served and charged.served != charged.model:
-        found = book.find(charged.provider, charged.served, charged.at)
-        if found is not None:
-            return found
-    return book.price_for(charged.provider, charged.model, charged.at)
 
 
 def _basis_points(text: str) -> int:

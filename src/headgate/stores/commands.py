@@ -14,9 +14,7 @@ from headgate.stores.waiters import Waiter
 
 def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
     """What closes an attempt's hold."""
-    usage = attempt.usage
-    tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
-    return exchange.id, attempt.number, attempt.cost_nano, tokens
+    return exchange.id, attempt.number, attempt.cost_nano, attempt.used_tokens
 
 
 class Intent:

@@ -27,6 +27,7 @@ from headgate.stores.migrate import upgrade
 from headgate.stores.postgres_database import from_postgres
 from headgate.stores.rows import ACCOUNTS, ATTEMPTS, EXCHANGES, SHAPES, account_row, encode
 from headgate.stores.schema import owners
+from headgate.stores.shapes import Shapes
 from headgate.stores.statements import Row
 from headgate.stores.sweep import sweep
 
@@ -36,8 +37,6 @@ Closing = tuple[str, int, int, int]
 """An attempt whose hold is closed: exchange id, number, what it cost in nano-dollars, tokens used."""
 
 HEARTBEAT_SECONDS = 10.0
-REMEMBERED_SHAPES = 4096
-"""About 2 MB. One that was forgotten gets a second row when it comes again."""
 
 _INTEND = "INSERT INTO intents (id, owner, intents) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM intents WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -137,8 +136,7 @@ class SqliteSession:
         self._cursor = self._driver.cursor()
         self._open = Open()
         self._batch = self._highest("SELECT max(id) FROM intents")
-        self._shape = self._highest("SELECT max(id) FROM shapes")
-        self._shapes: dict[Row, int] = {}
+        self._shapes = Shapes(self._highest("SELECT max(id) FROM shapes"))
         self._account = self._highest("SELECT max(id) FROM accounts")
         found = self._cursor.execute("SELECT budget, scope, cap_nano, cap_tokens FROM caps")
         self._caps: dict[tuple[str, str], Cap] = {
@@ -236,28 +234,15 @@ class SqliteSession:
         self._open.forget(done)
         self._beat = self._beat if beat is None else beat
         if fresh:
-            self._remember(fresh)
+            self._shapes.remember(fresh)
 
     def _settle(self, exchanges: Sequence[Row]) -> dict[Row, int]:
         """Write the rows, and those of their shapes that are new; returns the latter."""
-        known, numbers = self._shapes, []
-        fresh: dict[Row, int] = {}
-        for row in exchanges:
-            shape = row[1]
-            number = known.get(shape) or fresh.get(shape)
-            if number is None:
-                self._shape += 1
-                fresh[shape] = number = self._shape
-            numbers.append(number)
+        numbers, fresh = self._shapes.number([row[1] for row in exchanges])
         if fresh:
             SHAPES.run(self._cursor, [(number, *shape) for shape, number in fresh.items()])
         EXCHANGES.run(self._cursor, exchanges, numbers)
         return fresh
-
-    def _remember(self, fresh: dict[Row, int]) -> None:
-        if len(self._shapes) + len(fresh) > REMEMBERED_SHAPES:
-            self._shapes.clear()  # those in use are written once more
-        self._shapes.update(fresh)
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction of its own."""

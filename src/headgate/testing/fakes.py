@@ -230,9 +230,7 @@ class FakeLedger:
 
     def close(self, exchange: Exchange, attempt: Attempt) -> None:
         """See `core.ports.Ledger`."""
-        usage = attempt.usage
-        tokens = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
-        self.accounts.close(exchange.id, attempt.number, attempt.cost_nano, tokens)
+        self.accounts.close(exchange.id, attempt.number, attempt.cost_nano, attempt.used_tokens)
         self.accounts.commit()
 
     def settle(self, exchange: Exchange) -> None:
