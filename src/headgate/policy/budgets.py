@@ -15,6 +15,7 @@ from urllib.parse import quote
 from headgate.core.budget import Budget, Claim
 from headgate.core.caller import Caller
 from headgate.core.exchange import Route
+from headgate.core.text import storable
 from headgate.policy.periods import period
 
 TAG = "tag:"
@@ -49,13 +50,6 @@ def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> st
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
 
 
-def _storable(scope: str) -> str:
-    """As every database takes it. Scopes come from callers: one that no store can look up would fail with all those
-    that are decided in the same transaction. Lone surrogates (no UTF-8 has them) and NULs (no text of PostgreSQL's
-    does) become question marks, as `stores.rows.clean` writes them."""
-    return scope.encode("utf-8", "replace").decode().replace("\x00", "?")
-
-
 class _Kept:
     """One budget, how its scope is found, and its claims by scope."""
 
@@ -80,7 +74,9 @@ class _Kept:
         """The claim of a scope that has none, or whose period is over."""
         budget = self.budget
         start, end = period(budget.every, at, budget.zone)
-        told = _storable(scope)
+        # Scopes come from callers: one that no store can look up would fail with all those that are decided in the
+        # same transaction.
+        told = storable(scope)
         claim = Claim(budget, told, start, end, (budget.id, told, start))
         if len(self.claims) >= Budgets.MOST:
             self.claims.clear()

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
+from headgate.core.text import storable
 from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
@@ -237,7 +238,7 @@ def clean(row: Row) -> Row:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\x00", "?")
+        return storable(value)
     if isinstance(value, int):
         return max(-(2**63), min(2**63 - 1, int(value)))
     if value is None or isinstance(value, float):
