@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from headgate.core.caller import Caller
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Upload
+from headgate.core.limits import Exceeded, Taken
 from headgate.core.secret import Secret
 
 
@@ -160,6 +162,32 @@ class Log(Protocol):
         ...
 
 
+class CallerLimits(Protocol):
+    """Callers' limits: requests and tokens per minute, for this process or for all replicas together."""
+
+    async def ask(
+        self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
+    ) -> Taken | Exceeded:
+        """Let one request in by all limits that apply to it, or take nothing. Never raises: where the shared store is
+        gone, this process's share of the limits decides.
+
+        Args:
+            caller: who asks.
+            tokens: >= 0, an estimate.
+            model, provider, address: for limits per one of them; "" = not known, and those do not apply.
+        """
+        ...
+
+    def correct(self, taken: Taken, tokens: int) -> None:
+        """What a call that was let in has really used: the rest is charged, or what it left given back. Only the
+        first time counts. Never waits, never raises.
+
+        Args:
+            tokens: >= 0; 0 where it never reached a provider.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything outside, for one colour of the engine."""
@@ -171,3 +199,4 @@ class Ports:
     random: Callable[[], float]  # uniform in [0, 1)
     new_id: Callable[[float], str]  # an exchange id from the time in seconds
     credentials: Credentials | None = None  # None: they never change
+    limits: CallerLimits | None = None  # None: no caller has a limit

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
 from headgate.core.caller import Caller
+from headgate.core.limits import Exceeded, Figure, Limit, Taken
 
 BURST_SECONDS = 60.0
 """A bucket's size: as many seconds' worth."""
@@ -35,46 +35,6 @@ _OF_CALLER = frozenset({"key", "tenant", "user", "session", "task", "feature", "
 _TAG = "tag:"
 
 Header = tuple[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """Requests or tokens per minute, for each value of its dimensions.
-
-    Attributes:
-        per: key, tenant, user, session, task, feature, environment, model, provider, address, tag:<name>; () =
-            everything together. A limit does not apply to a call that lacks one of them.
-        requests_per_minute, tokens_per_minute: >= 1; None = no limit of that kind.
-        only: (dimension, value) that a call has to have for the limit to apply to it.
-        source: where it is written, "headgate.yaml:12:5"; "" = not known.
-    """
-
-    per: tuple[str, ...] = ()
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    only: tuple[tuple[str, str], ...] = ()
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        for figure in (self.requests_per_minute, self.tokens_per_minute):
-            if figure is not None and figure < 1:
-                raise ValueError("a limit per minute is at least 1")
-
-
-class Figure(NamedTuple):
-    """How a scope stands with one limit.
-
-    Attributes:
-        unit: "requests" or "tokens".
-        limit: per minute.
-        remaining: whole units that would fit now, >= 0.
-        reset: seconds until the bucket is full, >= 0.
-    """
-
-    unit: str
-    limit: int
-    remaining: int
-    reset: float
 
 
 class _Bucket:
@@ -162,15 +122,8 @@ class _Share(NamedTuple):
     given: float  # the bucket's, then
 
 
-class Taken:
-    """A call that was let in. Give it to `Limits.correct` when its tokens are known; truthy.
-
-    Attributes:
-        tokens: the estimate that was taken.
-        figures: how its scope stands after it: for each unit the limit with the least remaining.
-    """
-
-    __slots__ = ("_shares", "_standing", "_when", "tokens")
+class _TakenHere(Taken):
+    __slots__ = ("_shares", "_standing", "_when")
 
     def __init__(self, tokens: int, shares: tuple[_Share, ...], standing: Sequence[tuple[_Rule, float]], at: float):
         self.tokens = tokens
@@ -183,18 +136,8 @@ class Taken:
         return _tightest(self._standing, self._when)
 
 
-class Exceeded:
-    """A call that a limit does not let in now. Nothing was taken; falsy.
-
-    Attributes:
-        limit, unit: what said no: of several the one that takes longest.
-        scope: the limit's value (one dimension) or values; () = everything together.
-        retry_after: seconds after which all limits let it in, if nothing else comes; > 0. None: never, the call alone
-            is larger than the limit.
-        figures: as in `Taken`.
-    """
-
-    __slots__ = ("_standing", "_when", "limit", "retry_after", "scope", "unit")
+class _ExceededHere(Exceeded):
+    __slots__ = ("_standing", "_when")
 
     def __init__(
         self, rule: _Rule, scope: Hashable, wait: float | None, standing: Sequence[tuple[_Rule, float]], at: float
@@ -205,9 +148,6 @@ class Exceeded:
         self.retry_after = wait
         self._standing = standing
         self._when = at
-
-    def __bool__(self) -> bool:
-        return False
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -281,7 +221,7 @@ class Limits:
             if worst is not None:
                 wait, rule, scope = worst
                 standing = [(each, at if b is None else b.tat) for each, _, b, _ in found]
-                return Exceeded(rule, scope, None if wait == math.inf else wait, standing, at)
+                return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
             return self._take(found, requests, tokens, at)
 
     def _take(
@@ -298,7 +238,7 @@ class Limits:
                 bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
             if of_tokens and bucket is not None:
                 shares.append(_Share(rule, scope, bucket, tat, bucket.given))
-        return Taken(tokens, tuple(shares), [(rule, tat) for rule, _, _, tat in found], at)
+        return _TakenHere(tokens, tuple(shares), [(rule, tat) for rule, _, _, tat in found], at)
 
     def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
@@ -307,6 +247,8 @@ class Limits:
             tokens: >= 0; 0 where it never reached a provider.
             now: seconds, as for `ask`.
         """
+        if not isinstance(taken, _TakenHere):
+            return  # another's: these limits have let nothing in for it
         with self._lock:
             shares, taken._shares = taken._shares, ()
             over = tokens - taken.tokens
