@@ -167,8 +167,8 @@ def test_the_bodys_user_counts_only_where_no_header_names_one() -> None:
     st.lists(
         st.tuples(
             st.sampled_from(
-                b"x-headgate-user x-headgate-timeout x-headgate-tags x-headgate-tenant x-headgate-correlation-id "
-                b"traceparent x-stainless-timeout x-stainless-retry-count x-other".split()
+                b"x-headgate-user x-headgate-timeout x-headgate-tags x-headgate-priority x-headgate-tenant "
+                b"x-headgate-correlation-id traceparent x-stainless-timeout x-stainless-retry-count x-other".split()
             ),
             st.binary(max_size=400),
         ),
@@ -184,3 +184,21 @@ def test_whatever_the_headers_hold_they_are_read_or_refused(headers: list[tuple[
     assert len(found.caller.user) <= MAX_VALUE
     assert len(found.correlation_id) <= MAX_VALUE
     assert found.timeout is None or 0 < found.timeout <= 86_400
+
+
+# Priority
+
+
+@pytest.mark.parametrize(("value", "batch"), [("batch", True), ("interactive", False), ("", None), (" batch ", True)])
+def test_the_priority_header_says_whether_a_call_is_batch(value: str, batch: bool | None) -> None:
+    assert read(("x-headgate-priority", value)).batch is batch
+
+
+def test_without_the_header_nothing_is_said_of_priority() -> None:
+    assert read(("anthropic-beta", "a")).batch is None
+
+
+@pytest.mark.parametrize("value", ["Batch", "low", "batch, interactive"])
+def test_another_priority_is_refused_by_name(value: str) -> None:
+    with pytest.raises(BadRequest, match=r"x-headgate-priority: .* is neither 'interactive' nor 'batch'"):
+        read(("x-headgate-priority", value))

@@ -113,3 +113,22 @@ def test_what_cannot_be_run_is_still_a_request_that_can_be_recorded(
     assert said in str(wrong)
     assert request.headers == [(b"x-custom", b"1")]
     assert request.body == body
+
+
+@pytest.mark.parametrize(
+    ("context", "header", "batch"),
+    [
+        (False, None, False),
+        (True, None, True),
+        (True, "interactive", False),
+        (False, "batch", True),
+        (True, "", True),
+    ],
+)
+def test_a_requests_own_priority_wins_over_its_contexts(context: bool, header: str | None, batch: bool) -> None:
+    raw = [] if header is None else [(b"x-headgate-priority", header.encode())]
+    url = "https://api.anthropic.com/v1/messages"
+    request, wrong = read_request(
+        Bases(PROVIDERS), "POST", url, raw, messages_request(), Caller(), False, batch=context
+    )
+    assert (request.batch, wrong) == (batch, None)

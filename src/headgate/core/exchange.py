@@ -118,6 +118,7 @@ class Request:
     own_url: str = ""  # what the way in calls itself, where links in the answer have to lead back to it
     upload: Upload | None = None  # a body too large to hold; `body` is empty then
     prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
+    batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
 
 
 @dataclass(slots=True)

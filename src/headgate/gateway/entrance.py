@@ -104,6 +104,7 @@ class Head:
             self.own_url,
             upload,
             self.prepared,
+            bool(said.batch),
         )
         return request, wrong
 

@@ -38,6 +38,7 @@ class Asked:
         headers: what goes on to the provider: ours are taken out, the rest is untouched.
         timeout: seconds, an upper bound on the whole exchange, or None.
         client_retries: how often the caller's SDK has sent this call before.
+        batch: whether the call has priority "batch", after the interactive ones; None = not told.
     """
 
     caller: Caller
@@ -45,6 +46,7 @@ class Asked:
     correlation_id: str = ""
     timeout: float | None = None
     client_retries: int = 0
+    batch: bool | None = None
 
 
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
@@ -77,6 +79,8 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 out.correlation_id = _text(value)
             elif name == b"x-headgate-tags":
                 tags = value
+            elif name == b"x-headgate-priority":
+                out.batch = _is_batch(value)
             continue
         if name in _ALIASES:
             aliases.setdefault(_FIELDS[name], _text(value))
@@ -125,6 +129,13 @@ def _lenient_seconds(value: bytes) -> float | None:
     except ValueError:
         return None  # an SDK without a timeout says "None"
     return seconds if 0 < seconds <= MAX_TIMEOUT else None
+
+
+def _is_batch(value: bytes) -> bool | None:
+    priority = _text(value)
+    if priority not in ("", "interactive", "batch"):
+        raise BadRequest(f"x-headgate-priority: {priority!r} is neither 'interactive' nor 'batch'")
+    return priority == "batch" if priority else None
 
 
 def _least(first: float | None, second: float | None) -> float | None:

@@ -8,13 +8,16 @@ from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Literal
 
 from headgate.core.caller import Caller
+from headgate.core.errors import ConfigError
 from headgate.core.exchange import Exchange
 from headgate.core.money import usd
 from headgate.engine.answer import served_model
 
 _caller: ContextVar[Caller | None] = ContextVar("headgate_caller", default=None)
+_batch: ContextVar[bool] = ContextVar("headgate_batch", default=False)
 _last: ContextVar[Exchange | None] = ContextVar("headgate_last", default=None)
 _NOBODY = Caller()
 
@@ -28,26 +31,42 @@ def caller(
     feature: str | None = None,
     tenant: str | None = None,
     tags: Mapping[str, str] | None = None,
+    priority: Literal["interactive", "batch"] | None = None,
 ) -> Iterator[Caller]:
     """Attribute the calls made inside, in this thread or task and the tasks it starts. Nests: inner values win.
 
     A new thread starts without a caller; enter this inside it.
+
+    Args:
+        priority: "batch" for calls that nobody waits for in person: the others, "interactive", go before them.
+
+    Raises:
+        ConfigError: `priority` is neither.
     """
     outer = current_caller()
     told = {"user": user, "session": session, "task": task, "feature": feature, "tenant": tenant}
     inner = replace(outer, **{name: value for name, value in told.items() if value is not None})  # type: ignore[arg-type]  # all of them are str
     if tags is not None:
         inner = replace(inner, tags=MappingProxyType({**outer.tags, **tags}))
+    if priority not in (None, "interactive", "batch"):
+        raise ConfigError(f"headgate.caller(priority=): {priority!r} is neither 'interactive' nor 'batch'")
     token = _caller.set(inner)
+    outer_batch = _batch.set(_batch.get() if priority is None else priority == "batch")
     try:
         yield inner
     finally:
+        _batch.reset(outer_batch)
         _caller.reset(token)
 
 
 def current_caller() -> Caller:
     """The caller of this context."""
     return _caller.get() or _NOBODY
+
+
+def in_batch() -> bool:
+    """Whether this context's calls have priority "batch"."""
+    return _batch.get()
 
 
 def remember(exchange: Exchange) -> None:

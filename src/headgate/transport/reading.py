@@ -52,8 +52,13 @@ def read_request(
     caller: Caller,
     keep: bool,
     upload: Upload | None = None,
+    batch: bool = False,
 ) -> tuple[Request, BadRequest | None]:
-    """The request, and why it cannot be run if so (it is recorded either way)."""
+    """The request, and why it cannot be run if so (it is recorded either way).
+
+    Args:
+        batch: the context's priority; a header of the request wins over it.
+    """
     fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
     direct, path = bases.split(url, fields)
     dialect = DIALECTS[direct.dialect]
@@ -87,6 +92,7 @@ def read_request(
         direct=direct,
         client_retries=said.client_retries,
         upload=upload,
+        batch=batch if said.batch is None else said.batch,
     )
     return request, wrong
 
