@@ -34,6 +34,7 @@ from headgate.settings.operations import KEY_KEYS, SERVER_KEYS
 from headgate.settings.policies import GUARD_KEYS, TASK_KEYS, TIMEOUT_KEYS
 from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
+from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "headgate.yaml"
@@ -396,13 +397,15 @@ def test_the_documentation_names_every_key() -> None:
         "limits": ("per", "requests_per_minute", "tokens_per_minute"),
         "keys": KEY_KEYS,
         "log": ("bodies", "keep"),
+        "retry": RETRY_KEYS,
+        "fairness": FAIRNESS_KEYS,
         "server": SERVER_KEYS,
     }.items():
         rows = set(re.findall(r"^\| `([\w]+)` \|", sections[section], re.MULTILINE))
         assert rows == set(keys), section
 
 
-@pytest.mark.parametrize("section", ["retry", "timeouts", "log", "server", "anomalies"])
+@pytest.mark.parametrize("section", ["retry", "fairness", "timeouts", "log", "server", "anomalies"])
 def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", documented()[section], re.MULTILINE)
     text = f"{section}:\n" + "".join(f"  {key}: {value}\n" for key, value in rows)

@@ -25,6 +25,11 @@ TEMPLATE = """\
 #:     price: {input: 3, output: 15, cache_read: 0.3}   # USD per million tokens
 #:     on_disconnect: drain         # read an abandoned answer to its end, to know its bill; default: close
 #:     drain: {seconds: 30, usd: 0.10}   # but not longer, and for no more than this
+#:     requests_per_minute: 500     # ceilings that pacing keeps beside the provider's own limits
+#:     tokens_per_minute: 200_000
+#:     concurrency: 8               # calls at once; default: auto, follows its capacity
+#:     timeouts: {first_byte: 5m}   # of its own
+#:     breaker: {slow: 2m}          # a route whose answers take longer is left alone for a while; default: on, without
 
 # Prices of single models, where the price book has none or yours differ. USD per million tokens, or free.
 #: prices:
@@ -77,7 +82,12 @@ unknown_price: refuse
 #: refusal_status: {budget: 402}
 
 # attempts in all, over all routes; 1 = your SDK owns the retries. deadline: to the first content.
-retry: {attempts: 4, deadline: 120s}
+# budget: retries per success, for each provider; off = any number.
+retry: {attempts: 4, deadline: 120s, budget: 20%}
+
+# Shares of those who wait for the same provider: weights of tenants, and what background work gets at least.
+#: fairness: {tenants: {acme: 3}, batch_floor: 10%}
+
 timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total: 600s}
 
 # Checks on input and output. Any of them: off.

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
-from headgate.settings import accounting, operations, policies, providers
+from headgate.settings import accounting, operations, policies, providers, traffic
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
@@ -37,6 +37,7 @@ TOP_KEYS = (
     "unbounded",
     "refusal_status",
     "retry",
+    "fairness",
     "timeouts",
     "guards",
     "cache",
@@ -123,7 +124,8 @@ def _settings(root: Section) -> Settings:
     known = providers.read_providers(root, (server.host, server.port))
     models, model_names = providers.read_models(root, known)
     names = policies.Names(known, model_names)
-    retry = policies.read_retry(root.section("retry", ("attempts", "deadline")), RetrySettings())
+    retries = root.section("retry", traffic.RETRY_KEYS)
+    retry = traffic.read_retry_budget(retries, policies.read_retry(retries, RetrySettings()))
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
     cache = policies.read_cache_default(root)
     ceiling = root.take("max_usd_per_call", usd, None)
@@ -141,6 +143,7 @@ def _settings(root: Section) -> Settings:
         unbounded=root.take("unbounded", one_of(("refuse", "ceiling")), "refuse"),
         refusal_status=operations.read_refusal_status(root),
         retry=retry,
+        fairness=traffic.read_fairness(root),
         timeouts=timeouts,
         guards=policies.read_guards(root),
         cache_seconds=cache,

@@ -17,6 +17,8 @@ from headgate.settings.secrets import SecretRef
 
 DRAIN_SECONDS = 30.0
 DRAIN_USD_NANO = 100_000_000
+RETRY_SHARE = 2_000  # basis points: `policy.retry_budget.SHARE`
+BATCH_FLOOR = 1_000  # basis points: `policy.fair_queue.BATCH_FLOOR`
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -74,6 +76,13 @@ class ProviderSettings:
     drain_seconds: float = DRAIN_SECONDS  # 0.1..1 h; with "drain": the longest that an abandoned answer is read on
     drain_usd_nano: int = DRAIN_USD_NANO  # nano-dollars; with "drain": the most that reading on may cost
     discount_basis_points: int = 0  # 0..9,999, off the price book's rates; not off `price` and `prices`
+    requests_per_minute: int | None = None  # 1..10**9: a ceiling that pacing keeps beside the provider's own limit
+    tokens_per_minute: int | None = None  # 1..10**12, likewise; prompt and output together
+    pacing: bool = True  # wait before the provider says no; False: only what it tells with a 429 is waited for
+    concurrency: Literal["auto", "off"] | int = "auto"  # calls at once: follows its capacity, no cap, or 1..100,000
+    timeouts: Mapping[str, float] = field(default_factory=lambda: frozen({}))  # seconds, by name: only what it says
+    breaker: bool = True  # leave a route alone for a while when it fails
+    slow_seconds: float | None = None  # 1 ms..1 day to the first content: slower ones count; None = slowness does not
     proxy: str = field(default="", repr=False)  # http(s) URL; "" = as HTTP(S)_PROXY say; may hold a credential
 
     @property
@@ -93,6 +102,17 @@ class RetrySettings:
 
     attempts: int = 4  # 1..20 in all, over all routes; 1 = the caller's SDK owns the retries
     deadline_seconds: float = 120.0  # > 0, to first content: no new attempt after it
+    budget_basis_points: int | None = RETRY_SHARE  # 0..10,000: retries per success at a provider; None = any number
+
+
+@dataclass(frozen=True, slots=True)
+class FairnessSettings:
+    """How those who wait for the same provider share what it lets through."""
+
+    tenants: Mapping[str, float] = field(
+        default_factory=lambda: frozen({})
+    )  # weight, 0.01..1,000; 1 where none is told
+    batch_floor_basis_points: int = BATCH_FLOOR  # 0..9,000: batch's share while interactive exchanges wait, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +141,7 @@ class TaskSettings:
     thinking: str = "keep"  # "keep" | "drop" (decisions 14)
     retry: RetrySettings = RetrySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)  # the task's `timeout` is `timeouts.total`
+    timeouts_told: frozenset[str] = frozenset()  # those of them that the task itself says: they win over a provider's
     max_usd_per_call_nano: int | None = None  # complete too: the global one where the task says nothing
 
 
@@ -271,6 +292,7 @@ class Settings:
     invoices: InvoiceSettings = InvoiceSettings()
     anomalies: AnomalySettings = AnomalySettings()
     retry: RetrySettings = RetrySettings()
+    fairness: FairnessSettings = FairnessSettings()
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = GuardSettings()
     cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default

@@ -18,12 +18,13 @@ from headgate.settings.model import (
     frozen,
 )
 from headgate.settings.providers import route_name
+from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
 from headgate.settings.units import Unfit, money, one_of, seconds, text_up_to, usd, whole
 
 DAY = 86_400.0
 DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider", "environment")
-TIMEOUT_KEYS = ("connect", "pool", "write", "first_byte", "idle", "total")
+TIMEOUT_KEYS = (*TIMER_KEYS, "total")
 GUARD_KEYS = ("profile", "injection", "pii", "secrets", "tools")
 TASK_KEYS = (
     "model",
@@ -71,6 +72,7 @@ def read_retry(section: Section, default: RetrySettings) -> RetrySettings:
     return RetrySettings(
         attempts=section.take("attempts", whole(1, 20), default.attempts),
         deadline_seconds=section.take("deadline", _timeout, default.deadline_seconds),
+        budget_basis_points=default.budget_basis_points,  # a provider's, not a task's: see `read_retry_budget`
     )
 
 
@@ -141,9 +143,10 @@ def read_tasks(
     found = {}
     for name, node, path in root.named("tasks"):
         section = Section(root.context, node, path, TASK_KEYS)
-        own = read_timeouts(section.section("timeouts", TIMEOUT_KEYS), timeouts)
+        timers = section.section("timeouts", TIMEOUT_KEYS)
+        own, told = read_timeouts(timers, timeouts), frozenset(timers.table.entries)
         if "timeout" in section.table.entries:
-            own = _with_total(section, own)
+            own, told = _with_total(section, own), told | {"total"}
         found[name] = TaskSettings(
             name=name,
             model=section.take("model", names.model, ""),
@@ -154,6 +157,7 @@ def read_tasks(
             thinking=section.take("thinking", one_of(("keep", "drop")), "keep"),
             retry=read_retry(section.section("retry", ("attempts", "deadline")), retry),
             timeouts=own,
+            timeouts_told=told,
             max_usd_per_call_nano=section.take("max_usd_per_call", usd, ceiling),
         )
     return frozen(found)

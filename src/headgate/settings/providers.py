@@ -11,6 +11,7 @@ from typing import Literal
 from headgate.settings.fields import Context, Section, read_texts, suggestion
 from headgate.settings.model import DRAIN_SECONDS, DRAIN_USD_NANO, RATE_KEYS, ProviderSettings, Rates, RouteName, frozen
 from headgate.settings.secrets import SecretRef
+from headgate.settings.traffic import PROVIDER_TRAFFIC_KEYS, read_breaker, read_ceilings, read_concurrency, read_timers
 from headgate.settings.tree import Items, Node, Scalar, Where, kind, shown
 from headgate.settings.units import base_url, money, one_of, percentage, seconds, split_url, switch, usd
 
@@ -25,6 +26,7 @@ PROVIDER_KEYS = (
     "drain",
     "bills_to_end",
     "proxy",
+    *PROVIDER_TRAFFIC_KEYS,
 )
 
 # (base_url, its SDK's variable for it, its SDK's variable for the key), by name, which is also the dialect's.
@@ -72,6 +74,8 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
     on_disconnect = section.take("on_disconnect", one_of(("close", "drain")), "close")
     drain_seconds, drain_usd_nano = _drain(section, on_disconnect)
     _advise(section, dialect, url, with_key=api_key is not None)
+    requests_per_minute, tokens_per_minute, pacing = read_ceilings(section)
+    breaker, slow_seconds = read_breaker(section)
     return ProviderSettings(
         name=name,
         dialect=dialect,
@@ -83,6 +87,13 @@ def _provider(section: Section, name: str, server: tuple[str, int]) -> ProviderS
         drain_seconds=drain_seconds,
         drain_usd_nano=drain_usd_nano,
         discount_basis_points=_discount(section),
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        pacing=pacing,
+        concurrency=read_concurrency(section),
+        timeouts=read_timers(section),
+        breaker=breaker,
+        slow_seconds=slow_seconds,
         proxy=section.take_url("proxy", _proxy, ""),
     )
 
