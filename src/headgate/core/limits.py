@@ -92,3 +92,23 @@ class Exceeded(ABC):
 
     def __bool__(self) -> Literal[False]:
         return False
+
+
+Place = tuple[str, str]
+"""Whose pace: the provider account (provider and a digest of its credential) and the family of models."""
+
+
+class Amount(NamedTuple):
+    """So much of one of a provider's limits.
+
+    Attributes:
+        kind: one of `policy.pace.KINDS` or `CEILINGS`.
+        amount: requests or tokens.
+        capacity: what a full bucket holds, > 0; 0.0 = the limit is not known here, perhaps to others.
+        per_second: how fast it fills, > 0 where `capacity` is.
+    """
+
+    kind: str
+    amount: float
+    capacity: float = 0.0
+    per_second: float = 0.0

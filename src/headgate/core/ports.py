@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from headgate.core.caller import Caller
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Upload
-from headgate.core.limits import Exceeded, Taken
+from headgate.core.limits import Amount, Exceeded, Place, Taken
 from headgate.core.secret import Secret
 
 
@@ -188,6 +188,39 @@ class CallerLimits(Protocol):
         ...
 
 
+class SharedPace(Protocol):
+    """What all replicas together have sent into providers' limits. Asked after this process's own `policy.pace.Pace`
+    has said 0; `policy.pace_shared` makes the amounts from it."""
+
+    async def take(self, place: Place, amounts: Sequence[Amount]) -> float:
+        """Take all `amounts`, or nothing. Never raises: where the shared store is gone, this process's share of the
+        limits decides.
+
+        Amounts whose limit neither this process nor another has been told of are let through.
+
+        Returns:
+            Seconds to wait, 0.0 = taken. More than a full bucket goes when the bucket is full.
+        """
+        ...
+
+    def give_back(self, place: Place, amounts: Sequence[Amount]) -> None:
+        """What `take` has taken was not sent, or not let in. Never waits, never raises; nor do the others."""
+        ...
+
+    def correct(self, place: Place, more: Sequence[Amount]) -> None:
+        """An attempt has used so much more than it had taken; less, where an amount is negative."""
+        ...
+
+    def learn(self, place: Place, told: Sequence[Amount]) -> None:
+        """The provider has told that at most these amounts are left, and what its limits are. Nothing is ever more
+        than before by it: what others have on their way is not in it."""
+        ...
+
+    def block(self, place: Place, seconds: float) -> None:
+        """Nobody goes before `seconds` have passed (`retry-after`); >= 0."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything outside, for one colour of the engine."""
@@ -200,3 +233,4 @@ class Ports:
     new_id: Callable[[float], str]  # an exchange id from the time in seconds
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
+    shared_pace: SharedPace | None = None  # None: the pace is this process's own

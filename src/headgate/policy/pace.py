@@ -7,6 +7,8 @@ told, the rule of thumb of 50 requests and 5,000 tokens. See docs/pacing.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from headgate.core.usage import Usage
 from headgate.policy.failures import MONEY_CODES
 from headgate.policy.pace_bucket import MINUTE, Bucket, Remainder, ceiling
@@ -16,6 +18,7 @@ from headgate.policy.rate_facts import NO_FACTS, LimitFacts, RateFacts
 
 REQUESTS, INPUT, OUTPUT, TOKENS = range(4)
 KINDS = ("requests", "input_tokens", "output_tokens", "tokens")
+CEILINGS = ("requests_ceiling", "tokens_ceiling")
 
 FEW_REQUESTS, FEW_TOKENS = 50, 5_000
 """Of what is left, where no limit is told: below it, slow down (the seeds' rule of thumb)."""
@@ -169,21 +172,14 @@ class Pace:
             return
         if actual is None:
             return
-        written = actual.cache_write_tokens + actual.cache_write_long_tokens
-        counted = actual.input_tokens + written + (actual.cache_read_tokens if self._reads_count else 0)
-        output = actual.output_tokens
-        self._input_scale.learn(reserved.input_tokens, counted)
-        self._output_scale.learn(reserved.output_tokens, output)
-        _, taken_input, taken_output, taken_tokens = reserved.taken
-        self._adjust(INPUT, counted - taken_input, reserved)
-        self._adjust(OUTPUT, output - taken_output, reserved)
-        more = counted + output - taken_tokens
-        # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
-        if self._anthropic or more > 0:
-            self._adjust(TOKENS, more, reserved)
+        more = self.corrections(reserved, actual)
+        self._input_scale.learn(reserved.input_tokens, round(reserved.taken[INPUT] + more[INPUT]))
+        self._output_scale.learn(reserved.output_tokens, actual.output_tokens)
+        for kind in (INPUT, OUTPUT, TOKENS):
+            self._adjust(kind, more[kind], reserved)
         ceiling_tokens = self._ceilings[1]
         if ceiling_tokens is not None:
-            ceiling_tokens.take(counted + output - taken_input - taken_output)
+            ceiling_tokens.take(more[INPUT] + more[OUTPUT])
 
     def give_back(self, reserved: Need, now: float) -> None:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
@@ -213,12 +209,28 @@ class Pace:
                 most = max(most, need / bucket.rate)
         return most
 
+    def limits(self) -> Iterator[tuple[str, Bucket]]:
+        """The limits that are known, by name: those told, in the order of `KINDS`, then the ceilings."""
+        for kind, bucket in self._known:
+            yield KINDS[kind], bucket
+        for name, limit in zip(CEILINGS, self._ceilings, strict=True):
+            if limit is not None:
+                yield name, limit
+
+    def corrections(self, reserved: Need, actual: Usage) -> tuple[float, float, float, float]:
+        """How much more than it had taken an attempt has used of each of `KINDS`; negative = less."""
+        written = actual.cache_write_tokens + actual.cache_write_long_tokens
+        counted = actual.input_tokens + written + (actual.cache_read_tokens if self._reads_count else 0)
+        output = actual.output_tokens
+        _, taken_input, taken_output, taken_tokens = reserved.taken
+        more = counted + output - taken_tokens
+        # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
+        return 0.0, counted - taken_input, output - taken_output, more if self._anthropic else max(0.0, more)
+
     def look(self, now: float) -> Look:
         """What is believed at `now`."""
         self._refill(now)
-        named = [*zip(KINDS, self._buckets, strict=True)]
-        named += zip(("requests_ceiling", "tokens_ceiling"), self._ceilings, strict=True)
-        levels = tuple(Level(name, b.limit, b.level, b.rate) for name, b in named if b is not None)
+        levels = tuple(Level(name, b.limit, b.level, b.rate) for name, b in self.limits())
         return Look(levels, len(self._open), self._ramp.window, max(0.0, self._blocked - now), self._share)
 
     def _taken(self, estimate: Need) -> tuple[float, float, float, float]:

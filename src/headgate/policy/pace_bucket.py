@@ -65,6 +65,11 @@ class Bucket:
         """What is in it since the last `refill`, in requests or tokens."""
         return min(self._level, self._most)
 
+    @property
+    def most(self) -> float:
+        """What is in it at the most, by what was last told."""
+        return self._most
+
     def wait(self, need: float, share: float) -> float:
         """Seconds until `need` fits, 0.0 if it does. More than a full bucket waits for the full bucket."""
         level = self._level if self._level < self._most else self._most
