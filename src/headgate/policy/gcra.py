@@ -15,24 +15,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Hashable, Iterable, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Figure, Limit, Taken
+from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule, rules_of, tightest
 
-BURST_SECONDS = 60.0
-"""A bucket's size: as many seconds' worth."""
-DEBT_SECONDS = 60.0
-"""What calls may use beyond their estimates, in seconds' worth: one wrong guess shuts nobody out for an hour."""
 MOST_SCOPES = 100_000
 """Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
 
-_SLACK = 1e-6  # seconds: 7 * (60 / 7) is more than 60 in floating point
 _IDLE = BURST_SECONDS + DEBT_SECONDS  # after as long without a call every bucket is full
 _JUMP = 1.0  # seconds that a clock goes back before it counts as set back; less is threads that overtook each other
-_OF_CALLER = frozenset({"key", "tenant", "user", "session", "task", "feature", "environment"})
-_TAG = "tag:"
 
 Header = tuple[bytes, bytes]
 
@@ -47,33 +40,17 @@ class _Bucket:
         self.given = 0.0  # seconds' worth given back so far
 
 
-class _Rule:
+class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_new", "_old", "_turned", "limit", "of_caller", "per_minute", "seconds_each", "unit")
+    __slots__ = ("_new", "_old", "_turned")
 
-    def __init__(self, limit: Limit, unit: str, per_minute: int) -> None:
-        self.limit = limit
-        self.unit = unit
-        self.per_minute = per_minute
-        self.seconds_each = 60.0 / per_minute
-        single = limit.per[0] if len(limit.per) == 1 and not limit.only else ""
-        # Most limits ask for one thing that the caller says: this is on the way of every call.
-        self.of_caller = attrgetter(single) if single in _OF_CALLER else None
+    def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
+        super().__init__(limit, unit, per_minute, nth)
         self._new: dict[Hashable, _Bucket] = {}
         self._old: dict[Hashable, _Bucket] = {}
         self._turned = 0.0
-
-    def scope(self, caller: Caller, model: str, provider: str, address: str) -> Hashable | None:
-        """Whose bucket it is; None where the limit does not apply."""
-        for dimension, value in self.limit.only:
-            if _value(dimension, caller, model, provider, address) != value:
-                return None
-        values = tuple([_value(each, caller, model, provider, address) for each in self.limit.per])
-        if not all(values):
-            return None
-        return values[0] if len(values) == 1 else values
 
     def find(self, scope: Hashable, at: float) -> _Bucket | None:
         if at - self._turned > _IDLE or len(self._new) >= MOST_SCOPES:
@@ -90,26 +67,8 @@ class _Rule:
         bucket = self._new[scope] = _Bucket()
         return bucket
 
-    def figure(self, tat: float, at: float) -> Figure:
-        filling = max(0.0, tat - at)
-        remaining = math.floor((BURST_SECONDS - filling + _SLACK) / self.seconds_each)
-        return Figure(self.unit, self.per_minute, min(self.per_minute, max(0, remaining)), filling)
-
     def __len__(self) -> int:
         return len(self._new) + len(self._old)
-
-
-def _value(dimension: str, caller: Caller, model: str, provider: str, address: str) -> str:
-    if dimension == "model":
-        return model
-    if dimension == "provider":
-        return provider
-    if dimension == "address":
-        return address
-    if dimension.startswith(_TAG):
-        return caller.tags.get(dimension[len(_TAG) :], "")
-    value: str = getattr(caller, dimension)
-    return value
 
 
 class _Share(NamedTuple):
@@ -163,12 +122,7 @@ class Limits:
 
     def __init__(self, limits: Iterable[Limit] = ()) -> None:
         self.all = tuple(limits)
-        self._rules = [
-            _Rule(limit, unit, figure)
-            for limit in self.all
-            for unit, figure in (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
-            if figure is not None
-        ]
+        self._rules = rules_of(self.all, _Rule)
         self._lock = threading.Lock()
         self._zero: float | None = None  # the clock's reading at the limits' own time 0
         self._latest = 0.0
@@ -212,8 +166,8 @@ class Limits:
                 tat = at if bucket is None or bucket.tat < at else bucket.tat
                 cost = (requests if rule.unit == "requests" else tokens) * rule.seconds_each
                 wait = tat + cost - at - BURST_SECONDS
-                if wait > _SLACK and cost:
-                    if cost > BURST_SECONDS + _SLACK:
+                if wait > SLACK and cost:
+                    if cost > BURST_SECONDS + SLACK:
                         wait = math.inf
                     if worst is None or wait > worst[0]:
                         worst = wait, rule, scope
@@ -284,13 +238,7 @@ class Limits:
 
 
 def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:
-    found: dict[str, Figure] = {}
-    for rule, tat in standing:
-        figure = rule.figure(tat, at)
-        known = found.get(figure.unit)
-        if known is None or figure.remaining < known.remaining:
-            found[figure.unit] = figure
-    return tuple(found.values())
+    return tightest(rule.figure(tat - at) for rule, tat in standing)
 
 
 def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
