@@ -21,9 +21,11 @@ from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
+from headgate.settings.degrading import ladder_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
@@ -156,9 +158,9 @@ def policies_of(
         keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
     """
     book = price_book(settings, env)
-    default = _task(settings.retry, settings.timeouts, wait, settings.max_usd_per_call_nano)
+    default = _task(settings.retry, settings.timeouts, wait, settings.max_usd_per_call_nano, ladder_of(settings))
     tasks = {
-        name: _task(task.retry, task.timeouts, wait, task.max_usd_per_call_nano)
+        name: _task(task.retry, task.timeouts, wait, task.max_usd_per_call_nano, ladder_of(settings, name))
         for name, task in settings.tasks.items()
     }
     return Policies(
@@ -173,8 +175,15 @@ def policies_of(
     )
 
 
-def _task(retry: RetrySettings, timeouts: Timeouts, wait: WaitStrategy | None, most_nano: int | None) -> TaskPolicy:
-    return TaskPolicy(Recovery(attempts=retry.attempts, wait=wait), timeouts, retry.deadline_seconds, most_nano)
+def _task(
+    retry: RetrySettings,
+    timeouts: Timeouts,
+    wait: WaitStrategy | None,
+    most_nano: int | None,
+    ladder: Sequence[Step],
+) -> TaskPolicy:
+    recovery = Recovery(attempts=retry.attempts, wait=wait)
+    return TaskPolicy(recovery, timeouts, retry.deadline_seconds, most_nano, ladder)
 
 
 def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None) -> Router:

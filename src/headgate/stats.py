@@ -32,6 +32,7 @@ class GateStats:
     output_tokens: int = 0
     failed_calls: int = 0
     refused_calls: int = 0
+    degraded_calls: int = 0  # answered by another model, by a sentence of ours or by a substitute
     cache_hit_rate: float = 0.0
     cache_size: int = 0
     budget_remaining_usd: Decimal | None = None
@@ -51,7 +52,7 @@ class Tally:
         # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
         self._lock = threading.RLock()
         self._calls = self._attempts = self._cost = self._estimated = 0
-        self._input = self._output = self._failed = self._refused = 0
+        self._input = self._output = self._failed = self._refused = self._degraded = 0
         self._latency: deque[float] = deque(maxlen=WINDOW)
         self._ttft: deque[float] = deque(maxlen=WINDOW)
 
@@ -70,6 +71,7 @@ class Tally:
                     self._output += attempt.usage.output_tokens
             self._failed += exchange.ending in (Ending.FAILED, Ending.CUT)
             self._refused += exchange.ending is Ending.REFUSED
+            self._degraded += bool(exchange.degraded)
             if exchange.ended is not None:
                 self._latency.append(exchange.ended - exchange.started)
             if ttft is not None:
@@ -93,6 +95,7 @@ class Tally:
                 output_tokens=self._output,
                 failed_calls=self._failed,
                 refused_calls=self._refused,
+                degraded_calls=self._degraded,
                 latency_p50_ms=percentile(latency, 0.50),
                 latency_p95_ms=percentile(latency, 0.95),
                 latency_p99_ms=percentile(latency, 0.99),

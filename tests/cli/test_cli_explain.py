@@ -166,6 +166,22 @@ def test_budgets_are_shown_where_they_count_for_the_caller_and_why_where_they_do
     ]
 
 
+def test_the_ladder_of_the_calls_task_is_shown_with_where_each_step_is_written(run: Run, tmp_path: Path) -> None:
+    text = "degrade: [{say: sorry}]\ntasks:\n  t:\n    degrade:\n      - {on: [timeout, money], model: gpt-6-luna}\n"
+    text += "      - {on: budget, say: enough}\n"
+    (tmp_path / "headgate.yaml").write_text(text)
+    told = _told(run, "--model", "claude-haiku-4-5", "--task", "t", "--in-process", **ENV)
+    assert [(d["name"], d["value"], d["from"]) for d in told["decisions"] if d["step"] == "degrade"] == [
+        ("1", "on timeout, money: try gpt-6-luna", "headgate.yaml:5:9"),
+        ("2", 'on budget: say "enough"', "headgate.yaml:6:9"),
+    ]
+    others = _told(run, "--model", "claude-haiku-4-5", "--in-process", **ENV)
+    assert _of(others, "degrade", "1") == (
+        'on overload, timeout, server, auth, money: say "sorry"',
+        "headgate.yaml:1:11",
+    )
+
+
 def test_the_requests_own_timeout_bounds_the_exchange_and_says_so(run: Run) -> None:
     told = _told(run, "--model", "claude-haiku-4-5", "--timeout", "9s", "--in-process")
     assert _of(told, "timeouts", "total") == ("9s", "the request's own")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from headgate.cli.explain_record import Explanation, Origins
 from headgate.core.money import usd_text
 from headgate.policy.budgets import TAG
+from headgate.policy.ladder import CLASSES
 from headgate.settings.budgets import budgets_of
+from headgate.settings.degrading import ladder_of
 from headgate.settings.fields import DEFAULT
 from headgate.settings.units import duration_text
 
@@ -33,6 +35,7 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     for name, value, guard in _guards(settings, task, pending):
         path = origins.path(f"guards.{name}", "guards")
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
+    _ladder(said, settings, caller.task)
     _budgets(said, settings, origins, caller)
     for place, limit in enumerate(settings.limits):
         rates = (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
@@ -47,6 +50,14 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
         )
     bodies = not any(line.startswith("log.bodies ") for line in said.not_enforced)
     said.add("log", "bodies", settings.log.bodies, origins.of("log.bodies"), enforced=bodies)
+
+
+def _ladder(said: Explanation, settings: Settings, task: str) -> None:
+    """What is tried when an answer cannot be had, in order."""
+    for place, step in enumerate(ladder_of(settings, task), 1):
+        classes = ", ".join(name for name in CLASSES if name in step.on)
+        what = f"try {step.model}" if step.model else f'say "{step.say}"'
+        said.add("degrade", str(place), f"on {classes}: {what}", step.source)
 
 
 def _budgets(said: Explanation, settings: Settings, origins: Origins, caller: Caller) -> None:

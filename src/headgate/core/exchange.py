@@ -47,7 +47,7 @@ class Ending(StrEnum):
 
     COMPLETE = "complete"  # the answer reached its own end (a model's refusal is a complete answer)
     REFUSED = "refused"  # Headgate said no
-    FAILED = "failed"  # no provider answered; nothing but an error reached the caller
+    FAILED = "failed"  # no provider answered; nothing but an error, or a sentence of ours, reached the caller
     CUT = "cut"  # the provider failed after content had been handed on
     ABANDONED = "abandoned"  # the caller closed or left while the answer was coming
     CANCELLED = "cancelled"  # the caller left before anything was handed on
@@ -192,7 +192,8 @@ class Exchange:
     cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
-    degraded: str = ""  # how, if so: "budget <name>: <model>"
+    degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
+    stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
 
     @property
     def cost_nano(self) -> int:

@@ -5,8 +5,8 @@ Await nothing but ports, and hold no lock across an `await`: that is what lets o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headgate.core.caller import Caller
@@ -222,6 +222,33 @@ class SharedPace(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Substitute:
+    """A whole answer in the caller's dialect that no provider has given just now. Immutable by convention.
+
+    Attributes:
+        status: of HTTP: 200, or 202 for a promise.
+        headers: no hop-by-hop fields, no length and no `x-headgate-*`.
+        body: of the stream, if the caller streams.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Substitutes(Protocol):
+    """What may stand in for an answer that cannot be had (`degrade: [{use: ...}]`)."""
+
+    async def find(self, exchange: Exchange, why: str) -> Substitute | None:
+        """The substitute for this exchange's answer, or None. Never raises.
+
+        Args:
+            why: one of `policy.ladder.CLASSES`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """Everything outside, for one colour of the engine."""
 
@@ -234,3 +261,4 @@ class Ports:
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
     shared_pace: SharedPace | None = None  # None: the pace is this process's own
+    substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer

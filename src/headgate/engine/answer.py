@@ -96,8 +96,8 @@ def _budget_headers(attempt: Attempt, *, final: bool) -> HeaderList:
 
 
 def served_model(exchange: Exchange) -> str:
-    """The model that answered, as the provider names it; else the one it was asked for; "" before any attempt."""
-    if not exchange.attempts:
+    """The model that answered, as the provider names it; else the one it was asked for; "" where none has."""
+    if not exchange.attempts or exchange.stood_in:
         return ""
     last = exchange.attempts[-1]
     return last.model_served or last.route.model or exchange.request.facts.model

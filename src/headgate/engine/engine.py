@@ -27,6 +27,7 @@ from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.coded import decoded, legible
+from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
@@ -59,6 +60,7 @@ class Engine:
         self.policies = policies
         self._books = Books(ports, policies)
         self._holds = Holds(ports, policies)
+        self._degrading = Degrading(ports, policies, self._books)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -76,7 +78,9 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
-            return await self._attempts(exchange, plan)
+            if plan.descent is None:
+                return await self._attempts(exchange, plan)
+            return await self._degrading.answer(exchange, plan, plan.descent, self._attempts)
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
             if not exchange.attempts and isinstance(error, HeadgateError):

@@ -13,6 +13,7 @@ from headgate.core.usage import Usage
 from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
+from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
@@ -97,6 +98,7 @@ class TaskPolicy:
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry_deadline: float = 120.0  # admission to first content
     most_nano: int | None = None  # nano-dollars: the ceiling of one exchange, all attempts together; None = none
+    ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Plan:
     first_content_by: float  # no attempt begins after it
     ends_by: float
     most_nano: int | None = None
+    descent: Descent | None = None  # None: there is no ladder
 
     def attempt_timeouts(self, now: float, stretch: float) -> Timeouts:
         """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
@@ -162,6 +165,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         first_content_by=now + min(task.retry_deadline, total),
         ends_by=now + total,
         most_nano=task.most_nano,
+        descent=Descent(task.ladder) if task.ladder else None,
     )
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
-from headgate.settings import accounting, operations, policies, providers, traffic
+from headgate.settings import accounting, degrading, operations, policies, providers, traffic
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
@@ -38,6 +38,7 @@ TOP_KEYS = (
     "refusal_status",
     "retry",
     "fairness",
+    "degrade",
     "timeouts",
     "guards",
     "cache",
@@ -144,6 +145,7 @@ def _settings(root: Section) -> Settings:
         refusal_status=operations.read_refusal_status(root),
         retry=retry,
         fairness=traffic.read_fairness(root),
+        degrade=degrading.read_degrade(root, names) or (),
         timeouts=timeouts,
         guards=policies.read_guards(root),
         cache_seconds=cache,

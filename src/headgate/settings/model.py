@@ -129,6 +129,15 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DegradeSettings:
+    """One step of what is tried when an answer cannot be had. Exactly one of `model` and `say` is set."""
+
+    on: tuple[str, ...]  # of `policy.ladder.CLASSES`, in that order
+    model: str = ""  # whose routes are tried: a virtual model, provider/model or a plain model name
+    say: str = ""  # a sentence for a person, at most 4,000 characters
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSettings:
     """What calls of one task get. `retry` and `timeouts` are complete: the global ones where the task says nothing."""
 
@@ -143,6 +152,7 @@ class TaskSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)  # the task's `timeout` is `timeouts.total`
     timeouts_told: frozenset[str] = frozenset()  # those of them that the task itself says: they win over a provider's
     max_usd_per_call_nano: int | None = None  # complete too: the global one where the task says nothing
+    degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +303,7 @@ class Settings:
     anomalies: AnomalySettings = AnomalySettings()
     retry: RetrySettings = RetrySettings()
     fairness: FairnessSettings = FairnessSettings()
+    degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = GuardSettings()
     cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.core.ports import Timeouts
+from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
 from headgate.settings.model import (
     GuardSettings,
@@ -37,6 +38,7 @@ TASK_KEYS = (
     "on_cut",
     "thinking",
     "max_usd_per_call",
+    "degrade",
 )
 
 _TEXT_MODES = ("off", "on", "flag", "redact-logs", "redact", "block")
@@ -159,6 +161,7 @@ def read_tasks(
             timeouts=own,
             timeouts_told=told,
             max_usd_per_call_nano=section.take("max_usd_per_call", usd, ceiling),
+            degrade=read_degrade(section, names),
         )
     return frozen(found)
 

@@ -44,6 +44,7 @@ class _Own(msgspec.Struct, gc=False):
     cost_usd: msgspec.Raw  # a number written out exactly, which a float would not be
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
+    degraded: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -107,6 +108,8 @@ class LineMaker:
             own.tags = dict(caller.tags)
         if exchange.upstream_gateway:
             own.upstream_gateway = exchange.upstream_gateway
+        if exchange.degraded:
+            own.degraded = exchange.degraded
         if self._with_bodies:
             own.user_message = facts.user_message
             own.response_text = exchange.response_text

@@ -30,6 +30,7 @@ from headgate.policy.budget_words import refusal, warning
 from headgate.policy.budgets import Account, Budgets
 from headgate.policy.charging import Charging
 from headgate.policy.holding import Ask
+from headgate.policy.ladder import Step as LadderStep
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -306,6 +307,7 @@ class World:
         jitter: what the random source always says.
         budgets: that apply; nobody waits for money here.
         most_nano, unbounded_ceiling, budget_status: see `engine.plan.TaskPolicy` and `engine.plan.Policies`.
+        ladder: what is tried when an answer cannot be had.
 
     Attributes:
         happened: "intend", "send" and "settle" in order.
@@ -326,6 +328,7 @@ class World:
         most_nano: int | None = None,
         unbounded_ceiling: bool = False,
         budget_status: int = 429,
+        ladder: Sequence[LadderStep] = (),
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -333,7 +336,7 @@ class World:
         self.ledger = FakeLedger(self.happened)
         self.log = FakeLog()
         self.exchange: Exchange | None = None
-        task = TaskPolicy(recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano)
+        task = TaskPolicy(recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano, ladder)
         policies = Policies(
             router=Router(
                 providers={name: route(name) for name in ("anthropic", "openai")},

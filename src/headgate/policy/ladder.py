@@ -1,0 +1,109 @@
+"""What is tried when an answer cannot be had, in order of preference, by the class of what went wrong. No I/O.
+
+A ladder is gone down and never up, so it ends: each step is tried at most once per exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headgate.core.errors import BudgetExceeded, HeadgateError, UpstreamError
+
+PROVIDERS = ("overload", "timeout", "server", "auth", "money")
+"""Classes of failures that are the provider's, or its operator's: what `any` stands for."""
+CLASSES = (*PROVIDERS, "missing", "context_length", "budget")
+ANY = "any"
+
+# By `UpstreamError.kind`. What is not here is the caller's own mistake, and no step mends that.
+_CLASS_OF = {
+    "busy": "overload",
+    "overloaded": "overload",
+    "saturated": "overload",
+    "paced": "overload",
+    "open": "overload",
+    "timeout": "timeout",
+    "server": "server",
+    "connect": "server",
+    "broken": "server",
+    "truncated": "server",
+    "config": "server",
+    "auth": "auth",
+    "money": "money",
+    "missing": "missing",
+    "too_long": "context_length",
+}
+_CAUSES = {"money": "money", "auth": "auth", "forbidden": "auth"}
+"""Why a breaker is open, where that is not an overload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. Exactly one of `model`, `say` and `use` is set.
+
+    Attributes:
+        on: members of `CLASSES`.
+        model: whose routes are tried: a virtual model, provider/model, or a plain model name.
+        say: a sentence for a person.
+        use: the name of one of `core.ports.Ports.substitutes`.
+        source: where it is written: "headgate.yaml:3:5".
+    """
+
+    on: frozenset[str]
+    model: str = ""
+    say: str = ""
+    use: str = ""
+    source: str = ""
+
+    @property
+    def word(self) -> str:
+        """What `x-headgate-degraded` calls it."""
+        return self.model or self.use or "say"
+
+
+def class_of(error: HeadgateError) -> str:
+    """One of `CLASSES`; "" where nothing is to be done about it, as for every other refusal of ours."""
+    if isinstance(error, UpstreamError):
+        if error.kind == "open":
+            return _CAUSES.get(getattr(error, "cause", ""), "overload")
+        if error.kind == "connect" and error.code == "provider_timeout":
+            return "timeout"
+        return _CLASS_OF.get(error.kind, "")
+    # Its other codes ask for another request: a lower output cap, a path that has a price.
+    return "budget" if isinstance(error, BudgetExceeded) and error.code == BudgetExceeded.code else ""
+
+
+class Descent:
+    """How far down its ladder one exchange is.
+
+    Attributes:
+        cause: what went wrong first: the answer where no step has one.
+        why: the class of that which the last step was for.
+        told: how the answer of the last step that is a model would be marked; "" before.
+    """
+
+    __slots__ = ("_at", "_met", "_steps", "cause", "told", "why")
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._at = 0
+        self._met: list[str] = []
+        self.cause: HeadgateError | None = None
+        self.why = self.told = ""
+
+    def next(self, error: HeadgateError) -> Step | None:
+        """The next step that is for what has just gone wrong, or for what went wrong before; None = none is left."""
+        self.cause = self.cause or error
+        met = class_of(error)
+        if not met:
+            return None
+        if met not in self._met:
+            self._met.insert(0, met)  # the latest is the reason that is told, where a step is for several
+        while self._at < len(self._steps):
+            step = self._steps[self._at]
+            self._at += 1
+            for why in self._met:
+                if why in step.on:
+                    self.why = why
+                    return step
+        return None
