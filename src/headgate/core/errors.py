@@ -168,6 +168,20 @@ class UpstreamBusy(UpstreamError):
     code = "provider_busy"
 
 
+class NoTurn(UpstreamBusy):
+    """Nothing was sent, on purpose: a breaker is open, or the call could not have gone before its deadline.
+
+    Attributes:
+        kind: "open" or "paced".
+        cause: of an open breaker: failures, slow, money, auth, forbidden; "" else.
+        retry_after: seconds after which it may work, >= 0.
+    """
+
+    def __init__(self, message: str, *, kind: str, retry_after: float, cause: str = "") -> None:
+        super().__init__(message, kind=kind, elsewhere=True, retry_after=retry_after)
+        self.cause = cause
+
+
 class UpstreamTimeout(UpstreamError):
     """A timer of ours ran out: connect, first byte, idle or total."""
 

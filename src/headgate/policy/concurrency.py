@@ -125,6 +125,12 @@ class Concurrency:
                 self._most = self.in_flight
             return True
 
+    def cancel(self) -> None:
+        """A call that was let in this moment does not go after all."""
+        with self._lock:
+            self.in_flight -= 1
+            self._let_in -= 1
+
     def release(self, latency: float | None, outcome: str, now: float) -> None:
         """A call that was let in has ended.
 

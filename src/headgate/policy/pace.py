@@ -227,6 +227,21 @@ class Pace:
         # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
         return 0.0, counted - taken_input, output - taken_output, more if self._anthropic else max(0.0, more)
 
+    def flow(self, now: float) -> tuple[float, float, float]:
+        """What the wait of a queue hangs on (`FairQueue.push`).
+
+        Returns:
+            Cost per second that goes, as `cost` counts it, 0.0 = unknown; cost that can go at once; seconds in which
+            nobody goes.
+        """
+        self._refill(now)
+        blocked = max(0.0, self._blocked - now)
+        limits = [bucket for _, bucket in self._known] + [limit for limit in self._ceilings if limit is not None]
+        if not limits:
+            return 0.0, 0.0, blocked
+        ahead = min(bucket.level / bucket.rate for bucket in limits)
+        return self._share, ahead - blocked * self._share, blocked
+
     def look(self, now: float) -> Look:
         """What is believed at `now`."""
         self._refill(now)

@@ -1,0 +1,562 @@
+"""Who may send now, and who waits: paces, queues, breakers, caps on concurrency and retry budgets, together.
+
+Pure: no clock, no lock, no waiting of its own; the owner has all three (`stores/turns.py`, or a test). One `Lane` is
+the queue of one pace: provider account and model family. A call that finds nobody waiting and room everywhere goes at
+once, and costs no entry. Everything here is decisions 1's first step: whoever holds a turn holds no money yet.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Attempt, Request, Route
+from headgate.policy.breaker import BreakerRules
+from headgate.policy.breakers import Blocked, Breakers, Change, Permit
+from headgate.policy.concurrency import ANSWERED, CEILING, IGNORED, Concurrency, outcome_of
+from headgate.policy.fair_queue import BATCH_FLOOR, WAITING, Entry, FairQueue
+from headgate.policy.families import cache_reads_count, family
+from headgate.policy.pace import Pace
+from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Look, Need
+from headgate.policy.rate_facts import RateFacts
+from headgate.policy.retry_budget import RetryBudget
+
+PACED = frozenset({"messages", "chat", "responses", "embeddings"})
+"""Endpoints whose calls count against the limits that headers tell. The others have limits of their own, or none."""
+
+MOST_LANES = 4096
+"""Of accounts and families: models are named by callers."""
+
+INITIAL_CAP = 64
+BYTES_PER_TOKEN = 4
+"""A first guess of a prompt's tokens; the pace learns what the account's calls really count."""
+USUAL_OUTPUT = 1024
+"""Likewise of an answer's, where the cap is above it or there is none."""
+
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRules:
+    """How one provider is treated.
+
+    Attributes:
+        pacing: follow its limits; else only caps and breakers count.
+        ceilings: limits from the configuration, beside what it tells.
+        concurrency: calls at once; None = follows its capacity; 0 = no cap.
+        breaker: None = no breakers.
+        retry_share: retries per success, 0 to 10; None = no budget.
+    """
+
+    pacing: bool = True
+    ceilings: Ceilings = NO_CEILINGS
+    concurrency: int | None = None
+    breaker: BreakerRules | None = field(default_factory=BreakerRules)
+    retry_share: float | None = 0.2
+
+
+class _Provider:
+    """What all lanes of one provider share."""
+
+    __slots__ = ("breakers", "budget", "cap", "rules", "waiting")
+
+    def __init__(self, rules: TurnRules) -> None:
+        self.rules = rules
+        fixed = rules.concurrency
+        self.cap = None if fixed == 0 else Concurrency(initial=INITIAL_CAP, ceiling=CEILING, fixed=fixed)
+        self.budget = None if rules.retry_share is None else RetryBudget(rules.retry_share)
+        self.breakers = None if rules.breaker is None else Breakers(rules.breaker)
+        self.waiting: dict[Lane, None] = {}  # lanes where somebody waits, whoever went last at the end
+
+
+class Lane:
+    """The queue before one pace."""
+
+    __slots__ = ("name", "next_at", "pace", "provider", "queue")
+
+    def __init__(self, name: tuple[str, str], provider: _Provider, pace: Pace | None, queue: FairQueue) -> None:
+        self.name = name  # (account, family)
+        self.provider = provider
+        self.pace = pace
+        self.queue = queue
+        self.next_at = _NEVER  # when it is worth looking again, whatever happens
+
+
+class Turn:
+    """Leave to send one attempt, until `Turns.end`.
+
+    Attributes:
+        waited: it was not given at once.
+        open: it has not been ended.
+    """
+
+    __slots__ = ("lane", "need", "open", "permit", "provider", "ticket", "waited")
+
+    def __init__(self, provider: _Provider, lane: Lane | None, need: Need | None, permit: Permit | None) -> None:
+        self.provider = provider
+        self.lane = lane
+        self.need = need
+        self.permit = permit
+        self.open = True
+        self.waited = False
+        self.ticket = -1  # in front of all that came later: nobody was waiting
+
+
+class Waiting(Entry):
+    """One that waits for its turn.
+
+    Attributes:
+        turn, error: one of them is there once it waits no longer.
+        waker: the owner's own object, to be told then.
+    """
+
+    __slots__ = ("error", "lane", "need", "route", "turn", "waker")
+
+    def __init__(self, lane: Lane, route: Route, need: Need, request: Request, deadline: float, cost: float) -> None:
+        caller = request.caller
+        super().__init__(caller.tenant or caller.key, caller.user, cost=cost, deadline=deadline, batch=request.batch)
+        self.lane = lane
+        self.route = route
+        self.need = need
+        self.turn: Turn | None = None
+        self.error: NoTurn | None = None
+        self.waker: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLook:
+    """How things stand with a route: for `explain`, `doctor` and health pages.
+
+    Attributes:
+        pace: None = not paced, or nothing was sent yet.
+        waiting: exchanges in its lane's queue.
+        cap, in_flight: of its provider; None = no cap.
+        blocked: what a breaker says; None = nothing.
+        retries_left: of the provider's retry budget; None = it has none.
+        attempt_errors, exchange_errors: shares over five minutes; `hidden`: retries hide the former.
+    """
+
+    pace: Look | None
+    waiting: int
+    cap: int | None
+    in_flight: int | None
+    blocked: Blocked | None
+    retries_left: float | None
+    attempt_errors: float
+    exchange_errors: float
+    hidden: bool
+
+
+class Turns:
+    """All of one process. Not thread-safe: the owner's lock is around every call.
+
+    Args:
+        rules: by provider; others have `default`.
+        weights: of tenants, see `FairQueue`.
+        batch_floor: see `FairQueue`.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, TurnRules] | None = None,
+        *,
+        default: TurnRules | None = None,
+        weights: Mapping[str, float] | None = None,
+        batch_floor: float = BATCH_FLOOR,
+    ) -> None:
+        self._rules = rules or {}
+        self._default = default or TurnRules()
+        self._weights = weights or {}
+        self._batch_floor = batch_floor
+        self._providers: dict[str, _Provider] = {}
+        self._lanes: dict[tuple[str, str, int, str], Lane] = {}
+        self._timed: list[tuple[float, int, Waiting]] = []  # deadlines of those waiting, and of some that do not
+        self._number = 0
+        self.waiting = 0  # in all lanes
+
+    # ---- before an attempt
+
+    def blocked(self, route: Route, now: float) -> Blocked | None:
+        """What stands in a route's way, without being a probe; None = nothing."""
+        breakers = self._provider(route.provider).breakers
+        return None if breakers is None else breakers.state(route, now)
+
+    def ask(self, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
+        """A turn where one is to be had at once; else a place in the queue: give it to `Turns.leave` to leave it.
+
+        Args:
+            until: the last moment to go, seconds by the owner's clock.
+
+        Raises:
+            NoTurn: a breaker is open, or the call could not go before `until`.
+        """
+        provider = self._provider(route.provider)
+        permit = self._admit(provider, route, now)
+        if request.endpoint not in PACED:
+            return Turn(provider, None, None, permit)
+        lane = self._lane(provider, request, route, now)
+        need = _need(request)
+        turn = None if lane.queue else self._go(lane, need, permit, now)
+        if turn is not None:
+            return turn
+        if permit is not None and provider.breakers is not None:
+            provider.breakers.release(permit, now)
+        return self._wait(Waiting(lane, route, need, request, until, _cost(lane, need)), now)
+
+    def again(self, turn: Turn, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
+        """As `ask`, in the place that an ended turn had: it was given back to wait for money."""
+        provider, lane = turn.provider, turn.lane
+        permit = self._admit(provider, route, now)
+        if lane is None:
+            return Turn(provider, None, None, permit)
+        need = _need(request)
+        if not lane.queue:
+            taken = self._go(lane, need, permit, now)
+            if taken is not None:
+                return taken
+        if permit is not None and provider.breakers is not None:
+            provider.breakers.release(permit, now)
+        entry = Waiting(lane, route, need, request, until, _cost(lane, need))
+        entry.ticket = turn.ticket
+        return self._wait(entry, now)
+
+    def leave(self, entry: Waiting, now: float) -> list[Waiting]:
+        """A caller has left the queue, or leaves with a turn in hand that it has not seen. Returns as `end`."""
+        if entry.turn is not None:
+            return self.unsent(entry.turn, now)
+        if entry.lane.queue.remove(entry):
+            self._gone(entry)
+            return self._pump(entry.lane, now)
+        return []
+
+    # ---- of an attempt
+
+    def answered(self, turn: Turn, facts: RateFacts, status: int, code: str, now: float) -> list[Waiting]:
+        """An answer's head has come. Returns those that wait no longer: to be told."""
+        lane = turn.lane
+        if lane is None or lane.pace is None:
+            return []
+        lane.pace.observe(facts, status, now, need=turn.need, code=code)
+        return self._pump(lane, now) if lane.queue else []
+
+    def unsent(self, turn: Turn, now: float) -> list[Waiting]:
+        """It was not sent: everything is given back. Returns as `end`."""
+        if not turn.open:
+            return []
+        turn.open = False
+        provider, lane = turn.provider, turn.lane
+        if turn.permit is not None and provider.breakers is not None:
+            provider.breakers.release(turn.permit, now)
+        if lane is None:
+            return []
+        if provider.cap is not None:
+            provider.cap.release(None, IGNORED, now)
+        if lane.pace is not None and turn.need is not None:
+            lane.pace.give_back(turn.need, now)
+        return self._pump_all(provider, now) if provider.waiting else []
+
+    def end(
+        self, turn: Turn, attempt: Attempt, now: float, *, jitter: float, by_caller: bool = False
+    ) -> tuple[list[Waiting], list[Change]]:
+        """An attempt that was sent has ended, however it has. Idempotent.
+
+        Args:
+            jitter: drawn uniformly from [0, 1).
+            by_caller: as for `policy.breaker.outcome_of`.
+
+        Returns:
+            Those that wait no longer, and breakers that have opened or closed.
+        """
+        if not turn.open:
+            return [], []
+        if not attempt.sent:
+            return self.unsent(turn, now), []
+        turn.open = False
+        provider, lane = turn.provider, turn.lane
+        error, first = attempt.error, attempt.first_content
+        seconds = None if first is None else first - attempt.started
+        spoke = error is not None or first is not None  # else its caller left before anything was known
+        changes: list[Change] = []
+        if turn.permit is not None and provider.breakers is not None:
+            if spoke:
+                changes = provider.breakers.note(
+                    turn.permit, error, now, jitter=jitter, seconds=seconds, by_caller=by_caller
+                )
+            else:
+                provider.breakers.release(turn.permit, now)
+        if spoke and provider.budget is not None:
+            provider.budget.note_attempt(error, now)
+        if lane is not None:
+            if provider.cap is not None:
+                outcome = IGNORED if not spoke else ANSWERED if error is None else outcome_of(error)
+                took = seconds if seconds is not None else now - attempt.started
+                provider.cap.release(took if spoke else None, outcome, now)
+            if lane.pace is not None and turn.need is not None:
+                lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
+        return (self._pump_all(provider, now) if provider.waiting else []), changes
+
+    def budget(self, provider: str) -> RetryBudget | None:
+        """A provider's retry budget, which has a lock of its own."""
+        return self._provider(provider).budget
+
+    # ---- time
+
+    def due(self) -> float:
+        """When `tick` is worth calling; infinity = only after something has happened."""
+        soonest = self._timed[0][0] if self._timed else _NEVER
+        for provider in self._providers.values():
+            for lane in provider.waiting:
+                if lane.next_at < soonest:
+                    soonest = lane.next_at
+        return soonest
+
+    def tick(self, now: float) -> list[Waiting]:
+        """Time has passed. Returns as `end`."""
+        told: list[Waiting] = []
+        timed = self._timed
+        while timed and timed[0][0] <= now:
+            entry = heapq.heappop(timed)[2]
+            if entry.state == WAITING and entry.lane.queue.remove(entry):
+                told.append(self._late(entry, now))
+        for provider in list(self._providers.values()):
+            for lane in list(provider.waiting):
+                if lane.next_at <= now:
+                    told += self._pump(lane, now)
+        return told
+
+    def forget(self) -> list[Waiting]:
+        """Let everybody go who waits: the process is a fork, or ends. Returns them, without turn or error."""
+        left: list[Waiting] = []
+        for provider in self._providers.values():
+            for lane in provider.waiting:
+                while (entry := lane.queue.peek(-_NEVER)) is not None:
+                    lane.queue.remove(entry)
+                    left.append(entry)
+            provider.waiting.clear()
+        self._timed.clear()
+        self.waiting = 0
+        return left
+
+    # ---- looking
+
+    def look(self, request: Request, route: Route, now: float) -> RouteLook:
+        """How things stand with a route for such a request. Changes nothing, but may make an empty lane."""
+        provider = self._provider(route.provider)
+        lane = self._lane(provider, request, route, now)
+        rates = provider.budget.rates(now) if provider.budget is not None else None
+        return RouteLook(
+            lane.pace.look(now) if lane.pace is not None else None,
+            len(lane.queue),
+            None if provider.cap is None else provider.cap.cap,
+            None if provider.cap is None else provider.cap.in_flight,
+            self.blocked(route, now),
+            None if provider.budget is None else provider.budget.balance(now),
+            0.0 if rates is None else rates.attempt_errors,
+            0.0 if rates is None else rates.exchange_errors,
+            False if rates is None else rates.hidden,
+        )
+
+    def lift(self, provider: str) -> int:
+        """Somebody says that all is well again at a provider. Returns how many breakers were open."""
+        breakers = self._provider(provider).breakers
+        return 0 if breakers is None else breakers.lift(provider)
+
+    # ---- inside
+
+    def _provider(self, name: str) -> _Provider:
+        found = self._providers.get(name)
+        if found is None:
+            found = self._providers[name] = _Provider(self._rules.get(name, self._default))
+        return found
+
+    def _lane(self, provider: _Provider, request: Request, route: Route, now: float) -> Lane:
+        credential = route.credential
+        secret = hash(credential.reveal()) if credential is not None else _callers_own(request)
+        model = route.model or request.facts.model
+        key = (route.provider, route.base_url, secret, model)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._make_lane(provider, route, model, key, now)
+        return lane
+
+    def _make_lane(
+        self, provider: _Provider, route: Route, model: str, key: tuple[str, str, int, str], now: float
+    ) -> Lane:
+        pooled = family(route.dialect, model)
+        shared = (*key[:3], "family " + pooled)
+        lane = self._lanes.get(shared)
+        if lane is None:
+            pace = None
+            if provider.rules.pacing:
+                reads = cache_reads_count(route.dialect, model)
+                pace = Pace(route.dialect, now, ceilings=provider.rules.ceilings, reads_count=reads)
+            queue = FairQueue(weights=self._weights, batch_floor=self._batch_floor)
+            # A digest of the account would do, but its hash is keyed per process: nothing to leak.
+            lane = Lane((f"{route.provider}#{key[2] & 0xFFFF:04x}", pooled), provider, pace, queue)
+            self._keep_lane(shared, lane)
+        self._keep_lane(key, lane)
+        return lane
+
+    def _keep_lane(self, key: tuple[str, str, int, str], lane: Lane) -> None:
+        lanes = self._lanes
+        if len(lanes) >= 2 * MOST_LANES:
+            idle = [k for k, each in lanes.items() if not len(each.queue) and not (each.pace and each.pace.in_flight)]
+            for old in idle[: MOST_LANES // 2]:
+                del lanes[old]
+        lanes[key] = lane
+
+    def _admit(self, provider: _Provider, route: Route, now: float) -> Permit | None:
+        breakers = provider.breakers
+        if breakers is None:
+            return None
+        permit = breakers.admit(route, now)
+        if isinstance(permit, Blocked):
+            raise no_turn(route, permit)
+        return permit
+
+    @staticmethod
+    def _go(lane: Lane, need: Need, permit: Permit | None, now: float) -> Turn | None:
+        """A turn, if there is room everywhere. Else the lane is told when to look again."""
+        provider = lane.provider
+        cap = provider.cap
+        if cap is not None and not cap.try_acquire(now):
+            lane.next_at = _NEVER  # whoever ends makes room
+            return None
+        pace = lane.pace
+        if pace is not None:
+            wait = pace.ask(need, now)
+            if wait > 0:
+                lane.next_at = now + wait
+                if cap is not None:
+                    cap.cancel()
+                return None
+        return Turn(provider, lane, need, permit)
+
+    def _wait(self, entry: Waiting, now: float) -> Waiting:
+        lane = entry.lane
+        rate, ahead, blocked = (0.0, 0.0, 0.0) if lane.pace is None else lane.pace.flow(now)
+        if now + blocked >= entry.deadline:
+            raise _too_late(entry.route, now + blocked - entry.deadline)
+        late = lane.queue.push(entry, now, rate=rate, ahead=ahead)
+        if late is not None:
+            raise _too_late(entry.route, late.retry_after)
+        self.waiting += 1
+        lane.provider.waiting[lane] = None
+        if entry.deadline < _NEVER:
+            self._number += 1
+            heapq.heappush(self._timed, (entry.deadline, self._number, entry))
+            if len(self._timed) > 2 * self.waiting + 1000:
+                self._timed = [each for each in self._timed if each[2].state == WAITING]
+                heapq.heapify(self._timed)
+        return entry
+
+    def _gone(self, entry: Waiting) -> None:
+        self.waiting -= 1
+        lane = entry.lane
+        if not lane.queue:
+            lane.provider.waiting.pop(lane, None)
+            lane.next_at = _NEVER
+
+    def _late(self, entry: Waiting, now: float) -> Waiting:
+        self._gone(entry)
+        entry.error = _too_late(entry.route, max(0.0, now - entry.deadline))
+        return entry
+
+    def _pump_all(self, provider: _Provider, now: float) -> list[Waiting]:
+        """Room at a provider: its lanes in turn, whoever went last at the end."""
+        told: list[Waiting] = []
+        waiting = provider.waiting
+        for lane in list(waiting):
+            found = self._pump(lane, now)
+            if found and lane in waiting:
+                del waiting[lane]
+                waiting[lane] = None
+            told += found
+        return told
+
+    def _pump(self, lane: Lane, now: float) -> list[Waiting]:
+        """Let go whoever may, in the queue's order. Returns them, and whoever is too late or has no route any more."""
+        told: list[Waiting] = []
+        queue, provider = lane.queue, lane.provider
+        breakers = provider.breakers
+        lane.next_at = _NEVER
+        while (entry := queue.peek(now)) is not None:
+            permit = None
+            if breakers is not None:
+                permit = breakers.admit(entry.route, now)
+                if isinstance(permit, Blocked):
+                    queue.remove(entry)
+                    self._gone(entry)
+                    entry.error = no_turn(entry.route, permit)
+                    told.append(entry)
+                    continue
+            turn = self._go(lane, entry.need, permit, now)
+            if turn is None:
+                if permit is not None and breakers is not None:
+                    breakers.release(permit, now)
+                break
+            queue.pop(now)
+            turn.ticket = entry.ticket
+            turn.waited = True
+            entry.turn = turn
+            self._gone(entry)
+            told.append(entry)
+        told += [self._late(entry, now) for entry in queue.take_late()]
+        return told
+
+
+def no_turn(route: Route, blocked: Blocked) -> NoTurn:
+    """The error of a route that a breaker keeps from being tried."""
+    why = _CAUSES.get(blocked.cause, blocked.cause)
+    return NoTurn(
+        f"{_name(route)} is left alone for {blocked.retry_after:.1f} s: {why}",
+        kind="open",
+        cause=blocked.cause,
+        retry_after=blocked.retry_after,
+    )
+
+
+_CAUSES = {
+    "failures": "too many of its latest calls failed",
+    "slow": "its latest calls were too slow",
+    "money": "its account has no money left",
+    "auth": "it has refused its credential",
+    "forbidden": "the credential may not use it",
+}
+
+
+def _too_late(route: Route, seconds: float) -> NoTurn:
+    return NoTurn(
+        f"{_name(route)} is at its limits: this call could not have gone before its deadline",
+        kind="paced",
+        retry_after=max(0.0, seconds),
+    )
+
+
+def _name(route: Route) -> str:
+    return f"{route.provider}/{route.model}" if route.model else route.provider
+
+
+def _need(request: Request) -> Need:
+    facts = request.facts
+    prompt = len(request.body) // BYTES_PER_TOKEN
+    if request.endpoint == "embeddings":
+        return Need(prompt, 0)
+    cap = facts.max_output_tokens
+    told = cap * facts.choices if cap is not None else USUAL_OUTPUT
+    return Need(prompt, told if told < USUAL_OUTPUT else USUAL_OUTPUT, prompt + told)
+
+
+def _cost(lane: Lane, need: Need) -> float:
+    return 1.0 if lane.pace is None else lane.pace.cost(need)
+
+
+def _callers_own(request: Request) -> int:
+    """Whose account it is where the caller's own credential passes through; never shown."""
+    for name, value in request.headers:
+        if name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):
+            return hash(value)
+    return 0
