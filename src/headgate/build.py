@@ -30,9 +30,11 @@ from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySett
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
+from headgate.settings.turn_rules import turns_of
 from headgate.stats import Tally
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.opening import log_file, log_key_file, open_ledger
+from headgate.stores.turns import LocalTurns
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
 from headgate.wire import DIALECTS
@@ -62,12 +64,14 @@ class Built:
     upstream: AsyncUpstream | _PerOrigin
     blocking_upstream: BlockingUpstream | _PerOrigin
     secrets: SecretKeeper
+    turns: LocalTurns
     watch: Watch | None = None  # None: `anomalies: off`
     drains: Drains = field(default_factory=Drains)
 
     def close(self) -> None:
         """Write what is queued; give the ledger back. Idempotent."""
         self.drains.close()
+        self.turns.close()
         self.secrets.close()
         if self.watch is not None:
             self.watch.close()
@@ -113,8 +117,20 @@ def build(
         blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
     new_id = id_maker(_ids.getrandbits)
     renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
-    ports = Ports(clock, upstream, ledger.asynchronous(), tally, random.random, new_id, renewal)
-    blocking_ports = Ports(BlockingClock(), blocking, ledger.blocking(), tally, random.random, new_id, blocking_renewal)
+    turns = LocalTurns(lambda: turns_of(settings), now=clock.now, random=random.random, tell=log.event)
+    ports = Ports(
+        clock, upstream, ledger.asynchronous(), tally, random.random, new_id, renewal, turns=turns.asynchronous()
+    )
+    blocking_ports = Ports(
+        BlockingClock(),
+        blocking,
+        ledger.blocking(),
+        tally,
+        random.random,
+        new_id,
+        blocking_renewal,
+        turns=turns.blocking(),
+    )
     return Built(
         settings=settings,
         router=policies.router,
@@ -126,6 +142,7 @@ def build(
         upstream=upstream,
         blocking_upstream=blocking,
         secrets=keeper,
+        turns=turns,
         watch=watch,
     )
 

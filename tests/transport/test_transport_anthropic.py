@@ -328,8 +328,9 @@ def test_an_sdk_left_at_its_default_retries_does_not_amplify(
         assert caught.value.status_code == 503
         assert caught.value.response.headers["x-should-retry"] == "false"
         assert "not available" in caught.value.message
-    assert len(headgate_simulator.requests()) == 3 * 4
-    assert (gate.stats.total_calls, gate.stats.total_attempts, gate.stats.failed_calls) == (3, 12, 3)
+    sent = len(headgate_simulator.requests())
+    assert 3 + 5 <= sent <= 3 * 4  # the retry budget's floor is 5 in 10 s; more only as its window moves on
+    assert (gate.stats.total_calls, gate.stats.total_attempts, gate.stats.failed_calls) == (3, sent, 3)
 
 
 def test_a_storm_costs_few_requests_for_each_call(

@@ -149,6 +149,7 @@ class Attempt:
     output_cap: int = 0  # tokens per choice to put into a request without a cap of its own; 0 = leave it
     claims: tuple[Claim, ...] = ()  # the accounts that `bound_nano` and `bound_tokens` are held on
     left_nano: int | None = None  # in the tightest of them, with this hold taken; None = no cap in dollars
+    turn: object | None = None  # leave to send it: `core.ports.Turns`
     warning: str = ""  # a budget of them that is near its cap, in words for a header
 
     @property

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headgate.core.caller import Caller
-from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Upload
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Route, Upload
 from headgate.core.limits import Amount, Exceeded, Place, Taken
 from headgate.core.secret import Secret
 
@@ -221,6 +222,57 @@ class SharedPace(Protocol):
         ...
 
 
+class Turns(Protocol):
+    """Leave to send: pace, caps on concurrency, breakers and retry budgets (docs/pacing.md, docs/traffic.md).
+
+    An attempt holds at most one turn, `attempt.turn`; every turn ends in `unsent` or `ended`, which are idempotent.
+    """
+
+    def blocked(self, route: Route) -> NoTurn | None:
+        """What an open breaker says of a route now; None = nothing. Takes nothing, and probes nothing."""
+        ...
+
+    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+        """Return when `attempt` may be sent; `attempt.turn` is set then, and the wait is in `attempt.waited`.
+
+        Args:
+            until: the last moment to go, seconds since the epoch.
+
+        Raises:
+            NoTurn: a breaker is open, or it could not go before `until`: said at once where that is known.
+        """
+        ...
+
+    async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
+        """A turn in the place that the attempt's last one had, which was given back with `unsent`. False where there
+        is none at once and `wait` is not set. Raises as `turn` does."""
+        ...
+
+    def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
+        """An answer's head has come, of whatever status; `code`: the error's, where there is one."""
+        ...
+
+    def unsent(self, attempt: Attempt) -> None:
+        """It is not sent now: its turn is given back."""
+        ...
+
+    def ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """An attempt has ended, however it has. Never waits, never raises."""
+        ...
+
+    def closed(self, exchange: Exchange) -> None:
+        """An exchange is settled: the error rate that callers see."""
+        ...
+
+    def paces(self, attempt: Attempt) -> bool:
+        """Its account has a pace, which knows when the next attempt may go."""
+        ...
+
+    def may_retry(self, route: Route) -> bool:
+        """Take leave for one more attempt at the provider of the last one, from its retry budget."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Substitute:
     """A whole answer in the caller's dialect that no provider has given just now. Immutable by convention.
@@ -262,3 +314,4 @@ class Ports:
     limits: CallerLimits | None = None  # None: no caller has a limit
     shared_pace: SharedPace | None = None  # None: the pace is this process's own
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
+    turns: Turns | None = None  # None: everybody may send at once

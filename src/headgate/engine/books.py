@@ -222,7 +222,13 @@ class Books:
         attempt.request_id = attempt.request_id or error.request_id
         if attempt.sent and error.maybe_billed:
             self._charge_failed(exchange, attempt)
+        self._end_turn(exchange, attempt)
         self._ports.ledger.close(exchange, attempt)
+
+    def _end_turn(self, exchange: Exchange, attempt: Attempt) -> None:
+        turns = self._ports.turns
+        if turns is not None:
+            turns.ended(exchange, attempt)
 
     def _charge_failed(self, exchange: Exchange, attempt: Attempt) -> None:
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
@@ -255,6 +261,10 @@ class Books:
                 self.charge_unseen(exchange, last)  # cancelled in flight
             elif last.sent and not last.price_version:
                 self._charge_interrupted(exchange, last)
+        turns = self._ports.turns
+        if turns is not None and last is not None:
+            turns.ended(exchange, last)
+            turns.closed(exchange)
         self._ports.ledger.settle(exchange)
         self._ports.log.write(exchange)
 

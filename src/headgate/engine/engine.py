@@ -1,6 +1,6 @@
 """The procedure: the only file that knows the order of the steps.
 
-    admit -> attempt (route, wait, set money aside, send, read to the first content) -> relay -> settle
+    admit -> attempt (route, turn, set money aside, send, read to the first content) -> relay -> settle
                  ^------ recovery decides: again, elsewhere, or give up
 
 Recall (the cache) has its place between admit and attempt and comes with its issue.
@@ -16,6 +16,7 @@ from headgate.core.errors import (
     BudgetExceeded,
     Gone,
     HeadgateError,
+    NoTurn,
     Refusal,
     Unavailable,
     UpstreamBroken,
@@ -32,8 +33,9 @@ from headgate.engine.holds import Holds
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.engine.sending import body_for, headers_for
+from headgate.engine.turning import Turning
 from headgate.policy.failures import failure, failure_inside
-from headgate.policy.recovery import GiveUp
+from headgate.policy.recovery import GiveUp, Retry
 from headgate.wire import lenient
 from headgate.wire.dialect import ProviderError
 from headgate.wire.state import referred, relocated
@@ -61,6 +63,7 @@ class Engine:
         self._books = Books(ports, policies)
         self._holds = Holds(ports, policies)
         self._degrading = Degrading(ports, policies, self._books)
+        self._turns = Turning(ports, self._books)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -113,25 +116,29 @@ class Engine:
 
     async def _attempts(self, exchange: Exchange, plan: Plan) -> Reply:
         """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet."""
-        clock = self.ports.clock
+        clock, turns = self.ports.clock, self.ports.turns
         place, waited, stretch = 0, 0.0, 1.0
         while True:
-            attempt = self._books.begin(exchange, plan.routes[place], waited)
+            attempt = await self._turns.begin(exchange, plan, place, waited)
             try:
                 await self._holds.take(exchange, plan, attempt)
                 return await self._attempt(exchange, plan, attempt, stretch)
             except BudgetExceeded as error:
+                if turns is not None:
+                    turns.unsent(attempt)
                 self._holds.instead(exchange, plan, error)
                 place, waited = 0, 0.0
                 continue
             except UpstreamError as error:
                 self._books.fail(exchange, attempt, error)
-                if spent(exchange.request) or once_only(exchange.request, error):
+                if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
             renewed = await self._renewed(attempt)
             left = plan.first_content_by - clock.now()
             jitter = self.ports.random()
             step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=jitter, renewed=renewed)
+            if isinstance(step, Retry):
+                step = self._turns.afford(plan, attempt, step)
             if isinstance(step, GiveUp):
                 raise step.error
             if step.after > 0:
@@ -164,8 +171,14 @@ class Engine:
             attempt.first_byte = clock.now()
             attempt.status = incoming.status
             coding = _read_headers(exchange, attempt, plan, incoming.headers)
+            turns = self.ports.turns
             if incoming.status >= (300 if request.endpoint in METERED else 400):
-                raise await _failed(incoming, coding, plan, attempt, clock)
+                failed = await _failed(incoming, coding, plan, attempt, clock)
+                if turns is not None:
+                    turns.answered(attempt, incoming.status, incoming.headers, failed.provider_code)
+                raise failed
+            if turns is not None:
+                turns.answered(attempt, incoming.status, incoming.headers)
             if request.endpoint not in METERED and not (request.endpoint == "stored" and _is_told(incoming.headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and _is_stream(incoming.headers):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from headgate.policy.fair_flow import Flows, User
 
@@ -79,7 +79,10 @@ class TooLate:
         self.retry_after = retry_after
 
 
-class FairQueue:
+E = TypeVar("E", bound=Entry)
+
+
+class FairQueue(Generic[E]):
     """Waiting exchanges of one pace (provider account and model family).
 
     Args:
@@ -97,7 +100,7 @@ class FairQueue:
         self._batch = Flows(weights)
         self._credit = 0.0  # cost that batch is owed
         self._tickets = count(1)
-        self._late: list[Entry] = []
+        self._late: list[E] = []
 
     def __len__(self) -> int:
         return self._interactive.live + self._batch.live
@@ -107,7 +110,7 @@ class FairQueue:
         """Of everything that waits."""
         return self._interactive.cost + self._batch.cost
 
-    def push(self, entry: Entry, now: float, *, rate: float = 0.0, ahead: float = 0.0) -> TooLate | None:
+    def push(self, entry: E, now: float, *, rate: float = 0.0, ahead: float = 0.0) -> TooLate | None:
         """Let an entry wait; or say at once that it could not go before its deadline. None = it waits.
 
         Args:
@@ -131,17 +134,20 @@ class FairQueue:
         self._add(entry)
         return None
 
-    def peek(self, now: float) -> Entry | None:
+    def peek(self, now: float) -> E | None:
         """What `pop` would give. Those whose deadline has come are moved to `take_late` on the way."""
         flows = self._next_flows(now)
-        return None if flows is None else flows.head()
+        if flows is None:
+            return None
+        head: E = flows.head()
+        return head
 
-    def pop(self, now: float) -> Entry | None:
+    def pop(self, now: float) -> E | None:
         """The entry that goes next, None where nothing waits. It is charged to its tenant and user."""
         flows = self._next_flows(now)
         if flows is None:
             return None
-        entry: Entry = flows.pop()
+        entry: E = flows.pop()
         entry.state = GONE
         if flows is self._batch:
             if self._interactive.live:
@@ -152,7 +158,7 @@ class FairQueue:
             self._credit = 0.0
         return entry
 
-    def give_back(self, entry: Entry) -> None:
+    def give_back(self, entry: E) -> None:
         """An entry that was popped could not go after all: it waits again, in its old place, and is not charged.
 
         Raises:
@@ -168,19 +174,19 @@ class FairQueue:
         self._add(entry)
         flows.refund(entry)
 
-    def remove(self, entry: Entry) -> bool:
+    def remove(self, entry: E) -> bool:
         """Its caller has left. False where it does not wait any more. O(1); the place in the order goes later."""
         if entry.state != WAITING:
             return False
         self._drop(entry, LEFT)
         return True
 
-    def take_late(self) -> list[Entry]:
+    def take_late(self) -> list[E]:
         """The entries whose deadline came before their turn, since this was last called."""
         late, self._late = self._late, []
         return late
 
-    def wait_estimate(self, entry: Entry, *, rate: float, ahead: float = 0.0) -> float:
+    def wait_estimate(self, entry: E, *, rate: float, ahead: float = 0.0) -> float:
         """Seconds until `entry` would go if it came now and nothing came after it; 0.0 where the rate is unknown.
 
         What goes before it: its user's earlier deadlines; of the other users and tenants as much as their shares let go
@@ -202,11 +208,11 @@ class FairQueue:
             work += other.cost
         return max(0.0, work + entry.cost - ahead) / rate
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: E) -> None:
         entry.state = WAITING
         (self._batch if entry.batch else self._interactive).push(entry)
 
-    def _drop(self, entry: Entry, state: str) -> None:
+    def _drop(self, entry: E, state: str) -> None:
         entry.state = state
         (self._batch if entry.batch else self._interactive).discard(entry)
         if not self._batch.live:
@@ -222,7 +228,7 @@ class FairQueue:
                 flows = interactive if interactive.live else batch
             else:
                 return None
-            head: Entry = flows.head()
+            head: E = flows.head()
             if head.deadline > now:
                 return flows
             self._drop(head, LATE)

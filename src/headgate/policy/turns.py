@@ -9,145 +9,36 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Request, Route
-from headgate.policy.breaker import BreakerRules
-from headgate.policy.breakers import Blocked, Breakers, Change, Permit
-from headgate.policy.concurrency import ANSWERED, CEILING, IGNORED, Concurrency, outcome_of
-from headgate.policy.fair_queue import BATCH_FLOOR, WAITING, Entry, FairQueue
+from headgate.policy.breakers import Blocked, Change, Permit
+from headgate.policy.concurrency import ANSWERED, IGNORED, outcome_of
+from headgate.policy.fair_queue import BATCH_FLOOR, WAITING, FairQueue
 from headgate.policy.families import cache_reads_count, family
 from headgate.policy.pace import Pace
-from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Look, Need
+from headgate.policy.pace_need import Need
 from headgate.policy.rate_facts import RateFacts
 from headgate.policy.retry_budget import RetryBudget
+from headgate.policy.turn import (
+    NEVER,
+    Lane,
+    RouteLook,
+    Shared,
+    Turn,
+    TurnRules,
+    Waiting,
+    callers_own,
+    cost_of,
+    need_of,
+    no_turn,
+    too_late,
+)
 
 PACED = frozenset({"messages", "chat", "responses", "embeddings"})
 """Endpoints whose calls count against the limits that headers tell. The others have limits of their own, or none."""
 
 MOST_LANES = 4096
 """Of accounts and families: models are named by callers."""
-
-INITIAL_CAP = 64
-BYTES_PER_TOKEN = 4
-"""A first guess of a prompt's tokens; the pace learns what the account's calls really count."""
-USUAL_OUTPUT = 1024
-"""Likewise of an answer's, where the cap is above it or there is none."""
-
-_NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRules:
-    """How one provider is treated.
-
-    Attributes:
-        pacing: follow its limits; else only caps and breakers count.
-        ceilings: limits from the configuration, beside what it tells.
-        concurrency: calls at once; None = follows its capacity; 0 = no cap.
-        breaker: None = no breakers.
-        retry_share: retries per success, 0 to 10; None = no budget.
-    """
-
-    pacing: bool = True
-    ceilings: Ceilings = NO_CEILINGS
-    concurrency: int | None = None
-    breaker: BreakerRules | None = field(default_factory=BreakerRules)
-    retry_share: float | None = 0.2
-
-
-class _Provider:
-    """What all lanes of one provider share."""
-
-    __slots__ = ("breakers", "budget", "cap", "rules", "waiting")
-
-    def __init__(self, rules: TurnRules) -> None:
-        self.rules = rules
-        fixed = rules.concurrency
-        self.cap = None if fixed == 0 else Concurrency(initial=INITIAL_CAP, ceiling=CEILING, fixed=fixed)
-        self.budget = None if rules.retry_share is None else RetryBudget(rules.retry_share)
-        self.breakers = None if rules.breaker is None else Breakers(rules.breaker)
-        self.waiting: dict[Lane, None] = {}  # lanes where somebody waits, whoever went last at the end
-
-
-class Lane:
-    """The queue before one pace."""
-
-    __slots__ = ("name", "next_at", "pace", "provider", "queue")
-
-    def __init__(self, name: tuple[str, str], provider: _Provider, pace: Pace | None, queue: FairQueue) -> None:
-        self.name = name  # (account, family)
-        self.provider = provider
-        self.pace = pace
-        self.queue = queue
-        self.next_at = _NEVER  # when it is worth looking again, whatever happens
-
-
-class Turn:
-    """Leave to send one attempt, until `Turns.end`.
-
-    Attributes:
-        waited: it was not given at once.
-        open: it has not been ended.
-    """
-
-    __slots__ = ("lane", "need", "open", "permit", "provider", "ticket", "waited")
-
-    def __init__(self, provider: _Provider, lane: Lane | None, need: Need | None, permit: Permit | None) -> None:
-        self.provider = provider
-        self.lane = lane
-        self.need = need
-        self.permit = permit
-        self.open = True
-        self.waited = False
-        self.ticket = -1  # in front of all that came later: nobody was waiting
-
-
-class Waiting(Entry):
-    """One that waits for its turn.
-
-    Attributes:
-        turn, error: one of them is there once it waits no longer.
-        waker: the owner's own object, to be told then.
-    """
-
-    __slots__ = ("error", "lane", "need", "route", "turn", "waker")
-
-    def __init__(self, lane: Lane, route: Route, need: Need, request: Request, deadline: float, cost: float) -> None:
-        caller = request.caller
-        super().__init__(caller.tenant or caller.key, caller.user, cost=cost, deadline=deadline, batch=request.batch)
-        self.lane = lane
-        self.route = route
-        self.need = need
-        self.turn: Turn | None = None
-        self.error: NoTurn | None = None
-        self.waker: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class RouteLook:
-    """How things stand with a route: for `explain`, `doctor` and health pages.
-
-    Attributes:
-        pace: None = not paced, or nothing was sent yet.
-        waiting: exchanges in its lane's queue.
-        cap, in_flight: of its provider; None = no cap.
-        blocked: what a breaker says; None = nothing.
-        retries_left: of the provider's retry budget; None = it has none.
-        attempt_errors, exchange_errors: shares over five minutes; `hidden`: retries hide the former.
-    """
-
-    pace: Look | None
-    waiting: int
-    cap: int | None
-    in_flight: int | None
-    blocked: Blocked | None
-    retries_left: float | None
-    attempt_errors: float
-    exchange_errors: float
-    hidden: bool
 
 
 class Turns:
@@ -171,7 +62,7 @@ class Turns:
         self._default = default or TurnRules()
         self._weights = weights or {}
         self._batch_floor = batch_floor
-        self._providers: dict[str, _Provider] = {}
+        self._providers: dict[str, Shared] = {}
         self._lanes: dict[tuple[str, str, int, str], Lane] = {}
         self._timed: list[tuple[float, int, Waiting]] = []  # deadlines of those waiting, and of some that do not
         self._number = 0
@@ -198,13 +89,13 @@ class Turns:
         if request.endpoint not in PACED:
             return Turn(provider, None, None, permit)
         lane = self._lane(provider, request, route, now)
-        need = _need(request)
+        need = need_of(request)
         turn = None if lane.queue else self._go(lane, need, permit, now)
         if turn is not None:
             return turn
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
-        return self._wait(Waiting(lane, route, need, request, until, _cost(lane, need)), now)
+        return self._wait(Waiting(lane, route, need, request, until, cost_of(lane, need)), now)
 
     def again(self, turn: Turn, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
         """As `ask`, in the place that an ended turn had: it was given back to wait for money."""
@@ -212,14 +103,14 @@ class Turns:
         permit = self._admit(provider, route, now)
         if lane is None:
             return Turn(provider, None, None, permit)
-        need = _need(request)
+        need = need_of(request)
         if not lane.queue:
             taken = self._go(lane, need, permit, now)
             if taken is not None:
                 return taken
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
-        entry = Waiting(lane, route, need, request, until, _cost(lane, need))
+        entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
         entry.ticket = turn.ticket
         return self._wait(entry, now)
 
@@ -306,7 +197,7 @@ class Turns:
 
     def due(self) -> float:
         """When `tick` is worth calling; infinity = only after something has happened."""
-        soonest = self._timed[0][0] if self._timed else _NEVER
+        soonest = self._timed[0][0] if self._timed else NEVER
         for provider in self._providers.values():
             for lane in provider.waiting:
                 if lane.next_at < soonest:
@@ -332,7 +223,7 @@ class Turns:
         left: list[Waiting] = []
         for provider in self._providers.values():
             for lane in provider.waiting:
-                while (entry := lane.queue.peek(-_NEVER)) is not None:
+                while (entry := lane.queue.peek(-NEVER)) is not None:
                     lane.queue.remove(entry)
                     left.append(entry)
             provider.waiting.clear()
@@ -366,15 +257,15 @@ class Turns:
 
     # ---- inside
 
-    def _provider(self, name: str) -> _Provider:
+    def _provider(self, name: str) -> Shared:
         found = self._providers.get(name)
         if found is None:
-            found = self._providers[name] = _Provider(self._rules.get(name, self._default))
+            found = self._providers[name] = Shared(self._rules.get(name, self._default))
         return found
 
-    def _lane(self, provider: _Provider, request: Request, route: Route, now: float) -> Lane:
+    def _lane(self, provider: Shared, request: Request, route: Route, now: float) -> Lane:
         credential = route.credential
-        secret = hash(credential.reveal()) if credential is not None else _callers_own(request)
+        secret = hash(credential.reveal()) if credential is not None else callers_own(request)
         model = route.model or request.facts.model
         key = (route.provider, route.base_url, secret, model)
         lane = self._lanes.get(key)
@@ -383,7 +274,7 @@ class Turns:
         return lane
 
     def _make_lane(
-        self, provider: _Provider, route: Route, model: str, key: tuple[str, str, int, str], now: float
+        self, provider: Shared, route: Route, model: str, key: tuple[str, str, int, str], now: float
     ) -> Lane:
         pooled = family(route.dialect, model)
         shared = (*key[:3], "family " + pooled)
@@ -393,7 +284,7 @@ class Turns:
             if provider.rules.pacing:
                 reads = cache_reads_count(route.dialect, model)
                 pace = Pace(route.dialect, now, ceilings=provider.rules.ceilings, reads_count=reads)
-            queue = FairQueue(weights=self._weights, batch_floor=self._batch_floor)
+            queue: FairQueue[Waiting] = FairQueue(weights=self._weights, batch_floor=self._batch_floor)
             # A digest of the account would do, but its hash is keyed per process: nothing to leak.
             lane = Lane((f"{route.provider}#{key[2] & 0xFFFF:04x}", pooled), provider, pace, queue)
             self._keep_lane(shared, lane)
@@ -408,7 +299,7 @@ class Turns:
                 del lanes[old]
         lanes[key] = lane
 
-    def _admit(self, provider: _Provider, route: Route, now: float) -> Permit | None:
+    def _admit(self, provider: Shared, route: Route, now: float) -> Permit | None:
         breakers = provider.breakers
         if breakers is None:
             return None
@@ -423,7 +314,7 @@ class Turns:
         provider = lane.provider
         cap = provider.cap
         if cap is not None and not cap.try_acquire(now):
-            lane.next_at = _NEVER  # whoever ends makes room
+            lane.next_at = NEVER  # whoever ends makes room
             return None
         pace = lane.pace
         if pace is not None:
@@ -439,13 +330,13 @@ class Turns:
         lane = entry.lane
         rate, ahead, blocked = (0.0, 0.0, 0.0) if lane.pace is None else lane.pace.flow(now)
         if now + blocked >= entry.deadline:
-            raise _too_late(entry.route, now + blocked - entry.deadline)
+            raise too_late(entry.route, now + blocked - entry.deadline)
         late = lane.queue.push(entry, now, rate=rate, ahead=ahead)
         if late is not None:
-            raise _too_late(entry.route, late.retry_after)
+            raise too_late(entry.route, late.retry_after)
         self.waiting += 1
         lane.provider.waiting[lane] = None
-        if entry.deadline < _NEVER:
+        if entry.deadline < NEVER:
             self._number += 1
             heapq.heappush(self._timed, (entry.deadline, self._number, entry))
             if len(self._timed) > 2 * self.waiting + 1000:
@@ -458,14 +349,14 @@ class Turns:
         lane = entry.lane
         if not lane.queue:
             lane.provider.waiting.pop(lane, None)
-            lane.next_at = _NEVER
+            lane.next_at = NEVER
 
     def _late(self, entry: Waiting, now: float) -> Waiting:
         self._gone(entry)
-        entry.error = _too_late(entry.route, max(0.0, now - entry.deadline))
+        entry.error = too_late(entry.route, max(0.0, now - entry.deadline))
         return entry
 
-    def _pump_all(self, provider: _Provider, now: float) -> list[Waiting]:
+    def _pump_all(self, provider: Shared, now: float) -> list[Waiting]:
         """Room at a provider: its lanes in turn, whoever went last at the end."""
         told: list[Waiting] = []
         waiting = provider.waiting
@@ -482,17 +373,18 @@ class Turns:
         told: list[Waiting] = []
         queue, provider = lane.queue, lane.provider
         breakers = provider.breakers
-        lane.next_at = _NEVER
+        lane.next_at = NEVER
         while (entry := queue.peek(now)) is not None:
             permit = None
             if breakers is not None:
-                permit = breakers.admit(entry.route, now)
-                if isinstance(permit, Blocked):
+                admitted = breakers.admit(entry.route, now)
+                if isinstance(admitted, Blocked):
                     queue.remove(entry)
                     self._gone(entry)
-                    entry.error = no_turn(entry.route, permit)
+                    entry.error = no_turn(entry.route, admitted)
                     told.append(entry)
                     continue
+                permit = admitted
             turn = self._go(lane, entry.need, permit, now)
             if turn is None:
                 if permit is not None and breakers is not None:
@@ -506,57 +398,3 @@ class Turns:
             told.append(entry)
         told += [self._late(entry, now) for entry in queue.take_late()]
         return told
-
-
-def no_turn(route: Route, blocked: Blocked) -> NoTurn:
-    """The error of a route that a breaker keeps from being tried."""
-    why = _CAUSES.get(blocked.cause, blocked.cause)
-    return NoTurn(
-        f"{_name(route)} is left alone for {blocked.retry_after:.1f} s: {why}",
-        kind="open",
-        cause=blocked.cause,
-        retry_after=blocked.retry_after,
-    )
-
-
-_CAUSES = {
-    "failures": "too many of its latest calls failed",
-    "slow": "its latest calls were too slow",
-    "money": "its account has no money left",
-    "auth": "it has refused its credential",
-    "forbidden": "the credential may not use it",
-}
-
-
-def _too_late(route: Route, seconds: float) -> NoTurn:
-    return NoTurn(
-        f"{_name(route)} is at its limits: this call could not have gone before its deadline",
-        kind="paced",
-        retry_after=max(0.0, seconds),
-    )
-
-
-def _name(route: Route) -> str:
-    return f"{route.provider}/{route.model}" if route.model else route.provider
-
-
-def _need(request: Request) -> Need:
-    facts = request.facts
-    prompt = len(request.body) // BYTES_PER_TOKEN
-    if request.endpoint == "embeddings":
-        return Need(prompt, 0)
-    cap = facts.max_output_tokens
-    told = cap * facts.choices if cap is not None else USUAL_OUTPUT
-    return Need(prompt, told if told < USUAL_OUTPUT else USUAL_OUTPUT, prompt + told)
-
-
-def _cost(lane: Lane, need: Need) -> float:
-    return 1.0 if lane.pace is None else lane.pace.cost(need)
-
-
-def _callers_own(request: Request) -> int:
-    """Whose account it is where the caller's own credential passes through; never shown."""
-    for name, value in request.headers:
-        if name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):
-            return hash(value)
-    return 0

@@ -1,0 +1,102 @@
+"""Leave to send, before money is set aside: which route may go, and whether a retry may (docs/traffic.md)."""
+
+from __future__ import annotations
+
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Attempt, Exchange, Route
+from headgate.core.ports import Ports
+from headgate.engine.books import Books
+from headgate.engine.plan import Plan
+from headgate.policy.recovery import GiveUp, Retry
+
+PATIENCE_SECONDS = 10.0
+"""The longest wait for a turn at a route while another one follows it: what is further down the list is there to be
+used. Where only the key differs, nobody waits at all."""
+
+_PASSES = frozenset({"failures", "slow"})
+"""Causes of an open breaker that may be gone within an exchange's deadline."""
+
+
+class Turning:
+    """Asks for turns. Shared by all exchanges of an engine."""
+
+    __slots__ = ("_books", "_clock", "_turns")
+
+    def __init__(self, ports: Ports, books: Books) -> None:
+        self._turns = ports.turns
+        self._clock = ports.clock
+        self._books = books
+
+    async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
+        """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.
+
+        A route with an open breaker is passed over; where all are, the first that may close in time is waited for.
+
+        Raises:
+            NoTurn: none of them does.
+            UnknownPrice: see `Books.begin`.
+        """
+        if self._turns is None:
+            return self._books.begin(exchange, plan.routes[place], waited)
+        while True:
+            routes = plan.routes
+            soonest: NoTurn | None = None
+            for here in range(place, len(routes)):
+                found = await self._at(exchange, plan, here, waited)
+                if isinstance(found, Attempt):
+                    return found
+                if soonest is None or _after(found) < _after(soonest):
+                    soonest = found
+            assert soonest is not None  # there is a route at `place`
+            after = _after(soonest)
+            if soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
+                raise soonest
+            await self._clock.sleep(after)
+            waited += after
+
+    async def _at(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt | NoTurn:
+        turns = self._turns
+        assert turns is not None
+        attempt = self._books.begin(exchange, plan.routes[place], waited)
+        try:
+            await turns.turn(exchange, attempt, until=self._until(plan, place))
+        except NoTurn as error:
+            exchange.attempts.pop()  # nothing of it is on record
+            return error
+        return attempt
+
+    def _until(self, plan: Plan, place: int) -> float:
+        """How long a route is worth waiting for."""
+        routes, by = plan.routes, plan.first_content_by
+        if place + 1 >= len(routes):
+            return by
+        here, following = routes[place], routes[place + 1]
+        if (here.provider, here.model) == (following.provider, following.model):
+            return min(by, self._clock.now())
+        return min(by, self._clock.now() + PATIENCE_SECONDS)
+
+    def afford(self, plan: Plan, attempt: Attempt, step: Retry) -> Retry | GiveUp:
+        """A retry, if its provider's retry budget has room for it; else another provider, or none.
+
+        Where the provider was busy its pace knows when to go on, and keeps the order: nothing is slept beside it.
+        """
+        turns, error = self._turns, attempt.error
+        if turns is None or error is None:
+            return step
+        here = attempt.route
+        if plan.routes[step.route].provider == here.provider and not turns.may_retry(here):
+            elsewhere = _elsewhere(plan, here, step.route)
+            if elsewhere is None or not (error.retryable or error.elsewhere):
+                return GiveUp(error)
+            return Retry(elsewhere, 0.0, step.stretch)
+        if error.kind == "busy" and step.after > 0 and turns.paces(attempt):
+            return Retry(step.route, 0.0, step.stretch)
+        return step
+
+
+def _elsewhere(plan: Plan, here: Route, place: int) -> int | None:
+    return next((i for i in range(place, len(plan.routes)) if plan.routes[i].provider != here.provider), None)
+
+
+def _after(error: NoTurn) -> float:
+    return error.retry_after or 0.0

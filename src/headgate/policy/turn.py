@@ -1,0 +1,194 @@
+"""What `policy.turns` is made of: a provider's rules and shared state, lanes, turns, and those who wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Request, Route
+from headgate.policy.breaker import BreakerRules
+from headgate.policy.breakers import Blocked, Breakers, Permit
+from headgate.policy.concurrency import CEILING, Concurrency
+from headgate.policy.fair_queue import Entry, FairQueue
+from headgate.policy.pace import Pace
+from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Look, Need
+from headgate.policy.retry_budget import SHARE, RetryBudget
+
+INITIAL_CAP = 64
+"""Calls at once to begin with, where the cap follows the provider's capacity. The pace's slow start is below it."""
+BYTES_PER_TOKEN = 4
+"""A first guess of a prompt's tokens; the pace learns what the account's calls really count."""
+USUAL_OUTPUT = 1024
+"""Likewise of an answer's, where the cap is above it or there is none."""
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRules:
+    """How one provider is treated.
+
+    Attributes:
+        pacing: follow its limits; else only caps and breakers count.
+        ceilings: limits from the configuration, beside what it tells.
+        concurrency: calls at once; None = follows its capacity; 0 = no cap.
+        breaker: None = no breakers.
+        retry_share: retries per success, 0 to 10; None = no budget.
+    """
+
+    pacing: bool = True
+    ceilings: Ceilings = NO_CEILINGS
+    concurrency: int | None = None
+    breaker: BreakerRules | None = field(default_factory=BreakerRules)
+    retry_share: float | None = SHARE
+
+
+class Shared:
+    """What all lanes of one provider share."""
+
+    __slots__ = ("breakers", "budget", "cap", "rules", "waiting")
+
+    def __init__(self, rules: TurnRules) -> None:
+        self.rules = rules
+        fixed = rules.concurrency
+        self.cap = None if fixed == 0 else Concurrency(initial=INITIAL_CAP, ceiling=CEILING, fixed=fixed)
+        self.budget = None if rules.retry_share is None else RetryBudget(rules.retry_share)
+        self.breakers = None if rules.breaker is None else Breakers(rules.breaker)
+        self.waiting: dict[Lane, None] = {}  # lanes where somebody waits, whoever went last at the end
+
+
+class Lane:
+    """The queue before one pace."""
+
+    __slots__ = ("name", "next_at", "pace", "provider", "queue", "read_at")
+
+    def __init__(self, name: tuple[str, str], provider: Shared, pace: Pace | None, queue: FairQueue[Waiting]) -> None:
+        self.name = name  # (account, family)
+        self.provider = provider
+        self.pace = pace
+        self.queue = queue
+        self.next_at = NEVER  # when it is worth looking again, whatever happens
+        self.read_at = 0.0  # the owner's: from when on headers are read again
+
+
+class Turn:
+    """Leave to send one attempt, until `Turns.end`.
+
+    Attributes:
+        waited: it was not given at once.
+        open: it has not been ended.
+    """
+
+    __slots__ = ("lane", "need", "open", "permit", "provider", "ticket", "waited")
+
+    def __init__(self, provider: Shared, lane: Lane | None, need: Need | None, permit: Permit | None) -> None:
+        self.provider = provider
+        self.lane = lane
+        self.need = need
+        self.permit = permit
+        self.open = True
+        self.waited = False
+        self.ticket = -1  # in front of all that came later: nobody was waiting
+
+
+class Waiting(Entry):
+    """One that waits for its turn.
+
+    Attributes:
+        turn, error: one of them is there once it waits no longer.
+        waker: the owner's own object, to be told then.
+    """
+
+    __slots__ = ("error", "lane", "need", "route", "turn", "waker")
+
+    def __init__(self, lane: Lane, route: Route, need: Need, request: Request, deadline: float, cost: float) -> None:
+        caller = request.caller
+        super().__init__(caller.tenant or caller.key, caller.user, cost=cost, deadline=deadline, batch=request.batch)
+        self.lane = lane
+        self.route = route
+        self.need = need
+        self.turn: Turn | None = None
+        self.error: NoTurn | None = None
+        self.waker: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLook:
+    """How things stand with a route: for `explain`, `doctor` and health pages.
+
+    Attributes:
+        pace: None = not paced, or nothing was sent yet.
+        waiting: exchanges in its lane's queue.
+        cap, in_flight: of its provider; None = no cap.
+        blocked: what a breaker says; None = nothing.
+        retries_left: of the provider's retry budget; None = it has none.
+        attempt_errors, exchange_errors: shares over five minutes; `hidden`: retries hide the former.
+    """
+
+    pace: Look | None
+    waiting: int
+    cap: int | None
+    in_flight: int | None
+    blocked: Blocked | None
+    retries_left: float | None
+    attempt_errors: float
+    exchange_errors: float
+    hidden: bool
+
+
+def no_turn(route: Route, blocked: Blocked) -> NoTurn:
+    """The error of a route that a breaker keeps from being tried."""
+    why = _CAUSES.get(blocked.cause, blocked.cause)
+    return NoTurn(
+        f"{_name(route)} is left alone for {blocked.retry_after:.1f} s: {why}",
+        kind="open",
+        cause=blocked.cause,
+        retry_after=blocked.retry_after,
+    )
+
+
+_CAUSES = {
+    "failures": "too many of its latest calls failed",
+    "slow": "its latest calls were too slow",
+    "money": "its account has no money left",
+    "auth": "it has refused its credential",
+    "forbidden": "the credential may not use it",
+}
+
+
+def too_late(route: Route, seconds: float) -> NoTurn:
+    """The error of a call that could not go before its deadline; `seconds` later it could have."""
+    return NoTurn(
+        f"{_name(route)} is at its limits: this call could not have gone before its deadline",
+        kind="paced",
+        retry_after=max(0.0, seconds),
+    )
+
+
+def _name(route: Route) -> str:
+    return f"{route.provider}/{route.model}" if route.model else route.provider
+
+
+def need_of(request: Request) -> Need:
+    """What a call is expected to take of its provider's limits."""
+    facts = request.facts
+    prompt = len(request.body) // BYTES_PER_TOKEN
+    if request.endpoint == "embeddings":
+        return Need(prompt, 0)
+    cap = facts.max_output_tokens
+    told = cap * facts.choices if cap is not None else USUAL_OUTPUT
+    return Need(prompt, told if told < USUAL_OUTPUT else USUAL_OUTPUT, prompt + told)
+
+
+def cost_of(lane: Lane, need: Need) -> float:
+    """What fairness counts, see `Pace.cost`."""
+    return 1.0 if lane.pace is None else lane.pace.cost(need)
+
+
+def callers_own(request: Request) -> int:
+    """Whose account it is where the caller's own credential passes through; never shown."""
+    for name, value in request.headers:
+        if name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):
+            return hash(value)
+    return 0

@@ -1,0 +1,341 @@
+"""Turns in this process: the lock, the clock and the waiting around `policy.turns`, in both colours.
+
+Whoever may go at once takes the lock for a few microseconds and no more. Those that wait are woken by whoever makes
+room, or by one daemon thread that knows when time alone does. It starts with the first wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
+from headgate.policy.breakers import Change
+from headgate.policy.rate_facts import NO_FACTS
+from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
+from headgate.policy.turns import Turns
+from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.wire.ratelimits import read_limits
+
+NEVER = float("inf")
+READ_EVERY = 0.02
+"""Seconds between two answers of a lane whose headers are read, while nobody waits in it and all goes well: what is
+between them, our own account of the bucket knows."""
+TELL_EVERY = 300.0
+"""Seconds between two alerts that retries hide a provider's errors."""
+
+
+class LocalTurns:
+    """The turns of one process. Thread-safe; any number of event loops and threads share it.
+
+    Args:
+        make: the desk; called again in a child process, where nobody waits and nothing is in flight.
+        now: seconds since the epoch, never running backwards.
+        random: uniform in [0, 1).
+        tell: `core.ports.Log.event`: where breakers' changes and hidden errors go.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Turns],
+        *,
+        now: Callable[[], float],
+        random: Callable[[], float],
+        tell: Callable[..., None],
+    ) -> None:
+        self._make = make
+        self._now = now
+        self._random = random
+        self._tell = tell
+        self._hidden_at: dict[str, float] = {}
+        self._begin()
+        _alive.add(self)
+
+    def _begin(self) -> None:
+        self.desk = self._make()
+        self.lock = threading.Lock()
+        self._due = threading.Condition(self.lock)
+        self._target = NEVER  # when the thread looks again
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def asynchronous(self) -> Port:
+        """The port for an engine on event loops."""
+        return Port(self, AsyncWaiter)
+
+    def blocking(self) -> Port:
+        """The port for an engine without an event loop; its coroutines never suspend."""
+        return Port(self, BlockingWaiter)
+
+    def look(self, request: Request, route: Route) -> RouteLook:
+        """How things stand with a route for such a request."""
+        with self.lock:
+            return self.desk.look(request, route, self._now())
+
+    def state(self, route: Route) -> NoTurn | None:
+        """See `core.ports.Turns.blocked`."""
+        with self.lock:
+            found = self.desk.blocked(route, self._now())
+        return None if found is None else no_turn(route, found)
+
+    def lift(self, provider: str) -> int:
+        """Somebody says that all is well again at a provider. Returns how many breakers were open."""
+        with self.lock:
+            return self.desk.lift(provider)
+
+    def close(self) -> None:
+        """Stop the thread. Whoever waits is let out without a turn. Idempotent."""
+        with self.lock:
+            self._closed = True
+            left = self.desk.forget()
+            for entry in left:
+                entry.error = NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
+            self._due.notify()
+        self.wake(left)
+
+    # ---- for the ports
+
+    def schedule(self) -> None:
+        """Somebody waits: the thread has to look when time lets the first of them go. With the lock."""
+        due = self.desk.due()
+        if due >= self._target or self._closed:
+            return
+        self._target = due
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="headgate-turns", daemon=True)
+            self._thread.start()
+        else:
+            self._due.notify()
+
+    def wake(self, told: Iterable[Waiting]) -> None:
+        """Tell those that wait no longer, with one call into each event loop. Without the lock."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
+        for entry in told:
+            waker = entry.waker
+            if isinstance(waker, BlockingWaiter):
+                waker.finish(None)
+            elif waker is not None:
+                by_loop.setdefault(waker.loop, []).append(entry)
+        for loop, entries in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, [entry.waker.future for entry in entries])
+            except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
+                for entry in entries:
+                    self.leave(entry)
+
+    def leave(self, entry: Waiting) -> None:
+        """A caller waits no longer; a turn that it was given meanwhile is given back."""
+        with self.lock:
+            told = self.desk.leave(entry, self._now())
+            self._after(told)
+        self.wake(told)
+
+    def after(self, told: list[Waiting], changes: Iterable[Change], route: Route) -> None:
+        """Without the lock: wake those that may go, tell what has changed."""
+        self.wake(told)
+        for change in changes:
+            self._tell(
+                "breaker",
+                what=change.what,
+                state=change.state,
+                cause=change.cause,
+                provider=route.provider,
+                model=route.model,
+                retry_after=round(change.retry_after, 3),
+            )
+
+    def hidden(self, provider: str) -> None:
+        """Retries have just helped: tell, now and then, where they hide that much is failing."""
+        now = self._now()
+        budget = self.desk.budget(provider)
+        if budget is None or now < self._hidden_at.get(provider, 0.0):
+            return
+        rates = budget.rates(now)
+        if rates.hidden:
+            self._hidden_at[provider] = now + TELL_EVERY
+            self._tell(
+                "hidden_errors",
+                provider=provider,
+                attempt_errors=round(rates.attempt_errors, 4),
+                exchange_errors=round(rates.exchange_errors, 4),
+                attempts=rates.attempts,
+            )
+
+    def _after(self, told: list[Waiting]) -> None:
+        if self.desk.waiting:
+            self.schedule()
+
+    def _run(self) -> None:
+        """The thread: look when time alone lets somebody go, or makes somebody too late."""
+        while True:
+            with self.lock:
+                if self._closed:
+                    return
+                now = self._now()
+                if self._target > now:
+                    self._due.wait(None if self._target == NEVER else min(self._target - now, threading.TIMEOUT_MAX))
+                    now = self._now()
+                told = self.desk.tick(now)
+                self._target = self.desk.due()
+            self.wake(told)
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+class Port:
+    """`core.ports.Turns` in one colour."""
+
+    __slots__ = ("_new_waiter", "_now", "_shared")
+
+    def __init__(self, shared: LocalTurns, new_waiter: Callable[[], Waiter]) -> None:
+        self._shared = shared
+        self._now = shared._now
+        self._new_waiter = new_waiter
+
+    def blocked(self, route: Route) -> NoTurn | None:
+        """See the port."""
+        return self._shared.state(route)
+
+    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+        """See the port."""
+        shared = self._shared
+        with shared.lock:
+            found = shared.desk.ask(exchange.request, attempt.route, until, self._now())
+            if isinstance(found, Turn):
+                attempt.turn = found
+                return
+            found.waker = self._new_waiter()
+            shared.schedule()
+        await self._wait(found, attempt)
+
+    async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
+        """See the port."""
+        shared, last = self._shared, cast("Turn", attempt.turn)
+        with shared.lock:
+            now = self._now()
+            found = shared.desk.again(last, exchange.request, attempt.route, until, now)
+            if isinstance(found, Turn):
+                attempt.turn = found
+                return True
+            if not wait:
+                told = shared.desk.leave(found, now)
+            else:
+                found.waker = self._new_waiter()
+                shared.schedule()
+        if not wait:
+            shared.wake(told)
+            return False
+        await self._wait(found, attempt)
+        return True
+
+    async def _wait(self, entry: Waiting, attempt: Attempt) -> None:
+        began = self._now()
+        waker = entry.waker
+        try:
+            if isinstance(waker, AsyncWaiter):
+                await waker.future
+            else:
+                waker.wait()
+        except BaseException:
+            self._shared.leave(entry)
+            raise
+        now = self._now()
+        attempt.waited += now - began
+        attempt.started = now
+        if entry.turn is None:
+            raise entry.error or NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
+        attempt.turn = entry.turn
+
+    def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
+            return
+        now, lane = self._now(), turn.lane
+        facts = NO_FACTS
+        if now >= lane.read_at or lane.queue or status >= 300:
+            lane.read_at = now + READ_EVERY
+            facts = read_limits(attempt.route.dialect, headers, now)
+        shared = self._shared
+        with shared.lock:
+            told = shared.desk.answered(turn, facts, status, code, now)
+            shared._after(told)
+        if told:
+            shared.wake(told)
+
+    def unsent(self, attempt: Attempt) -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or not turn.open:
+            return
+        shared = self._shared
+        with shared.lock:
+            told = shared.desk.unsent(turn, self._now())
+            shared._after(told)
+        if told:
+            shared.wake(told)
+
+    def ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or not turn.open:
+            return
+        shared = self._shared
+        error, route = attempt.error, attempt.route
+        jitter = shared._random() if error is not None else 0.0
+        with shared.lock:
+            now = self._now()
+            by_caller = error is not None and error.kind == "timeout" and _out_of_time(exchange, now)
+            told, changes = shared.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
+            shared._after(told)
+        if told or changes:
+            shared.after(told, changes, route)
+
+    def closed(self, exchange: Exchange) -> None:
+        """See the port."""
+        last = exchange.last
+        if last is None or not last.sent:
+            return
+        budget = self._shared.desk.budget(last.route.provider)
+        if budget is None:
+            return
+        budget.note_exchange(last.error, self._now())
+        if last.number > 1 and last.error is None:
+            self._shared.hidden(last.route.provider)
+
+    def paces(self, attempt: Attempt) -> bool:
+        """See the port."""
+        turn = attempt.turn
+        return isinstance(turn, Turn) and turn.lane is not None and turn.lane.pace is not None
+
+    def may_retry(self, route: Route) -> bool:
+        """See the port."""
+        budget = self._shared.desk.budget(route.provider)
+        return budget is None or budget.may_retry(self._now())
+
+
+def _out_of_time(exchange: Exchange, now: float) -> bool:
+    """It was the caller's own time that ran out."""
+    allowed = exchange.request.timeout
+    return allowed is not None and now - exchange.started >= 0.95 * allowed
+
+
+_alive: weakref.WeakSet[LocalTurns] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for each in list(_alive):
+        each._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
