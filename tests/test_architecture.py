@@ -24,7 +24,7 @@ ORDER = [
     {"settings"},
     {"build", "budget_left", "clocks", "draining", "estimating", "stats", "watch"},
     {"transport"},
-    {"gate", "refusals"},
+    {"gate", "many", "refusals"},
     {"gateway"},
     {"cli"},
 ]

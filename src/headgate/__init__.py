@@ -17,6 +17,8 @@ from headgate._version import __version__
 if TYPE_CHECKING:
     from headgate.core.errors import ConfigError, HeadgateError, Refusal, UpstreamError
     from headgate.gate import Gate
+    from headgate.many.gathering import gather
+    from headgate.many.outcomes import DeadlinePassed, Outcome, Outcomes
     from headgate.refusals import refusal
     from headgate.transport.context import Last, caller, last
 
@@ -26,6 +28,10 @@ _WHERE = {
     "last": "headgate.transport.context",
     "Last": "headgate.transport.context",
     "refusal": "headgate.refusals",
+    "gather": "headgate.many.gathering",
+    "DeadlinePassed": "headgate.many.outcomes",
+    "Outcome": "headgate.many.outcomes",
+    "Outcomes": "headgate.many.outcomes",
     "ConfigError": "headgate.core.errors",
     "HeadgateError": "headgate.core.errors",
     "Refusal": "headgate.core.errors",
@@ -34,13 +40,17 @@ _WHERE = {
 
 __all__ = [
     "ConfigError",
+    "DeadlinePassed",
     "Gate",
     "HeadgateError",
     "Last",
+    "Outcome",
+    "Outcomes",
     "Refusal",
     "UpstreamError",
     "__version__",
     "caller",
+    "gather",
     "last",
     "refusal",
 ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from decimal import Decimal
 from importlib.util import find_spec
+from inspect import iscoroutinefunction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from headgate.budget_left import BudgetLeft, left_of, tightness
 from headgate.build import Built, build
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
     import httpx2
 
     from headgate.estimating import Estimate
+    from headgate.many.asynchronous import AsyncRun
+    from headgate.many.blocking import BlockingRun
+    from headgate.many.progress import OnProgress
+    from headgate.many.run import Priority
     from headgate.policy.recovery import WaitStrategy
     from headgate.settings.model import Settings
     from headgate.stores.reader import UsageReport
 
 DAY = 86_400.0
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Gate:
@@ -304,6 +311,101 @@ class Gate:
         if change.made:
             built.log.event("budget_changed", **change.facts("python"))
         return left_of(change.after)
+
+    @overload
+    def map(  # type: ignore[overload-overlap]  # a coroutine function is one that returns something, too: first come
+        self,
+        function: Callable[[S], Coroutine[Any, Any, T]],
+        items: Iterable[S],
+        *,
+        limit: int | None = None,
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+        priority: Priority | None = "batch",
+        progress: bool = False,
+    ) -> AsyncRun[T]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[S], T],
+        items: Iterable[S],
+        *,
+        limit: int | None = None,
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+        priority: Priority | None = "batch",
+        progress: bool = False,
+    ) -> BlockingRun[S, T]: ...
+    def map(
+        self,
+        function: Callable[[S], Any],
+        items: Iterable[S],
+        *,
+        limit: int | None = None,
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+        priority: Priority | None = "batch",
+        progress: bool = False,
+    ) -> Any:
+        """Call a function that uses a synchronous SDK client for each item, in threads; an ``async def`` goes to
+        `amap`. Nothing begins before the run is gone through:
+
+            for outcome in gate.map(classify, rows): ...    # in the rows' order, as they come
+            results = gate.map(classify, rows).all()        # all of them; failures are kept
+
+        Attribution (`headgate.caller`) is that of where this is called.
+
+        Args:
+            function: called with one item. Read streams inside it.
+            items: taken one by one, as there is room, in the thread that goes through the run.
+            limit: calls under way at once, 1 or more; 16 in threads and 64 in tasks if None.
+            on_progress: called after each with (done, total, failed, cost_usd).
+            deadline: seconds for all of it; then what is under way times out, and items that were not begun have
+                `DeadlinePassed` as their error.
+            priority: "batch" lets interactive calls go first; None leaves it as `headgate.caller` has it.
+            progress: a bar on a terminal, where rich is installed.
+
+        Raises:
+            ConfigError: `limit`, `deadline` or `priority` is out of range.
+        """
+        if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+            return self.amap(
+                function,
+                items,
+                limit=limit,
+                on_progress=on_progress,
+                deadline=deadline,
+                priority=priority,
+                progress=progress,
+            )
+        from headgate.many.blocking import BlockingRun
+        from headgate.many.run import THREAD_LIMIT, Terms
+
+        terms = Terms(THREAD_LIMIT if limit is None else limit, deadline, priority, on_progress, progress)
+        return BlockingRun(function, items, terms, self._built.blocking_engine.ports.clock.now)
+
+    def amap(
+        self,
+        function: Callable[[S], Awaitable[T]],
+        items: Iterable[S] | AsyncIterable[S],
+        *,
+        limit: int | None = None,
+        on_progress: OnProgress | None = None,
+        deadline: float | None = None,
+        priority: Priority | None = "batch",
+        progress: bool = False,
+    ) -> AsyncRun[T]:
+        """As `map`, in tasks of the running asyncio loop, for asynchronous SDK clients: ``await`` the run for all
+        outcomes, or iterate with ``async for``. At the deadline what is under way is cancelled.
+
+        Args:
+            items: may be an asynchronous iterable, too; those that it has not told by the deadline have no outcome.
+        """
+        from headgate.many.asynchronous import AsyncRun
+        from headgate.many.run import ASYNC_LIMIT, Terms
+
+        terms = Terms(ASYNC_LIMIT if limit is None else limit, deadline, priority, on_progress, progress)
+        return AsyncRun(function, items, terms)
 
     def flush(self) -> None:
         """Block until everything that has ended is in the ledger and in the log."""

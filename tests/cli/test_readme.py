@@ -16,7 +16,7 @@ from headgate.core.money import usd
 from headgate.testing.server import SimulatorServer
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/in-process.md", "docs/gateway.md", "docs/log-and-ledger.md")
+PAGES = ("README.md", "docs/in-process.md", "docs/many-calls.md", "docs/gateway.md", "docs/log-and-ledger.md")
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 

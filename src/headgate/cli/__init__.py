@@ -1,1 +1,1 @@
-"""Way in 3: the command line, one file per command. Only this room imports click and rich."""
+"""Way in 3: the command line, one file per command. Only this room imports click, and rich but for a bar of `many`."""

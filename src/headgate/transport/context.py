@@ -18,6 +18,8 @@ from headgate.engine.answer import served_model
 
 _caller: ContextVar[Caller | None] = ContextVar("headgate_caller", default=None)
 _batch: ContextVar[bool] = ContextVar("headgate_batch", default=False)
+_seen: ContextVar[list[Exchange] | None] = ContextVar("headgate_seen", default=None)
+_ends_by: ContextVar[float | None] = ContextVar("headgate_ends_by", default=None)
 _last: ContextVar[Exchange | None] = ContextVar("headgate_last", default=None)
 _NOBODY = Caller()
 
@@ -69,9 +71,41 @@ def in_batch() -> bool:
     return _batch.get()
 
 
+def ends_by() -> float | None:
+    """When this context's calls have to have ended, in seconds since the epoch on the gate's clock; None = no such
+    time."""
+    return _ends_by.get()
+
+
+def bind(*, batch: bool | None, end: float | None) -> None:
+    """For as long as this context lives: the priority of its calls, and when they have to have ended. None changes
+    nothing; a nearer end stays."""
+    if batch is not None:
+        _batch.set(batch)
+    if end is not None:
+        _ends_by.set(min(end, _ends_by.get() or end))
+
+
 def remember(exchange: Exchange) -> None:
     """Make `exchange` this context's last."""
     _last.set(exchange)
+    seen = _seen.get()
+    if seen is not None:
+        seen.append(exchange)
+
+
+@contextmanager
+def collecting() -> Iterator[list[Exchange]]:
+    """The exchanges made inside, in this context and those copied from it. Nests: the outer one has them, too, then."""
+    outer = _seen.get()
+    inner: list[Exchange] = []
+    token = _seen.set(inner)
+    try:
+        yield inner
+    finally:
+        _seen.reset(token)
+        if outer is not None:
+            outer.extend(inner)
 
 
 class Last:

@@ -19,13 +19,15 @@ from headgate.engine.answer import error_answer
 from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
-from headgate.transport.context import current_caller, in_batch, remember
+from headgate.transport.context import current_caller, ends_by, in_batch, remember
 from headgate.transport.reading import Bases, goes_through, read_request
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
 
 if TYPE_CHECKING:
     from headgate.build import Built
+
+_LEAST_SECONDS = 0.001  # for a call that begins when its run's deadline has come: it fails at once, in the usual way
 
 
 class HttpRequest(Protocol):
@@ -74,6 +76,10 @@ class Governed:
             in_batch(),
         )
         engine = self._engine
+        end = ends_by()
+        if end is not None:
+            left = max(end - engine.ports.clock.now(), _LEAST_SECONDS)
+            read.timeout = left if read.timeout is None else min(left, read.timeout)
         exchange = engine.begin(read)
         remember(exchange)
         if wrong is not None:
