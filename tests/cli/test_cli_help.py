@@ -35,7 +35,7 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     assert f"headgate {path[0]}" in result.output
 
 
-@pytest.mark.parametrize("path", [p for p in _paths() if p not in (("keys",), ("logs",), ("prices",))], ids=" ".join)
+@pytest.mark.parametrize("path", [p for p in _paths() if p not in (("keys",), ("lab",), ("logs",), ("prices",))], ids=" ".join)
 def test_every_command_takes_a_configuration_file(path: tuple[str, ...]) -> None:
     assert "--config FILE" in CliRunner().invoke(cli, [*path, "--help"]).output
 

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("headgate.cli.serve:serve", "The gateway; without any provider's key, the built-in simulator behind it."),
     "demo": ("headgate.cli.demo:demo", "A minute of mixed traffic from the real SDKs, and a summary."),
     "simulate": ("headgate.cli.simulate:simulate", "The simulated provider alone: faults, limits, an invoice."),
+    "lab": ("headgate.cli.lab:lab", "Experiments: how retries, and pacing, fare against a limited provider."),
     "init": ("headgate.cli.init:init", "A commented headgate.yaml to begin with."),
     "explain": ("headgate.cli.explain:explain", "Each decision about a call, and the line it came from."),
     "doctor": (
