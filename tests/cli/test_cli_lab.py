@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import struct
+import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from itertools import pairwise
@@ -152,13 +155,26 @@ def test_a_seed_gives_the_same_run_to_the_last_attempt_and_another_one_another()
 
 
 def test_an_experiment_leaves_the_global_random_numbers_as_they_were() -> None:
-    import random
-
     random.seed(5)
     expected = random.random()
     random.seed(5)
     made("jitter", work(calls=2))
     assert random.random() == expected
+
+
+def test_the_ideal_is_what_the_limit_allows_or_what_the_clients_can_do_whichever_is_later() -> None:
+    account = Account("anthropic", RPM, 1.0, NETWORK, 7)
+    by_limit = Work(account, CALLS, CALLS, SECONDS, ATTEMPTS)
+    assert by_limit.ideal == pytest.approx((CALLS - RPM) / (RPM / 60) + 1.0 + ROUND_TRIP)
+    one_by_one = Work(account, 1, CALLS, SECONDS, ATTEMPTS)
+    assert one_by_one.ideal == pytest.approx(one_by_one.due()[0] + CALLS * (1.0 + ROUND_TRIP))
+
+
+def test_a_single_client_is_as_quick_as_it_can_be() -> None:
+    alone = Work(Account("anthropic", RPM, 1.0, NETWORK, 7), 1, 20, 5.0, ATTEMPTS)
+    found = run(BY_NAME["paced"], alone, lambda: None)
+    assert (found.completed, found.refused) == (20, 0)
+    assert found.times_ideal == pytest.approx(1.0)
 
 
 def outcome(strategy: Strategy, arrived: list[Arrived], calls: list[Call]) -> Outcome:
@@ -257,9 +273,8 @@ def test_the_table_says_what_is_simulated_and_shows_only_the_strategies_asked_fo
 
 
 def test_the_exit_code_tells_that_the_promise_was_missed(run: Run) -> None:
-    done = run(
-        "lab", "retries", "--strategy", "paced", "--requests-per-minute", "60", "--calls", "60", "--latency", "30"
-    )
+    slow = ("--strategy", "paced", "--requests-per-minute", "60", "--calls", "60", "--seconds", "20", "--latency", "30")
+    done = run("lab", "retries", *slow)
     assert done.returncode == 1, done.stderr
     assert "misses its promise" in done.stdout
 
@@ -314,10 +329,7 @@ def test_misuse_ends_with_2_and_a_sentence(run: Run, arguments: tuple[str, ...],
     assert "Traceback" not in done.stderr
 
 
-def test_the_lab_without_a_chart_imports_no_matplotlib(run: Run) -> None:
-    import subprocess
-    import sys
-
+def test_the_lab_without_a_chart_imports_no_matplotlib() -> None:
     script = (
         "import sys\n"
         "from headgate.cli.main import run\n"

@@ -83,7 +83,7 @@ def retries(
 ) -> int:
     """The same calls against the same limited provider, with each strategy on an account of its own.
 
-    Real HTTP over loopback, the simulator's own limiter and headers, tenacity's wait strategies, Headgate's own pace.
+    Real HTTP over loopback, the simulator's own limiter and headers, tenacity's wait strategies, Headgate's engine.
     Simulated are the provider and the time: waits are jumped over, not waited for, so minutes take seconds and a seed
     always gives the same numbers. Ends with 1 where Headgate misses its promise: every call answered, at most 1 % of
     requests refused, done within 10 % of the ideal time.

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headgate.cli.lab_provider import CALL, Account, Arrived, Provider, provider
+from headgate.cli.lab_provider import Account, Arrived, Provider, provider
+from headgate.cli.lab_sending import Ask, Bare, Sender, ask_of
 from headgate.cli.lab_strategies import Refused, Strategy
 from headgate.cli.lab_time import EPOCH, LabLoop
-from headgate.core.errors import ConfigError
+from headgate.policy.failures import retry_after_seconds
 
 if TYPE_CHECKING:
-    import httpx2
-
-CLIENT = "x-lab-client"
-_MODELS = {"anthropic": "claude-haiku-4-5", "openai": "gpt-6-luna"}
-_OUTPUT = 32  # tokens of an answer; its cap, too
+    from tenacity import AsyncRetrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,13 @@ class Work:
     @property
     def ideal(self) -> float:
         """Seconds after which the last answer can be there at the earliest: the limit's burst, then its rate, then one
-        answer; and never before the last call has come and been answered."""
-        burst = self.account.requests_per_minute
-        return max(self.due()[-1], (self.calls - burst) / self.per_second) + self.answer
+        answer; and never before the clients, one call at a time each, could have made them all without a limit."""
+        limited = (self.calls - self.account.requests_per_minute) / self.per_second + self.answer
+        ended = [0.0] * self.clients
+        for number, due in enumerate(self.due()):
+            client = number % self.clients
+            ended[client] = max(ended[client], due) + self.answer
+        return max(limited, *ended)
 
     def due(self) -> list[float]:
         """When each call comes, in seconds, ascending: evenly, each somewhere in its own interval."""
@@ -154,43 +156,44 @@ def run(strategy: Strategy, work: Work, tell: Callable[[], None]) -> Outcome:
 
     Args:
         tell: called whenever a call has ended.
-
-    Raises:
-        ConfigError: this machine has no room for so many connections.
     """
-    import httpx2
-
     before = random.getstate()
     random.seed(work.account.seed)  # tenacity's jitter is drawn from the global generator
     try:
         with asyncio.Runner(loop_factory=LabLoop) as runner:
             return runner.run(_run(strategy, work, tell))
-    except httpx2.TransportError as error:
-        raise ConfigError(
-            f"the experiment's own connections failed ({type(error).__name__}): fewer --clients need fewer of them"
-        ) from error
     finally:
         random.setstate(before)
 
 
 async def _run(strategy: Strategy, work: Work, tell: Callable[[], None]) -> Outcome:
     calls = [Call(number, number % work.clients, due) for number, due in enumerate(work.due())]
-    async with provider(work.account, work.calls * work.attempts * 2) as served, _client(strategy, served) as http:
+    async with provider(work.account, work.calls * work.attempts * 2) as served, _sender(strategy, work, served) as sent:
         began = asyncio.get_running_loop().time()
         clients = (
-            _client_makes(calls[client :: work.clients], strategy, work, served, http, began, tell)
+            _client_makes(calls[client :: work.clients], strategy.retrying(work.attempts), served, sent, began, tell)
             for client in range(min(work.clients, work.calls))
         )
         await asyncio.gather(*clients)
         return Outcome(strategy, work, calls, served.arrived())
 
 
+@asynccontextmanager
+async def _sender(strategy: Strategy, work: Work, served: Provider) -> AsyncIterator[Sender]:
+    if not strategy.paced:
+        yield Bare(work.clients)
+        return
+    from headgate.cli.lab_governed import governed
+
+    async with governed(served, work.attempts, work.clients) as found:
+        yield found
+
+
 async def _client_makes(
     calls: Sequence[Call],
-    strategy: Strategy,
-    work: Work,
+    retrying: AsyncRetrying,
     served: Provider,
-    http: httpx2.AsyncClient,
+    sender: Sender,
     began: float,
     tell: Callable[[], None],
 ) -> None:
@@ -198,10 +201,11 @@ async def _client_makes(
     loop = asyncio.get_running_loop()
     for call in calls:
         await asyncio.sleep(max(0.0, began + call.due - loop.time()))
+        ask = ask_of(served, call.number, call.client)
         try:
-            async for attempt in strategy.retrying(work.attempts):
+            async for attempt in retrying:
                 with attempt:
-                    await _send(http, served, call)
+                    await _send(sender, ask)
         except Refused:
             pass  # given up: `completed` stays False
         else:
@@ -210,44 +214,7 @@ async def _client_makes(
         tell()
 
 
-async def _send(http: httpx2.AsyncClient, served: Provider, call: Call) -> None:
-    response = await http.post(
-        served.url + served.path, json=_body(served.account.dialect, call), headers=_headers(served.account, call)
-    )
-    if response.status_code == 429:
-        raise Refused(_retry_after(response.headers))
-    response.raise_for_status()
-
-
-def _body(dialect: str, call: Call) -> dict[str, Any]:
-    cap = "max_tokens" if dialect == "anthropic" else "max_completion_tokens"
-    text = f"tokens: {_OUTPUT}\nThis is call {call.number} of client {call.client}."
-    return {"model": _MODELS[dialect], cap: _OUTPUT, "messages": [{"role": "user", "content": text}]}
-
-
-def _headers(account: Account, call: Call) -> dict[str, str]:
-    told = {CALL: str(call.number), CLIENT: str(call.client)}
-    if account.dialect == "anthropic":
-        return {**told, "x-api-key": "simulated", "anthropic-version": "2023-06-01"}
-    return {**told, "authorization": "Bearer simulated"}
-
-
-def _retry_after(headers: httpx2.Headers) -> float | None:
-    """As the vendors' SDKs read it: the finer one first."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        told = headers.get(name)
-        if told is not None:
-            return float(told) * unit
-    return None
-
-
-def _client(strategy: Strategy, served: Provider) -> httpx2.AsyncClient:
-    import httpx2
-
-    if strategy.paced:
-        from headgate.cli.lab_pacing import PacingTransport
-
-        transport: httpx2.AsyncBaseTransport = PacingTransport(served.account.dialect, CLIENT, EPOCH)
-    else:
-        transport = httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_connections=None), trust_env=False)
-    return httpx2.AsyncClient(transport=transport, timeout=None)
+async def _send(sender: Sender, ask: Ask) -> None:
+    status, headers = await sender.send(ask)
+    if status == 429:
+        raise Refused(retry_after_seconds(headers, EPOCH + asyncio.get_running_loop().time()))

@@ -31,7 +31,7 @@ upstream: requests that reached the provider. wasted: seconds of all calls spent
 behind them. p95: seconds from when a call came to its answer, of those that were answered. finished: when the last call
 had ended, answered or given up; x ideal only where all were answered.
 Simulated: the provider, and the time, which is jumped over instead of waited for. Real: HTTP over loopback, the limiter
-and its headers, tenacity's wait strategies, Headgate's pace and queue."""
+and its headers, tenacity's wait strategies, Headgate's engine with its ledger and log."""
 
 
 def _asked(work: Work) -> str:
