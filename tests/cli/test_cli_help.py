@@ -15,6 +15,9 @@ from click.testing import CliRunner
 from headgate.cli.group import COMMANDS, LazyGroup, cli
 from headgate.cli.usage import FILTERS
 
+GROUPS = (("keys",), ("lab",), ("logs",), ("prices",))
+"""Commands that only hold others."""
+
 
 def _paths() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
@@ -35,7 +38,7 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
     assert f"headgate {path[0]}" in result.output
 
 
-@pytest.mark.parametrize("path", [p for p in _paths() if p not in (("keys",), ("lab",), ("logs",), ("prices",))], ids=" ".join)
+@pytest.mark.parametrize("path", [p for p in _paths() if p not in GROUPS], ids=" ".join)
 def test_every_command_takes_a_configuration_file(path: tuple[str, ...]) -> None:
     assert "--config FILE" in CliRunner().invoke(cli, [*path, "--help"]).output
 

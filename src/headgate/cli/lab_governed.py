@@ -107,4 +107,3 @@ def _settings(served: Provider, attempts: int, folder: Path) -> Settings:
         anomalies=AnomalySettings(enabled=False),
         storage=f"sqlite:///{folder / 'lab.db'}",
     )
-

@@ -36,7 +36,9 @@ class _Amount(click.FloatRange):
 
 
 @click.command()
-@click.option("--clients", type=click.IntRange(1, MOST_CLIENTS), default=40, show_default=True, help="One call at a time each.")
+@click.option(
+    "--clients", type=click.IntRange(1, MOST_CLIENTS), default=40, show_default=True, help="A call at a time each."
+)
 @click.option(
     "--requests-per-minute",
     type=click.IntRange(1, 100_000),
@@ -53,12 +55,8 @@ class _Amount(click.FloatRange):
 @click.option("--calls", type=click.IntRange(1, MOST_CALLS), help="Of all clients together, in place of --overload.")
 @click.option("--seconds", type=_Amount(1, 3600), default=60.0, show_default=True, help="In which calls come.")
 @click.option("--attempts", type=click.IntRange(1, 20), default=6, show_default=True, help="Then a client gives up.")
-@click.option(
-    "--latency", type=_Amount(0, 60), default=1.0, show_default=True, help="Seconds that an answer takes."
-)
-@click.option(
-    "--network", type=_Amount(0, 5), default=0.05, show_default=True, help="Seconds there, and back again."
-)
+@click.option("--latency", type=_Amount(0, 60), default=1.0, show_default=True, help="Seconds that an answer takes.")
+@click.option("--network", type=_Amount(0, 5), default=0.05, show_default=True, help="Seconds there, and back again.")
 @click.option("--dialect", type=click.Choice(["anthropic", "openai"]), default="anthropic", show_default=True)
 @click.option("--strategy", "names", type=click.Choice(NAMES), multiple=True, help="Only this one; may come again.")
 @click.option("--seed", type=int, default=7, show_default=True, help="What arrivals and jitter are drawn from.")

@@ -168,7 +168,8 @@ def run(strategy: Strategy, work: Work, tell: Callable[[], None]) -> Outcome:
 
 async def _run(strategy: Strategy, work: Work, tell: Callable[[], None]) -> Outcome:
     calls = [Call(number, number % work.clients, due) for number, due in enumerate(work.due())]
-    async with provider(work.account, work.calls * work.attempts * 2) as served, _sender(strategy, work, served) as sent:
+    most = work.calls * work.attempts
+    async with provider(work.account, most) as served, _sender(strategy, work, served) as sent:
         began = asyncio.get_running_loop().time()
         clients = (
             _client_makes(calls[client :: work.clients], strategy.retrying(work.attempts), served, sent, began, tell)
