@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headgate.engine.blocking import run_blocking
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helpers that lie beside these tests
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -25,10 +25,15 @@ ROUTER = Router(
 )
 
 
-def request(model: str, dialect: str = "anthropic", direct: Route | None = None) -> Request:
+def request(
+    model: str, dialect: str = "anthropic", direct: Route | None = None, *, endpoint: str = "messages"
+) -> Request:
     return Request(
-        dialect, "messages", "POST", "/v1/messages", (), b"", Facts(model=model), Caller(), "gateway", direct=direct
+        dialect, endpoint, "POST", "/v1/messages", (), b"", Facts(model=model), Caller(), "gateway", direct=direct
     )
+
+
+UNTRANSLATED = ["count_tokens", "responses", "embeddings", "stored", "other"]
 
 
 def test_a_bare_name_goes_to_the_dialects_own_provider_which_decides_whether_it_exists() -> None:
@@ -47,19 +52,38 @@ def test_a_name_whose_first_part_is_no_provider_is_a_bare_name(name: str) -> Non
     assert ROUTER.routes(request(name)) == [replace(CLAUDE, model=name)]
 
 
-def test_a_virtual_models_routes_come_in_order_and_only_those_of_the_callers_dialect() -> None:
-    assert ROUTER.routes(request("fast")) == list(FAST[:2])
-    assert ROUTER.routes(request("fast", "openai")) == [FAST[2]]
+@pytest.mark.parametrize("endpoint", ["messages", "chat"])
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+def test_a_virtual_models_routes_come_in_order_whatever_they_speak(endpoint: str, dialect: str) -> None:
+    assert ROUTER.routes(request("fast", dialect, endpoint=endpoint)) == list(FAST)
+
+
+@pytest.mark.parametrize("endpoint", UNTRANSLATED)
+def test_of_what_is_not_translated_only_routes_of_the_callers_dialect_serve(endpoint: str) -> None:
+    assert ROUTER.routes(request("fast", endpoint=endpoint)) == list(FAST[:2])
+    assert ROUTER.routes(request("fast", "openai", endpoint=endpoint)) == [FAST[2]]
+
+
+def test_a_provider_of_the_other_dialect_is_asked_by_name() -> None:
+    assert ROUTER.routes(request("openai/luna")) == [FAST[2]]
+    assert ROUTER.routes(request("anthropic:haiku", "openai", endpoint="chat")) == [FAST[0]]
+
+
+def test_what_one_endpoint_may_do_with_a_name_says_nothing_about_another() -> None:
+    router = replace(ROUTER, _seen={})
+    for endpoint, served in (("messages", 3), ("count_tokens", 2), ("messages", 3)):
+        assert len(router.routes(request("fast", endpoint=endpoint))) == served
 
 
 def test_a_virtual_model_wins_over_a_providers_name() -> None:
     assert ROUTER.routes(request("acme/own")) == [replace(CLAUDE, model="opus")]
 
 
+@pytest.mark.parametrize("endpoint", UNTRANSLATED)
 @pytest.mark.parametrize("name", ["gpt", "openai/sol"])
-def test_a_name_of_the_other_dialect_only_is_refused_and_says_what_to_do(name: str) -> None:
+def test_a_name_of_the_other_dialect_only_is_refused_and_says_what_to_do(name: str, endpoint: str) -> None:
     with pytest.raises(NotServed, match=r"served in the openai dialect.*through the other SDK") as caught:
-        ROUTER.routes(request(name))
+        ROUTER.routes(request(name, endpoint=endpoint))
     assert (caught.value.code, caught.value.status_hint) == ("model_not_found", 404)
 
 
@@ -70,7 +94,7 @@ def test_a_dialect_without_a_provider_is_refused() -> None:
 
 def test_a_name_of_any_length_is_not_echoed_whole() -> None:
     with pytest.raises(NotServed) as caught:
-        ROUTER.routes(request("openai/" + "x" * 10_000))
+        ROUTER.routes(request("openai/" + "x" * 10_000, endpoint="count_tokens"))
     assert len(str(caught.value)) < 500
 
 
@@ -93,7 +117,7 @@ def test_in_process_a_bare_name_stays_at_another_provider_that_the_sdk_has_chose
 
 def test_in_process_only_the_route_of_the_sdks_own_provider_uses_its_key() -> None:
     own = direct("anthropic", "anthropic", "https://elsewhere.test")
-    assert ROUTER.routes(request("fast", direct=own)) == [replace(own, model="haiku"), FAST[1]]
+    assert ROUTER.routes(request("fast", direct=own)) == [replace(own, model="haiku"), *FAST[1:]]
 
 
 def test_in_process_another_provider_is_asked_by_name_with_its_configured_key() -> None:
@@ -107,7 +131,7 @@ UNREADY = replace(ROUTER, unready={"anthropic": "the variable KEY is not set"}, 
 
 
 def test_a_provider_without_its_credential_is_passed_over() -> None:
-    assert UNREADY.routes(request("fast")) == [FAST[1]]
+    assert UNREADY.routes(request("fast")) == list(FAST[1:])
 
 
 def test_where_no_other_provider_is_left_a_gateways_caller_learns_nothing_of_where_keys_are_kept() -> None:

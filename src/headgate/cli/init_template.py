@@ -35,9 +35,9 @@ TEMPLATE = """\
 #: prices:
 #:   local/big-model: {input: 0.2, output: 0.6}
 
-# Virtual models: names of your own for routes, in order of preference. One dialect each.
+# Virtual models: names of your own for routes, in order of preference, across dialects too.
 #: models:
-#:   fast: [anthropic/claude-haiku-4-5, acme/claude-haiku-4-5]
+#:   fast: [anthropic/claude-haiku-4-5, openai/gpt-6-luna]
 #:   strong: [anthropic/claude-sonnet-5-5, anthropic/claude-opus-5-5]
 #:   chat: [openai/gpt-6-luna, local/big-model]
 

@@ -151,6 +151,8 @@ class Attempt:
     left_nano: int | None = None  # in the tightest of them, with this hold taken; None = no cap in dollars
     turn: object | None = None  # leave to send it: `core.ports.Turns`
     warning: str = ""  # a budget of them that is near its cap, in words for a header
+    sent_as: Request | None = None  # the request as its route gets it, where it had to be translated
+    lost: tuple[str, ...] = ()  # what translation lost, by the words of `wire.translate.FEATURES`
 
     @property
     def used_tokens(self) -> int:
@@ -205,6 +207,15 @@ class Exchange:
     def estimated(self) -> bool:
         """True where any part of the cost is an estimate."""
         return any(a.estimated for a in self.attempts)
+
+    @property
+    def degradation(self) -> str:
+        """How its answer is less than what was asked for, in words for a header and the log; "" where it is not."""
+        last = self.last
+        if last is None or not last.lost or self.stood_in:
+            return self.degraded
+        said = f"translated: {', '.join(last.lost)}"
+        return f"{self.degraded}; {said}" if self.degraded else said
 
     @property
     def last(self) -> Attempt | None:

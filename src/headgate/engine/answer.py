@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from headgate.core.errors import HeadgateError, Refusal, UpstreamError
 from headgate.core.exchange import Attempt, Exchange, Headers
 from headgate.core.money import usd_text
+from headgate.engine.crossing import error_back
 from headgate.wire.dialect import Dialect
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -69,8 +70,9 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
     if final:
         headers.append((b"x-headgate-cost-usd", usd_text(cost).encode()))
     headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
-    if exchange.degraded:
-        headers.append((b"x-headgate-degraded", _header_value(exchange.degraded)))
+    degraded = exchange.degradation
+    if degraded:
+        headers.append((b"x-headgate-degraded", _header_value(degraded)))
     if attempts:
         last = attempts[-1]
         if last.claims:
@@ -109,6 +111,8 @@ def trailing_comment(exchange: Exchange) -> bytes:
     parts = [f"x-headgate-exchange={exchange.id}", f"x-headgate-cost-usd={usd_text(exchange.cost_nano)}"]
     if exchange.estimated:
         parts.append("x-headgate-cost-estimated=true")
+    if last is not None and last.lost:
+        parts.append(f"x-headgate-degraded=translated:{','.join(last.lost)}")
     if last is not None and last.stop_reason:
         parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
     return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()
@@ -152,17 +156,18 @@ def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -
 def answered_status(error: HeadgateError, exchange: Exchange, *, owns_retries: bool) -> int:
     """The HTTP status that `error_answer` gives."""
     if isinstance(error, UpstreamError) and passes_on(error, exchange, owns_retries=owns_retries):
-        return error.status
+        return error_back(exchange, error)[0]
     return error.status_hint
 
 
 def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bool, now: float) -> ErrorAnswer:
-    headers = passed_on(error.headers)
+    status, told, body = error_back(exchange, error)
+    headers = passed_on(told)
     if owns_retries:
         headers = [(n, v) for n, v in headers if n != b"x-should-retry"]
         headers.append((b"x-should-retry", b"false"))
     headers += exchange_headers(exchange, now, final=True)
-    return ErrorAnswer(error.status, headers, error.body)
+    return ErrorAnswer(status, headers, body)
 
 
 def _said(error: HeadgateError) -> tuple[str, str]:

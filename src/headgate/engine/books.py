@@ -9,7 +9,7 @@ from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, Upst
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
 from headgate.engine.answer import answered_status
-from headgate.engine.plan import PRICED, UNREAD, Policies
+from headgate.engine.plan import PRICED, UNREAD, Plan, Policies
 from headgate.policy.calibration import Shown, widths
 from headgate.wire.dialect import Meter
 
@@ -74,20 +74,23 @@ class Books:
         """Whether Headgate, not the caller, retries this exchange."""
         return self._tasks(exchange.request.caller.task).recovery.owns_retries and not spent(exchange.request)
 
-    def begin(self, exchange: Exchange, route: Route, waited: float) -> Attempt:
+    def begin(self, exchange: Exchange, plan: Plan, route: Route, waited: float) -> Attempt:
         """A new attempt, with the most it can cost.
 
         Raises:
             UnknownPrice: see `Charges.check`. Nothing has been written then.
         """
         now = self._clock.now()
-        request = exchange.request
+        crossed = None if plan.crossed is None else plan.sent_to(route)
+        request = exchange.request if crossed is None else crossed.request
         bound: int | None = 0
         tokens = 0
         if request.endpoint in PRICED:
             most = self._charges.bound(route, request.facts, len(request.body), now, ceiling=self._ceiling)
             bound, tokens = (None, 0) if most is None else (most.nano, most.tokens)
         attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited, bound_tokens=tokens)
+        if crossed is not None:
+            attempt.sent_as, attempt.lost = crossed
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         exchange.attempts.append(attempt)
         return attempt
@@ -169,7 +172,7 @@ class Books:
     def _work_out(
         self, exchange: Exchange, attempt: Attempt, shown: Shown | None, whole: bytes, *, final: bool
     ) -> None:
-        request = exchange.request
+        request = attempt.sent_as or exchange.request
         charges, route, usage = self._charges, attempt.route, attempt.usage
         if usage is not None and not charges.believable(route, usage, attempt.started):
             final = False

@@ -28,6 +28,7 @@ from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.coded import decoded, legible
+from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
@@ -37,7 +38,7 @@ from headgate.engine.turning import Turning
 from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp, Retry
 from headgate.wire import lenient
-from headgate.wire.dialect import ProviderError
+from headgate.wire.dialect import Dialect, ProviderError
 from headgate.wire.state import referred, relocated
 
 HOLD_BACK_SECONDS = 15.0
@@ -62,8 +63,9 @@ class Engine:
         self.policies = policies
         self._books = Books(ports, policies)
         self._holds = Holds(ports, policies)
+        self._crossings = Crossings(policies)
         self._degrading = Degrading(ports, policies, self._books)
-        self._turns = Turning(ports, self._books)
+        self._turns = Turning(ports, self._books, self._crossings)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -116,9 +118,11 @@ class Engine:
 
     async def _attempts(self, exchange: Exchange, plan: Plan) -> Reply:
         """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet."""
-        clock, turns = self.ports.clock, self.ports.turns
+        turns, crossings = self.ports.turns, self._crossings
         place, waited, stretch = 0, 0.0, 1.0
         while True:
+            while plan.routes[place] is not plan.home and not crossings.passes(exchange, plan, place):
+                pass  # it was taken out of the plan, and the next one is at its place
             attempt = await self._turns.begin(exchange, plan, place, waited)
             try:
                 await self._holds.take(exchange, plan, attempt)
@@ -133,17 +137,23 @@ class Engine:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
-            renewed = await self._renewed(attempt)
-            left = plan.first_content_by - clock.now()
+            step = self._step(exchange, plan, attempt, renewed=await self._renewed(attempt))
+            if step.after > 0:
+                await self.ports.clock.sleep(step.after)
+            place, waited, stretch = step.route, step.after, step.stretch
+
+    def _step(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, renewed: bool) -> Retry:
+        """What follows an attempt that failed. Raises its error where nothing does."""
+        while True:
+            left = plan.first_content_by - self.ports.clock.now()
             jitter = self.ports.random()
             step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=jitter, renewed=renewed)
             if isinstance(step, Retry):
                 step = self._turns.afford(plan, attempt, step)
             if isinstance(step, GiveUp):
                 raise step.error
-            if step.after > 0:
-                await clock.sleep(step.after)
-            place, waited, stretch = step.route, step.after, step.stretch
+            if plan.routes[step.route] is plan.home or self._crossings.passes(exchange, plan, step.route):
+                return step
 
     async def _renewed(self, attempt: Attempt) -> bool:
         """Whether the credential that the provider has just refused is another one by now."""
@@ -154,9 +164,10 @@ class Engine:
 
     async def _attempt(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Reply:
         """Send, and read until there is something to hand on. The intent is on record, and its money set aside."""
-        request = exchange.request
+        request = attempt.sent_as or exchange.request
         clock = self.ports.clock
-        body = body_for(request, plan, attempt)
+        dialect = self._dialect(plan, attempt)
+        body = body_for(request, dialect, attempt)
         outgoing = Outgoing(
             request.method,
             attempt.route.base_url + request.path,
@@ -170,10 +181,10 @@ class Engine:
         try:
             attempt.first_byte = clock.now()
             attempt.status = incoming.status
-            coding = _read_headers(exchange, attempt, plan, incoming.headers)
+            coding = _read_headers(exchange, attempt, dialect, incoming.headers)
             turns = self.ports.turns
             if incoming.status >= (300 if request.endpoint in METERED else 400):
-                failed = await _failed(incoming, coding, plan, attempt, clock)
+                failed = await _failed(incoming, coding, plan, dialect, attempt, clock)
                 if turns is not None:
                     turns.answered(attempt, incoming.status, incoming.headers, failed.provider_code)
                 raise failed
@@ -196,9 +207,10 @@ class Engine:
         incoming.close()
         attempt.first_content = self.ports.clock.now()
         plain = legible(body, coding, MAX_WHOLE_BYTES)
-        if exchange.request.endpoint in PRICED:
-            dialect = plan.dialect
-            answer, text = dialect.read_answer(exchange.request.endpoint, plain, keep_text=self.policies.keep_text)
+        request = attempt.sent_as or exchange.request
+        if request.endpoint in PRICED:
+            dialect = self._dialect(plan, attempt)
+            answer, text = dialect.read_answer(request.endpoint, plain, keep_text=self.policies.keep_text)
             attempt.usage = answer.usage
             attempt.model_served = answer.model
             attempt.stop_reason = answer.stop_reason
@@ -208,6 +220,9 @@ class Engine:
                 raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
         self._remember(exchange, attempt, (plain,))
+        if attempt.sent_as is not None and is_crossed(exchange, attempt):
+            body = answer_back(exchange, attempt, plain, self.ports.clock.now())
+            incoming.headers = headers_back(exchange, attempt, incoming.headers)
         headers = passed_on(incoming.headers)
         if exchange.request.own_url:
             led_back = relocated(plain, exchange.request.own_url)
@@ -218,9 +233,13 @@ class Engine:
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """Read up to the first content. Until then a failure is retried; from then on nothing is."""
-        request = exchange.request
+        request = attempt.sent_as or exchange.request
         clock = self.ports.clock
-        meter = plan.dialect.meter(request.endpoint, request.facts, keep_text=self.policies.keep_text)
+        dialect = self._dialect(plan, attempt)
+        meter = dialect.meter(request.endpoint, request.facts, keep_text=self.policies.keep_text)
+        if attempt.sent_as is not None and is_crossed(exchange, attempt):
+            meter = meter_back(exchange, attempt, meter, clock.now())
+            incoming.headers = headers_back(exchange, attempt, incoming.headers)
         held: list[bytes] = []
         raw: list[bytes] = []
         try:
@@ -248,11 +267,15 @@ class Engine:
 
     def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
-        request = exchange.request
+        request = attempt.sent_as or exchange.request
         facts = request.facts
         if facts.keeps and (facts.state or request.method != "GET"):  # a list of the whole account is nobody's
             found = referred(b"".join(answer))
             exchange.kept = self.policies.router.remember(found, attempt.route, request.caller)
+
+    def _dialect(self, plan: Plan, attempt: Attempt) -> Dialect:
+        """What the attempt's provider speaks."""
+        return plan.dialect if attempt.sent_as is None else self.policies.dialects(attempt.sent_as.dialect)
 
     async def _recall(self, ids: Sequence[str]) -> None:
         """Ask the ledger where the provider keeps what a request refers to: an earlier process may have made it."""
@@ -276,10 +299,10 @@ def _ending_of(error: BaseException) -> Ending:
     return Ending.FAILED
 
 
-def _read_headers(exchange: Exchange, attempt: Attempt, plan: Plan, headers: Headers) -> bytes:
+def _read_headers(exchange: Exchange, attempt: Attempt, dialect: Dialect, headers: Headers) -> bytes:
     """Take over what the attempt needs of them; returns the body's coding, b"" = none."""
     coding = b""
-    attempt.request_id = plan.dialect.request_id(headers)
+    attempt.request_id = dialect.request_id(headers)
     for name, value in headers:
         if name == b"content-encoding":
             coding = value.strip().lower()
@@ -325,13 +348,15 @@ async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) ->
     return body if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _failed(incoming: Incoming, coding: bytes, plan: Plan, attempt: Attempt, clock: Clock) -> UpstreamError:
+async def _failed(
+    incoming: Incoming, coding: bytes, plan: Plan, dialect: Dialect, attempt: Attempt, clock: Clock
+) -> UpstreamError:
     try:
         body = await _read_all(incoming, MAX_ERROR_BYTES, plan, clock)
     except UpstreamError:
         body = b""  # the status and the headers still say what happened
     incoming.close()
-    said = plan.dialect.read_error(legible(body, coding, MAX_ERROR_BYTES))
+    said = dialect.read_error(legible(body, coding, MAX_ERROR_BYTES))
     return failure(
         incoming.status,
         incoming.headers,

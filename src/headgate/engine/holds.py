@@ -102,7 +102,7 @@ class Holds:
 
     def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
         """Refuse what no budget can hold. Why before the store: nothing about it can change by waiting."""
-        request = exchange.request
+        request = attempt.sent_as or exchange.request
         hard = None
         for claim in attempt.claims:
             if not claim.budget.soft:
@@ -163,7 +163,7 @@ class Holds:
         room, bound = error.room_nano, attempt.bound_nano
         if room is None or bound is None or error.why not in ("spent", "too_large", "ceiling", "held"):
             return False
-        request, route = exchange.request, attempt.route
+        request, route = attempt.sent_as or exchange.request, attempt.route
         charges, body_bytes, now = self._policies.charges, len(request.body), attempt.started
         hoped = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=body_bytes // PROMISING)
         if hoped is None or hoped.nano > room:

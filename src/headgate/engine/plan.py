@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Facts, Request, Route
@@ -17,6 +17,11 @@ from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
+from headgate.wire.translate import DEFAULT as LOSSY_BY_DEFAULT
+from headgate.wire.translate import LossPolicy
+
+if TYPE_CHECKING:
+    from headgate.engine.crossing import Crossed
 
 PRICED = frozenset({"messages", "chat", "responses", "embeddings"})
 """Endpoints whose answers cost money that we can work out. The rest is passed on and logged as unpriced."""
@@ -53,6 +58,10 @@ class Charges(Protocol):
             prompt_tokens: the prompt as somebody has counted it.
             ceiling: where there is no bound, the documented ceiling in place of None.
         """
+        ...
+
+    def most_output(self, route: Route, now: float) -> int | None:
+        """The most tokens that the route's model answers with; None where that is not known. Raises as `check`."""
         ...
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
@@ -101,6 +110,10 @@ class TaskPolicy:
     ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
 
 
+def _lossy_by_default(task: str, model: str) -> LossPolicy:
+    return LOSSY_BY_DEFAULT
+
+
 @dataclass(frozen=True, slots=True)
 class Policies:
     """Every decision the engine asks for."""
@@ -113,6 +126,7 @@ class Policies:
     budgets: Budgets = field(default_factory=Budgets)
     unbounded_ceiling: bool = False  # hold what cannot be bounded at its ceiling, in place of refusing it
     budget_status: int = 429  # of a budget's refusal
+    lossy: Callable[[str, str], LossPolicy] = _lossy_by_default  # by task and model asked: what translation may lose
 
 
 @dataclass(slots=True)
@@ -127,6 +141,12 @@ class Plan:
     ends_by: float
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
+    home: Route | None = None  # the first that speaks the caller's dialect: whose model wrote what thinking there is
+    crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
+
+    def sent_to(self, route: Route) -> Crossed | None:
+        """What a route gets in place of the caller's request; None = that request."""
+        return None if self.crossed is None else self.crossed.get((route.provider, route.model))
 
     def attempt_timeouts(self, now: float, stretch: float) -> Timeouts:
         """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
@@ -160,6 +180,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     return Plan(
         dialect=policies.dialects(request.dialect),
         routes=routes,
+        home=_home(routes, request.dialect),
         recovery=task.recovery,
         timeouts=timeouts,
         first_content_by=now + min(task.retry_deadline, total),
@@ -167,6 +188,12 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         most_nano=task.most_nano,
         descent=Descent(task.ladder) if task.ladder else None,
     )
+
+
+def _home(routes: Sequence[Route], dialect: str) -> Route | None:
+    if routes[0].dialect == dialect:
+        return routes[0]
+    return next((route for route in routes if route.dialect == dialect), None)
 
 
 def cheaper_plan(request: Request, policies: Policies, now: float) -> Sequence[Route]:

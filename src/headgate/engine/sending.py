@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from headgate.core.exchange import Attempt, Headers, Request, Route
-from headgate.engine.plan import Plan
+from headgate.wire.dialect import Dialect
 
 
-def body_for(request: Request, plan: Plan, attempt: Attempt) -> bytes:
+def body_for(request: Request, dialect: Dialect, attempt: Attempt) -> bytes:
     """The request's body, with the route's model, the usage we need, and the output cap that money is held for."""
     facts, route = request.facts, attempt.route
     model = route.model if route.model and route.model != facts.model else None
@@ -14,7 +14,7 @@ def body_for(request: Request, plan: Plan, attempt: Attempt) -> bytes:
     cap = attempt.output_cap or None
     if model is None and not ask_usage and cap is None:
         return request.body
-    return plan.dialect.rewrite(
+    return dialect.rewrite(
         request.endpoint,
         request.body,
         model=model,

@@ -6,6 +6,7 @@ from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Route
 from headgate.core.ports import Ports
 from headgate.engine.books import Books
+from headgate.engine.crossing import Crossings
 from headgate.engine.plan import Plan
 from headgate.policy.recovery import GiveUp, Retry
 
@@ -20,12 +21,13 @@ _PASSES = frozenset({"failures", "slow"})
 class Turning:
     """Asks for turns. Shared by all exchanges of an engine."""
 
-    __slots__ = ("_books", "_clock", "_turns")
+    __slots__ = ("_books", "_clock", "_crossings", "_turns")
 
-    def __init__(self, ports: Ports, books: Books) -> None:
+    def __init__(self, ports: Ports, books: Books, crossings: Crossings) -> None:
         self._turns = ports.turns
         self._clock = ports.clock
         self._books = books
+        self._crossings = crossings
 
     async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
         """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.
@@ -37,17 +39,20 @@ class Turning:
             UnknownPrice: see `Books.begin`.
         """
         if self._turns is None:
-            return self._books.begin(exchange, plan.routes[place], waited)
+            return self._books.begin(exchange, plan, plan.routes[place], waited)
         while True:
-            routes = plan.routes
             soonest: NoTurn | None = None
-            for here in range(place, len(routes)):
+            here = place
+            while here < len(plan.routes):
+                if here > place and not self._crossings.passes(exchange, plan, here):
+                    continue  # it was taken out of the plan, and the next one is at its place
                 found = await self._at(exchange, plan, here, waited)
                 if isinstance(found, Attempt):
                     return found
                 if soonest is None or _after(found) < _after(soonest):
                     soonest = found
-            assert soonest is not None  # there is a route at `place`
+                here += 1
+            assert soonest is not None  # there is a route at `place`, and it can be told the request
             after = _after(soonest)
             if soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
                 raise soonest
@@ -57,7 +62,7 @@ class Turning:
     async def _at(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt | NoTurn:
         turns = self._turns
         assert turns is not None
-        attempt = self._books.begin(exchange, plan.routes[place], waited)
+        attempt = self._books.begin(exchange, plan, plan.routes[place], waited)
         try:
             await turns.turn(exchange, attempt, until=self._until(plan, place))
         except NoTurn as error:

@@ -20,6 +20,14 @@ _OPENAI = (
 )
 
 
+# What a provider is asked for in the other dialect, and Headgate translates.
+_CROSSING = {
+    ("openai", "v1/messages"): ("anthropic", "/v1/messages"),
+    ("openai", "messages"): ("anthropic", "/v1/messages"),
+    ("anthropic", "v1/chat/completions"): ("openai", "/chat/completions"),
+    ("anthropic", "chat/completions"): ("openai", "/chat/completions"),
+}
+
 # Letters, digits, "-", "_", "~" (RFC 3986, section 2.3), and the slash; "." is looked for before.
 _NEEDLESS = re.compile(r"%(?:4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdFf]|5[Ff]|7[Ee])")
 
@@ -66,6 +74,8 @@ def target(raw_path: bytes, query: bytes, headers: Headers, providers: Mapping[s
         if route is None:
             known = ", ".join(sorted(providers))
             raise NotServed(f"there is no provider named {name[:64]!r}; configured: {known}", code="no_provider")
+        if (route.dialect, rest) in _CROSSING:
+            return Target(*_CROSSING[route.dialect, rest], route.provider)
         return Target(route.dialect, _behind_base(route.dialect, "/" + rest) + tail, route.provider)
     return None
 

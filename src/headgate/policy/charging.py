@@ -38,6 +38,10 @@ class Charging:
         price = self.book.price_for(route.provider, route.model, now)
         return bound(price, body_bytes, facts, prompt_tokens=prompt_tokens, ceiling=ceiling)
 
+    def most_output(self, route: Route, now: float) -> int | None:
+        """The most tokens that the route's model answers with, where it is known."""
+        return self.book.price_for(route.provider, route.model, now).max_output_tokens
+
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version), under the model that served where it has a price, else the one asked for."""
         price = self.book.price_served(route.provider, route.model, served, now)

@@ -12,6 +12,9 @@ from headgate.core.exchange import Kept, Request, Route
 from headgate.core.secret import Secret
 from headgate.policy.homes import Home, Homes, owner
 
+TRANSLATED = frozenset({"messages", "chat"})
+"""Endpoints that routes of the other dialect serve as well: the engine translates (`engine.crossing`)."""
+
 
 def _is_rejected(route: Route) -> bool:
     return route.credential is not None and route.credential.rejected
@@ -40,7 +43,7 @@ class Router:
     unready: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, Sequence[Secret]] = field(default_factory=dict)
     homes: Homes = field(default_factory=Homes)
-    _seen: dict[tuple[str, str], Sequence[Route]] = field(default_factory=dict, repr=False)
+    _seen: dict[tuple[str, str, bool], Sequence[Route]] = field(default_factory=dict, repr=False)
     _turns: dict[tuple[str, str], Sequence[Sequence[Route]]] = field(default_factory=dict, repr=False)
     _turn: Iterator[int] = field(default_factory=count, repr=False)
 
@@ -48,12 +51,12 @@ class Router:
         """The routes of `request`, best first; never empty.
 
         Raises:
-            NotServed: no provider of the request's dialect serves the name.
+            NotServed: no provider serves the name, or none of the request's dialect where it cannot be translated.
         """
         direct = request.direct
         if direct is not None and self._is_bare(request.facts.model, direct.provider):
             return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
-        found = self._pinned(request) if request.provider else self._named(request.dialect, request.facts.model)
+        found = self._pinned(request) if request.provider else self._named(request)
         if direct is None:
             ready = found if not self.unready else self._ready(found, told=request.way_in != "gateway")
             facts = request.facts
@@ -164,23 +167,24 @@ class Router:
             model = model.removeprefix(route.provider + mark)
         return [replace(route, model=model)]
 
-    def _named(self, dialect: str, name: str) -> Sequence[Route]:
-        key = (dialect, name)
+    def _named(self, request: Request) -> Sequence[Route]:
+        key = (request.dialect, request.facts.model, request.endpoint in TRANSLATED)
         routes = self._seen.get(key)
         if routes is None:
-            routes = self._find(dialect, name)
+            routes = self._find(*key)
             if len(self._seen) < 4096:  # names come from callers: bounded, or a hostile one grows it without end
                 self._seen[key] = routes
         return routes
 
-    def _find(self, dialect: str, name: str) -> Sequence[Route]:
+    def _find(self, dialect: str, name: str, translated: bool) -> Sequence[Route]:
         virtual = self.models.get(name)
         if virtual is not None:
-            return self._checked(dialect, name, virtual)
+            return list(virtual) if translated else self._checked(dialect, name, virtual)
         for mark in ("/", ":"):
             provider, found, model = name.partition(mark)
             if found and model and provider in self.providers:
-                return self._checked(dialect, name, [replace(self.providers[provider], model=model)])
+                routes = [replace(self.providers[provider], model=model)]
+                return routes if translated else self._checked(dialect, name, routes)
         default = self.defaults.get(dialect)
         if default is None:
             raise NotServed(f"no provider of the {dialect} dialect is configured", code="no_provider")
@@ -193,7 +197,7 @@ class Router:
             spoken = ", ".join(sorted({r.dialect for r in routes}))
             raise NotServed(
                 f"model {name[:200]!r} is served in the {spoken} dialect; this request came in the {dialect} dialect, "
-                "and translation between dialects is not built yet: call it through the other SDK",
+                "and of these two only messages and chat completions are translated: call it through the other SDK",
                 code="model_not_found",
             )
         return fitting

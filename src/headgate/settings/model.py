@@ -289,7 +289,7 @@ class Settings:
 
     source: str = ""  # the file that was read, "" = none
     providers: Mapping[str, ProviderSettings] = field(default_factory=_default_providers)
-    models: Mapping[str, tuple[RouteName, ...]] = field(default_factory=lambda: frozen({}))  # one dialect each
+    models: Mapping[str, tuple[RouteName, ...]] = field(default_factory=lambda: frozen({}))
     tasks: Mapping[str, TaskSettings] = field(default_factory=lambda: frozen({}))
     budgets: tuple[BudgetSettings, ...] = ()
     limits: tuple[LimitSettings, ...] = ()

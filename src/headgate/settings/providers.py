@@ -221,29 +221,15 @@ def read_models(
         if not name or len(name) > 128 or any(ch in "/: " for ch in name):
             root.context.wrong_name(path, "a virtual model's name has 1 to 128 characters and no /, : or space")
         routes = read_texts(root.context, node, path, partial(route_name, providers=providers))
-        _check_routes(root.context, node, path, routes, providers)
+        _check_routes(root.context, node, path, routes)
         if routes:
             found[name] = routes
     return frozen(found), frozenset(names)
 
 
-def _check_routes(
-    context: Context,
-    node: Node,
-    path: str,
-    routes: tuple[RouteName, ...],
-    providers: Mapping[str, ProviderSettings],
-) -> None:
+def _check_routes(context: Context, node: Node, path: str, routes: tuple[RouteName, ...]) -> None:
     empty = node.null if isinstance(node, Scalar) else isinstance(node, Items) and not node.items
     if empty:
         context.wrong(path, "a virtual model needs at least one route, like [anthropic/claude-haiku-4-5]")
     if len(set(routes)) < len(routes):
         context.wrong(path, "names one route twice: a route is retried anyway, as `retry` says")
-    dialects = {route: providers[route.provider].dialect for route in routes}
-    if len({dialect for dialect in dialects.values() if dialect}) > 1:
-        listed = ", ".join(f"{route} speaks {dialect}" for route, dialect in dialects.items())
-        context.wrong(
-            path,
-            f"mixes dialects ({listed}): until Headgate translates between them, all routes of a virtual model speak "
-            "one; write a virtual model for each",
-        )

@@ -108,8 +108,9 @@ class LineMaker:
             own.tags = dict(caller.tags)
         if exchange.upstream_gateway:
             own.upstream_gateway = exchange.upstream_gateway
-        if exchange.degraded:
-            own.degraded = exchange.degraded
+        degraded = exchange.degradation
+        if degraded:
+            own.degraded = degraded
         if self._with_bodies:
             own.user_message = facts.user_message
             own.response_text = exchange.response_text

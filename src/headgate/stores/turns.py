@@ -209,7 +209,7 @@ class Port:
         """See the port."""
         shared = self._shared
         with shared.lock:
-            found = shared.desk.ask(exchange.request, attempt.route, until, self._now())
+            found = shared.desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
             if isinstance(found, Turn):
                 attempt.turn = found
                 return
@@ -222,7 +222,7 @@ class Port:
         shared, last = self._shared, cast("Turn", attempt.turn)
         with shared.lock:
             now = self._now()
-            found = shared.desk.again(last, exchange.request, attempt.route, until, now)
+            found = shared.desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
             if isinstance(found, Turn):
                 attempt.turn = found
                 return True
