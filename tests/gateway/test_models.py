@@ -210,10 +210,10 @@ def test_every_listed_name_is_served_by_the_provider_that_listed_it() -> None:
         "anthropic/claude-a",
     ]
     for name in ("gpt-a", "openai/anthropic/claude-a", "openai/acme:x", "openai/fast", "org/name", "ft:gpt:1"):
-        assert [(r.provider, r.model) for r in lists.router._find("openai", name)] == [
+        assert [(r.provider, r.model) for r in lists.router._find("openai", name, True)] == [
             ("openai", name.removeprefix("openai/"))
         ]
-    assert [(r.provider, r.model) for r in lists.router._find("openai", "acme/own")] == [("acme", "own")]
+    assert [(r.provider, r.model) for r in lists.router._find("openai", "acme/own", True)] == [("acme", "own")]
 
 
 def test_each_provider_is_asked_with_its_own_key_in_its_own_way() -> None:
