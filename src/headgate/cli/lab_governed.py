@@ -13,9 +13,9 @@ from pathlib import Path
 from headgate.build import build
 from headgate.cli.lab_provider import Provider
 from headgate.cli.lab_sending import PATIENT, Ask, Sender
-from headgate.cli.lab_time import EPOCH, LabClock, LabLoop
+from headgate.cli.lab_time import EPOCH, LabClock, LabLoop, alone
 from headgate.core.caller import Caller
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import NoTurn, UpstreamError
 from headgate.core.exchange import Headers
 from headgate.engine.engine import Engine
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
@@ -24,6 +24,7 @@ from headgate.stores.turns import LocalTurns
 from headgate.transport.reading import Bases, read_request
 from headgate.upstream.choose import async_upstream
 
+REFUSED = 429
 _LEAST_STEP = 1e-4  # seconds; what is due may be told a rounding error too early
 
 
@@ -35,7 +36,7 @@ class Governed:
         self._bases = bases
 
     async def send(self, ask: Ask) -> tuple[int, Headers]:
-        """See `Sender`. A call that Headgate gives up has the status of its last attempt."""
+        """See `Sender`. A call that Headgate gives up, or does not let go, ends in a 429."""
         caller = Caller(user=ask.client)
         request, wrong = read_request(self._bases, "POST", ask.url, ask.headers, ask.body, caller, keep=False)
         if wrong is not None:
@@ -43,8 +44,8 @@ class Governed:
         try:
             reply = await self._engine.open(self._engine.begin(request))
         except UpstreamError as error:
-            if error.status == 429:
-                return error.status, ()
+            if error.status == REFUSED or isinstance(error, NoTurn):
+                return REFUSED, ()
             raise
         while await reply.read():
             pass
@@ -95,6 +96,7 @@ async def governed(served: Provider, attempts: int, connections: int) -> AsyncIt
             turns=turns.asynchronous(),
         )
         loop.settle = built.ledger.flush  # its writer is a thread: what it has in hand is done first
+        stack.callback(setattr, loop, "settle", alone)
         yield Governed(Engine(ports, built.engine.policies), Bases(built.router.providers))
 
 

@@ -19,15 +19,15 @@ _STILL = 30.0  # seconds of real time in which nothing happens at all
 _GRACE = 0.0 if sys.platform == "linux" else 0.0005
 
 
-def _nothing() -> None:
-    """Nobody else works on it."""
+def alone() -> None:
+    """What a loop has to wait for before it jumps, where no other thread works for it: nothing."""
 
 
 class _Jumping(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.passed = 0.0
-        self.settle: Callable[[], None] = _nothing
+        self.settle: Callable[[], None] = alone
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now; else the time is `timeout` seconds later."""
@@ -51,7 +51,8 @@ class LabLoop(asyncio.SelectorEventLoop):
     """Its `time()` begins at 0.0 seconds and jumps.
 
     Attributes:
-        settle: called before each jump; blocks until other threads have handed back what they work on for this loop.
+        settle: called before each jump; blocks until other threads have handed back what they work on for this loop
+            (`alone`: there is none).
     """
 
     def __init__(self) -> None:
