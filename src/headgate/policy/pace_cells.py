@@ -43,15 +43,15 @@ class PaceCells:
     """The buckets of all places. Not thread-safe.
 
     Args:
-        share: of every limit that is ours, above 0 up to 1; never less than one per minute.
+        share: of every limit that is ours, above 0 up to 1; never less than one per minute. May be set later.
         most: places kept, >= 1; of more, those used the longest ago go.
     """
 
-    __slots__ = ("_kept", "_most", "_share")
+    __slots__ = ("_kept", "_most", "share")
 
     def __init__(self, share: float = 1.0, most: int = 1000) -> None:
         self._kept: dict[Place, _Cells] = {}
-        self._share = share
+        self.share = share
         self._most = most
 
     def take(self, place: Place, amounts: Sequence[Amount], now: float) -> float:
@@ -88,7 +88,7 @@ class PaceCells:
         for amount in told:
             cell = self._cell(cells, amount)
             if cell is not None:
-                cell.level = min(cell.level, max(0.0, amount.amount * self._share))
+                cell.level = min(cell.level, max(0.0, amount.amount * self.share))
 
     def block(self, place: Place, seconds: float, now: float) -> None:
         """See `core.ports.SharedPace`."""
@@ -112,8 +112,8 @@ class PaceCells:
         """The amount's bucket, brought to the limit that it names; None where no limit is known."""
         cell = cells.of.get(amount.kind)
         if amount.capacity > 0:
-            capacity = max(1.0, amount.capacity * self._share)
-            rate = max(LEAST_PER_SECOND, amount.per_second * self._share)
+            capacity = max(1.0, amount.capacity * self.share)
+            rate = max(LEAST_PER_SECOND, amount.per_second * self.share)
             if cell is None:
                 cell = cells.of[amount.kind] = _Cell(capacity, rate)
             else:

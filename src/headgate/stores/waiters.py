@@ -27,9 +27,9 @@ class BlockingWaiter:
             self._error = error
             self._done.release()
 
-    def wait(self) -> None:
-        """Return when the writer is done; raise what it reports."""
-        self._done.acquire()
+    def wait(self, seconds: float = -1) -> None:
+        """Return when the writer is done, or after so many `seconds` (negative: never); raise what it reports."""
+        self._done.acquire(timeout=seconds)
         if self._error is not None:
             raise self._error
 
