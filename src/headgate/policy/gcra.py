@@ -24,7 +24,6 @@ from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule
 MOST_SCOPES = 100_000
 """Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
 
-_IDLE = BURST_SECONDS + DEBT_SECONDS  # after as long without a call every bucket is full
 _JUMP = 1.0  # seconds that a clock goes back before it counts as set back; less is threads that overtook each other
 
 Header = tuple[bytes, bytes]
@@ -44,17 +43,18 @@ class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_new", "_old", "_turned")
+    __slots__ = ("_new", "_old", "_turned", "idle")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
+        self.idle = 0.0  # after as many seconds without a call every bucket is full
         self._new: dict[Hashable, _Bucket] = {}
         self._old: dict[Hashable, _Bucket] = {}
         self._turned = 0.0
 
     def find(self, scope: Hashable, at: float) -> _Bucket | None:
-        if at - self._turned > _IDLE or len(self._new) >= MOST_SCOPES:
-            idle = at - self._turned > 2 * _IDLE
+        if at - self._turned > self.idle or len(self._new) >= MOST_SCOPES:
+            idle = at - self._turned > 2 * self.idle
             self._old, self._new, self._turned = ({} if idle else self._new), {}, at
         found = self._new.get(scope)
         if found is None and self._old:
@@ -118,11 +118,17 @@ class Limits:
 
     Memory is bounded: a full bucket is forgotten, and of more than `MOST_SCOPES` scopes within two minutes those that
     were asked for the longest ago. Their next call finds a full bucket, as a new name would.
+
+    Args:
+        debt_seconds: what calls may use beyond their estimates, in seconds' worth.
     """
 
-    def __init__(self, limits: Iterable[Limit] = ()) -> None:
+    def __init__(self, limits: Iterable[Limit] = (), *, debt_seconds: float = DEBT_SECONDS) -> None:
         self.all = tuple(limits)
+        self._most = BURST_SECONDS + debt_seconds
         self._rules = rules_of(self.all, _Rule)
+        for rule in self._rules:
+            rule.idle = self._most
         self._lock = threading.Lock()
         self._zero: float | None = None  # the clock's reading at the limits' own time 0
         self._latest = 0.0
@@ -216,7 +222,7 @@ class Limits:
                     if bucket is None:
                         bucket = rule.make(share.scope)
                     after = max(bucket.tat, at) + over * rule.seconds_each
-                    bucket.tat = max(bucket.tat, min(after, at + _IDLE))
+                    bucket.tat = max(bucket.tat, min(after, at + self._most))
                 elif bucket is share.bucket:
                     # At no call since was the bucket's backlog below this: without us it would not have overflowed.
                     sure = share.tat - (bucket.given - share.given) - at

@@ -8,6 +8,7 @@ from dataclasses import replace
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Limit, Taken
 from headgate.policy.gcra import Limits
+from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS
 
 
 class ShareOfLimits:
@@ -22,7 +23,9 @@ class ShareOfLimits:
 
     def __init__(self, limits: Sequence[Limit], replicas: int) -> None:
         self.replicas = replicas
-        self._limits = Limits([_part(limit, replicas) for limit in limits])
+        # A call may be as large as the whole limit: what is beyond the share is owed, all of it.
+        debt = DEBT_SECONDS + BURST_SECONDS * (replicas - 1)
+        self._limits = Limits([_part(limit, replicas) for limit in limits], debt_seconds=debt)
         self._whole = {id(part): limit for part, limit in zip(self._limits.all, limits, strict=True)}
 
     def ask(

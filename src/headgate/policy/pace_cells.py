@@ -103,6 +103,7 @@ class PaceCells:
                 del self._kept[next(iter(self._kept))]
         self._kept[place] = cells
         passed = max(0.0, now - cells.at)
+        cells.blocked -= max(0.0, cells.at - now)  # the clock was set back: what was left is left still
         cells.at = now
         for cell in cells.of.values():
             cell.level = min(cell.capacity, cell.level + passed * cell.rate)

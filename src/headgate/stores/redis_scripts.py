@@ -103,7 +103,8 @@ local at, blocked = string.match(text, '^(%S+) ([^ ;]+);')
 at, blocked = tonumber(at), tonumber(blocked)
 if sane(at) and sane(blocked) then
   local passed = elapsed(now, at)
-  blocked = math.min(blocked, now + most_blocked * 1000000)
+  -- Where the clock was set back, what was left of a block is left of it still.
+  blocked = blocked - math.max(0, at - now)
   for kind, level, capacity, rate in string.gmatch(text, '([%a_]+) (%S+) (%S+) ([^ ;]+);') do
     level, capacity, rate = tonumber(level), tonumber(capacity), tonumber(rate)
     if sane(level) and sane(capacity) and sane(rate) and capacity > 0 and rate > 0 then
