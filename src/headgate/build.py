@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -21,17 +21,20 @@ from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.gcra import Limits
 from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
+from headgate.settings.limits import limits_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
 from headgate.settings.turn_rules import turns_of
 from headgate.stats import Tally
+from headgate.stores.limits import MemoryLimits
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.opening import log_file, log_key_file, open_ledger
 from headgate.stores.turns import LocalTurns
@@ -109,6 +112,7 @@ def build(
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
     policies = policies_of(settings, env, wait, keeper)
+    limits = callers_limits(settings, clock.now)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -119,7 +123,15 @@ def build(
     renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
     turns = LocalTurns(lambda: turns_of(settings), now=clock.now, random=random.random, tell=log.event)
     ports = Ports(
-        clock, upstream, ledger.asynchronous(), tally, random.random, new_id, renewal, turns=turns.asynchronous()
+        clock,
+        upstream,
+        ledger.asynchronous(),
+        tally,
+        random.random,
+        new_id,
+        renewal,
+        limits,
+        turns=turns.asynchronous(),
     )
     blocking_ports = Ports(
         BlockingClock(),
@@ -129,6 +141,7 @@ def build(
         random.random,
         new_id,
         blocking_renewal,
+        limits,
         turns=turns.blocking(),
     )
     return Built(
@@ -145,6 +158,12 @@ def build(
         turns=turns,
         watch=watch,
     )
+
+
+def callers_limits(settings: Settings, now: Callable[[], float]) -> MemoryLimits | None:
+    """Callers' limits and where everybody stands; None where nobody has one. Both colours ask the same."""
+    limits = limits_of(settings)
+    return MemoryLimits(Limits(limits), now) if limits else None
 
 
 def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:
@@ -189,6 +208,7 @@ def policies_of(
         budgets=Budgets(budgets_of(settings)),
         unbounded_ceiling=settings.unbounded == "ceiling",
         budget_status=settings.refusal_status.get("budget", 429),
+        counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
     )
 
 

@@ -15,12 +15,9 @@ from headgate.core.exchange import Facts, Route
 from headgate.core.money import usd
 from headgate.core.usage import Usage
 from headgate.policy.charging import Charging
-from headgate.policy.estimate import hidden_tokens
+from headgate.policy.estimate import BYTES_PER_TOKEN, hidden_tokens
 from headgate.policy.tokenizing import count_messages
 from headgate.wire import DIALECTS
-
-BYTES_PER_TOKEN = 4
-"""What a prompt is taken to weigh where nothing was learned of such prompts yet: English text."""
 
 _CAPS = {"messages": "max_tokens", "chat": "max_completion_tokens", "responses": "max_output_tokens"}
 

@@ -19,6 +19,7 @@ from headgate.policy import overrides as price_overrides
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
+from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
 from headgate.settings.model import (
     RATE_KEYS,
@@ -130,7 +131,7 @@ def test_the_example_has_no_mistake_and_means_what_it_says() -> None:
     assert found.invoices.for_tenant("acme") == InvoiceTerms(1000, 0)
     assert found.invoices.for_tenant("other") == InvoiceTerms(2000, 5 * 10**9)
     assert found.anomalies == AnomalySettings()
-    assert found.limits == (LimitSettings("user", 60, 100_000),)
+    assert found.limits == (LimitSettings(("user",), 60, 100_000),)
     assert found.guards.allow_tools == ("search_docs",)
     assert found.guards.approve_tools == ("send_email",)
     assert found.cache_seconds == 0
@@ -387,7 +388,7 @@ def test_the_documentation_names_every_key() -> None:
         "budgets": BUDGET_KEYS,
         "invoices": INVOICE_KEYS,
         "anomalies": ANOMALY_KEYS,
-        "limits": ("per", "requests_per_minute", "tokens_per_minute"),
+        "limits": LIMIT_KEYS,
         "keys": KEY_KEYS,
         "log": ("bodies", "keep"),
         "retry": RETRY_KEYS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headgate.core.budget import Claim
+from headgate.core.limits import Figure
 
 
 class HeadgateError(Exception):
@@ -100,6 +101,37 @@ class BudgetExceeded(Refusal):
         self.claim = claim
         self.why = why
         self.room_nano = room_nano
+
+
+class RateExceeded(Refusal):
+    """A limit of the caller's own has no room for the call now. Only this refusal may be sent again (decisions 12).
+
+    Attributes:
+        retry_after: seconds after which there is room; None: it would never fit, alone it is larger than the limit.
+        unit: "requests" or "tokens"; "" = not known.
+        source: where the limit is written, "headgate.yaml:12:5"; "" = not known.
+        figures: how the caller stands with its limits.
+    """
+
+    code = "rate_limit_exceeded"
+    status_hint = 429
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status_hint: int | None = None,
+        retry_after: float | None = None,
+        unit: str = "",
+        source: str = "",
+        figures: Sequence[Figure] = (),
+    ) -> None:
+        super().__init__(message, code=code, status_hint=status_hint)
+        self.retry_after = retry_after
+        self.unit = unit
+        self.source = source
+        self.figures = tuple(figures)
 
 
 class Unavailable(Refusal):

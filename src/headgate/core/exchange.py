@@ -10,6 +10,7 @@ from typing import Protocol
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
+from headgate.core.limits import Taken
 from headgate.core.secret import Secret
 from headgate.core.usage import Usage
 
@@ -119,6 +120,7 @@ class Request:
     upload: Upload | None = None  # a body too large to hold; `body` is empty then
     prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
+    address: str = ""  # the caller's network address, as limits count by it; "" = not known
 
 
 @dataclass(slots=True)
@@ -197,6 +199,8 @@ class Exchange:
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
     degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
+    taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
+    limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
     @property
     def cost_nano(self) -> int:

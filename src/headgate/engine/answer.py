@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headgate.core.errors import HeadgateError, Refusal, UpstreamError
+from headgate.core.errors import HeadgateError, RateExceeded, Refusal, UpstreamError
 from headgate.core.exchange import Attempt, Exchange, Headers
 from headgate.core.money import usd_text
 from headgate.engine.crossing import error_back
+from headgate.policy.gcra import ratelimit_headers
 from headgate.wire.dialect import Dialect
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -33,6 +34,11 @@ NOT_PASSED_ON = frozenset(
 SIMULATED = b"x-headgate-simulated"
 EXCHANGE = b"x-headgate-exchange"
 
+ACCOUNTS_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
+"""How the provider's headers about its limits begin (wire-formats 1.2, 2.3)."""
+LONGEST_RETRY = 60.0
+"""Seconds: the official SDKs wait no longer than that for a `retry-after`, and send again too early instead."""
+
 NO_PROVIDER = "The AI service is not available right now. Please try again in a few minutes."
 
 
@@ -45,13 +51,17 @@ class ErrorAnswer:
     body: bytes
 
 
-def passed_on(headers: Headers) -> HeaderList:
-    """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own."""
-    return [
+def passed_on(headers: Headers, exchange: Exchange) -> HeaderList:
+    """A provider's response headers as the caller gets them: all but the hop-by-hop ones and a Headgate's own.
+
+    A caller with limits of ours sees those, and not the account's, which it shares with others and cannot pace by.
+    """
+    kept = [
         h
         for h in headers
         if h[0] not in NOT_PASSED_ON and (h[0][:1] != b"x" or h[0][:11] != b"x-headgate-" or h[0] == SIMULATED)
     ]
+    return [h for h in kept if not h[0].startswith(ACCOUNTS_LIMITS)] if exchange.limit_headers else kept
 
 
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
@@ -60,6 +70,8 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
     headers = [(EXCHANGE, exchange.id.encode())]
     if exchange.request.correlation_id:
         headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
+    if exchange.limit_headers:
+        headers += exchange.limit_headers
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
     cost, waited, spent = 0, 0.0, now - exchange.started
@@ -135,11 +147,23 @@ def error_answer(
     told = getattr(error, "retry_after", None)
     if told is not None:
         headers.append((b"retry-after", b"%d" % max(1, -int(-told // 1))))
+    unit = ""
+    if isinstance(error, RateExceeded):
+        unit = error.unit
+        headers += _rate_headers(error)
     last = exchange.last
     if last is not None and last.simulated:
         headers.append((SIMULATED, b"true"))
     headers += exchange_headers(exchange, now, final=True)
-    return ErrorAnswer(error.status_hint, headers, dialect.error_body(error.status_hint, code, message, exchange.id))
+    body = dialect.error_body(error.status_hint, code, message, exchange.id, unit=unit)
+    return ErrorAnswer(error.status_hint, headers, body)
+
+
+def _rate_headers(error: RateExceeded) -> HeaderList:
+    headers = ratelimit_headers(error.figures)
+    if error.retry_after is not None:  # both SDKs take this one first: whole seconds would be up to one too many
+        headers.append((b"retry-after-ms", b"%d" % max(1, -int(-error.retry_after * 1000 // 1))))
+    return headers
 
 
 def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -> bool:
@@ -162,7 +186,7 @@ def answered_status(error: HeadgateError, exchange: Exchange, *, owns_retries: b
 
 def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bool, now: float) -> ErrorAnswer:
     status, told, body = error_back(exchange, error)
-    headers = passed_on(told)
+    headers = passed_on(told, exchange)
     if owns_retries:
         headers = [(n, v) for n, v in headers if n != b"x-should-retry"]
         headers.append((b"x-should-retry", b"false"))
@@ -180,7 +204,12 @@ def _said(error: HeadgateError) -> tuple[str, str]:
 
 
 def _again(error: HeadgateError, owns_retries: bool) -> bytes:
-    """What `x-should-retry` says: no, but where the caller owns the retries and the failure may pass."""
+    """What `x-should-retry` says: no, but where the caller owns the retries and the failure may pass.
+
+    A rate of the caller's own passes (decisions 12): yes, where an SDK waits as long as it has to.
+    """
+    if isinstance(error, RateExceeded):
+        return b"true" if error.retry_after is not None and error.retry_after <= LONGEST_RETRY else b"false"
     return b"true" if isinstance(error, UpstreamError) and not owns_retries and error.retryable else b"false"
 
 

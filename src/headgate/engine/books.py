@@ -8,6 +8,7 @@ from __future__ import annotations
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Ports
+from headgate.engine import limiting
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Plan, Policies
 from headgate.policy.calibration import Shown, widths
@@ -268,6 +269,8 @@ class Books:
         if turns is not None and last is not None:
             turns.ended(exchange, last)
             turns.closed(exchange)
+        if exchange.taken is not None and self._ports.limits is not None:
+            limiting.correct(self._ports.limits, exchange, exchange.taken)
         self._ports.ledger.settle(exchange)
         self._ports.log.write(exchange)
 

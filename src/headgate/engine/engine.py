@@ -25,6 +25,7 @@ from headgate.core.errors import (
 )
 from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request
 from headgate.core.ports import Clock, Incoming, Outgoing, Ports
+from headgate.engine import limiting
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.coded import decoded, legible
@@ -83,12 +84,14 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
+            if self.ports.limits is not None:
+                await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if plan.descent is None:
                 return await self._attempts(exchange, plan)
             return await self._degrading.answer(exchange, plan, plan.descent, self._attempts)
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
-            if not exchange.attempts and isinstance(error, HeadgateError):
+            if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):
                 # No intent row stands for it, so its own row must be durable before we answer.
                 await self._recorded()
             raise
@@ -223,7 +226,7 @@ class Engine:
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
             body = answer_back(exchange, attempt, plain, self.ports.clock.now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)
-        headers = passed_on(incoming.headers)
+        headers = passed_on(incoming.headers, exchange)
         if exchange.request.own_url:
             led_back = relocated(plain, exchange.request.own_url)
             if led_back != plain:  # it was asked for plain, but may have come in a coding

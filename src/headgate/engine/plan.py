@@ -94,6 +94,10 @@ class Charges(Protocol):
         """A final usage, and what the stream has shown (None: no stream): the next estimates are closer by it."""
         ...
 
+    def likely(self, route: Route, facts: Facts, body: bytes) -> int:
+        """Prompt and output tokens, together, that such a call is expected to take, >= 0."""
+        ...
+
     def output_nano(self, route: Route, shown: Shown, now: float) -> int:
         """What this much of an answer is expected to cost, in nano-dollars."""
         ...
@@ -127,6 +131,7 @@ class Policies:
     unbounded_ceiling: bool = False  # hold what cannot be bounded at its ceiling, in place of refusing it
     budget_status: int = 429  # of a budget's refusal
     lossy: Callable[[str, str], LossPolicy] = _lossy_by_default  # by task and model asked: what translation may lose
+    counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 
 @dataclass(slots=True)

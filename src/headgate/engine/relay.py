@@ -127,7 +127,7 @@ class _Flowing:
         self.status = incoming.status
         exchange.status = incoming.status
         self.length: int | None = None
-        self.headers = passed_on(incoming.headers) + exchange_headers(exchange, books.now(), final=False)
+        self.headers = passed_on(incoming.headers, exchange) + exchange_headers(exchange, books.now(), final=False)
 
     @property
     def drains(self) -> bool:

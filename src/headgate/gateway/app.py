@@ -13,6 +13,7 @@ from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
+from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.auth import KeyRing
@@ -23,6 +24,7 @@ from headgate.gateway.limits import Limits
 from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.uploads import Arriving, whole
+from headgate.settings.limits import ADDRESS, limits_of
 from headgate.wire import DIALECTS
 from headgate.wire.coding import decode_request
 
@@ -62,6 +64,7 @@ class Gateway:
         self._ring = ring
         self._admin = admin
         self._providers = built.router.providers
+        self._addresses = Addresses(built.settings.server.trusted_proxies) if _by_address(built) else None
         ports = built.engine.ports
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._body_bytes = body_bytes
@@ -86,7 +89,7 @@ class Gateway:
             head = presence.known
         if head is None or head.headers is not scope["headers"] or head.ring_version != self._ring.version:
             try:
-                head = read_head(scope, self._ring, self._providers)
+                head = read_head(scope, self._ring, self._providers, self._addresses)
             except Refusal as refusal:
                 self._denied(refusal, scope)
                 await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
@@ -238,6 +241,12 @@ class Gateway:
         else:
             status, said = 404, {"status": "unknown"}
         await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())
+
+
+def _by_address(built: Built) -> bool:
+    """Whether a limit counts by network address. Else nobody asks for one."""
+    limits = limits_of(built.settings)
+    return any(ADDRESS in limit.per or ADDRESS in dict(limit.only) for limit in limits)
 
 
 class _Visit:

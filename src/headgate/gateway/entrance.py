@@ -14,6 +14,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest, NotServed, Refusal
 from headgate.core.exchange import Facts, Headers, Prepared, Request, Route, Upload
 from headgate.engine.plan import UNREAD
+from headgate.gateway.address import Addresses
 from headgate.gateway.auth import NEVER_FORWARDED, KeyRing
 from headgate.gateway.cycle import Scope
 from headgate.gateway.paths import target
@@ -43,7 +44,7 @@ class Head:
     Attributes:
         coding: the request body's content coding, b"" = none.
         wrong: why the request cannot be run, if so; it is recorded all the same.
-        own_url, prepared: see `Request`.
+        own_url, address, prepared: see `Request`.
     """
 
     headers: Headers
@@ -60,6 +61,7 @@ class Head:
     lists_all: bool = False  # everything of a kind that the provider's account has is asked for
     may_list: bool = False
     own_url: str = ""
+    address: str = ""
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
 
@@ -105,12 +107,16 @@ class Head:
             upload,
             self.prepared,
             bool(said.batch),
+            self.address,
         )
         return request, wrong
 
 
-def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> Head:
+def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addresses: Addresses | None = None) -> Head:
     """Who comes in, and for what.
+
+    Args:
+        addresses: tells the caller's network address; None: nobody asks for it.
 
     Raises:
         Denied, NotServed, BadRequest: nothing is run and nothing recorded in the ledger.
@@ -158,8 +164,14 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route]) -> He
         lists_all(method, where.path),
         key.may_speak_for_tenants,
         _own_url(scope) if endpoint == "stored" else "",
+        _address(scope, addresses) if addresses is not None else "",
         wrong,
     )
+
+
+def _address(scope: Scope, addresses: Addresses) -> str:
+    client = scope.get("client")
+    return addresses.of(client[0], scope["headers"]) if client else ""
 
 
 def _field(headers: Headers, wanted: bytes) -> bytes:

@@ -8,7 +8,7 @@ from math import ceil
 from headgate.core.exchange import Facts, Route
 from headgate.core.usage import Usage
 from headgate.policy.calibration import Calibration, Shown
-from headgate.policy.estimate import Bound, believable, bound, cut_estimate
+from headgate.policy.estimate import Bound, believable, bound, cut_estimate, likely_tokens
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import cost_nano
 
@@ -91,6 +91,11 @@ class Charging:
         # Anthropic tells the prompt's size when its streams begin, so there is little to learn of prompts.
         if due or (route.dialect == "openai" and calibration.prompt_due(provider, model, facts.system, body)):
             calibration.learn_prompt(provider, model, usage, facts.system, body)
+
+    def likely(self, route: Route, facts: Facts, body: bytes) -> int:
+        """See `estimate.likely_tokens`, with what was learned of such calls."""
+        prompt, output = self.calibration.expect(route.provider, route.model or facts.model, facts.system, body)
+        return likely_tokens(facts, len(body), prompt=prompt, output=output)
 
     def output_nano(self, route: Route, shown: Shown, now: float) -> int:
         """What this much of an answer is expected to cost, in nano-dollars."""

@@ -8,6 +8,7 @@ from counted answers (`calibration`) tightens what is charged, never the bound.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
@@ -44,6 +45,19 @@ COUNT_MARGIN = 10
 
 COUNT_FLOOR = 64
 """And with so many tokens on top at the least."""
+
+
+BYTES_PER_TOKEN = 4
+"""What a prompt is taken to weigh where nothing was learned of such prompts yet: English text."""
+
+LIKELY_IMAGE_TOKENS = 1_600
+"""Of one image, as a guess: Anthropic's most before its newest models, and about a photograph's at OpenAI."""
+
+LIKELY_MEDIA_TOKENS = 10_000
+"""Of documents and sound in a body, at most, as a guess: their bytes say nothing of their tokens."""
+
+LIKELY_OUTPUT_TOKENS = 1_000
+"""Of an answer where nothing was learned of its model yet, as a guess: caps are far above what answers take."""
 
 
 def hidden_tokens(price: ModelPrice) -> int:
@@ -99,6 +113,24 @@ def bound(
     output = per_choice * max(1, facts.choices)
     tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
     return Bound(_nano_up(tenths), _counted(prompt + output), per_choice if cap is not None else 0)
+
+
+def likely_tokens(facts: Facts, body_bytes: int, *, prompt: float | None, output: float | None) -> int:
+    """What a call is expected to take, prompt and output together: a guess, to be corrected once it is counted.
+
+    Args:
+        prompt, output: tokens that such calls have had; None where too little is known.
+    """
+    if prompt is None or facts.has_media:
+        text = float(max(0, body_bytes - facts.image_bytes))
+        if facts.has_media and not facts.images:
+            text = min(text, LIKELY_MEDIA_TOKENS * BYTES_PER_TOKEN)
+        prompt = text / BYTES_PER_TOKEN + facts.images * LIKELY_IMAGE_TOKENS
+    if output is None:
+        output = LIKELY_OUTPUT_TOKENS
+    if facts.max_output_tokens is not None:
+        output = min(output, facts.max_output_tokens)
+    return _counted(ceil(prompt) + ceil(max(0.0, output)) * max(1, facts.choices))
 
 
 def _prompt_bound(price: ModelPrice, body_bytes: int, facts: Facts, counted: int | None) -> int | None:

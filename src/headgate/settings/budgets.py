@@ -6,20 +6,19 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, combinations
 
 from headgate.core.budget import FULL, WARN_AT, Budget
-from headgate.policy.budgets import TAG, budget_id
+from headgate.policy.budgets import budget_id
 from headgate.policy.periods import PERIODS
-from headgate.settings.fields import DEFAULT, Context, Section, complaint, suggestion
+from headgate.settings.fields import DEFAULT, Context, Section
 from headgate.settings.model import BudgetSettings, Settings
-from headgate.settings.policies import DIMENSIONS, Names, dimension
-from headgate.settings.tree import Items, Node, Table, shown
-from headgate.settings.units import Unfit, basis_points, one_of, text_up_to, usd, whole
+from headgate.settings.policies import Names
+from headgate.settings.scopes import ScopeReader
+from headgate.settings.tree import Node, Table
+from headgate.settings.units import Unfit, basis_points, one_of, usd, whole
 from headgate.settings.zones import UTC_NAME, zone, zone_name
 
 BUDGET_KEYS = ("per", "only", "usd", "soft_usd", "tokens", "every", "zone", "alert_at", "then")
 
 _CAPS = ("usd", "soft_usd", "tokens")
-_MAX_DIMENSIONS = 8
-_MAX_VALUE = 256  # characters: callers' values are cut there (policy.attribution)
 
 
 def budgets_of(settings: Settings) -> tuple[Budget, ...]:
@@ -76,7 +75,7 @@ class BudgetReader:
     def __init__(self, names: Names, served: Collection[str], default_zone: str) -> None:
         """`served`: the models of virtual models' routes. `default_zone`: of budgets that name none."""
         self._names = names
-        self._served = served
+        self._scopes = ScopeReader(names, served, "budget")
         self._zone = default_zone
         self._found: dict[str, tuple[Budget, str]] = {}  # by id, with the path it is written at
 
@@ -90,14 +89,14 @@ class BudgetReader:
         caps = {each: section.take(each, usd, None) for each in ("usd", "soft_usd")}
         every = section.take("every", one_of(PERIODS), "")
         found = BudgetSettings(
-            per=_per(section),
+            per=self._scopes.per(section),
             usd_nano=caps["usd"],
             tokens=section.take("tokens", whole(0, 10**15), None),
             every=every,
             alert_at_basis_points=_shares(section),
             degrade_to=section.take("then", self._then, ""),
             soft_usd_nano=caps["soft_usd"],
-            only=self._only(section, key),
+            only=self._scopes.only(section, key),
             zone=section.take("zone", zone_name, self._zone),
         )
         if isinstance(node, Table):
@@ -113,35 +112,6 @@ class BudgetReader:
         if verb != "degrade" or not model.strip():
             raise Unfit("expected `refuse`, or `degrade <model>`")
         return self._names.model(model.strip())
-
-    def _only(self, section: Section, key: str | None) -> tuple[tuple[str, str], ...]:
-        """`only: {tenant: acme}`."""
-        node = section.node("only")
-        filters = Section(
-            section.context, node, section.at("only"), tuple(node.entries) if isinstance(node, Table) else ()
-        )
-        found = {}
-        for name, where in filters.table.keys.items():
-            section.context.keys[filters.at(name)] = where
-            try:
-                dimension(name)
-            except ValueError as error:
-                section.context.wrong_name(filters.at(name), complaint(error, name))
-            if name == "key" and key is not None:
-                section.context.wrong_name(filters.at(name), "a key's own budgets are for its calls already")
-            found[name] = filters.take(name, text_up_to(_MAX_VALUE), "")
-        _few(section, "only", len(found))
-        self._check_only(filters, found)
-        return tuple(sorted(found.items()))
-
-    def _check_only(self, filters: Section, found: dict[str, str]) -> None:
-        providers = self._names.providers
-        provider, model = found.get("provider", ""), found.get("model", "")
-        if provider and provider not in providers:
-            hint = suggestion(provider, tuple(providers), label="providers")
-            filters.wrong("provider", f"no provider is named {shown(provider)}{hint}")
-        if model in self._names.models and model not in self._served:
-            filters.wrong("model", f"{shown(model)} is a virtual model; name the one that serves, as its provider does")
 
     def _keep(self, context: Context, path: str, budgets: Iterable[Budget]) -> None:
         for budget in budgets:
@@ -182,25 +152,6 @@ def _covers(wider: Budget, budget: Budget) -> bool:
 def _idle(where: str, paths: list[str]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{paths[0]}{more} can never be reached: {where} allows no more for the same calls, and every budget counts"
-
-
-def _per(section: Section) -> tuple[str, ...]:
-    """`per: user`, or `per: [tenant, user]`, in one order whatever the order written: it is the same budget."""
-    if not isinstance(section.table.entries.get("per"), Items):
-        one = section.take("per", dimension, "")
-        return (one,) if one else ()
-    found = section.texts("per", dimension)
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        section.wrong("per", f"names {shown(twice[0])} twice: keep one")
-    _few(section, "per", len(found))
-    order = {name: place for place, name in enumerate(DIMENSIONS)}
-    return tuple(sorted(set(found), key=lambda name: (order.get(name, len(order)), name.removeprefix(TAG))))
-
-
-def _few(section: Section, key: str, count: int) -> None:
-    if count > _MAX_DIMENSIONS:
-        section.wrong(key, f"has {count} dimensions, and a budget has at most {_MAX_DIMENSIONS}")
 
 
 def _shares(section: Section) -> tuple[int, ...]:

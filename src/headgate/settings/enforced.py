@@ -36,12 +36,10 @@ def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
         yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
         yield "tasks.*.on_cut", f"tasks.{name}.on_cut", task.on_cut != "error"
         yield "tasks.*.thinking", f"tasks.{name}.thinking", task.thinking != "keep"
-    yield "limits", "limits", bool(s.limits)
     yield "guards", "guards", _asks(s.guards)
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):
         yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
-        yield "keys[*].limits", f"keys[{number}].limits", bool(key.limits)
     yield "log.keep", "log.keep", True
     yield "alerts", "alerts", bool(s.alerts)
 
@@ -56,8 +54,7 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
     path, origin = places[0]
     name = path if len(places) == 1 else label
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    plural = label.endswith(".limits") or label in (
-        "limits",
+    plural = label in (
         "guards",
         "alerts",
         "tasks.*.guards",

@@ -14,6 +14,7 @@ from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
+from headgate.settings.limits import LimitReader
 from headgate.settings.model import RetrySettings, Settings, frozen
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
@@ -133,12 +134,13 @@ def _settings(root: Section) -> Settings:
     zone = root.take("zone", zone_name, UTC_NAME)
     served = {route.model for routes in models.values() for route in routes}
     budgets = BudgetReader(names, served, zone)
+    limits = LimitReader(names, served)
     settings = Settings(
         providers=known,
         models=models,
         tasks=policies.read_tasks(root, names, retry, timeouts, cache, ceiling),
         budgets=budgets.read(root),
-        limits=policies.read_limits(root),
+        limits=limits.read(root),
         prices=providers.read_prices(root, known),
         unknown_price=policies.read_unknown_price(root),
         unbounded=root.take("unbounded", one_of(("refuse", "ceiling")), "refuse"),
@@ -152,7 +154,7 @@ def _settings(root: Section) -> Settings:
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),
-        keys=operations.read_keys(root, budgets),
+        keys=operations.read_keys(root, budgets, limits),
         log=operations.read_log(root),
         alerts=operations.read_alerts(root),
         server=server,

@@ -175,11 +175,12 @@ class BudgetSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Requests or tokens per minute of each value of a dimension. At least one is set."""
+    """Requests or tokens per minute of each scope. At least one is set."""
 
-    per: str = ""  # a dimension, as in BudgetSettings, or "" = everything together
+    per: tuple[str, ...] = ()  # dimensions, as in BudgetSettings, or "address"; () = everything together
     requests_per_minute: int | None = None  # 1..10**9
-    tokens_per_minute: int | None = None  # 1..10**12
+    tokens_per_minute: int | None = None  # 1..10**12; prompt and output together
+    only: tuple[tuple[str, str], ...] = ()  # (dimension, value) that a call must have, sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,7 @@ class ServerSettings:
     write_timeout_seconds: float = 60.0  # a caller that does not read
     keep_alive_seconds: float = 75.0  # an idle connection
     drain_seconds: float = 30.0  # 0..3600, after SIGTERM
+    trusted_proxies: tuple[str, ...] = ()  # networks in CIDR: peers whose X-Forwarded-For is believed
 
 
 def _default_providers() -> Mapping[str, ProviderSettings]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.fields import Context, Section
+from headgate.settings.limits import LimitReader
 from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, Settings, frozen
-from headgate.settings.policies import DAY, read_cache, read_limits
+from headgate.settings.policies import DAY, read_cache
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
@@ -27,6 +28,7 @@ SERVER_KEYS = (
     "write_timeout",
     "keep_alive",
     "drain",
+    "trusted_proxies",
 )
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|[{}]")
@@ -100,7 +102,7 @@ def _shared(text: str) -> str:
     return text
 
 
-def read_keys(root: Section, budgets: BudgetReader) -> tuple[KeySettings, ...]:
+def read_keys(root: Section, budgets: BudgetReader, limits: LimitReader) -> tuple[KeySettings, ...]:
     """`keys:`, a list. Names are unique."""
     found: list[KeySettings] = []
     first: dict[str, str] = {}
@@ -123,7 +125,7 @@ def read_keys(root: Section, budgets: BudgetReader) -> tuple[KeySettings, ...]:
                 may_speak_for_tenants=section.take("may_speak_for_tenants", switch, False),
                 cache_seconds=read_cache(section, "cache", None),
                 budgets=budgets.read(section, key=name),
-                limits=read_limits(section),
+                limits=limits.read(section, key=name),
             )
         )
     _one_secret_each(root.context, found)
@@ -200,7 +202,18 @@ def read_server(root: Section) -> ServerSettings:
         write_timeout_seconds=section.take("write_timeout", timeout, default.write_timeout_seconds),
         keep_alive_seconds=section.take("keep_alive", timeout, default.keep_alive_seconds),
         drain_seconds=section.take("drain", seconds(1, 3600, zero=True), default.drain_seconds),
+        trusted_proxies=section.texts("trusted_proxies", _network),
     )
+
+
+def _network(text: str) -> str:
+    """An address or a network of addresses, as CIDR."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise Unfit("expected an IP address or a network in CIDR notation, like 10.0.0.7 or 10.0.0.0/8") from None
 
 
 def _host(text: str) -> str:

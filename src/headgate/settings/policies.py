@@ -1,4 +1,4 @@
-"""Sections about decisions: retry, timeouts, guards, cache, tasks, limits, unknown prices."""
+"""Sections about decisions: retry, timeouts, guards, cache, tasks, unknown prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
 from headgate.settings.model import (
     GuardSettings,
-    LimitSettings,
     ProviderSettings,
     RetrySettings,
     TaskSettings,
@@ -174,29 +173,12 @@ def _with_total(section: Section, timeouts: Timeouts) -> Timeouts:
     return Timeouts(**{**{key: getattr(timeouts, key) for key in TIMEOUT_KEYS}, "total": total})
 
 
-def dimension(text: str) -> str:
-    """One of `DIMENSIONS`, or a tag. Raises Unfit."""
-    if text in DIMENSIONS or _TAG.fullmatch(text):
+def dimension(text: str, more: tuple[str, ...] = ()) -> str:
+    """One of `DIMENSIONS`, of `more`, or a tag. Raises Unfit."""
+    known = (*DIMENSIONS, *more)
+    if text in known or _TAG.fullmatch(text):
         return text
-    raise Unfit(f"expected one of {', '.join(DIMENSIONS)} or tag:<name>", DIMENSIONS)
-
-
-def read_limits(root: Section) -> tuple[LimitSettings, ...]:
-    """`limits:`, a list."""
-    found = []
-    for node, path in root.items("limits"):
-        section = Section(root.context, node, path, ("per", "requests_per_minute", "tokens_per_minute"))
-        entries = section.table.entries
-        if isinstance(node, Table) and "requests_per_minute" not in entries and "tokens_per_minute" not in entries:
-            root.context.wrong(path, "a limit needs requests_per_minute or tokens_per_minute")
-        found.append(
-            LimitSettings(
-                per=section.take("per", dimension, ""),
-                requests_per_minute=section.take("requests_per_minute", whole(1, 10**9), None),
-                tokens_per_minute=section.take("tokens_per_minute", whole(1, 10**12), None),
-            )
-        )
-    return tuple(found)
+    raise Unfit(f"expected one of {', '.join(known)} or tag:<name>", known)
 
 
 def read_unknown_price(root: Section) -> UnknownPriceSettings:

@@ -19,6 +19,7 @@ from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Request, Route
+from headgate.core.limits import Limit
 from headgate.core.ports import Outgoing, Ports, Timeouts
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
@@ -35,6 +36,7 @@ from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.testing.canned import JSON, SSE, chat_request, messages_request
+from headgate.testing.fake_limits import FakeLimits
 from headgate.wire import DIALECTS
 
 START = 1_795_132_800.0  # 2026-11-20, when the price file was made
@@ -308,6 +310,7 @@ class World:
         budgets: that apply; nobody waits for money here.
         most_nano, unbounded_ceiling, budget_status: see `engine.plan.TaskPolicy` and `engine.plan.Policies`.
         ladder: what is tried when an answer cannot be had.
+        limits: the callers'.
 
     Attributes:
         happened: "intend", "send" and "settle" in order.
@@ -329,6 +332,7 @@ class World:
         unbounded_ceiling: bool = False,
         budget_status: int = 429,
         ladder: Sequence[LadderStep] = (),
+        limits: Sequence[Limit] = (),
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -352,7 +356,10 @@ class World:
             budget_status=budget_status,
         )
         self._made = 0
-        ports = Ports(self.clock, self.upstream, self.ledger, self.log, lambda: jitter, self._new_id)
+        self.limits = FakeLimits(limits, self.clock.now) if limits else None
+        ports = Ports(
+            self.clock, self.upstream, self.ledger, self.log, lambda: jitter, self._new_id, limits=self.limits
+        )
         self.engine = Engine(ports, policies)
 
     def _new_id(self, now: float) -> str:

@@ -189,7 +189,7 @@ class Anthropic:
         """The `request-id` header."""
         return lenient.header(headers, b"request-id", b"x-request-id")
 
-    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
+    def error_body(self, status: int, code: str, message: str, exchange_id: str, *, unit: str = "") -> bytes:
         """See `Dialect.error_body`. The code is at `error.details.error_code` and at `headgate.code`."""
         kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
         error = {"type": kind, "message": message, "details": {"error_code": code}}

@@ -133,8 +133,12 @@ class Dialect(Protocol):
         """The provider's request id from its response headers."""
         ...
 
-    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
-        """Our own error in this dialect's format, as JSON bytes. `code` is Headgate's, in the field its SDK exposes."""
+    def error_body(self, status: int, code: str, message: str, exchange_id: str, *, unit: str = "") -> bytes:
+        """Our own error in this dialect's format, as JSON bytes. `code` is Headgate's, in the field its SDK exposes.
+
+        Args:
+            unit: "requests" or "tokens", of a rate that was exceeded; "" = it is about no rate.
+        """
         ...
 
     def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:

@@ -197,9 +197,12 @@ class OpenAI:
         """The `x-request-id` header."""
         return lenient.header(headers, b"x-request-id", b"request-id")
 
-    def error_body(self, status: int, code: str, message: str, exchange_id: str) -> bytes:
-        """See `Dialect.error_body`. The code is at `error.code`, the SDK's `.code`, and at `headgate.code`."""
-        return our_error({"error": _error(status, code, message)}, code, exchange_id)
+    def error_body(self, status: int, code: str, message: str, exchange_id: str, *, unit: str = "") -> bytes:
+        """See `Dialect.error_body`. The code is at `error.code`, the SDK's `.code`, and at `headgate.code`.
+
+        OpenAI's own errors about rates have the unit as their type.
+        """
+        return our_error({"error": _error(status, code, message, unit)}, code, exchange_id)
 
     def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
         """See `Dialect.error_event`. The SDK raises it as `APIError`."""
@@ -208,8 +211,8 @@ class OpenAI:
         return sse.encode(self.error_body(status_of(code), code, message, exchange_id))
 
 
-def _error(status: int, code: str, message: str) -> dict[str, Any]:
-    kind = _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+def _error(status: int, code: str, message: str, kind: str = "") -> dict[str, Any]:
+    kind = kind or _ERROR_TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
     return {"message": message, "type": kind, "param": None, "code": code}
 
 
