@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from headgate.core import errors
-from headgate.core.errors import Refusal
+from headgate.core.errors import RateExceeded, Refusal
 
 _CLASSES: dict[str, type[Refusal]] = {
     kind.code: kind
@@ -35,7 +35,20 @@ def refusal(error: BaseException) -> Refusal | None:
     kind = _CLASSES.get(code, Refusal)
     found = kind(str(said.get("message") or error), code=code, status_hint=getattr(response, "status_code", None))
     found.exchange_id = str(said.get("exchange", ""))
+    if isinstance(found, RateExceeded):
+        found.retry_after = _retry_after(response)
     return found
+
+
+def _retry_after(response: Any) -> float | None:
+    """Seconds, of the answer's headers; None where it tells none."""
+    headers = getattr(response, "headers", None)
+    if headers is None:
+        return None
+    try:
+        return float(headers["retry-after-ms"]) / 1000
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _body(response: Any) -> Any:

@@ -156,7 +156,6 @@ def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Pat
         "tasks.*.model (headgate.yaml:11:15 and 1 more) is read but not enforced yet",
         "tasks.*.max_tokens (headgate.yaml:11:28 and 1 more) are read but not enforced yet",
         "tasks.classify.cache (headgate.yaml:11:44) is read but not enforced yet",
-        "limits (headgate.yaml:18:1) are read but not enforced yet",
         "guards (headgate.yaml:23:1) are read but not enforced yet",
         "log.keep (headgate.yaml:27:30) is read but not enforced yet",
         "alerts (headgate.yaml:28:1) are read but not enforced yet",

@@ -67,15 +67,14 @@ def test_a_wrong_list_of_keys_is_a_mistake_at_its_place_that_shows_no_secret(
     assert "FAKE0" not in str(caught.value)
 
 
-def test_a_virtual_key_has_budgets_and_limits_of_its_own_and_limits_are_not_enforced_yet(tmp_path: Path) -> None:
+def test_a_virtual_key_has_budgets_and_limits_of_its_own_and_both_are_enforced(tmp_path: Path) -> None:
     text = "keys: [{name: ada, key: env:K, environment: development, budgets: [{usd: 5, every: day}], "
     text += "limits: [{requests_per_minute: 20}]}]"
     found = loaded(tmp_path, text)
     assert found.keys[0].budgets == (BudgetSettings(usd_nano=5 * 10**9, every="day"),)
     assert found.keys[0].limits == (LimitSettings(requests_per_minute=20),)
-    assert unenforced(found) == {"keys[0].limits"}
-    assert [w.split(" (")[0] for w in found.warnings] == ["keys[0].limits"]
-    assert all(w.endswith("are read but not enforced yet") for w in found.warnings)
+    assert unenforced(found) == set()
+    assert found.warnings == ()
 
 
 def test_mistakes_in_a_virtual_keys_budget_have_its_path(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ EXCHANGE = b"x-headgate-exchange"
 ACCOUNTS_LIMITS = (b"x-ratelimit-", b"anthropic-ratelimit-", b"anthropic-priority-", b"anthropic-fast-")
 """How the provider's headers about its limits begin (wire-formats 1.2, 2.3)."""
 LONGEST_RETRY = 60.0
-"""Seconds: the official SDKs wait no longer than that for a `retry-after`, and send again too early instead."""
+"""Seconds: official SDKs on httpx (anthropic 0.x, openai 1.x and 2.x) wait no longer than that for a `retry-after`, and
+send again too early instead."""
 
 NO_PROVIDER = "The AI service is not available right now. Please try again in a few minutes."
 

@@ -10,7 +10,8 @@ def refusal(exceeded: Exceeded, tokens: int) -> RateExceeded:
     """The refusal of a call that was expected to take `tokens` tokens."""
     limit, unit = exceeded.limit, exceeded.unit
     per_minute = limit.requests_per_minute if unit == "requests" else limit.tokens_per_minute
-    over = f"the limit of {per_minute:,} {unit} per minute{_whose(limit, exceeded.scope)}"
+    assert per_minute is not None  # it is what was exceeded
+    over = f"the limit of {_count(per_minute, unit)} per minute{_whose(limit, exceeded.scope)}"
     if exceeded.retry_after is None:
         message = (
             f"this call is expected to take {tokens:,} tokens, and {over} never has room for so many. "
@@ -36,7 +37,7 @@ def scope_text(limit: Limit) -> str:
 def rates_text(limit: Limit) -> str:
     """ "60 requests and 100,000 tokens a minute"."""
     rates = ((limit.requests_per_minute, "requests"), (limit.tokens_per_minute, "tokens"))
-    return f"{' and '.join(f'{count:,} {unit}' for count, unit in rates if count is not None)} a minute"
+    return f"{' and '.join(_count(count, unit) for count, unit in rates if count is not None)} a minute"
 
 
 def _whose(limit: Limit, scope: object) -> str:
@@ -44,6 +45,10 @@ def _whose(limit: Limit, scope: object) -> str:
     values = scope if isinstance(scope, tuple) else (scope,)
     named = [f"{name} {value}" for name, value in zip(limit.per, values, strict=False)]
     return f" of {', '.join(named)}" if named else ""
+
+
+def _count(count: int, unit: str) -> str:
+    return f"{count:,} {unit if count != 1 else unit[:-1]}"
 
 
 def _seconds(wait: float) -> str:
