@@ -131,7 +131,7 @@ def test_the_example_has_no_mistake_and_means_what_it_says() -> None:
     assert found.invoices.for_tenant("acme") == InvoiceTerms(1000, 0)
     assert found.invoices.for_tenant("other") == InvoiceTerms(2000, 5 * 10**9)
     assert found.anomalies == AnomalySettings()
-    assert found.limits == (LimitSettings(("user",), 60, 100_000),)
+    assert found.limits == (LimitSettings(("tenant", "user"), 60, 100_000), LimitSettings(("address",), 300))
     assert found.guards.allow_tools == ("search_docs",)
     assert found.guards.approve_tools == ("send_email",)
     assert found.cache_seconds == 0

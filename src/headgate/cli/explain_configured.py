@@ -10,9 +10,11 @@ from headgate.cli.explain_record import Explanation, Origins
 from headgate.core.money import usd_text
 from headgate.policy.budgets import TAG
 from headgate.policy.ladder import CLASSES
+from headgate.policy.limit_words import rates_text, scope_text
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.fields import DEFAULT
+from headgate.settings.limits import ADDRESS, limits_of
 from headgate.settings.units import duration_text
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from headgate.settings.model import GuardSettings, Settings, TaskSettings
 
 _ROUTES = ("model", "provider")  # dimensions that the route decides, not the caller
+_WAY = (*_ROUTES, ADDRESS)  # or the way in
 _GUARDS = ("profile", "injection", "pii", "secrets", "tools")
 
 
@@ -37,17 +40,7 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
     _ladder(said, settings, caller.task)
     _budgets(said, settings, origins, caller)
-    for place, limit in enumerate(settings.limits):
-        rates = (("requests", limit.requests_per_minute), ("tokens", limit.tokens_per_minute))
-        text = ", ".join(f"{count:,} {what} a minute" for what, count in rates if count is not None)
-        origin = settings.origins.get(f"limits[{place}]", DEFAULT)
-        said.add(
-            "limits",
-            f"per {limit.per}" if limit.per else "all together",
-            text,
-            origin,
-            enforced="limits" not in pending,
-        )
+    _limits(said, settings, caller)
     bodies = not any(line.startswith("log.bodies ") for line in said.not_enforced)
     said.add("log", "bodies", settings.log.bodies, origins.of("log.bodies"), enforced=bodies)
 
@@ -73,6 +66,16 @@ def _budgets(said: Explanation, settings: Settings, origins: Origins, caller: Ca
     ceiling = task.max_usd_per_call_nano if task is not None else settings.max_usd_per_call_nano
     if ceiling is not None:
         said.add("budgets", "one call", f"at most ${usd_text(ceiling)}", settings.origins.get(path, DEFAULT))
+
+
+def _limits(said: Explanation, settings: Settings, caller: Caller) -> None:
+    """Likewise."""
+    for limit in limits_of(settings):
+        if any(_told(caller, name) != value for name, value in limit.only if name not in _WAY):
+            continue
+        lacks = [name for name in limit.per if name not in _WAY and not _told(caller, name)]
+        text = rates_text(limit) + (f" (does not apply: the call names no {' and no '.join(lacks)})" if lacks else "")
+        said.add("limits", scope_text(limit), text, limit.source)
 
 
 def _told(caller: Caller, name: str) -> str:

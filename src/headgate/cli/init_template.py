@@ -62,9 +62,10 @@ zone: UTC
 # An exchange that could cost more than this is refused, whatever is left of its budgets.
 #: max_usd_per_call: 5
 
-# Rates: requests or tokens per minute.
+# Rates of callers: requests or tokens per minute, per the same dimensions as budgets, or per address.
 #: limits:
-#:   - {per: user, requests_per_minute: 60, tokens_per_minute: 100_000}
+#:   - {per: [tenant, user], requests_per_minute: 60, tokens_per_minute: 100_000}
+#:   - {per: address, requests_per_minute: 300}
 
 # A model without a price is refused. Or charge every token of one at a ceiling: {ceiling_usd_per_mtok: 100}
 unknown_price: refuse
