@@ -68,9 +68,8 @@ class _LabTurns(LocalTurns):
             self._timer = loop.call_at(max(due - EPOCH, loop.time() + _LEAST_STEP), self._look)
 
     def _look(self) -> None:
-        with self.lock:
-            told = self.desk.tick(EPOCH + asyncio.get_running_loop().time())
-            self.schedule()
+        with self as desk:
+            told = desk.tick(EPOCH + asyncio.get_running_loop().time())
         self.wake(told)
 
 

@@ -123,7 +123,7 @@ class RetryBudget:
         self._floor = floor_per_second * window
         self._recent = _Sums(window, 2)
         self._rates = _Sums(RATES_SECONDS, 4)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may settle an unread stream inside it
 
     def may_retry(self, now: float) -> bool:
         """Take leave for one more attempt of an exchange; False = there is none, give up or go elsewhere."""

@@ -10,12 +10,12 @@ import asyncio
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import cast
 
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
-from headgate.policy.breakers import Change
 from headgate.policy.rate_facts import NO_FACTS
 from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
@@ -58,7 +58,9 @@ class LocalTurns:
 
     def _begin(self) -> None:
         self.desk = self._make()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # the collector may settle an unread stream inside it: see `enter`
+        self._inside = False
+        self._later: deque[tuple[Exchange, Attempt]] = deque()  # ended by the collector meanwhile
         self._due = threading.Condition(self.lock)
         self._target = NEVER  # when the thread looks again
         self._thread: threading.Thread | None = None
@@ -74,31 +76,87 @@ class LocalTurns:
 
     def look(self, request: Request, route: Route) -> RouteLook:
         """How things stand with a route for such a request."""
-        with self.lock:
-            return self.desk.look(request, route, self._now())
+        with self as desk:
+            return desk.look(request, route, self._now())
 
     def state(self, route: Route) -> NoTurn | None:
         """See `core.ports.Turns.blocked`."""
-        with self.lock:
-            found = self.desk.blocked(route, self._now())
+        with self as desk:
+            found = desk.blocked(route, self._now())
         return None if found is None else no_turn(route, found)
 
     def lift(self, provider: str) -> int:
         """Somebody says that all is well again at a provider. Returns how many breakers were open."""
-        with self.lock:
-            return self.desk.lift(provider)
+        with self as desk:
+            return desk.lift(provider)
 
     def close(self) -> None:
         """Stop the thread. Whoever waits is let out without a turn. Idempotent."""
-        with self.lock:
+        with self as desk:
             self._closed = True
-            left = self.desk.forget()
+            left = desk.forget()
             for entry in left:
                 entry.error = NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
             self._due.notify()
         self.wake(left)
 
     # ---- for the ports
+
+    def __enter__(self) -> Turns:
+        """Take the lock, and the desk with it. Not again within it: `ended` alone may come in between."""
+        self.lock.acquire()
+        self._inside = True
+        return self.desk
+
+    def __exit__(self, *_: object) -> None:
+        """Give both back, when what the collector has ended meanwhile is done."""
+        told: list[Waiting] = []
+        while self._later:
+            exchange, attempt = self._later.popleft()
+            told += self._end(exchange, attempt)
+        if self.desk.waiting:
+            self.schedule()
+        self._inside = False
+        self.lock.release()
+        if told:
+            self.wake(told)
+
+    def ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See `core.ports.Turns`."""
+        told: list[Waiting] = []
+        with self.lock:
+            if self._inside:  # this very thread is: the collector has settled a stream that nobody reads
+                self._later.append((exchange, attempt))
+                return
+            self._inside = True
+            told = self._end(exchange, attempt)
+            while self._later:
+                told += self._end(*self._later.popleft())
+            if self.desk.waiting:
+                self.schedule()
+            self._inside = False
+        if told:
+            self.wake(told)
+
+    def _end(self, exchange: Exchange, attempt: Attempt) -> list[Waiting]:
+        turn, error, route = attempt.turn, attempt.error, attempt.route
+        if not isinstance(turn, Turn):
+            return []
+        now = self._now()
+        jitter = self._random() if error is not None else 0.0
+        by_caller = error is not None and error.kind == "timeout" and _out_of_time(exchange, now)
+        told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
+        for change in changes:
+            self._tell(
+                "breaker",
+                what=change.what,
+                state=change.state,
+                cause=change.cause,
+                provider=route.provider,
+                model=route.model,
+                retry_after=round(change.retry_after, 3),
+            )
+        return told
 
     def schedule(self) -> None:
         """Somebody waits: the thread has to look when time lets the first of them go. With the lock."""
@@ -130,24 +188,9 @@ class LocalTurns:
 
     def leave(self, entry: Waiting) -> None:
         """A caller waits no longer; a turn that it was given meanwhile is given back."""
-        with self.lock:
-            told = self.desk.leave(entry, self._now())
-            self._after(told)
+        with self as desk:
+            told = desk.leave(entry, self._now())
         self.wake(told)
-
-    def after(self, told: list[Waiting], changes: Iterable[Change], route: Route) -> None:
-        """Without the lock: wake those that may go, tell what has changed."""
-        self.wake(told)
-        for change in changes:
-            self._tell(
-                "breaker",
-                what=change.what,
-                state=change.state,
-                cause=change.cause,
-                provider=route.provider,
-                model=route.model,
-                retry_after=round(change.retry_after, 3),
-            )
 
     def hidden(self, provider: str) -> None:
         """Retries have just helped: tell, now and then, where they hide that much is failing."""
@@ -166,10 +209,6 @@ class LocalTurns:
                 attempts=rates.attempts,
             )
 
-    def _after(self, told: list[Waiting]) -> None:
-        if self.desk.waiting:
-            self.schedule()
-
     def _run(self) -> None:
         """The thread: look when time alone lets somebody go, or makes somebody too late."""
         while True:
@@ -179,9 +218,9 @@ class LocalTurns:
                 now = self._now()
                 if self._target > now:
                     self._due.wait(None if self._target == NEVER else min(self._target - now, threading.TIMEOUT_MAX))
-                    now = self._now()
-                told = self.desk.tick(now)
-                self._target = self.desk.due()
+                self._target = NEVER
+            with self as desk:
+                told = desk.tick(self._now())
             self.wake(told)
 
 
@@ -208,29 +247,27 @@ class Port:
     async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
         """See the port."""
         shared = self._shared
-        with shared.lock:
-            found = shared.desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
+        with shared as desk:
+            found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
             if isinstance(found, Turn):
                 attempt.turn = found
                 return
             found.waker = self._new_waiter()
-            shared.schedule()
         await self._wait(found, attempt)
 
     async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
         """See the port."""
         shared, last = self._shared, cast("Turn", attempt.turn)
-        with shared.lock:
+        with shared as desk:
             now = self._now()
-            found = shared.desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
+            found = desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
             if isinstance(found, Turn):
                 attempt.turn = found
                 return True
             if not wait:
-                told = shared.desk.leave(found, now)
+                told = desk.leave(found, now)
             else:
                 found.waker = self._new_waiter()
-                shared.schedule()
         if not wait:
             shared.wake(told)
             return False
@@ -266,9 +303,8 @@ class Port:
             lane.read_at = now + READ_EVERY
             facts = read_limits(attempt.route.dialect, headers, now)
         shared = self._shared
-        with shared.lock:
-            told = shared.desk.answered(turn, facts, status, code, now)
-            shared._after(told)
+        with shared as desk:
+            told = desk.answered(turn, facts, status, code, now)
         if told:
             shared.wake(told)
 
@@ -278,9 +314,8 @@ class Port:
         if not isinstance(turn, Turn) or not turn.open:
             return
         shared = self._shared
-        with shared.lock:
-            told = shared.desk.unsent(turn, self._now())
-            shared._after(told)
+        with shared as desk:
+            told = desk.unsent(turn, self._now())
         if told:
             shared.wake(told)
 
@@ -289,16 +324,7 @@ class Port:
         turn = attempt.turn
         if not isinstance(turn, Turn) or not turn.open:
             return
-        shared = self._shared
-        error, route = attempt.error, attempt.route
-        jitter = shared._random() if error is not None else 0.0
-        with shared.lock:
-            now = self._now()
-            by_caller = error is not None and error.kind == "timeout" and _out_of_time(exchange, now)
-            told, changes = shared.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
-            shared._after(told)
-        if told or changes:
-            shared.after(told, changes, route)
+        self._shared.ended(exchange, attempt)
 
     def closed(self, exchange: Exchange) -> None:
         """See the port."""
