@@ -251,6 +251,11 @@ def test_errors_that_retries_hide_are_told_once() -> None:
     bench = Bench()
     port = bench.turns.blocking()
     for _ in range(30):
+        for _ in range(2):
+            exchange, attempt = bench.call()
+            run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+            done(bench, exchange, attempt)
+            port.closed(exchange)
         exchange, attempt = bench.call()
         run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
         done(bench, exchange, attempt, UpstreamBusy("x", kind="overloaded", status=529, retryable=True))
@@ -258,10 +263,9 @@ def test_errors_that_retries_hide_are_told_once() -> None:
         run_blocking(port.turn(exchange, exchange.attempts[-1], until=bench.time + 60))
         done(bench, exchange, exchange.attempts[-1])
         port.closed(exchange)
-        bench.turns.lift("anthropic")
     hidden = [facts for name, facts in bench.told if name == "hidden_errors"]
     assert len(hidden) == 1
-    assert hidden[0]["attempt_errors"] == 0.5
+    assert 0.1 < hidden[0]["attempt_errors"] <= 0.25
     assert hidden[0]["exchange_errors"] == 0.0
 
 
@@ -300,4 +304,3 @@ def test_closing_lets_out_whoever_waits() -> None:
     bench.turns.close()
     thread.join(20)
     assert len(said) == 1
-

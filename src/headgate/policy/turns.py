@@ -329,7 +329,7 @@ class Turns:
     def _wait(self, entry: Waiting, now: float) -> Waiting:
         lane = entry.lane
         rate, ahead, blocked = (0.0, 0.0, 0.0) if lane.pace is None else lane.pace.flow(now)
-        if now + blocked >= entry.deadline:
+        if blocked > 0 and now + blocked >= entry.deadline:
             raise too_late(entry.route, now + blocked - entry.deadline)
         late = lane.queue.push(entry, now, rate=rate, ahead=ahead)
         if late is not None:
