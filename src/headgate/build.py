@@ -16,7 +16,7 @@ from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
 from headgate.core.secret import Secret
 from headgate.draining import Drains
 from headgate.engine.engine import Engine
-from headgate.engine.plan import Policies, TaskPolicy
+from headgate.engine.plan import Policies, TaskPolicy, lossy_by_default
 from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
@@ -28,6 +28,7 @@ from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.limits import limits_of
+from headgate.settings.lossy import losses_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
@@ -209,6 +210,7 @@ def policies_of(
         unbounded_ceiling=settings.unbounded == "ceiling",
         budget_status=settings.refusal_status.get("budget", 429),
         counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
+        lossy=losses_of(settings) or lossy_by_default,
     )
 
 

@@ -248,3 +248,37 @@ def test_people_read_a_line_for_each_decision(run: Run) -> None:
     assert "anthropic/claude-haiku-4-5  [headgate.yaml:5:10]" in result.stdout
     assert result.stdout.rstrip().endswith("The call would go to anthropic/claude-haiku-4-5, then 1 more.")
     assert max(map(len, result.stdout.splitlines())) < 200
+
+
+MIXED = CONFIG.replace("  fast: [", "  mixed: [anthropic/claude-haiku-4-5, openai/gpt-6-luna]\n  fast: [")
+MIXED += "lossy: {top_k: drop, cache_control: refuse}\n"
+BOTH = {**ENV, "OPENAI_API_KEY": SECRET}
+
+
+def _asks(tmp_path: Path, **more: object) -> str:
+    (tmp_path / "headgate.yaml").write_text(MIXED)
+    turns = [{"role": "user", "content": "hello"}]
+    body = {"model": "mixed", "max_tokens": 100, "messages": turns, **more}
+    (tmp_path / "call.json").write_text(json.dumps(body))
+    return "call.json"
+
+
+def test_a_route_of_the_other_dialect_is_said_to_be_translated_and_what_that_loses(run: Run, tmp_path: Path) -> None:
+    told = _told(run, _asks(tmp_path, top_k=3), "--dialect", "anthropic", **BOTH)
+    value, origin = _of(told, "translation", "openai/gpt-6-luna")
+    assert value == "from anthropic to openai, loses top_k"
+    assert origin == f"headgate.yaml:{MIXED.count(chr(10))}:1"
+    first, second = told["routes"]
+    assert (first["translated"], second["translated"]) == (None, {"dialect": "openai", "lost": ["top_k"]})
+    assert second["bound_usd"] != first["bound_usd"]
+    assert told["refusal"] is None
+
+
+def test_a_route_that_cannot_be_told_the_request_is_said_to_be_skipped(run: Run, tmp_path: Path) -> None:
+    cached = [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]
+    told = _told(run, _asks(tmp_path, system=cached), "--dialect", "anthropic", **BOTH)
+    assert "`system.0.cache_control` cannot be translated" in _of(told, "translation", "openai/gpt-6-luna")[0]
+    assert [bool(route["skipped"]) for route in told["routes"]] == [False, True]
+    alone = _asks(tmp_path, system=cached, model="openai/gpt-6-luna")
+    refusal = _told(run, alone, "--dialect", "anthropic", code=1, **BOTH)["refusal"]
+    assert (refusal["step"], refusal["code"], refusal["status"]) == ("translation", "not_translatable", 400)

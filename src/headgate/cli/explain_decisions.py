@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.explain_configured import configured
+from headgate.cli.explain_crossing import Ways, crossings
 from headgate.cli.explain_money import bound_text, price_fields, price_origin, price_text
 from headgate.cli.explain_record import BUILT_IN, REQUEST, Explanation, Origins
 from headgate.core.errors import Refusal
@@ -53,7 +54,8 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
     plan = _routes(said, call.request, settings, policies, now)
     if plan is None:
         return said
-    _prices(said, call.request, settings, policies, plan, now)
+    ways = crossings(said, call.request, policies, plan, origins, now)
+    _prices(said, call.request, settings, policies, plan, ways, now)
     _recovery(said, plan, origins, call.request, now)
     configured(said, settings, origins, call.request.caller)
     return said
@@ -159,6 +161,7 @@ def _route(said: Explanation, route: Route, place: int, request: Request, settin
             "base_url": route.base_url,
             "credential": credential,
             "skipped": why or None,
+            "translated": None,
             "price": None,
             "bound_usd": None,
         }
@@ -180,7 +183,7 @@ def _route_origin(route: Route, place: int, asked: str, settings: Settings) -> s
 
 
 def _prices(
-    said: Explanation, request: Request, settings: Settings, policies: Policies, plan: Plan, now: float
+    said: Explanation, request: Request, settings: Settings, policies: Policies, plan: Plan, ways: Ways, now: float
 ) -> None:
     if request.endpoint not in PRICED:
         free = request.endpoint in FREE
@@ -190,7 +193,8 @@ def _prices(
     for place, route in enumerate(plan.routes, 1):
         try:
             price: ModelPrice = policies.charges.book.price_for(route.provider, route.model, now)  # type: ignore[attr-defined]  # the engine asks `Charges` for amounts only; `policies_of` makes a `Charging`
-            most = policies.charges.bound(route, request.facts, len(request.body), now)
+            sent = ways.sent(request, route)
+            most = policies.charges.bound(route, sent.facts, len(sent.body), now)
         except Refusal as error:
             said.refused("price", error)
             said.add("price", str(place), "unknown, and refused", settings.origins.get("unknown_price", DEFAULT))
@@ -200,7 +204,7 @@ def _prices(
         origin = price_origin(price, settings)
         for line, text in enumerate(price_text(price)):
             said.add("price", "" if line else str(place), text, origin)
-        said.add("bound", str(place), bound_text(bound, price, request.facts, len(request.body)), BUILT_IN)
+        said.add("bound", str(place), bound_text(bound, price, sent.facts, len(sent.body)), BUILT_IN)
         for each in said.routes:
             if (each["provider"], each["model"]) == (route.provider, route.model):
                 each["price"] = price_fields(price)

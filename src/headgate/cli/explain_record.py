@@ -32,7 +32,8 @@ class Explanation:
     """Everything that was found out.
 
     Attributes:
-        refusal: Headgate would say no to the call: who says so ("way in", "routes", "price"), code, status, message.
+        refusal: Headgate would say no to the call: who says so ("way in", "routes", "translation", "price"), code,
+            status, message.
         findings: what deserves a look although the call would be made.
     """
 

@@ -89,6 +89,13 @@ retry: {attempts: 4, deadline: 120s, budget: 20%}
 # Shares of those who wait for the same provider: weights of tenants, and what background work gets at least.
 #: fairness: {tenants: {acme: 3}, batch_floor: 10%}
 
+# When no answer can be had: another model, or a sentence that a person can be shown. Tried in order.
+#: degrade:
+#:   - {on: [overload, timeout, server], model: fast}
+
+# What may be lost where a call is translated for a provider of the other dialect: refuse, drop, or each by feature.
+#: lossy: {server_tools: refuse, top_k: drop}
+
 timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total: 600s}
 
 # Checks on input and output. Any of them: off.

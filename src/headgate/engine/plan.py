@@ -114,7 +114,8 @@ class TaskPolicy:
     ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
 
 
-def _lossy_by_default(task: str, model: str) -> LossPolicy:
+def lossy_by_default(task: str, model: str) -> LossPolicy:
+    """What translation may lose where nobody has said anything: each feature's own default."""
     return LOSSY_BY_DEFAULT
 
 
@@ -130,7 +131,7 @@ class Policies:
     budgets: Budgets = field(default_factory=Budgets)
     unbounded_ceiling: bool = False  # hold what cannot be bounded at its ceiling, in place of refusing it
     budget_status: int = 429  # of a budget's refusal
-    lossy: Callable[[str, str], LossPolicy] = _lossy_by_default  # by task and model asked: what translation may lose
+    lossy: Callable[[str, str], LossPolicy] = lossy_by_default  # by task and model asked: what translation may lose
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 

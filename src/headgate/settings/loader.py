@@ -15,7 +15,8 @@ from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
 from headgate.settings.limits import LimitReader
-from headgate.settings.model import RetrySettings, Settings, frozen
+from headgate.settings.lossy import read_lossy
+from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
 from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
@@ -40,6 +41,7 @@ TOP_KEYS = (
     "retry",
     "fairness",
     "degrade",
+    "lossy",
     "timeouts",
     "guards",
     "cache",
@@ -148,6 +150,7 @@ def _settings(root: Section) -> Settings:
         retry=retry,
         fairness=traffic.read_fairness(root),
         degrade=degrading.read_degrade(root, names) or (),
+        lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,
         guards=policies.read_guards(root),
         cache_seconds=cache,

@@ -129,6 +129,14 @@ class GuardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LossySettings:
+    """What becomes of what the other dialect cannot say: "refuse" or "drop"."""
+
+    rest: str = ""  # of every feature that is not named; "" = each feature's own default
+    features: Mapping[str, str] = field(default_factory=lambda: frozen({}))  # by a word of `wire.translate.FEATURES`
+
+
+@dataclass(frozen=True, slots=True)
 class DegradeSettings:
     """One step of what is tried when an answer cannot be had. Exactly one of `model` and `say` is set."""
 
@@ -153,6 +161,7 @@ class TaskSettings:
     timeouts_told: frozenset[str] = frozenset()  # those of them that the task itself says: they win over a provider's
     max_usd_per_call_nano: int | None = None  # complete too: the global one where the task says nothing
     degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
+    lossy: LossySettings | None = None  # over the global one; None = not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +315,7 @@ class Settings:
     retry: RetrySettings = RetrySettings()
     fairness: FairnessSettings = FairnessSettings()
     degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
+    lossy: LossySettings = LossySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = GuardSettings()
     cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from headgate.core.ports import Timeouts
 from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
+from headgate.settings.lossy import read_lossy
 from headgate.settings.model import (
     GuardSettings,
     ProviderSettings,
@@ -38,6 +39,7 @@ TASK_KEYS = (
     "thinking",
     "max_usd_per_call",
     "degrade",
+    "lossy",
 )
 
 _TEXT_MODES = ("off", "on", "flag", "redact-logs", "redact", "block")
@@ -161,6 +163,7 @@ def read_tasks(
             timeouts_told=told,
             max_usd_per_call_nano=section.take("max_usd_per_call", usd, ceiling),
             degrade=read_degrade(section, names),
+            lossy=read_lossy(section),
         )
     return frozen(found)
 
