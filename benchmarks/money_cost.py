@@ -55,6 +55,9 @@ class _Canned:
         piece, self._left = self._left, b""
         return piece
 
+    async def wait(self, seconds: float) -> bool:
+        return True
+
     def arrived(self) -> bytes:
         return b""
 

@@ -22,17 +22,17 @@ from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
 from headgate.policy.gcra import Limits
-from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.limits import limits_of
 from headgate.settings.lossy import losses_of
-from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
+from headgate.settings.model import AnomalySettings, ProviderSettings, Settings, TaskSettings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
+from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
 from headgate.stats import Tally
 from headgate.stores.limits import MemoryLimits
@@ -44,7 +44,6 @@ from headgate.watch import Watch
 from headgate.wire import DIALECTS
 
 if TYPE_CHECKING:
-    from headgate.core.ports import Timeouts
     from headgate.policy.recovery import WaitStrategy
     from headgate.stores.ledger import WrittenLedger
     from headgate.stores.sqlite import Durability
@@ -195,11 +194,8 @@ def policies_of(
         keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
     """
     book = price_book(settings, env)
-    default = _task(settings.retry, settings.timeouts, wait, settings.max_usd_per_call_nano, ladder_of(settings))
-    tasks = {
-        name: _task(task.retry, task.timeouts, wait, task.max_usd_per_call_nano, ladder_of(settings, name))
-        for name, task in settings.tasks.items()
-    }
+    default = _task(settings, settings, wait)
+    tasks = {name: _task(settings, task, wait, name) for name, task in settings.tasks.items()}
     return Policies(
         router=_router(settings, env, keeper),
         charges=Charging(book),
@@ -214,15 +210,17 @@ def policies_of(
     )
 
 
-def _task(
-    retry: RetrySettings,
-    timeouts: Timeouts,
-    wait: WaitStrategy | None,
-    most_nano: int | None,
-    ladder: Sequence[Step],
-) -> TaskPolicy:
-    recovery = Recovery(attempts=retry.attempts, wait=wait)
-    return TaskPolicy(recovery, timeouts, retry.deadline_seconds, most_nano, ladder)
+def _task(settings: Settings, said: Settings | TaskSettings, wait: WaitStrategy | None, name: str = "") -> TaskPolicy:
+    """Args: `said`: what the task, or else the configuration as a whole, says of retries and timeouts."""
+    own = [each.name for each in settings.providers.values() if each.timeouts]
+    return TaskPolicy(
+        Recovery(attempts=said.retry.attempts, wait=wait),
+        said.timeouts,
+        said.retry.deadline_seconds,
+        said.max_usd_per_call_nano,
+        ladder=ladder_of(settings, name),
+        timeouts_at={provider: timeouts_of(settings, provider, name) for provider in own},
+    )
 
 
 def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None) -> Router:

@@ -10,6 +10,7 @@ import pytest
 from headgate.core.caller import Caller
 from headgate.core.errors import Unavailable
 from headgate.core.exchange import Ending, Route
+from headgate.engine.engine import HOLD_BACK_SECONDS
 from headgate.testing import FakeAnswer, Passed, World
 from headgate.testing.canned import (
     CLAUDE,
@@ -187,8 +188,22 @@ def test_life_cycle_frames_go_out_after_fifteen_seconds_without_content(run: Any
     frames = message_stream()
     world = World([frames[0], Passed(10), ping, Passed(6), ping, Passed(30), *frames[1:]])
     played = run(world.call(world.request(stream=True)))
-    assert played.pieces[0] == frames[0] + ping + ping
+    assert played.pieces[:2] == [frames[0] + ping, ping]
     assert played.exchange.ending is Ending.COMPLETE
+
+
+def test_frames_go_out_in_time_when_the_provider_is_silent_behind_them(run: Any) -> None:
+    frames = message_stream()
+    world = World([frames[0], Passed(40), *frames[1:]])
+
+    async def opened() -> float:
+        reply = await world.open(world.request(stream=True))
+        waited = world.clock.time - world.exchange.started
+        assert await reply.read() == frames[0]
+        reply.close()
+        return waited
+
+    assert run(opened()) == HOLD_BACK_SECONDS
 
 
 def test_the_time_to_the_first_content_is_that_of_content_and_not_of_frames_let_go_before_it(run: Any) -> None:

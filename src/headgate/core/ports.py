@@ -30,7 +30,8 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `total` bounds an answer from its first to its last byte and is the exchange's, not the attempt's."""
+    """Seconds. `total` is what is left of the exchange, not the attempt's own: it bounds all the others together, from
+    waiting for a connection to the last byte read, but for a body that is sent while it comes in."""
 
     connect: float = 5.0
     pool: float = 5.0
@@ -62,8 +63,16 @@ class Incoming(Protocol):
         """The next piece as it came, b"" at the end.
 
         Raises:
-            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds, or all of `timeouts.total` is over.
             UpstreamBroken: the connection was lost, or the body ended early.
+        """
+        ...
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether `read` has something to tell, a piece, the end or a failure, within `seconds`; waits no longer.
+
+        Waiting here is silence as waiting in `read` is: both together are at most `timeouts.idle`. It is True at once
+        where it cannot be told.
         """
         ...
 

@@ -62,6 +62,10 @@ class _Decoded:
         # A coding cut short shows as a stream without its terminal event: the meter sees to that.
         return b""
 
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`."""
+        return await self._incoming.wait(seconds)
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`."""
         try:

@@ -44,7 +44,8 @@ from headgate.wire.state import referred, relocated
 
 HOLD_BACK_SECONDS = 15.0
 """Life-cycle frames wait this long for the first content, so that a failure before it can still be retried. A model
-that thinks in silence goes on for longer: then they go out, so that the caller's own timers see a live stream."""
+that thinks in silence goes on for longer: then they go out, so that the caller's own timers see a live stream, whether
+or not the provider sends anything more."""
 
 MAX_WHOLE_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -176,7 +177,7 @@ class Engine:
             attempt.route.base_url + request.path,
             headers_for(request, attempt.route),
             body,
-            plan.attempt_timeouts(attempt.started, stretch),
+            plan.attempt_timeouts(attempt.started, stretch, attempt.route.provider),
             request.upload,
         )
         attempt.sent = True
@@ -247,6 +248,9 @@ class Engine:
         raw: list[bytes] = []
         try:
             while not (meter.started or meter.ended):
+                left = HOLD_BACK_SECONDS - (clock.now() - attempt.started)
+                if held and (left <= 0 or not await incoming.wait(left)):
+                    break
                 piece = await incoming.read()
                 held.append(meter.feed(piece) if piece else meter.finish())
                 raw.append(piece)
@@ -258,8 +262,6 @@ class Engine:
                     raise _failed_inside(meter.error, body, headers, attempt, billed=billed)
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
-                if clock.now() - attempt.started > HOLD_BACK_SECONDS:
-                    break
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,7 +32,7 @@ METERED = PRICED | FREE
 UNREAD = frozenset({"other", "stored"})
 """Endpoints whose request bodies say nothing of money: they go through piece by piece, however large."""
 
-_SLACK = 1.0  # seconds; timers this little off the exchange's end are not worth a set of their own
+_NEARLY = 0.999  # of `total`; timers this little off the exchange's end are not worth a set of their own
 
 
 class Charges(Protocol):
@@ -112,6 +112,7 @@ class TaskPolicy:
     retry_deadline: float = 120.0  # admission to first content
     most_nano: int | None = None  # nano-dollars: the ceiling of one exchange, all attempts together; None = none
     ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
+    timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # by provider, where they differ from `timeouts`
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -147,6 +148,7 @@ class Plan:
     ends_by: float
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
+    timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # see `TaskPolicy`
     home: Route | None = None  # the first that speaks the caller's dialect: whose model wrote what thinking there is
     crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
 
@@ -154,11 +156,13 @@ class Plan:
         """What a route gets in place of the caller's request; None = that request."""
         return None if self.crossed is None else self.crossed.get((route.provider, route.model))
 
-    def attempt_timeouts(self, now: float, stretch: float) -> Timeouts:
-        """This attempt's timers: the first byte's stretched after a timeout, none past the exchange's own end."""
+    def attempt_timeouts(self, now: float, stretch: float, provider: str = "") -> Timeouts:
+        """This attempt's timers: its provider's, the first byte's stretched after a timeout, none past the end."""
         t = self.timeouts
+        if self.timeouts_at:
+            t = self.timeouts_at.get(provider, t)
         left = max(0.001, self.ends_by - now)
-        if stretch == 1.0 and left > t.total - _SLACK:
+        if stretch == 1.0 and left > t.total * _NEARLY:
             return t
         return Timeouts(
             connect=min(t.connect, left),
@@ -193,6 +197,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         ends_by=now + total,
         most_nano=task.most_nano,
         descent=Descent(task.ladder) if task.ladder else None,
+        timeouts_at=task.timeouts_at,
     )
 
 

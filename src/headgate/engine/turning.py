@@ -11,9 +11,10 @@ from headgate.engine.plan import Plan
 from headgate.policy.recovery import GiveUp, Retry
 
 PATIENCE_SECONDS = 10.0
-"""The longest wait for a turn at a route while another one follows it: what is further down the list is there to be
-used. Where only the key differs, nobody waits at all."""
+"""The longest wait for a turn at a route while another one, or a step of the ladder, follows it: what is further down
+is there to be used. Where only the key differs, nobody waits at all."""
 
+_PACED = NoTurn("paced", kind="paced", retry_after=0.0)
 _PASSES = frozenset({"failures", "slow"})
 """Causes of an open breaker that may be gone within an exchange's deadline."""
 
@@ -32,7 +33,8 @@ class Turning:
     async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
         """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.
 
-        A route with an open breaker is passed over; where all are, the first that may close in time is waited for.
+        A route with an open breaker is passed over; where all are, the first that may close in time is waited for, but
+        where the ladder has a step for that.
 
         Raises:
             NoTurn: none of them does.
@@ -54,7 +56,8 @@ class Turning:
                 here += 1
             assert soonest is not None  # there is a route at `place`, and it can be told the request
             after = _after(soonest)
-            if soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
+            descends = plan.descent is not None and plan.descent.goes_on(soonest)
+            if descends or soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
                 raise soonest
             await self._clock.sleep(after)
             waited += after
@@ -74,6 +77,8 @@ class Turning:
         """How long a route is worth waiting for."""
         routes, by = plan.routes, plan.first_content_by
         if place + 1 >= len(routes):
+            if plan.descent is not None and plan.descent.goes_on(_PACED):
+                return min(by, self._clock.now() + PATIENCE_SECONDS)
             return by
         here, following = routes[place], routes[place + 1]
         if (here.provider, here.model) == (following.provider, following.model):

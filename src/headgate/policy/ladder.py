@@ -91,6 +91,11 @@ class Descent:
         self.cause: HeadgateError | None = None
         self.why = self.told = ""
 
+    def goes_on(self, error: HeadgateError) -> bool:
+        """Whether there is a step for this: then nobody waits for it to pass."""
+        met = class_of(error)
+        return any(met in step.on or any(each in step.on for each in self._met) for step in self._steps[self._at :])
+
     def next(self, error: HeadgateError) -> Step | None:
         """The next step that is for what has just gone wrong, or for what went wrong before; None = none is left."""
         self.cause = self.cause or error

@@ -130,6 +130,14 @@ class FakeIncoming:
                 await piece()
         return b""
 
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`: no time goes by but what the script says (`Passed`)."""
+        if self._left and isinstance(here := self._left[0], Passed) and here.seconds > seconds:
+            self._clock.time += seconds
+            self._left[0] = Passed(here.seconds - seconds)
+            return False
+        return True
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: what the script has next, where it is an `Arrived`."""
         found = b""

@@ -50,16 +50,20 @@ class _Bucket:
         with self._lock:
             return self._open, len(self._idle), len(self._waiting)
 
-    def take(self, timeouts: Timeouts) -> SocketConnection:
-        """The idle connection used last, a new one, or in turn the next that comes free."""
+    def take(self, timeouts: Timeouts, ends: float) -> SocketConnection:
+        """The idle connection used last, a new one, or in turn the next that comes free.
+
+        Args:
+            ends: monotonic time by which the whole exchange is over: waiting and connecting together stay below it.
+        """
         while True:
             connection = self._pop_idle()
             if connection is None:
                 ticket = self._place_or_ticket()
                 if ticket is not None:
-                    connection = self._wait(ticket, timeouts.pool)
+                    connection = self._wait(ticket, max(0.0, min(timeouts.pool, ends - monotonic())))
                 if connection is None:
-                    return self._connect(timeouts.connect)
+                    return self._connect(max(0.001, min(timeouts.connect, ends - monotonic())))
             if monotonic() - connection.idle_since < self._pool.idle_expiry and connection.alive():
                 return connection
             connection.drop()
@@ -194,8 +198,9 @@ class BlockingPool:
         if self._pid != os.getpid():  # forked where no hook ran
             self.after_fork()
         bucket = self._buckets.get(target.origin) or self._bucket(target.origin)
-        connection = bucket.take(outgoing.timeouts)
-        return connection.exchange(outgoing.method, head, body, outgoing.timeouts, upload)
+        ends = monotonic() + outgoing.timeouts.total
+        connection = bucket.take(outgoing.timeouts, ends)
+        return connection.exchange(outgoing.method, head, body, outgoing.timeouts, ends, upload)
 
     def _bucket(self, origin: Origin) -> _Bucket:
         with self._lock:

@@ -12,59 +12,13 @@ from headgate.core.exchange import Headers
 from headgate.core.ports import Timeouts
 from headgate.upstream import faults
 from headgate.upstream.http1 import ResponseReader
+from headgate.upstream.sweeper import Sweeper
 from headgate.upstream.tls import TlsLayer
 
 BUFFER_LIMIT = 256 * 1024
 """Bytes of an unread answer above which we stop reading from the network."""
 SLICE = 64 * 1024
 """A larger body is written in slices, so that a write timeout is about progress and an early answer stops the rest."""
-
-_SWEEP = 0.02  # seconds: timers this close together are looked at together
-
-
-class Sweeper:
-    """All deadlines of one event loop: one timer for the earliest, instead of one timer per request.
-
-    Attributes:
-        next: loop time at which it will look.
-        watched: every connection that is not dropped, idle ones too: they have no deadline.
-    """
-
-    __slots__ = ("_loop", "_timer", "next", "watched")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
-        self.watched: set[Connection] = set()
-        self.next = inf
-
-    def arm(self, deadline: float) -> None:
-        """Look at `deadline` (loop time) at the latest."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.next = deadline
-        self._timer = self._loop.call_at(deadline, self._sweep)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.next = inf
-
-    def _sweep(self) -> None:
-        now = self._loop.time()
-        self._timer = None
-        self.next = earliest = inf
-        due = []
-        for connection in self.watched:
-            deadline = connection.deadline
-            if deadline <= now + 0.001:  # loop clocks tick in milliseconds
-                due.append(connection)
-            elif deadline < earliest:
-                earliest = deadline
-        for connection in due:
-            connection.expire()
-        if earliest < self.next:
-            self.arm(max(earliest, now + _SWEEP))
 
 
 class Home(Protocol):
@@ -95,11 +49,23 @@ class Answer:
         self.status = 0
         self.headers: Headers = ()
 
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`. Cancelling it drops the connection."""
+        connection = self.connection
+        if self.pieces or self.fault is not None or connection is None or connection.impatient(seconds):
+            return True
+        try:
+            await connection.more(seconds)
+        except BaseException:
+            self.close()
+            raise
+        return bool(self.pieces) or self.connection is None
+
     async def read(self) -> bytes:
         """The next piece, or all that are waiting; b"" at the end. Cancelling it drops the connection.
 
         Raises:
-            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds, or all of `timeouts.total` is over.
             UpstreamBroken: kind "broken" or "truncated"; what came before has been handed on.
         """
         pieces = self.pieces
@@ -152,6 +118,8 @@ class Connection(asyncio.Protocol):
         "_body",
         "_buffered",
         "_cut",
+        "_ends",
+        "_patience",
         "_reader",
         "_reading_paused",
         "_room",
@@ -160,6 +128,7 @@ class Connection(asyncio.Protocol):
         "_tls",
         "_transport",
         "_uploading",
+        "_waited",
         "_writing",
         "_writing_paused",
         "closed",
@@ -187,6 +156,9 @@ class Connection(asyncio.Protocol):
         self._uploading = False
         self._room: asyncio.Future[None] | None = None  # done when more of an upload can be written
         self._cut = False  # a part of the request was never sent
+        self._ends = inf  # loop time when all of the exchange is over
+        self._patience = 0.0  # seconds, where the deadline is only that of whoever waits; 0 = it is a fault
+        self._waited = 0.0  # seconds of silence that somebody has waited for already
         self._reading_paused = False
         self._buffered = 0
         home.sweeper.watched.add(self)
@@ -211,8 +183,12 @@ class Connection(asyncio.Protocol):
         if self._secured is not None:
             await self._secured
 
-    def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts) -> Answer:
-        """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault."""
+    def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts, ends: float = 0.0) -> Answer:
+        """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault.
+
+        Args:
+            ends: loop time when `timeouts.total` is over, where some of it has gone into connecting.
+        """
         transport, reader, home = self._transport, self._reader, self.home
         assert transport is not None
         reader.begin(method)
@@ -221,6 +197,7 @@ class Connection(asyncio.Protocol):
         self.waiter = loop.create_future()
         self._timeouts = timeouts
         self._buffered = 0
+        self._waited = self._patience = 0.0
         if len(body) <= SLICE:
             transport.write(head + body if self._tls is None else self._tls.encrypt(head + body))
         else:
@@ -228,7 +205,10 @@ class Connection(asyncio.Protocol):
             self._body = memoryview(body)
             self._pump()
         self._writing = writing = self._writing_paused
-        self.deadline = deadline = loop.time() + (timeouts.write if writing else timeouts.first_byte)
+        now = loop.time()
+        self._ends = ends = ends or now + timeouts.total
+        deadline = now + (timeouts.write if writing else timeouts.first_byte)
+        self.deadline = deadline = deadline if deadline < ends else ends
         if deadline < home.sweeper.next:
             home.sweeper.arm(deadline)
         return answer
@@ -240,7 +220,7 @@ class Connection(asyncio.Protocol):
         """
         answer = self.begin(method, head, b"", timeouts)
         self._writing = self._uploading = True
-        self.deadline = inf  # it is the caller who is slow; its own connection has limits for that
+        self.deadline = self._ends = inf  # it is the caller who is slow; its own connection has limits for that
         return answer
 
     async def upload(self, piece: bytes) -> None:
@@ -265,8 +245,9 @@ class Connection(asyncio.Protocol):
             self._expect(self._timeouts.first_byte)
 
     def _expect(self, seconds: float) -> None:
-        home = self.home
-        self.deadline = deadline = home.loop.time() + seconds
+        home, ends = self.home, self._ends
+        deadline = home.loop.time() + seconds
+        self.deadline = deadline = deadline if deadline < ends else ends
         if deadline < home.sweeper.next:
             home.sweeper.arm(deadline)
 
@@ -278,15 +259,25 @@ class Connection(asyncio.Protocol):
             body = body[SLICE:] if len(body) > SLICE else None
         self._body = body
 
-    def more(self) -> asyncio.Future[None]:
-        """Done when the answer has a piece, an end or a fault, at the latest after `timeouts.idle`."""
+    def more(self, patience: float = 0.0) -> asyncio.Future[None]:
+        """Done when the answer has a piece, an end or a fault, at the latest after `timeouts.idle`.
+
+        Args:
+            patience: seconds after which it is done, and nothing else has happened.
+        """
         self.waiter = waiter = self.home.loop.create_future()
-        self._expect(self._timeouts.idle)
+        self._patience = patience
+        self._expect(patience or self._timeouts.idle - self._waited)
         return waiter
+
+    def impatient(self, seconds: float) -> bool:
+        """Whether a silence of so many seconds more is a fault, or none at all."""
+        return seconds <= 0.0 or self._waited + seconds >= self._timeouts.idle
 
     def taken(self) -> None:
         """The caller took what was buffered."""
         self._buffered = 0
+        self._waited = 0.0
         if self._reading_paused:
             self._resume_reading()
 
@@ -353,7 +344,12 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed."""
         where, timeouts = self.home.where, self._timeouts
-        if self._writing and not self._reader.head_done:
+        if self.home.loop.time() >= self._ends - 0.001:
+            self.fail(faults.out_of_time(where))
+        elif self._patience:
+            self._waited += self._patience
+            self._wake()
+        elif self._writing and not self._reader.head_done:
             self.fail(faults.write_timeout(where, timeouts.write))
         elif not self._reader.head_done:
             self.fail(faults.first_byte_timeout(where, timeouts.first_byte))

@@ -45,6 +45,11 @@ def idle_timeout(where: str, seconds: float) -> UpstreamTimeout:
     return _late(f"{where} sent nothing for {seconds:g} s in the middle of its answer (timeouts.idle)")
 
 
+def out_of_time(where: str) -> UpstreamTimeout:
+    """All of the exchange's time is used up, whatever the attempt was waiting for."""
+    return _late(f"{where} was still busy with the call when its time was up (timeouts.total, or the caller's own)")
+
+
 def broken(where: str, reason: str, *, maybe_billed: bool = True) -> UpstreamBroken:
     """The connection was lost, or what came is not HTTP/1.1."""
     return UpstreamBroken(

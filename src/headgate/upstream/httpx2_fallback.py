@@ -2,6 +2,8 @@
 
 Slower than our own pool, and the same to look at from outside. HTTP/1.1 only, because an abandoned HTTP/2 stream is not
 reset and the provider would go on billing. The transports are used bare: no redirects, no cookies, no decoding.
+
+httpx2 asks for a body's read timer once, so the end of the whole exchange may be missed by one silence at most.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
+from math import inf
+from time import monotonic
 from typing import Any, TypeVar
 
 import httpx2
@@ -62,6 +66,19 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
+class _Timers(dict[str, float]):
+    """httpx2's timeouts, which it looks up phase by phase and read by read: none is later than the exchange's end."""
+
+    def __init__(self, timeouts: Timeouts, ends: float) -> None:
+        super().__init__(connect=timeouts.connect, pool=timeouts.pool, write=timeouts.write, read=timeouts.first_byte)
+        self.ends = ends  # monotonic
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The timer, or what is left."""
+        seconds = super().get(key, default)
+        return seconds if seconds is None else max(0.001, min(seconds, self.ends - monotonic()))
+
+
 class _Sender:
     """What both colours share.
 
@@ -108,7 +125,7 @@ class _Sender:
             hint = "SOCKS needs the package socksio" if isinstance(error, ImportError) else "it is not a proxy's URL"
             raise faults.config(f"the configured proxy cannot be used: {hint}") from error
 
-    def _request(self, outgoing: Outgoing) -> tuple[httpx2.Request, dict[str, float], str]:
+    def _request(self, outgoing: Outgoing) -> tuple[httpx2.Request, _Timers, str]:
         """The request; its timeouts, for httpx2 to look up; and where it goes."""
         target = parse_url(outgoing.url)
         upload = outgoing.upload
@@ -116,7 +133,7 @@ class _Sender:
         sized = [(b"content-length", b"%d" % upload.length)] if upload is not None and upload.length is not None else []
         plain = [] if any(name == ACCEPT for name, _ in outgoing.headers) else [(ACCEPT, b"identity")]
         limits = outgoing.timeouts
-        timeouts = {"connect": limits.connect, "pool": limits.pool, "write": limits.write, "read": limits.first_byte}
+        timeouts = _Timers(limits, inf if upload is not None else monotonic() + limits.total)
         request = httpx2.Request(
             outgoing.method,
             outgoing.url,
@@ -129,7 +146,9 @@ class _Sender:
     def _pieces(self, upload: Upload) -> AsyncIterator[bytes] | Iterator[bytes]:
         raise NotImplementedError
 
-    def _fault(self, error: Exception, where: str, timeouts: Timeouts, *, begun: bool) -> UpstreamError:
+    def _fault(self, error: Exception, where: str, timeouts: Timeouts, ends: float, *, begun: bool) -> UpstreamError:
+        if isinstance(error, (httpx2.ReadTimeout, httpx2.WriteTimeout)) and monotonic() >= ends - 0.001:
+            return faults.out_of_time(where)
         return fault_of(error, where, timeouts, begun=begun, limit=self._limit)
 
 
@@ -153,9 +172,9 @@ class Httpx2Upstream(_Sender):
         try:
             response = await transport.handle_async_request(request)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise self._fault(error, where, outgoing.timeouts, begun=False) from error
+            raise self._fault(error, where, outgoing.timeouts, timeouts.ends, begun=False) from error
         timeouts["read"] = outgoing.timeouts.idle
-        return Httpx2Answer(self, response, where, outgoing.timeouts)
+        return Httpx2Answer(self, response, where, outgoing.timeouts, timeouts.ends)
 
     async def _pieces(self, upload: Upload) -> AsyncIterator[bytes]:
         while piece := await upload.read():
@@ -192,12 +211,15 @@ class Httpx2Upstream(_Sender):
 class Httpx2Answer:
     """A response whose headers have arrived (`core.ports.Incoming`)."""
 
-    def __init__(self, sender: Httpx2Upstream, response: httpx2.Response, where: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self, sender: Httpx2Upstream, response: httpx2.Response, where: str, timeouts: Timeouts, ends: float
+    ) -> None:
         self.status = response.status_code
         self.headers: Headers = _headers(response)
         self._sender = sender
         self._where = where
         self._timeouts = timeouts
+        self._ends = ends
         self._response: httpx2.Response | None = response
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         self._body: AsyncIterator[bytes] = aiter(response.stream)
@@ -215,7 +237,7 @@ class Httpx2Answer:
                     return piece
             await self._response.aclose()
         except httpx2.TransportError as error:
-            self._fault = self._sender._fault(error, self._where, self._timeouts, begun=True)
+            self._fault = self._sender._fault(error, self._where, self._timeouts, self._ends, begun=True)
             self.close()
             raise self._fault from error
         except BaseException:
@@ -223,6 +245,10 @@ class Httpx2Answer:
             raise
         self._response = None
         return b""
+
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`: httpx2 does not tell without reading."""
+        return True
 
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: httpx2 does not tell without waiting."""
@@ -287,9 +313,9 @@ class Httpx2BlockingUpstream(_Sender):
         try:
             response = transport.handle_request(request)
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise self._fault(error, where, outgoing.timeouts, begun=False) from error
+            raise self._fault(error, where, outgoing.timeouts, timeouts.ends, begun=False) from error
         timeouts["read"] = outgoing.timeouts.idle
-        return Httpx2BlockingAnswer(self, response, where, outgoing.timeouts)
+        return Httpx2BlockingAnswer(self, response, where, outgoing.timeouts, timeouts.ends)
 
     def _pieces(self, upload: Upload) -> Iterator[bytes]:
         while piece := run_blocking(upload.read()):
@@ -306,13 +332,14 @@ class Httpx2BlockingAnswer:
     """A response whose headers have arrived (`core.ports.Incoming`). Its coroutine never suspends."""
 
     def __init__(
-        self, sender: Httpx2BlockingUpstream, response: httpx2.Response, where: str, timeouts: Timeouts
+        self, sender: Httpx2BlockingUpstream, response: httpx2.Response, where: str, timeouts: Timeouts, ends: float
     ) -> None:
         self.status = response.status_code
         self.headers: Headers = _headers(response)
         self._sender = sender
         self._where = where
         self._timeouts = timeouts
+        self._ends = ends
         self._response: httpx2.Response | None = response
         assert isinstance(response.stream, httpx2.SyncByteStream)
         self._body: Iterator[bytes] = iter(response.stream)
@@ -330,7 +357,7 @@ class Httpx2BlockingAnswer:
                     return piece
             self._response.close()
         except httpx2.TransportError as error:
-            self._fault = self._sender._fault(error, self._where, self._timeouts, begun=True)
+            self._fault = self._sender._fault(error, self._where, self._timeouts, self._ends, begun=True)
             self.close()
             raise self._fault from error
         except BaseException:
@@ -338,6 +365,10 @@ class Httpx2BlockingAnswer:
             raise
         self._response = None
         return b""
+
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`: httpx2 does not tell without reading."""
+        return True
 
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: httpx2 does not tell without waiting."""

@@ -12,9 +12,10 @@ from collections.abc import AsyncGenerator
 
 from headgate.core.ports import Outgoing, Timeouts
 from headgate.upstream import faults
-from headgate.upstream.connection import Answer, Connection, Sweeper
+from headgate.upstream.connection import Answer, Connection
 from headgate.upstream.forks import tell_after_fork
 from headgate.upstream.http1 import Heads, Origin, Target, parse_url
+from headgate.upstream.sweeper import Sweeper
 from headgate.upstream.tls import TlsLayer, Trust, Verify
 from headgate.upstream.uploading import send_upload
 
@@ -54,17 +55,21 @@ class _Bucket:
             connection.drop()
         return None
 
-    async def take(self, timeouts: Timeouts) -> Connection:
-        """A connection when none is idle: a new one, or in turn the next that comes free."""
+    async def take(self, timeouts: Timeouts, ends: float) -> Connection:
+        """A connection when none is idle: a new one, or in turn the next that comes free.
+
+        Args:
+            ends: loop time by which the whole exchange is over: waiting and connecting together stay below it.
+        """
         while self._open >= self._pool.max_connections:
-            got = await self._wait(timeouts.pool)
+            got = await self._wait(max(0.0, min(timeouts.pool, ends - self.loop.time())))
             if got is None:
-                return await self._connect(timeouts.connect)
+                return await self._connect(min(timeouts.connect, ends - self.loop.time()))
             if got.usable:
                 return got
             got.drop()
         self._open += 1
-        return await self._connect(timeouts.connect)
+        return await self._connect(min(timeouts.connect, ends - self.loop.time()))
 
     async def _connect(self, seconds: float) -> Connection:
         """Connect; our place is already counted."""
@@ -258,9 +263,13 @@ class AsyncPool:
         loop = asyncio.get_running_loop()
         kept = self._loops.get(loop) or await self._enter(loop)
         bucket = kept.buckets.get(target.origin) or kept.bucket(target.origin)
-        connection = bucket.pop_idle() or await bucket.take(outgoing.timeouts)
+        connection = bucket.pop_idle()
+        ends = 0.0
+        if connection is None:
+            ends = loop.time() + outgoing.timeouts.total
+            connection = await bucket.take(outgoing.timeouts, ends)
         if upload is None:
-            answer = connection.begin(method, head, body, outgoing.timeouts)
+            answer = connection.begin(method, head, body, outgoing.timeouts, ends)
         else:
             answer = connection.begin_upload(method, head, outgoing.timeouts)
         waiter = connection.waiter

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -95,11 +96,16 @@ class BlockingAnswer:
         self.status = reader.status
         self.headers: Headers = reader.headers
 
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`."""
+        connection = self._connection
+        return bool(self._pieces) or connection is None or connection.wait(seconds)
+
     async def read(self) -> bytes:
         """The next piece, or all that are waiting; b"" at the end.
 
         Raises:
-            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds, or all of `timeouts.total` is over.
             UpstreamBroken: kind "broken" or "truncated"; what came before has been handed on.
         """
         pieces = self._pieces
@@ -161,7 +167,19 @@ class BlockingAnswer:
 class SocketConnection:
     """Carries one request at a time. `idle_since` is the monotonic time when it was last given back."""
 
-    __slots__ = ("_dropped", "_pid", "_reading", "_sent", "_sock", "_timeouts", "home", "idle_since", "reader")
+    __slots__ = (
+        "_dropped",
+        "_ends",
+        "_pid",
+        "_reading",
+        "_sent",
+        "_sock",
+        "_timeouts",
+        "_waited",
+        "home",
+        "idle_since",
+        "reader",
+    )
 
     def __init__(self, home: Home, sock: socket.socket) -> None:
         self.home = home
@@ -173,6 +191,8 @@ class SocketConnection:
         self._dropped = False
         self._reading = False
         self._timeouts: Timeouts
+        self._ends = inf  # monotonic time when all of the exchange is over
+        self._waited = 0.0  # seconds of silence that somebody has waited for already
 
     def alive(self) -> bool:
         """Idle and silent: not closed by the other side, and nothing came that nobody asked for."""
@@ -191,15 +211,18 @@ class SocketConnection:
         return False
 
     def exchange(
-        self, method: str, head: bytes, body: bytes, timeouts: Timeouts, upload: Upload | None = None
+        self, method: str, head: bytes, body: bytes, timeouts: Timeouts, ends: float, upload: Upload | None = None
     ) -> BlockingAnswer:
         """Send a request; return when the response's headers are there. Any failure drops the connection.
 
         Args:
+            ends: monotonic time when `timeouts.total` is over; an upload's pace is the caller's, and has no end.
             upload: in place of `body`.
         """
         reader = self.reader
         self._timeouts = timeouts
+        self._ends = ends if upload is None else inf
+        self._waited = 0.0
         reader.begin(method)
         try:
             self._send(head, body, upload)
@@ -218,13 +241,13 @@ class SocketConnection:
             if upload is not None:
                 self._sent = self._send_watching(memoryview(head)) and self._send_upload(upload)
             elif len(body) <= _SLICE:
-                sock.settimeout(timeouts.write)
+                sock.settimeout(self._within(timeouts.write))
                 sock.sendall(head + body)
                 self._sent = True
             else:
                 self._sent = self._send_watching(memoryview(head + body))
         except TimeoutError as error:
-            raise faults.write_timeout(self.home.where, timeouts.write) from error
+            raise self._late(faults.write_timeout(self.home.where, timeouts.write)) from error
         except OSError as error:
             if not self._answered_anyway():
                 raise faults.broken(self.home.where, faults.reason_of(error)) from error
@@ -242,7 +265,7 @@ class SocketConnection:
         sock, reader = self._sock, self.reader
         sock.setblocking(False)
         while data:
-            reads, writes = _ready(sock, self._timeouts.write)
+            reads, writes = _ready(sock, self._within(self._timeouts.write))
             if reads and self._feed_available() and reader.head_done and reader.status >= 400:
                 return False
             if writes:
@@ -265,7 +288,7 @@ class SocketConnection:
         """The provider stopped listening: whether it said why first (a 413, say)."""
         reader, sock = self.reader, self._sock
         try:
-            sock.settimeout(self._timeouts.first_byte)
+            sock.settimeout(self._within(self._timeouts.first_byte))
             while not reader.head_done and not reader.failure:
                 data = sock.recv(_READ)
                 if not data:
@@ -278,13 +301,13 @@ class SocketConnection:
     def _receive_head(self) -> None:
         """`timeouts.first_byte` is for the whole head, however it trickles in."""
         where, seconds = self.home.where, self._timeouts.first_byte
-        deadline = monotonic() + seconds
-        left = seconds
+        left = self._within(seconds)
+        deadline = monotonic() + left
         while not self.reader.head_done:
             try:
                 data = self._receive(left)
             except TimeoutError as error:
-                raise faults.first_byte_timeout(where, seconds) from error
+                raise self._late(faults.first_byte_timeout(where, seconds)) from error
             except OSError as error:
                 raise faults.broken(where, faults.reason_of(error)) from error
             if not data:
@@ -302,15 +325,45 @@ class SocketConnection:
         """Feed the next bytes, or the end, to the reader."""
         where, seconds = self.home.where, self._timeouts.idle
         try:
-            data = self._receive(seconds)
+            data = self._receive(self._within(seconds - self._waited))
         except TimeoutError as error:
-            raise faults.idle_timeout(where, seconds) from error
+            raise self._late(faults.idle_timeout(where, seconds)) from error
         except OSError as error:
             raise faults.broken(where, faults.reason_of(error)) from error
+        self._waited = 0.0
         if data:
             self.reader.feed(data)
         elif not self.reader.eof():
             raise faults.truncated(where)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is something to receive within `seconds`, or a failure to be found in receiving."""
+        if seconds <= 0 or self._waited + seconds >= self._timeouts.idle or self._pid != os.getpid():
+            return True
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        left = self._within(seconds)
+        self._reading = True
+        try:
+            if self._dropped or _poll(self._sock, left, write=False)[0] or left < seconds:
+                return True
+        except (OSError, ValueError):
+            return True
+        finally:
+            self._reading = False
+            if self._dropped:
+                self._sock.close()
+        self._waited += seconds
+        return False
+
+    def _within(self, seconds: float) -> float:
+        """So many seconds, or what is left of the whole exchange."""
+        left = self._ends - monotonic()
+        return seconds if seconds < left else max(left, 0.001)
+
+    def _late(self, fault: UpstreamError) -> UpstreamError:
+        """Which timer has run out: this one, or that of the whole exchange."""
+        return fault if monotonic() < self._ends - 0.001 else faults.out_of_time(self.home.where)
 
     def receive_arrived(self) -> None:
         """Feed the reader what is here, without waiting. Not while another thread reads."""
