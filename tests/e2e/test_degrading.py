@@ -19,7 +19,9 @@ from headgate.testing.server import SimulatorServer
 BREAK = "The assistant is taking a short break. Please try again in a minute."
 OVERRIDES: dict[str, Any] = {
     "models": {"fast": ["anthropic/claude-haiku-4-5"]},
-    "retry": {"attempts": 2},
+    # An outage after another must not shut the routes to the tests that follow.
+    "providers": {name: {"breaker": "off", "concurrency": "off"} for name in ("anthropic", "openai")},
+    "retry": {"attempts": 2, "budget": "off"},
     "degrade": [{"on": "any", "say": BREAK}],
     "tasks": {
         "simple": {"degrade": [{"on": "overload", "model": "fast"}]},
@@ -145,6 +147,16 @@ def test_an_answer_that_a_program_parses_is_said_only_as_what_it_can_parse(world
     assert call(there, "openai", "sync", asked, max_retries=0).error.status_code == 503
     labelled = call(there, "openai", "sync", {**asked, "extra_headers": {"x-headgate-task": "label"}})
     assert json.loads(labelled.text()) == {"label": "unknown"}
+
+
+def test_nobody_waits_for_a_breaker_where_a_sentence_can_be_said(tmp_path: Path) -> None:
+    told = {**OVERRIDES, "providers": {}, "retry": {"attempts": 4, "budget": "off"}}
+    with SimulatorServer() as sim, Gateway(tmp_path, sim.url, sim.openai_url, overrides=told) as gateway:
+        sim.load("outage")
+        seen = [call(Way(gateway.url), "openai", "sync", body("openai", "hello")) for _ in range(12)]
+        assert [each.text() for each in seen] == [BREAK] * 12
+        assert seen[-1].headers["x-headgate-attempts"] == "0"  # the breaker is open
+        assert seen[-1].headers["x-headgate-degraded"] == "overload: say"
 
 
 def test_a_bad_request_is_told_and_never_degraded(world: World) -> None:
