@@ -12,6 +12,7 @@ from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Ending
+from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import (
@@ -213,6 +214,23 @@ def test_thinking_stays_where_its_model_is_asked_again_and_where_only_a_text_spe
         played = play(world, asks("anthropic", model, messages=turns)[0])
         assert sent(world)["messages"] == turns
         assert b"x-headgate-degraded" not in played.headers
+
+
+def test_thinking_is_dropped_where_a_ladder_or_a_budget_leads_to_another_model(play: Any) -> None:
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "!"}]},
+    ]
+    body = asks("anthropic", "claude-opus-5", messages=turns, max_tokens=1000)[0]
+    short = Budget("user/day", ("user",), cap_nano=3_000_000, every="day", degrade_to="claude-haiku-5-5")
+    world = World(message("hi"), models=MIXED, budgets=[short])
+    played = play(world, body, caller=Caller(user="ada"))
+    assert played.headers[b"x-headgate-degraded"] == b"budget user/day: claude-haiku-5-5; translated: thinking"
+    ladder = [Step(frozenset({"overload"}), model="claudes")]
+    world = World(BUSY, message("hi"), models=MIXED, recovery=Recovery(attempts=1), ladder=ladder)
+    played = play(world, body)
+    assert played.headers[b"x-headgate-degraded"] == b"overload: claudes; translated: thinking"
+    assert b"c2ln" not in world.upstream.sent[1].body
 
 
 def test_a_budget_may_degrade_to_a_model_of_the_other_dialect(play: Any) -> None:
