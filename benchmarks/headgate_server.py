@@ -1,8 +1,8 @@
 """The gateway under test: `python -m benchmarks.headgate_server UPSTREAM_URL [PROFILE_FILE]`, in an empty directory.
 
-Governed as decisions 24 means it: a key is checked, ledger and log are on; guards and bodies are off. Prints its URL.
-Not `headgate serve`, so that nobody's headgate.yaml, banner or environment is part of a measurement; the parts are the
-same.
+Governed as decisions 24 means it: a key is checked, its limits are asked, ledger and log are on; guards and bodies are
+off. Prints its URL. Not `headgate serve`, so that nobody's headgate.yaml, banner or environment is part of a
+measurement; the parts are the same.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def made(upstream: str) -> Built:
             "storage": "sqlite:///bench.db",
             "log": {"bodies": "off"},
             "guards": {"profile": "off"},
+            # Asked by every call, and never reached.
+            "limits": [{"per": "key", "requests_per_minute": 10**9, "tokens_per_minute": 10**12}],
         },
     )
     return build(settings, env=_ENV)

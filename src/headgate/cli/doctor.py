@@ -80,6 +80,7 @@ def examine(
 ) -> list[Finding]:
     """Every check, in the order of the report. What needs a configuration is skipped where that has mistakes."""
     from headgate.cli.doctor_history import check_history
+    from headgate.cli.doctor_limits import check_limits
     from headgate.cli.doctor_machine import check_ledger, check_packages, check_process
     from headgate.cli.doctor_models import check_models
     from headgate.cli.doctor_providers import check_providers
@@ -107,6 +108,7 @@ def examine(
         with progress("providers") as advance:
             found += check_providers(settings, os.environ, seconds=seconds, today=today, advance=advance)
     if settings is not None:
+        found += check_limits(settings)
         found += check_models(settings, today)
         found += check_ledger(settings)
     found += [*check_packages(), *check_process()]

@@ -252,11 +252,15 @@ def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
     durations (wire-formats 2.3): what both vendors' clients and common rate limiters read."""
     made: list[Header] = []
     for unit, limit, remaining, reset in figures:
-        name = unit.encode()
-        made.append((b"x-ratelimit-limit-" + name, b"%d" % limit))
-        made.append((b"x-ratelimit-remaining-" + name, b"%d" % remaining))
-        made.append((b"x-ratelimit-reset-" + name, duration(reset).encode()))
+        limits, left, full = _HEADERS[unit]
+        made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, duration(reset).encode()))
     return made
+
+
+_HEADERS = {
+    unit.decode(): (b"x-ratelimit-limit-" + unit, b"x-ratelimit-remaining-" + unit, b"x-ratelimit-reset-" + unit)
+    for unit in (b"requests", b"tokens")
+}
 
 
 def duration(seconds: float) -> str:
