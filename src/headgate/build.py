@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -21,7 +21,6 @@ from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
-from headgate.policy.gcra import Limits
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
@@ -35,9 +34,9 @@ from headgate.settings.secrets_providers import provider_secrets
 from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
 from headgate.stats import Tally
-from headgate.stores.limits import MemoryLimits
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.opening import log_file, log_key_file, open_ledger
+from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
@@ -68,6 +67,7 @@ class Built:
     blocking_upstream: BlockingUpstream | _PerOrigin
     secrets: SecretKeeper
     turns: LocalTurns
+    sharing: Sharing
     watch: Watch | None = None  # None: `anomalies: off`
     drains: Drains = field(default_factory=Drains)
 
@@ -75,6 +75,7 @@ class Built:
         """Write what is queued; give the ledger back. Idempotent."""
         self.drains.close()
         self.turns.close()
+        self.sharing.close()
         self.secrets.close()
         if self.watch is not None:
             self.watch.close()
@@ -98,7 +99,7 @@ def build(
         log_to: where the log goes; None: `<ledger>.log.jsonl` beside the ledger (`stores.opening.log_file`).
 
     Raises:
-        ConfigError: `storage` is no ledger of ours, or a package that it needs is not installed.
+        ConfigError: `storage` is no ledger of ours, or a package that it or `shared` needs is not installed.
     """
     clock = AsyncClock()  # the ledger's, too: how long a call may wait for money, the engine says by it
     ledger = open_ledger(settings.storage, durability=cast("Durability", settings.durability), now=clock.now)
@@ -108,11 +109,11 @@ def build(
         bodies=cast("Bodies", settings.log.bodies),
     )
     tally = Tally(log)
+    sharing = Sharing(settings.shared, limits_of(settings), tell=log.event, now=clock.now)
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
     policies = policies_of(settings, env, wait, keeper)
-    limits = callers_limits(settings, clock.now)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -130,7 +131,8 @@ def build(
         random.random,
         new_id,
         renewal,
-        limits,
+        sharing.limits(blocking=False),
+        sharing.pace(blocking=False),
         turns=turns.asynchronous(),
     )
     blocking_ports = Ports(
@@ -141,7 +143,8 @@ def build(
         random.random,
         new_id,
         blocking_renewal,
-        limits,
+        sharing.limits(blocking=True),
+        sharing.pace(blocking=True),
         turns=turns.blocking(),
     )
     return Built(
@@ -156,14 +159,9 @@ def build(
         blocking_upstream=blocking,
         secrets=keeper,
         turns=turns,
+        sharing=sharing,
         watch=watch,
     )
-
-
-def callers_limits(settings: Settings, now: Callable[[], float]) -> MemoryLimits | None:
-    """Callers' limits and where everybody stands; None where nobody has one. Both colours ask the same."""
-    limits = limits_of(settings)
-    return MemoryLimits(Limits(limits), now) if limits else None
 
 
 def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:

@@ -130,7 +130,9 @@ def test_figures_are_those_right_after_the_call(limited: Open) -> None:
 def test_tokens_that_a_call_left_are_there_again_once(limited: Open) -> None:
     store = limited(tokens(100, "user"), tokens(1000, "tenant"))
     said = store.taken(ADA, 100)
+    figures = said.figures
     store.port.correct(said, 40)
+    assert said.figures == figures
     assert store.left() == 60
     store.port.correct(said, 0)
     assert store.left() == 60

@@ -20,7 +20,6 @@ from headgate import Gate
 from headgate.core.errors import RateExceeded
 from headgate.gateway.auth import KeyRecord
 from headgate.policy.gcra import Limits
-from headgate.settings.limits import limits_of
 from headgate.stores.limits import MemoryLimits
 from headgate.testing.server import SimulatorServer
 
@@ -53,14 +52,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The limits' clock, and the SDKs' waits with it."""
     made = Time()
 
-    def limits(settings: Any, *args: Any) -> MemoryLimits | None:
-        found = limits_of(settings)
-        return MemoryLimits(Limits(found), lambda: made.now) if found else None
+    def limits(found: Limits, now: object) -> MemoryLimits:
+        return MemoryLimits(found, lambda: made.now)
 
     async def wait(seconds: float) -> None:
         made.sleep(seconds)
 
-    monkeypatch.setattr("headgate.build.callers_limits", limits)
+    monkeypatch.setattr("headgate.stores.sharing.MemoryLimits", limits)
     for sdk in ("anthropic", "openai"):
         monkeypatch.setattr(f"{sdk}._base_client.time", Patched(time, sleep=made.sleep))
         monkeypatch.setattr(f"{sdk}._base_client.anyio", Patched(__import__("anyio"), sleep=wait))

@@ -174,7 +174,7 @@ def test_stores_of_later_versions_are_read_with_a_warning(tmp_path: Path) -> Non
     found = load(env={})
     assert (found.storage, found.shared) == ("postgresql://db/headgate", "redis://cache:6379/0")
     (warning,) = found.warnings
-    assert "shared (headgate.yaml:2:1) is read but not enforced yet" in warning
+    assert "shared (headgate.yaml:2:1) is not enforced yet for pace and cache" in warning
 
 
 def test_a_ledger_in_memory_is_read_with_a_warning(tmp_path: Path) -> None:

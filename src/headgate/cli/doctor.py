@@ -56,8 +56,8 @@ def doctor(offline: bool, timeout: float, history: int, history_time: float, as_
 
     The configuration; secrets (references that cannot be read; literal keys in the configuration, in .env files that
     git tracks and in the git history, shown masked); providers (name, TLS, key, models, the clock); models that retire;
-    the ledger; this machine. Sends one GET for the list of models to each provider that has a key, and changes
-    nothing. Exit code 1 where there is a warning or a problem.
+    the ledger; what replicas share; this machine. Sends one GET for the list of models to each provider that has a key,
+    and changes nothing. Exit code 1 where there is a warning or a problem.
 
     \b
     Example:
@@ -86,6 +86,7 @@ def examine(
     from headgate.cli.doctor_providers import check_providers
     from headgate.cli.doctor_report import SKIPPED, Finding, progress
     from headgate.cli.doctor_secrets import check_config_text, check_dotenv, check_references, repository
+    from headgate.cli.doctor_shared import check_shared
 
     settings, source, mistakes, found = _configuration(config)
     today = datetime.now(UTC).date()
@@ -111,6 +112,7 @@ def examine(
         found += check_limits(settings)
         found += check_models(settings, today)
         found += check_ledger(settings)
+        found += check_shared(settings, offline=offline)
     found += [*check_packages(), *check_process()]
     return _in_order(found)
 
@@ -146,6 +148,6 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
     """By check, and within one the gravest first; two checks that found the same of a model say it once."""
     from headgate.cli.doctor_report import LEVELS
 
-    order = ("config", "secrets", "history", "providers", "models", "ledger", "machine")
+    order = ("config", "secrets", "history", "providers", "models", "ledger", "shared", "machine")
     unique = dict.fromkeys(findings)
     return sorted(unique, key=lambda each: (order.index(each.check), -LEVELS.index(each.level)))

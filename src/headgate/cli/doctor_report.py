@@ -26,7 +26,7 @@ class Finding:
     """One result of a check. Never holds a secret.
 
     Attributes:
-        check: "config", "secrets", "history", "providers", "models", "ledger", "machine".
+        check: "config", "secrets", "history", "providers", "models", "ledger", "shared", "machine".
         level: one of `LEVELS`.
         what: a sentence: what is so, and where.
         remedy: what to do, "" if nothing.

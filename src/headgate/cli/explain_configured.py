@@ -16,6 +16,7 @@ from headgate.settings.degrading import ladder_of
 from headgate.settings.fields import DEFAULT
 from headgate.settings.limits import ADDRESS, limits_of
 from headgate.settings.units import duration_text
+from headgate.stores.redis_place import place_of
 
 if TYPE_CHECKING:
     from headgate.core.budget import Budget
@@ -76,6 +77,9 @@ def _limits(said: Explanation, settings: Settings, caller: Caller) -> None:
         lacks = [name for name in limit.per if name not in _WAY and not _told(caller, name)]
         text = rates_text(limit) + (f" (does not apply: the call names no {' and no '.join(lacks)})" if lacks else "")
         said.add("limits", scope_text(limit), text, limit.source)
+    if settings.shared != "memory":
+        kept = f"kept in {place_of(settings.shared).name}, for all replicas together"
+        said.add("limits", "shared", kept, settings.origins.get("shared", DEFAULT))
 
 
 def _told(caller: Caller, name: str) -> str:

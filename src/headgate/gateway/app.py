@@ -238,6 +238,9 @@ class Gateway:
             if not secrets["ok"]:  # how many, not which: anybody may ask
                 missing, stale = len(secrets["missing"]), len(secrets["stale"])
                 said["secrets"] = f"{missing} missing and {stale} perhaps out of date, of {secrets['secrets']}"
+            shared = self._built.sharing.health()
+            if not shared["ok"]:  # it goes on with its share, so it is ready
+                said["shared"] = f"lost ({shared['last_error']}): this process goes on with 1/{shared['replicas']}"
         else:
             status, said = 404, {"status": "unknown"}
         await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())

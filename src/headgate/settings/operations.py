@@ -13,6 +13,7 @@ from headgate.settings.policies import DAY, read_cache
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
+from headgate.stores.redis_place import place_of
 
 KEY_KEYS = ("name", "key", "tenant", "environment", "may_speak_for_tenants", "cache", "budgets", "limits")
 SERVER_KEYS = (
@@ -99,6 +100,7 @@ def _shared(text: str) -> str:
     if not text.startswith(("redis://", "rediss://")):
         raise ValueError("expected memory, redis://host:port/0 or rediss://host:port/0")
     split_url(text, ("redis", "rediss"))
+    place_of(text)
     return text
 
 

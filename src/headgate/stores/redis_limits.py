@@ -50,10 +50,11 @@ class _Standing(NamedTuple):
 
 
 class _TakenShared(Taken):
-    __slots__ = ("_standing", "_when")
+    __slots__ = ("_done", "_standing", "_when")
 
     def __init__(self, tokens: int, standing: Sequence[_Standing], when: str) -> None:
         self.tokens = tokens
+        self._done = False
         self._standing = standing
         self._when = when
 
@@ -63,8 +64,8 @@ class _TakenShared(Taken):
 
     def shares(self) -> tuple[str, list[_Standing]]:
         """When it was let in, and what it has taken of tokens; the second time nothing."""
-        standing, self._standing = self._standing, ()
-        return self._when, [each for each in standing if each.rule.unit == "tokens"]
+        done, self._done = self._done, True
+        return self._when, [] if done else [each for each in self._standing if each.rule.unit == "tokens"]
 
 
 class _ExceededShared(Exceeded):

@@ -22,6 +22,7 @@ DEFAULT_PREFIX = "headgate"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _INSTALL = 'shared: redis://… needs the package redis: pip install "headgate[redis]"'
+_EXPECTED = "expected redis://host:port/0 or rediss://host:port/0"
 _CODE = re.compile(r"[A-Z]{2,32}")
 
 
@@ -62,23 +63,36 @@ class RedisPlace:
 
 
 def redis_place(url: str) -> RedisPlace:
+    """As `place_of`, for use.
+
+    Raises:
+        ConfigError: it is no such URL, or redis-py is not installed.
+    """
+    try:
+        place = place_of(url)
+    except ValueError as error:
+        raise ConfigError(f"shared: {error}") from None
+    _redis()
+    return place
+
+
+def place_of(url: str) -> RedisPlace:
     """The place that a URL names: ``redis://user:password@host:6379/0?prefix=headgate``; ``rediss://`` for TLS.
 
     Raises:
-        ConfigError: it is no such URL, or redis-py is not installed. Never repeats the URL: it may hold a password.
+        ValueError: it is no such URL. Never repeats it: it may hold a password.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or 6379
     except ValueError:
-        raise ConfigError("shared: no valid URL; expected redis://host:port/0 or rediss://host:port/0") from None
+        raise ValueError(_EXPECTED) from None
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise ConfigError("shared: expected redis://host:port/0 or rediss://host:port/0")
+        raise ValueError(_EXPECTED)
     number = parts.path.strip("/")
     if number and not (number.isascii() and number.isdigit() and len(number) <= 5):
-        raise ConfigError("shared: what follows the host is the number of a database, like redis://host:6379/0")
+        raise ValueError("what follows the host is the number of a database, like redis://host:6379/0")
     prefix, options = _options(parts.query)
-    _redis()
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     name = f"{parts.scheme}://{host}:{port}/{number or 0}"
     return RedisPlace(name, prefix, parts._replace(query="", fragment="").geturl(), options)
@@ -89,13 +103,13 @@ def _options(query: str) -> tuple[str, dict[str, Any]]:
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key == "prefix":
             if not _PREFIX.fullmatch(value):
-                raise ConfigError("shared: prefix has 1 to 64 letters, digits, dots, dashes and underscores")
+                raise ValueError("prefix has 1 to 64 letters, digits, dots, dashes and underscores")
             prefix = value
         elif key in _FILES:
             options[key] = value
         else:
             # The key may be anything, too: a password with a question mark in it ends here.
-            raise ConfigError(f"shared: the options of its URL are prefix, {', '.join(_FILES)}; it has another one")
+            raise ValueError(f"the options of its URL are prefix, {', '.join(_FILES)}; it has another one")
     return prefix, options
 
 
