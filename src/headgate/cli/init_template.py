@@ -114,7 +114,7 @@ timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total:
 storage: sqlite:///headgate.db
 durability: process               # survives kill -9; full: survives a power cut too
 
-# Pace, caller limits and cache of many replicas: redis://host:6379/0. One process needs none.
+# Callers' limits of many replicas: redis://host:6379/0. One process needs none.
 shared: memory
 
 # Virtual keys, for the gateway's callers; more with `headgate keys create`. With one, every caller needs one.
