@@ -21,6 +21,7 @@ from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.preferences import Preferences
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
@@ -33,6 +34,7 @@ from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials
 from headgate.settings.secrets_providers import provider_secrets
 from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
+from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
 from headgate.stats import Tally
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.opening import log_file, log_key_file, open_ledger
@@ -185,18 +187,29 @@ def policies_of(
     env: Mapping[str, str],
     wait: WaitStrategy | None = None,
     keeper: SecretKeeper | None = None,
+    draw: Callable[[], float] = random.random,
 ) -> Policies:
     """Every decision of the engine, without a store or a network: what `headgate explain` asks.
 
     Args:
+        draw: draws uniformly from [0, 1): which of several weighted routes is the first.
         keeper: reads the secrets, those of stores too; None: no store is asked, and its secrets are taken to be there.
     """
     book = price_book(settings, env)
+    charges = Charging(book)
     default = _task(settings, settings, wait)
-    tasks = {name: _task(settings, task, wait, name) for name, task in settings.tasks.items()}
+    tasks = {
+        name: replace(
+            _task(settings, task, wait, name),
+            model=task.model,
+            max_tokens=task.max_tokens,
+            drops_thinking=task.thinking == "drop",
+        )
+        for name, task in settings.tasks.items()
+    }
     return Policies(
-        router=_router(settings, env, keeper),
-        charges=Charging(book),
+        router=_router(settings, env, keeper, Preferences(draw, charges.expected)),
+        charges=charges,
         dialects=DIALECTS.__getitem__,
         tasks=lambda name: tasks.get(name, default),
         keep_text=settings.log.bodies == "full",
@@ -221,12 +234,14 @@ def _task(settings: Settings, said: Settings | TaskSettings, wait: WaitStrategy 
     )
 
 
-def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None) -> Router:
+def _router(
+    settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | None, preferences: Preferences
+) -> Router:
     secrets = provider_secrets(settings, env, keeper)
     providers = {name: _route(provider, secrets.of[name]) for name, provider in settings.providers.items()}
     models = {
-        name: tuple(replace(providers[r.provider], model=r.model) for r in routes)
-        for name, routes in settings.models.items()
+        name: tuple(replace(providers[r.provider], model=r.model) for r in ordered(settings, name))
+        for name in settings.models
     }
     defaults: dict[str, str] = {}
     for dialect in DIALECTS:
@@ -235,7 +250,17 @@ def _router(settings: Settings, env: Mapping[str, str], keeper: SecretKeeper | N
             defaults[dialect] = dialect if dialect in named else named[0]
     several = {name: each for name, each in secrets.of.items() if len(each) > 1}
     # Not a copy of `unready`: it follows the secrets.
-    return Router(frozen(providers), frozen(models), frozen(defaults), secrets.unready, frozen(several))
+    return Router(
+        frozen(providers),
+        frozen(models),
+        frozen(defaults),
+        secrets.unready,
+        frozen(several),
+        virtual=virtual_of(settings),
+        fallbacks=fallbacks_of(settings),
+        preferences=preferences,
+        measures=any(each.prefer == "latency" for each in settings.virtual.values()),
+    )
 
 
 def _route(provider: ProviderSettings, secrets: Sequence[Secret]) -> Route:

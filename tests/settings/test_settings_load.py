@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
 from headgate.policy import overrides as price_overrides
+from headgate.policy.error_classes import ANY, FAILURES
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
@@ -36,6 +37,7 @@ from headgate.settings.policies import GUARD_KEYS, TASK_KEYS, TIMEOUT_KEYS
 from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
 from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
+from headgate.settings.virtual_models import MODEL_KEYS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "headgate.yaml"
@@ -153,8 +155,6 @@ def test_the_product_page_is_read_whole_its_models_of_two_dialects_too(tmp_path:
 def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Path) -> None:
     write(tmp_path, PRODUCT)
     assert load(env={"HEADGATE_KEY": "x"}).warnings == (
-        "tasks.*.model (headgate.yaml:11:15 and 1 more) is read but not enforced yet",
-        "tasks.*.max_tokens (headgate.yaml:11:28 and 1 more) are read but not enforced yet",
         "tasks.classify.cache (headgate.yaml:11:44) is read but not enforced yet",
         "guards (headgate.yaml:23:1) are read but not enforced yet",
         "log.keep (headgate.yaml:27:30) is read but not enforced yet",
@@ -382,6 +382,8 @@ def test_the_documentation_names_every_key() -> None:
     for section, keys in {
         "providers": (*PROVIDER_KEYS, *RATE_KEYS),
         "tasks": TASK_KEYS,
+        "models": (*MODEL_KEYS, "tools", "media", "stream"),
+        "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
         "guards": (*GUARD_KEYS, "allow", "approve"),
         "budgets": BUDGET_KEYS,

@@ -158,7 +158,8 @@ class UpstreamError(HeadgateError):
         maybe_billed: the provider may charge for the failed attempt.
         status, headers, body: the provider's own answer, if there was one; `status` is 0 otherwise.
         kind: one word for logs and policies: busy, overloaded, server, timeout, connect, broken, truncated, money,
-            auth, missing, too_long, caller, config, saturated.
+            auth, missing, too_long, caller, config, saturated, refusal (a model's, where
+            other models are to follow it).
         provider_code: the provider's own error code or type, "" if none.
         request_id: the provider's request id, "" if none.
     """

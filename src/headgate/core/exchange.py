@@ -95,6 +95,7 @@ class Facts:
     keeps: bool = False  # the provider keeps the answer, for later requests to refer to
     images: int = 0  # the media are so many images, all of them in the body; 0 = other media, or none
     image_bytes: int = 0  # of the body, which are those images'
+    has_tools: bool = False  # it brings tools for the model to call
     background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 

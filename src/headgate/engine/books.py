@@ -92,6 +92,8 @@ class Books:
         attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited, bound_tokens=tokens)
         if crossed is not None:
             attempt.sent_as, attempt.lost = crossed
+        if plan.output_cap:
+            attempt.output_cap = request.facts.max_output_tokens or 0
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
         exchange.attempts.append(attempt)
         return attempt

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headgate._version import __version__
 from headgate.core.errors import BadRequest
-from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
+from headgate.core.exchange import Attempt, Exchange, Facts, Headers, Request, Route
 from headgate.engine.coded import legible
 from headgate.wire.dialect import Meter, ProviderError
 from headgate.wire.translate import AnswerStream, LossPolicy, translate_answer, translate_error, translate_request
@@ -91,7 +91,7 @@ class Crossings:
     def crossed(self, request: Request, plan: Plan, route: Route, now: float) -> Crossed | None:
         """`request` for `route`; None where it goes there as it is. Raises as `passes`."""
         if route.dialect == request.dialect:
-            return self._hop(request, route) if _is_hop(request, plan, route) else None
+            return self._hop(request, plan, route) if _is_hop(request, plan, route) else None
         policies = self._policies
         policy = policies.lossy(request.caller.task, request.facts.model)
         # A caller of OpenAI's may leave the cap out, and Anthropic requires one: the most that the model can.
@@ -107,7 +107,7 @@ class Crossings:
             newest=route.provider == "openai",
         )
         dialect, endpoint, path = TRANSLATED[request.endpoint]
-        facts = policies.dialects(dialect).read_request(endpoint, translated.body)
+        facts = _capped(policies.dialects(dialect).read_request(endpoint, translated.body), plan)
         sent = replace(
             request,
             dialect=dialect,
@@ -122,15 +122,21 @@ class Crossings:
         )
         return Crossed(sent, _with_betas(request, policy, translated.report))
 
-    def _hop(self, request: Request, route: Route) -> Crossed | None:
+    def _hop(self, request: Request, plan: Plan, route: Route) -> Crossed | None:
         policies = self._policies
         policy = policies.lossy(request.caller.task, request.facts.model)
         dialect = request.dialect
         translated = translate_request(dialect, dialect, request.body, model=route.model, policy=policy)
         if not translated.report:
             return None  # the word stood in a text
-        facts = policies.dialects(dialect).read_request(request.endpoint, translated.body)
+        facts = _capped(policies.dialects(dialect).read_request(request.endpoint, translated.body), plan)
         return Crossed(replace(request, body=translated.body, facts=facts), translated.report)
+
+
+def _capped(facts: Facts, plan: Plan) -> Facts:
+    """With the task's output cap, which is put into the body as it is sent."""
+    most, asked = plan.output_cap, facts.max_output_tokens
+    return replace(facts, max_output_tokens=most) if most and (asked is None or asked > most) else facts
 
 
 def _is_hop(request: Request, plan: Plan, route: Route) -> bool:

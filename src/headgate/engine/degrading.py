@@ -15,6 +15,7 @@ from headgate.core.exchange import Ending, Exchange, Route
 from headgate.core.ports import Ports, Substitute
 from headgate.engine.answer import SIMULATED, exchange_headers, trailing_comment
 from headgate.engine.books import Books
+from headgate.engine.choosing import at_liberty
 from headgate.engine.plan import PRICED, Plan, Policies
 from headgate.engine.relay import Reply
 from headgate.policy.ladder import Descent, Step
@@ -81,17 +82,21 @@ class Degrading:
             return []
         asked = replace(request, facts=replace(request.facts, model=model), provider="")
         try:
-            found = self._policies.router.routes(asked)
+            found = self._policies.router.routes(asked, now)
         except Refusal:
             return []
         tried = {(each.route.provider, each.route.model) for each in exchange.attempts}
-        return [
+        left = [
             route
             for route in found
             if (route.provider, route.model) not in tried
             and (not request.provider or route.provider == request.provider)
             and self._has_price(route, now)
         ]
+        left = at_liberty(exchange, plan, self._policies, left, plan.routes[-1])
+        if left:
+            plan.asked = asked
+        return left
 
     def _has_price(self, route: Route, now: float) -> bool:
         try:

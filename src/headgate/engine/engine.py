@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from headgate.core.errors import (
     BudgetExceeded,
@@ -28,18 +29,21 @@ from headgate.core.ports import Clock, Incoming, Outgoing, Ports
 from headgate.engine import limiting
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
+from headgate.engine.choosing import answered, fall_back
 from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
+from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.turning import Turning
 from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp, Retry
 from headgate.wire import lenient
-from headgate.wire.dialect import Dialect, ProviderError
+from headgate.wire.dialect import Dialect, Meter, ProviderError
+from headgate.wire.refused import is_refusal
 from headgate.wire.state import referred, relocated
 
 HOLD_BACK_SECONDS = 15.0
@@ -67,7 +71,7 @@ class Engine:
         self._holds = Holds(ports, policies)
         self._crossings = Crossings(policies)
         self._degrading = Degrading(ports, policies, self._books)
-        self._turns = Turning(ports, self._books, self._crossings)
+        self._turns = Turning(ports, policies, self._books, self._crossings)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -87,9 +91,10 @@ class Engine:
             plan = self._admit(exchange)
             if self.ports.limits is not None:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
+            attempts = self._despite_refusals if plan.takes_refusals else self._attempts
             if plan.descent is None:
-                return await self._attempts(exchange, plan)
-            return await self._degrading.answer(exchange, plan, plan.descent, self._attempts)
+                return await attempts(exchange, plan)
+            return await self._degrading.answer(exchange, plan, plan.descent, attempts)
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
             if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):
@@ -118,7 +123,22 @@ class Engine:
 
     def _admit(self, exchange: Exchange) -> Plan:
         """Why here: the cheapest refusals come first, before anything is written or sent."""
-        return make_plan(exchange.request, self.policies, exchange.started)
+        request = exchange.request
+        plan = make_plan(request, self.policies, exchange.started)
+        if plan.output_cap:  # from here on the cap that is sent is the caller's: it bounds what is held and charged
+            facts = replace(request.facts, max_output_tokens=plan.output_cap)
+            exchange.request = replace(request, facts=facts)
+        return plan
+
+    async def _despite_refusals(self, exchange: Exchange, plan: Plan) -> Reply:
+        """A model's refusal is an answer: where what was to follow it fails, the caller gets it after all."""
+        try:
+            return await self._attempts(exchange, plan)
+        except (UpstreamError, Refusal):
+            reply = after_all(self._books, exchange, plan)
+            if reply is None:
+                raise
+            return reply
 
     async def _attempts(self, exchange: Exchange, plan: Plan) -> Reply:
         """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet."""
@@ -130,7 +150,10 @@ class Engine:
             attempt = await self._turns.begin(exchange, plan, place, waited)
             try:
                 await self._holds.take(exchange, plan, attempt)
-                return await self._attempt(exchange, plan, attempt, stretch)
+                reply = await self._attempt(exchange, plan, attempt, stretch)
+                if plan.learns:
+                    answered(exchange, plan, self.policies, attempt, self.ports.clock.now())
+                return reply
             except BudgetExceeded as error:
                 if turns is not None:
                     turns.unsent(attempt)
@@ -141,17 +164,24 @@ class Engine:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
-            step = self._step(exchange, plan, attempt, renewed=await self._renewed(attempt))
+                named = fall_back(exchange, plan, self.policies, error, self.ports.clock.now())
+            step = self._step(exchange, plan, attempt, renewed=await self._renewed(attempt), named=named)
             if step.after > 0:
                 await self.ports.clock.sleep(step.after)
             place, waited, stretch = step.route, step.after, step.stretch
 
-    def _step(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, renewed: bool) -> Retry:
-        """What follows an attempt that failed. Raises its error where nothing does."""
+    def _step(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, renewed: bool, named: bool) -> Retry:
+        """What follows an attempt that failed. Raises its error where nothing does.
+
+        Args:
+            named: the plan's next route was named for this failure.
+        """
         while True:
             left = plan.first_content_by - self.ports.clock.now()
             jitter = self.ports.random()
-            step = plan.recovery.next(exchange.attempts, plan.routes, left=left, jitter=jitter, renewed=renewed)
+            step = plan.recovery.next(
+                exchange.attempts, plan.routes, left=left, jitter=jitter, renewed=renewed, at_once=named
+            )
             if isinstance(step, Retry):
                 step = self._turns.afford(plan, attempt, step)
             if isinstance(step, GiveUp):
@@ -232,6 +262,8 @@ class Engine:
             led_back = relocated(plain, exchange.request.own_url)
             if led_back != plain:  # it was asked for plain, but may have come in a coding
                 body, headers = led_back, [h for h in headers if h[0] != b"content-encoding"]
+        if plan.takes_refusals and is_refusal(exchange.request.endpoint, attempt.stop_reason, plain):
+            raise refused(plan, attempt, incoming.status, headers, body)
         self._books.charge(exchange, attempt, whole=plain)
         return WholeReply(self._books, exchange, incoming.status, headers, body)
 
@@ -262,6 +294,8 @@ class Engine:
                     raise _failed_inside(meter.error, body, headers, attempt, billed=billed)
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
+            if plan.takes_refusals and is_refusal(request.endpoint, meter.stop_reason, b"".join(raw)):
+                await self._refused_stream(plan, attempt, incoming, meter, held)
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
@@ -269,6 +303,15 @@ class Engine:
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
+
+    async def _refused_stream(
+        self, plan: Plan, attempt: Attempt, incoming: Incoming, meter: Meter, held: list[bytes]
+    ) -> None:
+        """Raises `refused` where all of a refusal is here; else the stream is handed on as any other."""
+        if await read_out(incoming, meter, held, self.ports.clock):
+            attempt.first_content = self.ports.clock.now()
+            self._books.note(attempt, meter)
+            raise refused(plan, attempt, incoming.status, passed_on(incoming.headers), b"".join(held))
 
     def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""

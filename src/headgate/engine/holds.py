@@ -204,6 +204,7 @@ class Holds:
             raise error
         exchange.degraded = f"budget {claim.budget.id}: {claim.budget.degrade_to}"
         plan.routes = routes
+        plan.asked = replace(plan.asked, facts=replace(plan.asked.facts, model=claim.budget.degrade_to))
         return routes
 
     def _cheaper(self, exchange: Exchange, plan: Plan, error: BudgetExceeded) -> Sequence[Route]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.errors import UnknownPrice
-from headgate.core.exchange import Facts, Request, Route
+from headgate.core.exchange import Attempt, Facts, Headers, Request, Route
 from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
+from headgate.engine.choosing import ANSWERS, choose
 from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
@@ -28,6 +29,9 @@ PRICED = frozenset({"messages", "chat", "responses", "embeddings"})
 FREE = frozenset({"count_tokens", "models", "moderations"})
 METERED = PRICED | FREE
 """Endpoints whose JSON answers are read whole before anything is handed on."""
+
+ASKS = ANSWERS | {"count_tokens"}
+"""Endpoints that a task's model serves in place of what is asked for."""
 
 UNREAD = frozenset({"other", "stored"})
 """Endpoints whose request bodies say nothing of money: they go through piece by piece, however large."""
@@ -113,6 +117,9 @@ class TaskPolicy:
     most_nano: int | None = None  # nano-dollars: the ceiling of one exchange, all attempts together; None = none
     ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
     timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # by provider, where they differ from `timeouts`
+    model: str = ""  # serves in place of what is asked for; "" = what is asked for
+    max_tokens: int | None = None  # the largest output cap, per choice; None = the caller's
+    drops_thinking: bool = False  # `thinking: drop`: what another model has thought does not keep a call from a route
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -136,9 +143,28 @@ class Policies:
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A complete answer in which the model refuses, as the caller would have got it."""
+
+    attempt: Attempt
+    status: int
+    headers: Headers
+    body: bytes
+
+
 @dataclass(slots=True)
 class Plan:
-    """One exchange's routes and deadlines. Times are seconds since the epoch."""
+    """One exchange's routes and deadlines. Times are seconds since the epoch.
+
+    Attributes:
+        asked: the request as it is routed: its task's model may stand in place of its own.
+        output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
+        learns: what answers is remembered, for later calls.
+        impatient: other models are named for overload, so the last route is not waited for to the end.
+        takes_refusals: a model's refusal is followed by other models.
+        refused: an answer that was a refusal, for the caller where nothing better follows.
+    """
 
     dialect: Dialect
     routes: Sequence[Route]
@@ -146,11 +172,17 @@ class Plan:
     timeouts: Timeouts
     first_content_by: float  # no attempt begins after it
     ends_by: float
+    asked: Request
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
     timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # see `TaskPolicy`
     home: Route | None = None  # the first that speaks the caller's dialect: whose model wrote what thinking there is
     crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
+    output_cap: int = 0
+    learns: bool = False
+    impatient: bool = False
+    takes_refusals: bool = False
+    refused: Refused | None = None
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
@@ -182,12 +214,16 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         UnknownPrice: no route with a price, where policy is to refuse.
     """
     task = policies.tasks(request.caller.task)
-    routes = policies.router.routes(request)
+    router = policies.router
+    asked = request
+    if task.model and request.endpoint in ASKS:
+        asked = replace(request, facts=replace(request.facts, model=task.model))
+    routes = router.routes(asked, now)
     if request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
     timeouts = task.timeouts
     total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
-    return Plan(
+    plan = Plan(
         dialect=policies.dialects(request.dialect),
         routes=routes,
         home=_home(routes, request.dialect),
@@ -198,7 +234,20 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         most_nano=task.most_nano,
         descent=Descent(task.ladder) if task.ladder else None,
         timeouts_at=task.timeouts_at,
+        asked=asked,
     )
+    if request.endpoint in ANSWERS:
+        if task.max_tokens is not None:
+            plan.output_cap = _cap(request.facts, task.max_tokens)
+        if len(routes) > 1 or router.fallbacks:
+            choose(plan, policies, task, now)
+    return plan
+
+
+def _cap(facts: Facts, most: int) -> int:
+    """The cap that the body has to be given; 0 where its own is no higher."""
+    asked = facts.max_output_tokens
+    return most if asked is None or asked > most else 0
 
 
 def _home(routes: Sequence[Route], dialect: str) -> Route | None:
@@ -209,7 +258,7 @@ def _home(routes: Sequence[Route], dialect: str) -> Route | None:
 
 def cheaper_plan(request: Request, policies: Policies, now: float) -> Sequence[Route]:
     """The routes of a model that a budget degrades to. Raises as `make_plan` does."""
-    return _with_price(policies.router.routes(request), policies.charges, now)
+    return _with_price(policies.router.routes(request, now), policies.charges, now)
 
 
 def _with_price(routes: Sequence[Route], charges: Charges, now: float) -> Sequence[Route]:

@@ -72,7 +72,8 @@ class WholeReply:
         self.length: int | None = len(body)
         now = books.now()
         last = exchange.attempts[-1]
-        last.ended = now
+        if last.ended is None:  # a refusal that is handed on after all has ended before
+            last.ended = now
         exchange.status = status
         self.headers = headers + exchange_headers(exchange, now, final=True)
         # Complete here: everything the provider had to say is in our hands, and nothing can change the bill.

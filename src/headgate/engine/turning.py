@@ -6,8 +6,9 @@ from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Route
 from headgate.core.ports import Ports
 from headgate.engine.books import Books
+from headgate.engine.choosing import go_around
 from headgate.engine.crossing import Crossings
-from headgate.engine.plan import Plan
+from headgate.engine.plan import Plan, Policies
 from headgate.policy.recovery import GiveUp, Retry
 
 PATIENCE_SECONDS = 10.0
@@ -18,13 +19,17 @@ _PACED = NoTurn("paced", kind="paced", retry_after=0.0)
 _PASSES = frozenset({"failures", "slow"})
 """Causes of an open breaker that may be gone within an exchange's deadline."""
 
+_ANSWERED = frozenset({"too_long", "refusal"})
+"""Failures that say nothing of load: another model is asked another question, so to say, and no retry."""
+
 
 class Turning:
     """Asks for turns. Shared by all exchanges of an engine."""
 
-    __slots__ = ("_books", "_clock", "_crossings", "_turns")
+    __slots__ = ("_books", "_clock", "_crossings", "_policies", "_turns")
 
-    def __init__(self, ports: Ports, books: Books, crossings: Crossings) -> None:
+    def __init__(self, ports: Ports, policies: Policies, books: Books, crossings: Crossings) -> None:
+        self._policies = policies
         self._turns = ports.turns
         self._clock = ports.clock
         self._books = books
@@ -33,8 +38,9 @@ class Turning:
     async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
         """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.
 
-        A route with an open breaker is passed over; where all are, the first that may close in time is waited for, but
-        where the ladder has a step for that.
+        A route with an open breaker is passed over; where all are, the models follow that are named for such a failure
+        (`fallback`). Without any, the first that may close in time is waited for, but where the ladder has a step for
+        that.
 
         Raises:
             NoTurn: none of them does.
@@ -42,11 +48,12 @@ class Turning:
         """
         if self._turns is None:
             return self._books.begin(exchange, plan, plan.routes[place], waited)
+        start, checked, around = place, place, False
+        soonest: NoTurn | None = None
         while True:
-            soonest: NoTurn | None = None
-            here = place
+            here = start
             while here < len(plan.routes):
-                if here > place and not self._crossings.passes(exchange, plan, here):
+                if here != checked and not self._crossings.passes(exchange, plan, here):
                     continue  # it was taken out of the plan, and the next one is at its place
                 found = await self._at(exchange, plan, here, waited)
                 if isinstance(found, Attempt):
@@ -55,12 +62,17 @@ class Turning:
                     soonest = found
                 here += 1
             assert soonest is not None  # there is a route at `place`, and it can be told the request
+            start = len(plan.routes)
+            if not around and go_around(exchange, plan, self._policies, soonest, self._clock.now()):
+                around = True
+                continue
             after = _after(soonest)
             descends = plan.descent is not None and plan.descent.goes_on(soonest)
             if descends or soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
                 raise soonest
             await self._clock.sleep(after)
             waited += after
+            start, soonest = place, None
 
     async def _at(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt | NoTurn:
         turns = self._turns
@@ -77,7 +89,7 @@ class Turning:
         """How long a route is worth waiting for."""
         routes, by = plan.routes, plan.first_content_by
         if place + 1 >= len(routes):
-            if plan.descent is not None and plan.descent.goes_on(_PACED):
+            if plan.impatient or (plan.descent is not None and plan.descent.goes_on(_PACED)):
                 return min(by, self._clock.now() + PATIENCE_SECONDS)
             return by
         here, following = routes[place], routes[place + 1]
@@ -94,7 +106,8 @@ class Turning:
         if turns is None or error is None:
             return step
         here = attempt.route
-        if plan.routes[step.route].provider == here.provider and not turns.may_retry(here):
+        same = plan.routes[step.route].provider == here.provider
+        if same and error.kind not in _ANSWERED and not turns.may_retry(here):
             elsewhere = _elsewhere(plan, here, step.route)
             if elsewhere is None or not (error.retryable or error.elsewhere):
                 return GiveUp(error)

@@ -75,7 +75,7 @@ def outcome_of(error: UpstreamError | None, *, by_caller: bool = False) -> str:
         error: None = it was answered. A refusal of the model and a content filter are answers.
         by_caller: the time that ran out was shorter than ours, by the caller's wish. An impatient caller opens nothing.
     """
-    if error is None:
+    if error is None or error.kind == "refusal":
         return OK
     kind = error.kind
     if kind in FAILURES:

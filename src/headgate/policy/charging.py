@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
-from headgate.core.exchange import Facts, Route
+from headgate.core.errors import UnknownPrice
+from headgate.core.exchange import Facts, Request, Route
 from headgate.core.usage import Usage
 from headgate.policy.calibration import Calibration, Shown
 from headgate.policy.estimate import Bound, believable, bound, cut_estimate, likely_tokens
 from headgate.policy.pricebook import PriceBook
-from headgate.policy.pricing import cost_nano
+from headgate.policy.pricing import ModelPrice, cost_nano
+from headgate.policy.rules import input_tokens
+
+USUAL_OUTPUT = 1_024
+"""Tokens that an answer is taken to have where nothing was learned of it, and its cap is not lower."""
 
 
 class Charging:
@@ -102,3 +108,31 @@ class Charging:
         price = self.book.price_for(route.provider, route.model, now)
         tokens = self.calibration.visible(route.provider, route.model, shown)
         return cost_nano(price, Usage(output_tokens=ceil(tokens)), at=now)
+
+    def expected(self, routes: Sequence[Route], request: Request, now: float) -> list[int | None]:
+        """What a call is likely to cost at each route, in nano-dollars; None where the model has no price of its own.
+
+        Where answers of all these models have been counted, each is taken to be as long as its own usually are; else
+        all alike, and only their prices differ: what was learned of one says nothing of another.
+        """
+        facts, prices = request.facts, [self._known_price(route, now) for route in routes]
+        cap = facts.max_output_tokens
+        most = float("inf") if cap is None else float(cap)
+        learned = [self.calibration.expect(r.provider, r.model, facts.system, request.body) for r in routes]
+        prompts = [prompt for prompt, _ in learned if prompt is not None]
+        outputs = [output for _, output in learned if output is not None]
+        all_known = len(outputs) == len(routes)
+        found: list[int | None] = []
+        for place, price in enumerate(prices):
+            prompt = prompts[place] if len(prompts) == len(routes) else input_tokens(request)
+            output = outputs[place] if all_known else USUAL_OUTPUT
+            usage = Usage(input_tokens=ceil(prompt), output_tokens=ceil(min(output, most)) * max(1, facts.choices))
+            found.append(None if price is None else cost_nano(price, usage, at=now))
+        return found
+
+    def _known_price(self, route: Route, now: float) -> ModelPrice | None:
+        try:
+            price = self.book.price_for(route.provider, route.model, now)
+        except UnknownPrice:
+            return None
+        return None if price.source == "ceiling" else price

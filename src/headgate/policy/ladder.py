@@ -9,32 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headgate.core.errors import BudgetExceeded, HeadgateError, UpstreamError
+from headgate.policy.error_classes import PROVIDERS
+from headgate.policy.error_classes import class_of as failure_class
 
-PROVIDERS = ("overload", "timeout", "server", "auth", "money")
-"""Classes of failures that are the provider's, or its operator's: what `any` stands for."""
 CLASSES = (*PROVIDERS, "missing", "context_length", "budget")
-ANY = "any"
-
-# By `UpstreamError.kind`. What is not here is the caller's own mistake, and no step mends that.
-_CLASS_OF = {
-    "busy": "overload",
-    "overloaded": "overload",
-    "saturated": "overload",
-    "paced": "overload",
-    "open": "overload",
-    "timeout": "timeout",
-    "server": "server",
-    "connect": "server",
-    "broken": "server",
-    "truncated": "server",
-    "config": "server",
-    "auth": "auth",
-    "money": "money",
-    "missing": "missing",
-    "too_long": "context_length",
-}
-_CAUSES = {"money": "money", "auth": "auth", "forbidden": "auth"}
-"""Why a breaker is open, where that is not an overload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +42,8 @@ class Step:
 def class_of(error: HeadgateError) -> str:
     """One of `CLASSES`; "" where nothing is to be done about it, as for every other refusal of ours."""
     if isinstance(error, UpstreamError):
-        if error.kind == "open":
-            return _CAUSES.get(getattr(error, "cause", ""), "overload")
-        if error.kind == "connect" and error.code == "provider_timeout":
-            return "timeout"
-        return _CLASS_OF.get(error.kind, "")
+        found = failure_class(error)
+        return found if found in CLASSES else ""
     # Its other codes ask for another request: a lower output cap, a path that has a price.
     return "budget" if isinstance(error, BudgetExceeded) and error.code == BudgetExceeded.code else ""
 

@@ -72,6 +72,7 @@ class Recovery:
         left: float,
         jitter: float,
         renewed: bool = False,
+        at_once: bool = False,
     ) -> Retry | GiveUp:
         """Decide what follows the last attempt, which failed.
 
@@ -81,6 +82,7 @@ class Recovery:
             left: seconds until no further attempt may begin.
             jitter: a number drawn uniformly from [0, 1).
             renewed: the last route's credential is another one than the provider has refused.
+            at_once: the next route was named for this very failure: it follows without another attempt at the same.
         """
         last = attempts[-1]
         error = last.error
@@ -97,9 +99,11 @@ class Recovery:
         if error.kind == "timeout" and timeouts > self.timeout_retries:
             return GiveUp(error)
         has_next = following < len(routes)
-        if has_next and error.kind in OF_ONE_KEY and _same_but_key(routes[following], last.route):
+        if has_next and error.kind in OF_ONE_KEY and same_but_key(routes[following], last.route):
             return Retry(following, 0.0, stretch)
-        tried = sum(a.route is last.route or _same_but_key(a.route, last.route) for a in attempts)
+        if at_once and has_next:
+            return Retry(following, 0.0, stretch)
+        tried = sum(a.route is last.route or same_but_key(a.route, last.route) for a in attempts)
         if error.retryable and (not has_next or tried < self.per_route):
             after = self.delay(attempts, error, jitter)
             if after < left:
@@ -121,7 +125,8 @@ class Recovery:
         return jitter * wait_exponential(multiplier=2, max=BACKOFF_CAP)(state)
 
 
-def _same_but_key(one: Route, other: Route) -> bool:
+def same_but_key(one: Route, other: Route) -> bool:
+    """Whether two routes differ in nothing but the credential."""
     return one.provider == other.provider and one.model == other.model and one.credential is not other.credential
 
 
@@ -129,7 +134,7 @@ def _following(routes: Sequence[Route], here: int, error: UpstreamError) -> int:
     """The next route that may do better; `len(routes)` if there is none. What all keys share skips the other keys."""
     place = here + 1
     if error.kind not in OF_ONE_KEY:
-        while place < len(routes) and _same_but_key(routes[place], routes[here]):
+        while place < len(routes) and same_but_key(routes[place], routes[here]):
             place += 1
     return place
 

@@ -10,7 +10,11 @@ from headgate.core.caller import Caller
 from headgate.core.errors import NotServed
 from headgate.core.exchange import Kept, Request, Route
 from headgate.core.secret import Secret
+from headgate.policy.fallback import Fallbacks
 from headgate.policy.homes import Home, Homes, owner
+from headgate.policy.latencies import key_of
+from headgate.policy.preferences import Preferences, Virtual
+from headgate.policy.sessions import Sessions
 
 TRANSLATED = frozenset({"messages", "chat"})
 """Endpoints that routes of the other dialect serve as well: the engine translates (`engine.crossing`)."""
@@ -29,12 +33,17 @@ class Router:
 
     Attributes:
         providers: a route for every provider, by its name; its model is filled in.
-        models: virtual models; their routes are complete.
+        models: virtual models; their routes are complete. Of one with rules, all that they can lead to.
         defaults: the provider that serves a bare model name, by dialect.
         unready: why a provider has no credential, by the provider's name; may change at any time.
         keys: the credentials of the providers that have several. Each exchange begins with another one, and has a
             route for each. One without a value is left out, one that its provider refused comes last.
         homes: where providers keep what requests refer to.
+        virtual: what virtual models are besides routes in order, by name; only those that are.
+        fallbacks: which models follow a failure, by its class.
+        preferences: orders routes where `virtual` says by what; None: nobody prefers anything.
+        sessions: which model a session was last answered by.
+        measures: some virtual model prefers what answers soonest.
     """
 
     providers: Mapping[str, Route]
@@ -43,12 +52,20 @@ class Router:
     unready: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, Sequence[Secret]] = field(default_factory=dict)
     homes: Homes = field(default_factory=Homes)
+    virtual: Mapping[str, Virtual] = field(default_factory=dict)
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
+    preferences: Preferences | None = None
+    sessions: Sessions = field(default_factory=Sessions)
+    measures: bool = False
     _seen: dict[tuple[str, str, bool], Sequence[Route]] = field(default_factory=dict, repr=False)
     _turns: dict[tuple[str, str], Sequence[Sequence[Route]]] = field(default_factory=dict, repr=False)
     _turn: Iterator[int] = field(default_factory=count, repr=False)
 
-    def routes(self, request: Request) -> Sequence[Route]:
+    def routes(self, request: Request, now: float = 0.0) -> Sequence[Route]:
         """The routes of `request`, best first; never empty.
+
+        Args:
+            now: seconds since the epoch; prices depend on it, and how old a measured time is.
 
         Raises:
             NotServed: no provider serves the name, or none of the request's dialect where it cannot be translated.
@@ -56,13 +73,48 @@ class Router:
         direct = request.direct
         if direct is not None and self._is_bare(request.facts.model, direct.provider):
             return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
-        found = self._pinned(request) if request.provider else self._named(request)
+        found = self._found(request, now)
         if direct is None:
             ready = found if not self.unready else self._ready(found, told=request.way_in != "gateway")
             facts = request.facts
             if facts.state or facts.keeps:
                 return self._at_home(request, ready)
             return ready if not self.keys else self._in_turn(ready, next(self._turn))
+        return self._beside(direct, found)
+
+    def after_failure(self, request: Request, name: str, now: float) -> Sequence[Route]:
+        """The routes of a model that `fallbacks` names, for a request that asked for another; () if none can serve it.
+
+        A virtual model, or provider/model; its preference, its credentials in turn, and the SDK's own as in `routes`.
+        """
+        asked = replace(request, facts=replace(request.facts, model=name), provider="")
+        try:
+            found = self._found(asked, now)
+            if request.direct is not None:
+                return self._beside(request.direct, found)
+            ready = found if not self.unready else self._ready(found)
+        except NotServed:
+            return ()
+        return ready if not self.keys else self._in_turn(ready, next(self._turn))
+
+    def led(self, request: Request) -> tuple[str, ...]:
+        """The names that a request's model leads to by rules, its own first; the last one's routes serve."""
+        way: tuple[str, ...] = (request.facts.model,)
+        while True:
+            virtual = self.virtual.get(way[-1])
+            if virtual is None or not virtual.use:
+                return way
+            found = next((rule.use for rule in virtual.rules if rule.when.holds(request)), virtual.use)
+            if found in way:  # settings let no such rules in
+                return way
+            way += (found,)
+
+    def measured(self, route: Route, seconds: float, now: float, *, stream: bool) -> None:
+        """A route has answered after so many seconds, or has not in so many."""
+        if self.preferences is not None:
+            self.preferences.latencies.note(key_of(route, stream=stream), seconds, now)
+
+    def _beside(self, direct: Route, found: Sequence[Route]) -> Sequence[Route]:
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
         own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
         ready = own if not self.unready else self._ready(own, direct.provider)
@@ -163,12 +215,27 @@ class Router:
         if route is None:
             raise NotServed(f"there is no provider named {request.provider[:64]!r}", code="no_provider")
         model = request.facts.model
+        there = [r for r in self.models.get(model, ()) if r.provider == route.provider]
+        if there:
+            return there  # a virtual model, as far as this provider serves it
         for mark in ("/", ":"):
             model = model.removeprefix(route.provider + mark)
         return [replace(route, model=model)]
 
-    def _named(self, request: Request) -> Sequence[Route]:
-        key = (request.dialect, request.facts.model, request.endpoint in TRANSLATED)
+    def _found(self, request: Request, now: float) -> Sequence[Route]:
+        if request.provider:
+            return self._pinned(request)
+        name = request.facts.model
+        if not self.virtual or name not in self.virtual or request.facts.state:
+            return self._named(request, name)  # what a provider keeps decides: rules and preferences have no say
+        name = self.led(request)[-1]
+        routes, virtual = self._named(request, name), self.virtual.get(name)
+        if virtual is None or not virtual.prefer or self.preferences is None:
+            return routes
+        return self.preferences.order(virtual, routes, request, now)
+
+    def _named(self, request: Request, name: str) -> Sequence[Route]:
+        key = (request.dialect, name, request.endpoint in TRANSLATED)
         routes = self._seen.get(key)
         if routes is None:
             routes = self._find(*key)

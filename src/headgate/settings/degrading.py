@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.policy.ladder import ANY, CLASSES, PROVIDERS, Step
+from headgate.policy.error_classes import ANY, PROVIDERS
+from headgate.policy.ladder import CLASSES, Step
 from headgate.settings.fields import DEFAULT, Context, Section
 from headgate.settings.model import DegradeSettings, Settings
 from headgate.settings.tree import Items, Node, Scalar, Table

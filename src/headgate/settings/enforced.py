@@ -30,12 +30,9 @@ def unenforced(settings: Settings) -> frozenset[str]:
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
     for name, task in s.tasks.items():
-        yield "tasks.*.model", f"tasks.{name}.model", bool(task.model)
-        yield "tasks.*.max_tokens", f"tasks.{name}.max_tokens", task.max_tokens is not None
         yield "tasks.*.guards", f"tasks.{name}.guards", _asks(task.guards)
         yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
         yield "tasks.*.on_cut", f"tasks.{name}.on_cut", task.on_cut != "error"
-        yield "tasks.*.thinking", f"tasks.{name}.thinking", task.thinking != "keep"
     yield "guards", "guards", _asks(s.guards)
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):
@@ -58,7 +55,6 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
         "guards",
         "alerts",
         "tasks.*.guards",
-        "tasks.*.max_tokens",
     )
     return f"{name} ({origin}{more}) {'are' if plural else 'is'} read but not enforced yet"
 

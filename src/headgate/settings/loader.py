@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
-from headgate.settings import accounting, degrading, operations, policies, providers, traffic
+from headgate.settings import accounting, degrading, operations, policies, providers, traffic, virtual_models
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
@@ -27,6 +27,7 @@ FILE = "headgate.yaml"
 TOP_KEYS = (
     "providers",
     "models",
+    "fallback",
     "tasks",
     "budgets",
     "zone",
@@ -126,20 +127,22 @@ def _read(source: str) -> bytes:
 def _settings(root: Section) -> Settings:
     server = operations.read_server(root)
     known = providers.read_providers(root, (server.host, server.port))
-    models, model_names = providers.read_models(root, known)
-    names = policies.Names(known, model_names)
+    models = virtual_models.read_models(root, known)
+    names = policies.Names(known, models.names)
     retries = root.section("retry", traffic.RETRY_KEYS)
     retry = traffic.read_retry_budget(retries, policies.read_retry(retries, RetrySettings()))
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
     cache = policies.read_cache_default(root)
     ceiling = root.take("max_usd_per_call", usd, None)
     zone = root.take("zone", zone_name, UTC_NAME)
-    served = {route.model for routes in models.values() for route in routes}
+    served = {route.model for routes in models.routes.values() for route in routes}
     budgets = BudgetReader(names, served, zone)
     limits = LimitReader(names, served)
     settings = Settings(
         providers=known,
-        models=models,
+        models=models.routes,
+        virtual=models.virtual,
+        fallback=models.fallback,
         tasks=policies.read_tasks(root, names, retry, timeouts, cache, ceiling),
         budgets=budgets.read(root),
         limits=limits.read(root),

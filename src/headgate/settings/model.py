@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 
 from headgate.core.budget import FULL, WARN_AT
 from headgate.core.ports import Timeouts
+from headgate.policy.fallback import Lists
+from headgate.policy.rules import Rule
 from headgate.settings.secrets import SecretRef
 
 DRAIN_SECONDS = 30.0
@@ -60,6 +62,18 @@ class RouteName:
 
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualSettings:
+    """What a virtual model is besides routes in order. With rules it has no routes of its own."""
+
+    prefer: str = ""  # "weight" | "cost" | "latency" | "quality"; "" = the order written
+    weights: Mapping[str, int] = field(default_factory=lambda: frozen({}))  # by provider/model; 1 if it has none
+    qualities: Mapping[str, int] = field(default_factory=lambda: frozen({}))  # by provider/model, 0..100
+    rules: tuple[Rule, ...] = ()  # the first that holds says which model serves
+    use: str = ""  # with rules: the model where none holds
+    fallback: Lists = field(default_factory=lambda: frozen({}))  # by class of failure, or "any": names of models
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +315,8 @@ class Settings:
     source: str = ""  # the file that was read, "" = none
     providers: Mapping[str, ProviderSettings] = field(default_factory=_default_providers)
     models: Mapping[str, tuple[RouteName, ...]] = field(default_factory=lambda: frozen({}))
+    virtual: Mapping[str, VirtualSettings] = field(default_factory=lambda: frozen({}))  # of those that are more
+    fallback: Lists = field(default_factory=lambda: frozen({}))  # of models that say nothing of a class
     tasks: Mapping[str, TaskSettings] = field(default_factory=lambda: frozen({}))
     budgets: tuple[BudgetSettings, ...] = ()
     limits: tuple[LimitSettings, ...] = ()

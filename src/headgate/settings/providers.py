@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import partial
 from typing import Literal
 
-from headgate.settings.fields import Context, Section, read_texts, suggestion
+from headgate.settings.fields import Context, Section, suggestion
 from headgate.settings.model import DRAIN_SECONDS, DRAIN_USD_NANO, RATE_KEYS, ProviderSettings, Rates, RouteName, frozen
 from headgate.settings.secrets import SecretRef
 from headgate.settings.traffic import PROVIDER_TRAFFIC_KEYS, read_breaker, read_ceilings, read_concurrency, read_timers
@@ -210,24 +209,8 @@ def route_name(text: str, providers: Mapping[str, ProviderSettings]) -> RouteNam
     return RouteName(provider, model)
 
 
-def read_models(
-    root: Section, providers: Mapping[str, ProviderSettings]
-) -> tuple[Mapping[str, tuple[RouteName, ...]], frozenset[str]]:
-    """`models:`, and every name under it, those with mistakes too: who refers to one of these is not wrong."""
-    found: dict[str, tuple[RouteName, ...]] = {}
-    names = set()
-    for name, node, path in root.named("models"):
-        names.add(name)
-        if not name or len(name) > 128 or any(ch in "/: " for ch in name):
-            root.context.wrong_name(path, "a virtual model's name has 1 to 128 characters and no /, : or space")
-        routes = read_texts(root.context, node, path, partial(route_name, providers=providers))
-        _check_routes(root.context, node, path, routes)
-        if routes:
-            found[name] = routes
-    return frozen(found), frozenset(names)
-
-
-def _check_routes(context: Context, node: Node, path: str, routes: tuple[RouteName, ...]) -> None:
+def check_routes(context: Context, node: Node, path: str, routes: tuple[RouteName, ...]) -> None:
+    """What a virtual model's routes are to each other; `node` is where they are written."""
     empty = node.null if isinstance(node, Scalar) else isinstance(node, Items) and not node.items
     if empty:
         context.wrong(path, "a virtual model needs at least one route, like [anthropic/claude-haiku-4-5]")

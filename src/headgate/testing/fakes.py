@@ -30,8 +30,10 @@ from headgate.policy.accounts import Accounts
 from headgate.policy.budget_words import refusal, warning
 from headgate.policy.budgets import Account, Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.fallback import Fallbacks
 from headgate.policy.holding import Ask
 from headgate.policy.ladder import Step as LadderStep
+from headgate.policy.preferences import Preferences, Virtual
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -316,6 +318,9 @@ class World:
         keep_text: as with `log: {bodies: full}`.
         jitter: what the random source always says.
         budgets: that apply; nobody waits for money here.
+        virtual, fallbacks: of the router; the random source is `jitter` there, too.
+        task: what it says of models, output caps and thinking, in place of nothing (`model`, `max_tokens`,
+            `drops_thinking`; see `engine.plan.TaskPolicy`).
         most_nano, unbounded_ceiling, budget_status: see `engine.plan.TaskPolicy` and `engine.plan.Policies`.
         ladder: what is tried when an answer cannot be had.
         limits: the callers'.
@@ -341,6 +346,9 @@ class World:
         budget_status: int = 429,
         ladder: Sequence[LadderStep] = (),
         limits: Sequence[Limit] = (),
+        virtual: Mapping[str, Virtual] | None = None,
+        fallbacks: Fallbacks | None = None,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -348,16 +356,24 @@ class World:
         self.ledger = FakeLedger(self.happened)
         self.log = FakeLog()
         self.exchange: Exchange | None = None
-        task = TaskPolicy(recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano, ladder)
+        of_task = TaskPolicy(
+            recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano, ladder, **(task or {})
+        )
+        charging = Charging(_book(ceiling_pico))
+        virtual = virtual or {}
         policies = Policies(
             router=Router(
                 providers={name: route(name) for name in ("anthropic", "openai")},
                 models=models or {},
                 defaults={name: name for name in DIALECTS},
+                virtual=virtual,
+                fallbacks=fallbacks or Fallbacks(),
+                preferences=Preferences(lambda: jitter, charging.expected),
+                measures=any(each.prefer == "latency" for each in virtual.values()),
             ),
-            charges=charges or Charging(_book(ceiling_pico)),
+            charges=charges or charging,
             dialects=DIALECTS.__getitem__,
-            tasks=lambda name: task,
+            tasks=lambda name: of_task,
             keep_text=keep_text,
             budgets=Budgets(budgets),
             unbounded_ceiling=unbounded_ceiling,

@@ -128,6 +128,7 @@ class Anthropic:
             server_side=server_side,
             state=referred(body) if has_media or server_side else (),
             keeps=server_side,
+            has_tools=bool(request.tools),
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 
@@ -145,9 +146,12 @@ class Anthropic:
 
         Anthropic always reports usage, so `ask_usage` changes nothing.
         """
-        if model is None:
-            return body
-        return jsontext.set_members(body, {"model": msgspec.json.encode(model)}, known=bodies.REQUIRED)
+        changes: dict[str, bytes] = {}
+        if model is not None:
+            changes["model"] = msgspec.json.encode(model)
+        if output_cap is not None:
+            changes["max_tokens"] = b"%d" % output_cap
+        return jsontext.set_members(body, changes, known=bodies.REQUIRED) if changes else body
 
     def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:
         """See `Dialect.read_answer`. A body that is not a JSON object is an error of type "malformed_answer"."""

@@ -112,7 +112,7 @@ class Dialect(Protocol):
         nothing else.
 
         Args:
-            output_cap: tokens per choice, for a body that has no cap.
+            output_cap: tokens per choice, for a body that has no cap, or only larger ones.
             newest: the provider is the vendor itself, and knows its newest members.
         """
         ...

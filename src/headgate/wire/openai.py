@@ -54,6 +54,7 @@ class _Create(bodies.Conversation):
     search_parameters: Any = None  # xAI
     modalities: Any = None
     plugins: Any = None  # OpenRouter
+    functions: Any = None  # the older name of tools
     conversation: Any = None
     previous_response_id: Any = None
 
@@ -97,6 +98,13 @@ def _cap_member(endpoint: str, *, newest: bool) -> str:
     return "max_completion_tokens" if newest else "max_tokens"
 
 
+def _caps_above(endpoint: str, body: bytes, cap: int) -> list[str]:
+    """The members of a body that allow more output than `cap`. Which of two a provider goes by is its affair."""
+    names = ("max_output_tokens",) if endpoint == "responses" else ("max_completion_tokens", "max_tokens")
+    told = ((name, jsontext.get_member(body, name, known=bodies.REQUIRED)) for name in names)
+    return [name for name, value in told if value not in (None, b"null") and float(value or 0) > cap]
+
+
 class OpenAI:
     """See `dialect.Dialect`. The base URL ends with `/v1`; a path that repeats it is understood as well."""
 
@@ -134,6 +142,7 @@ class OpenAI:
             image_bytes=size,
             server_side=server_side,
             state=referred(body) if has_media or server_side else (),
+            has_tools=bool(request.tools or request.functions),
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 
@@ -157,7 +166,8 @@ class OpenAI:
         if ask_usage:
             changes["stream_options"] = _with_usage(body)
         if output_cap is not None:
-            changes[_cap_member(endpoint, newest=newest)] = b"%d" % output_cap
+            for name in _caps_above(endpoint, body, output_cap) or (_cap_member(endpoint, newest=newest),):
+                changes[name] = b"%d" % output_cap
         return jsontext.set_members(body, changes, known=bodies.REQUIRED) if changes else body
 
     def read_answer(self, endpoint: str, body: bytes, *, keep_text: bool = False) -> tuple[Answer, str]:

@@ -128,6 +128,7 @@ def read_request(body: bytes, *, keep_text: bool) -> Facts:
         server_side=server_side,
         state=referred(body) if has_media or server_side else (),
         keeps=request.store is not False,
+        has_tools=bool(request.tools),
         user_message=_last_user_text(request.input, items) if keep_text else "",
         background=bool(request.background),
     )
