@@ -196,7 +196,7 @@ def test_thinking_of_the_first_model_is_dropped_and_reported_where_another_one_t
         {"role": "user", "content": "sure?"},
     ]
     for model, other in (("claudes", message), ("claude-first", completion)):
-        world = World(BUSY, other("yes"), models=MIXED, recovery=ONCE)
+        world = World(BUSY, other("yes"), models=MIXED, recovery=ONCE, task={"drops_thinking": True})
         played = play(world, asks("anthropic", model, messages=turns)[0])
         assert (played.status, played.headers[b"x-headgate-degraded"]) == (200, b"translated: thinking")
         assert b"c2ln" in world.upstream.sent[0].body
