@@ -295,7 +295,7 @@ class Engine:
                 if not piece and not meter.ended:
                     raise _truncated(attempt)
             if plan.takes_refusals and is_refusal(request.endpoint, meter.stop_reason, b"".join(raw)):
-                await self._refused_stream(plan, attempt, incoming, meter, held)
+                await self._refused_stream(exchange, plan, attempt, incoming, meter, held)
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
@@ -305,13 +305,19 @@ class Engine:
         return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
 
     async def _refused_stream(
-        self, plan: Plan, attempt: Attempt, incoming: Incoming, meter: Meter, held: list[bytes]
+        self,
+        exchange: Exchange,
+        plan: Plan,
+        attempt: Attempt,
+        incoming: Incoming,
+        meter: Meter,
+        held: list[bytes],
     ) -> None:
         """Raises `refused` where all of a refusal is here; else the stream is handed on as any other."""
         if await read_out(incoming, meter, held, self.ports.clock):
             attempt.first_content = self.ports.clock.now()
             self._books.note(attempt, meter)
-            raise refused(plan, attempt, incoming.status, passed_on(incoming.headers), b"".join(held))
+            raise refused(plan, attempt, incoming.status, passed_on(incoming.headers, exchange), b"".join(held))
 
     def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
