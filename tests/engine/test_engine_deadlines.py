@@ -86,7 +86,7 @@ def test_a_stream_that_goes_on_past_the_callers_time_is_cut_with_a_typed_error(r
 
 
 def test_a_task_with_a_total_of_a_second_keeps_it_to_the_millisecond() -> None:
-    plan = Plan(None, (), Recovery(), Timeouts(total=1.0), 0.0, 100.0)  # type: ignore[arg-type]  # nothing is asked of its dialect
+    plan = Plan(None, (), Recovery(), Timeouts(total=1.0), 0.0, 100.0, World().request())  # type: ignore[arg-type]  # nothing is asked of its dialect
     assert plan.attempt_timeouts(99.5, 1.0).total == 0.5
 
 
@@ -99,6 +99,7 @@ def test_a_provider_has_its_own_timers(provider: str, first_byte: float) -> None
         Timeouts(),
         0.0,
         600.0,
+        World().request(),
         timeouts_at={"acme": Timeouts(first_byte=300.0)},
     )
     assert plan.attempt_timeouts(0.0, 1.0, provider).first_byte == first_byte
