@@ -16,6 +16,7 @@ from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import (
+    CLAUDE,
     GPT,
     JSON,
     SSE,
@@ -115,6 +116,19 @@ def test_a_cap_that_the_caller_left_out_is_the_most_that_anthropics_model_can_an
     assert most is not None
     assert sent(world)["max_tokens"] == most
     assert attempt.bound_tokens > most
+
+
+def test_near_a_cap_anthropic_counts_the_translated_prompt(play: Any) -> None:
+    long = [{"role": "user", "content": "a long story, told again and again. " * 400}]
+    counted = FakeAnswer(200, ((b"content-type", JSON),), [b'{"input_tokens": 3000}'])
+    budget = Budget("all/day", cap_nano=10_000_000, every="day")
+    world = World(counted, message("hi"), models=MIXED, budgets=[budget])
+    played = play(world, asks("openai", "claude", messages=long)[0], dialect="openai")
+    count, call = world.upstream.sent
+    assert (played.status, count.url) == (200, "https://anthropic.test/v1/messages/count_tokens")
+    assert json.loads(count.body)["model"] == CLAUDE
+    assert dict(count.headers)[b"x-api-key"] == b"fake-anthropic"
+    assert call.url == "https://anthropic.test/v1/messages"
 
 
 def test_what_was_dropped_is_said_in_the_header_and_in_the_record(play: Any) -> None:

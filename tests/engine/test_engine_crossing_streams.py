@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from typing import Any
 
 import pytest
 from crossing_calls import MIXED, ONCE, asks, sent
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headgate.core.exchange import Ending
-from headgate.testing import Played, World
+from headgate.engine.blocking import run_blocking
+from headgate.testing import FakeAnswer, Played, World
 from headgate.testing.canned import (
     DONE,
+    SSE,
     chunk,
     completion,
     completion_stream,
@@ -156,3 +161,29 @@ def test_a_choice_chunk_without_text_is_no_content(play: Any) -> None:
     played = play(world, asks("anthropic", "gpt-first", stream=True)[0])
     assert (texts(played), [a.route.provider for a in world.exchange.attempts]) == ("hi", ["openai", "anthropic"])
     assert b"event: error" not in played.body
+
+
+def recut(pieces: list[bytes], sizes: list[int]) -> list[bytes]:
+    """The same bytes, cut after so many bytes each, over and over."""
+    whole, out = b"".join(pieces), []
+    for size in cycle(sizes):
+        if not whole:
+            return out
+        out.append(whole[:size])
+        whole = whole[size:]
+    return out
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_any_cut_of_the_providers_bytes_gives_the_same_answer_and_the_same_bill(dialect: str, sizes: list[int]) -> None:
+    model, stream = ("gpt", completion_stream) if dialect == "anthropic" else ("claude", message_stream)
+    seen = []
+    for pieces in (stream("Grüße", "\u2028 😀"), recut(stream("Grüße", "\u2028 😀"), sizes)):
+        headers = ((b"content-type", SSE),)
+        world = World(FakeAnswer(200, headers, pieces), models=MIXED)
+        played = run_blocking(world.call(world.request(asks(dialect, model, stream=True)[0], dialect=dialect)))
+        assert world.exchange is not None
+        seen.append((played.body, world.exchange.cost_nano, world.exchange.attempts[0].usage))
+    assert seen[0] == seen[1]
