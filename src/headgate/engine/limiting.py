@@ -30,7 +30,7 @@ async def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, pl
         provider=route.provider,
         address=request.address,
     )
-    if not isinstance(answer, Taken):
+    if not answer:
         raise refusal(answer, tokens)
     exchange.taken = answer
     exchange.limit_headers = ratelimit_headers(answer.figures)
@@ -38,7 +38,10 @@ async def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, pl
 
 def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
     """The exchange is over: what all of its attempts have used counts, in place of the estimate."""
-    limits.correct(taken, sum([attempt.used_tokens for attempt in exchange.attempts]))
+    tokens = 0
+    for attempt in exchange.attempts:
+        tokens += attempt.used_tokens
+    limits.correct(taken, tokens)
 
 
 def recorded_later(error: BaseException) -> bool:
