@@ -251,7 +251,7 @@ def test_a_refusal_is_in_the_ledger_and_in_the_log(sim: SimulatorServer, tmp_pat
         line = only(
             [line for line in made.lines() if line.get("exchange_id") == row["id"] or line.get("exchange") == row["id"]]
         )
-        assert "rate_limit_exceeded" in line.values()
+        assert (line["error_type"], line["limit"]) == ("rate_limit_exceeded", "override")
 
 
 def test_calls_of_many_threads_and_tasks_in_one_process_share_one_limit(

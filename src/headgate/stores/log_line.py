@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.errors import RateExceeded
 from headgate.core.exchange import Attempt, Exchange, Route
 from headgate.core.money import NANO_PER_USD, usd_text
 from headgate.core.usage import Usage
@@ -45,6 +46,7 @@ class _Own(msgspec.Struct, gc=False):
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     degraded: str | msgspec.UnsetType = msgspec.UNSET
+    limit: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -111,6 +113,8 @@ class LineMaker:
         degraded = exchange.degradation
         if degraded:
             own.degraded = degraded
+        if isinstance(error, RateExceeded):
+            own.limit = error.source
         if self._with_bodies:
             own.user_message = facts.user_message
             own.response_text = exchange.response_text
