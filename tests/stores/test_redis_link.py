@@ -140,7 +140,10 @@ def test_a_redis_that_hangs_is_waited_for_once(own_redis: RedisServer, linked: O
     one.until(lambda: one.link.up)
 
 
-def test_those_who_wait_when_redis_dies_are_all_decided_on(own_redis: RedisServer, linked: Open) -> None:
+def test_those_who_wait_when_redis_dies_are_all_decided_on(
+    own_redis: RedisServer, linked: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.stores.redis_link._MOST_AT_ONCE", 7)
     one = linked(own_redis.url(), limits=(Limit(("user",), requests_per_minute=10_000),))
     port = one.limits.asynchronous()
 

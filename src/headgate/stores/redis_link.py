@@ -204,7 +204,8 @@ class RedisLink:
                     self._try_again()
                 continue
             for first in range(0, len(batch), _MOST_AT_ONCE):
-                self._send(batch[first : first + _MOST_AT_ONCE])
+                part = batch[first : first + _MOST_AT_ONCE]
+                (self._send if self.up else _wake)(part)
             if self.up and self._clock() >= self._beat_at:
                 self._send([])
         self._leave()
