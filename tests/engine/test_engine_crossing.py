@@ -241,10 +241,26 @@ def test_thinking_is_dropped_where_a_ladder_or_a_budget_leads_to_another_model(p
     played = play(world, body, caller=Caller(user="ada"))
     assert played.headers[b"x-headgate-degraded"] == b"budget user/day: claude-haiku-5-5; translated: thinking"
     ladder = [Step(frozenset({"overload"}), model="claudes")]
-    world = World(BUSY, message("hi"), models=MIXED, recovery=Recovery(attempts=1), ladder=ladder)
+    drops = {"drops_thinking": True}
+    world = World(BUSY, message("hi"), models=MIXED, recovery=Recovery(attempts=1), ladder=ladder, task=drops)
     played = play(world, body)
     assert played.headers[b"x-headgate-degraded"] == b"overload: claudes; translated: thinking"
     assert b"c2ln" not in world.upstream.sent[1].body
+
+
+@pytest.mark.parametrize("task", [{}, {"drops_thinking": True}])
+def test_a_tool_turn_that_began_at_the_other_vendor_goes_on_there_translated(play: Any, task: dict[str, Any]) -> None:
+    use = {"type": "tool_use", "id": "call_1", "name": "look", "input": {}}
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "found"}]},
+    ]
+    tool = {"name": "look", "input_schema": {"type": "object", "properties": {}}}
+    world = World(completion("hi"), models=MIXED, task=task)
+    played = play(world, asks("anthropic", "gpt-first", messages=turns, tools=[tool])[0])
+    assert (played.status, sent(world)["messages"][-1]["role"]) == (200, "tool")
+    assert world.upstream.sent[0].url == "https://openai.test/v1/chat/completions"
 
 
 def test_a_budget_may_degrade_to_a_model_of_the_other_dialect(play: Any) -> None:

@@ -20,8 +20,8 @@ def told(tmp_path: Path, text: str) -> Settings:
     return load(file, env={})
 
 
-def choice(settings: Settings, word: str, task: str = "") -> str:
-    return policies_of(settings, {}).lossy(task, "any").choice(word)
+def choice(settings: Settings, word: str, task: str = "", model: str = "any") -> str:
+    return policies_of(settings, {}).lossy(task, model).choice(word)
 
 
 def test_without_a_word_each_feature_has_its_own_default(tmp_path: Path) -> None:
@@ -57,6 +57,17 @@ def test_a_tasks_features_lie_over_the_global_ones_and_its_one_word_replaces_the
         "refuse",
     ]
     assert [choice(settings, "n", task) for task in ("", "a", "b", "c")] == ["drop", "refuse", "drop", "drop"]
+
+
+def test_a_virtual_models_lies_between_the_global_ones_and_the_tasks(tmp_path: Path) -> None:
+    text = (
+        "lossy: {top_k: refuse, n: drop}\ntasks: {t: {lossy: {n: refuse}}}\n"
+        "models: {m: {routes: [openai/gpt-6-luna], lossy: {top_k: drop, n: drop, seed: refuse}}}\n"
+    )
+    settings = told(tmp_path, text)
+    assert [choice(settings, word, "t", "m") for word in ("top_k", "n", "seed")] == ["drop", "refuse", "refuse"]
+    assert [choice(settings, word, "", "m") for word in ("top_k", "n", "seed")] == ["drop", "drop", "refuse"]
+    assert [choice(settings, word, "t", "other") for word in ("top_k", "n", "seed")] == ["refuse", "refuse", "drop"]
 
 
 def test_an_environment_variable_may_say_it(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def choose(plan: Plan, policies: Policies, task: TaskPolicy, now: float) -> None
     # Whose thinking it is: every other route gets the conversation without it (`engine.crossing`).
     known = next((route for route in plan.routes if spot(route) == home), None)
     plan.home = known or replace(routes[0], provider=home[0], model=home[1])
+    plan.direct = known if known is not None and known.dialect == asked.dialect else None
 
 
 def _is_tied(request: Request) -> bool:

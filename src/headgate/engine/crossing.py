@@ -72,6 +72,8 @@ class Crossings:
             UnknownPrice: see `Charges.check`.
         """
         route, request = plan.routes[place], exchange.request
+        if route is plan.direct:
+            return True
         key = (route.provider, route.model)
         if plan.crossed is not None and key in plan.crossed:
             return True
@@ -93,7 +95,7 @@ class Crossings:
         if route.dialect == request.dialect:
             return self._hop(request, plan, route) if _is_hop(request, plan, route) else None
         policies = self._policies
-        policy = policies.lossy(request.caller.task, request.facts.model)
+        policy = policies.lossy(request.caller.task, plan.asked.facts.model)
         # A caller of OpenAI's may leave the cap out, and Anthropic requires one: the most that the model can.
         most = policies.charges.most_output(route, now)
         translated = translate_request(
@@ -124,7 +126,7 @@ class Crossings:
 
     def _hop(self, request: Request, plan: Plan, route: Route) -> Crossed | None:
         policies = self._policies
-        policy = policies.lossy(request.caller.task, request.facts.model)
+        policy = policies.lossy(request.caller.task, plan.asked.facts.model)
         dialect = request.dialect
         translated = translate_request(dialect, dialect, request.body, model=route.model, policy=policy)
         if not translated.report:

@@ -145,7 +145,7 @@ class Engine:
         turns, crossings = self.ports.turns, self._crossings
         place, waited, stretch = 0, 0.0, 1.0
         while True:
-            while plan.routes[place] is not plan.home and not crossings.passes(exchange, plan, place):
+            while plan.routes[place] is not plan.direct and not crossings.passes(exchange, plan, place):
                 pass  # it was taken out of the plan, and the next one is at its place
             attempt = await self._turns.begin(exchange, plan, place, waited)
             try:
@@ -186,7 +186,7 @@ class Engine:
                 step = self._turns.afford(plan, attempt, step)
             if isinstance(step, GiveUp):
                 raise step.error
-            if plan.routes[step.route] is plan.home or self._crossings.passes(exchange, plan, step.route):
+            if plan.routes[step.route] is plan.direct or self._crossings.passes(exchange, plan, step.route):
                 return step
 
     async def _renewed(self, attempt: Attempt) -> bool:
@@ -262,7 +262,7 @@ class Engine:
             led_back = relocated(plain, exchange.request.own_url)
             if led_back != plain:  # it was asked for plain, but may have come in a coding
                 body, headers = led_back, [h for h in headers if h[0] != b"content-encoding"]
-        if plan.takes_refusals and is_refusal(exchange.request.endpoint, attempt.stop_reason, plain):
+        if plan.takes_refusals and is_refusal(request.endpoint, attempt.stop_reason, plain):
             raise refused(plan, attempt, incoming.status, headers, body)
         self._books.charge(exchange, attempt, whole=plain)
         return WholeReply(self._books, exchange, incoming.status, headers, body)

@@ -176,7 +176,8 @@ class Plan:
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
     timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # see `TaskPolicy`
-    home: Route | None = None  # the first that speaks the caller's dialect: whose model wrote what thinking there is
+    home: Route | None = None  # whose model wrote what thinking there is, as far as anybody can tell
+    direct: Route | None = None  # gets the request as it is, without a look at it: `home`, in the caller's dialect
     crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
     output_cap: int = 0
     learns: bool = False
@@ -223,10 +224,12 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         routes = _with_price(routes, policies.charges, now)
     timeouts = task.timeouts
     total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
+    home = _home(routes, request.dialect)
     plan = Plan(
         dialect=policies.dialects(request.dialect),
         routes=routes,
-        home=_home(routes, request.dialect),
+        home=home,
+        direct=home,
         recovery=task.recovery,
         timeouts=timeouts,
         first_content_by=now + min(task.retry_deadline, total),
@@ -251,6 +254,7 @@ def _cap(facts: Facts, most: int) -> int:
 
 
 def _home(routes: Sequence[Route], dialect: str) -> Route | None:
+    """The first that speaks the caller's dialect."""
     if routes[0].dialect == dialect:
         return routes[0]
     return next((route for route in routes if route.dialect == dialect), None)

@@ -1,4 +1,4 @@
-"""`lossy:`, of everything and of tasks: what a translation between dialects may drop, and what it refuses."""
+"""`lossy:`, of everything, of virtual models and of tasks: what a translation may drop, and what it refuses."""
 
 from __future__ import annotations
 
@@ -47,11 +47,18 @@ def over(base: LossySettings, told: LossySettings | None) -> LossySettings:
 def losses_of(settings: Settings) -> Callable[[str, str], LossPolicy] | None:
     """What translation may lose, by task and model asked; None where nobody has said anything."""
     tasks = {name: task.lossy for name, task in settings.tasks.items() if task.lossy is not None}
-    if settings.lossy == LossySettings() and not tasks:
+    models = {name: model.lossy for name, model in settings.virtual.items() if model.lossy is not None}
+    if settings.lossy == LossySettings() and not tasks and not models:
         return None
-    everywhere = _policy(settings.lossy)
-    by_task = {name: _policy(over(settings.lossy, told)) for name, told in tasks.items()}
-    return lambda task, model: by_task.get(task, everywhere)
+    made: dict[tuple[str, str], LossPolicy] = {}
+
+    def of(task: str, model: str) -> LossPolicy:
+        key = (task if task in tasks else "", model if model in models else "")
+        if key not in made:
+            made[key] = _policy(over(over(settings.lossy, models.get(key[1])), tasks.get(key[0])))
+        return made[key]
+
+    return of
 
 
 def _policy(told: LossySettings) -> LossPolicy:

@@ -65,6 +65,14 @@ class RouteName:
 
 
 @dataclass(frozen=True, slots=True)
+class LossySettings:
+    """What becomes of what the other dialect cannot say: "refuse" or "drop"."""
+
+    rest: str = ""  # of every feature that is not named; "" = each feature's own default
+    features: Mapping[str, str] = field(default_factory=lambda: frozen({}))  # by a word of `wire.translate.FEATURES`
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualSettings:
     """What a virtual model is besides routes in order. With rules it has no routes of its own."""
 
@@ -74,6 +82,7 @@ class VirtualSettings:
     rules: tuple[Rule, ...] = ()  # the first that holds says which model serves
     use: str = ""  # with rules: the model where none holds
     fallback: Lists = field(default_factory=lambda: frozen({}))  # by class of failure, or "any": names of models
+    lossy: LossySettings | None = None  # over the global one, under a task's; None = not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +149,6 @@ class GuardSettings:
     tools: str = ""  # "off" | "on" (the two lists below decide)
     allow_tools: tuple[str, ...] = ()  # names; empty = not told
     approve_tools: tuple[str, ...] = ()  # names that wait for a person's approval
-
-
-@dataclass(frozen=True, slots=True)
-class LossySettings:
-    """What becomes of what the other dialect cannot say: "refuse" or "drop"."""
-
-    rest: str = ""  # of every feature that is not named; "" = each feature's own default
-    features: Mapping[str, str] = field(default_factory=lambda: frozen({}))  # by a word of `wire.translate.FEATURES`
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from headgate.policy.fallback import Fallbacks, Lists, loops
 from headgate.policy.preferences import PREFERENCES, Virtual
 from headgate.policy.rules import DIMENSIONS, Rule, When
 from headgate.settings.fields import Context, Section, read_texts, suggestion
+from headgate.settings.lossy import read_lossy
 from headgate.settings.model import ProviderSettings, RouteName, Settings, VirtualSettings, frozen
 from headgate.settings.providers import check_routes, route_name
 from headgate.settings.tree import Items, Table, shown
 from headgate.settings.units import one_of, switch, text_up_to, whole
 
-MODEL_KEYS = ("routes", "prefer", "rules", "use", "fallback")
+MODEL_KEYS = ("routes", "prefer", "rules", "use", "fallback", "lossy")
 ROUTE_KEYS = ("to", "weight", "quality")
 RULE_KEYS = ("when", "use")
 _COUNTS = ("max_input_tokens", "min_input_tokens", "max_output_tokens", "min_output_tokens")
@@ -166,6 +167,7 @@ class _Reader:
             rules=rules,
             use=use if ruled else "",
             fallback=self.lists(section, "fallback", name),
+            lossy=read_lossy(section),
         )
 
     def _target(self, text: str) -> str:
