@@ -93,6 +93,9 @@ retry: {attempts: 4, deadline: 120s, budget: 20%}
 #: degrade:
 #:   - {on: [overload, timeout, server], model: fast}
 
+# Which models follow a failure, by its class, where a virtual model does not say so itself.
+#: fallback: {context_length: anthropic/claude-sonnet-5-5}
+
 # What may be lost where a call is translated for a provider of the other dialect: refuse, drop, or each by feature.
 #: lossy: {server_tools: refuse, top_k: drop}
 
