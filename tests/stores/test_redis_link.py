@@ -131,7 +131,7 @@ def test_a_redis_that_hangs_is_waited_for_once(own_redis: RedisServer, linked: O
         while one.link.up:
             one.ask(Caller(user="bob"))
         sent = one.link._inbox.items
-        assert [one.ask() for _ in range(4)] == [True, True, True, False]
+        assert [one.ask(Caller(user="eve")) for _ in range(4)] == [True, True, True, False]
         assert not sent
         assert one.told[-1][0] == "shared_lost"
         assert one.told[-1][1]["reason"] == "it did not answer in time"
