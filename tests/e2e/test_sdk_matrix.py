@@ -63,11 +63,15 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
         opened: list[Any] = []
         for suffix, attempts in (("", 4), ("-1", 1)):
             folder = tmp_path_factory.mktemp(f"matrix{suffix}")
-            retry = {"retry": {"attempts": attempts}}
-            gateway = Gateway(folder, sim.url, sim.openai_url, overrides=retry).__enter__()
+            # Every test breaks the same two providers: what one of them has seen must not be another's affair.
+            told: dict[str, Any] = {
+                "retry": {"attempts": attempts, "budget": "off"},
+                "providers": {name: {"breaker": "off"} for name in ("anthropic", "openai")},
+            }
+            gateway = Gateway(folder, sim.url, sim.openai_url, overrides=told).__enter__()
             env = {"ANTHROPIC_BASE_URL": sim.url, "OPENAI_BASE_URL": sim.openai_url}
             storage = f"sqlite:///{folder / 'own.db'}"
-            gate = Gate.load(env=env, storage=storage, wait=lambda state: 0.0, **retry)
+            gate = Gate.load(env=env, storage=storage, wait=lambda state: 0.0, **told)
             opened += [gateway, gate]
             ways[f"gateway{suffix}"] = Way(gateway.url)
             ways[f"in-process{suffix}"] = Way(sim.url, gate)

@@ -129,7 +129,7 @@ class Limits:
         self._rules = rules_of(self.all, _Rule)
         for rule in self._rules:
             rule.idle = self._most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may settle an unread stream inside it
         self._zero: float | None = None  # the clock's reading at the limits' own time 0
         self._latest = 0.0
 
