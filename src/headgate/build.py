@@ -230,6 +230,7 @@ def _task(settings: Settings, said: Settings | TaskSettings, wait: WaitStrategy 
         said.retry.deadline_seconds,
         said.max_usd_per_call_nano,
         ladder=ladder_of(settings, name),
+        on_cut=said.on_cut if isinstance(said, TaskSettings) else "error",
         timeouts_at={provider: timeouts_of(settings, provider, name) for provider in own},
     )
 

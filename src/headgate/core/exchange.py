@@ -122,6 +122,7 @@ class Request:
     prepared: Prepared | None = None  # shared by requests with the same `headers`: what they are sent with
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
+    on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
 
 
 @dataclass(slots=True)
@@ -199,6 +200,7 @@ class Exchange:
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
     degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
+    discarded_texts: tuple[str, ...] = ()  # with log bodies: full: of streams that broke off and were begun anew
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies

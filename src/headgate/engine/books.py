@@ -222,11 +222,11 @@ class Books:
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
 
     def fail(self, exchange: Exchange, attempt: Attempt, error: UpstreamError) -> None:
-        """An attempt failed before anything was handed on."""
+        """An attempt failed, and its exchange may go on. One that is charged already stays so."""
         attempt.ended = self._clock.now()
         attempt.error = error
         attempt.request_id = attempt.request_id or error.request_id
-        if attempt.sent and error.maybe_billed:
+        if attempt.sent and error.maybe_billed and not attempt.price_version:
             self._charge_failed(exchange, attempt)
         self._end_turn(exchange, attempt)
         self._ports.ledger.close(exchange, attempt)

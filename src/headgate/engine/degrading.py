@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from headgate.core.errors import BudgetExceeded, HeadgateError, Refusal, Unavailable, UpstreamError
+from headgate.core.errors import BadRequest, BudgetExceeded, HeadgateError, Refusal, Unavailable, UpstreamError
 from headgate.core.exchange import Ending, Exchange, Route
 from headgate.core.ports import Ports, Substitute
 from headgate.engine.answer import SIMULATED, exchange_headers, trailing_comment
@@ -44,7 +44,9 @@ class Degrading:
         while True:
             try:
                 return await attempts(exchange, plan)
-            except (UpstreamError, BudgetExceeded) as error:
+            except (UpstreamError, BudgetExceeded, BadRequest) as error:
+                if isinstance(error, BadRequest) and descent.cause is None:
+                    raise  # else it is a route of another step that cannot be told this request
                 reply = await self._step(exchange, plan, descent, error)
                 if reply is not None:
                     return reply

@@ -10,7 +10,7 @@ Await nothing but ports here, and hold no lock across an `await` (core/ports.py)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 
 from headgate.core.errors import (
@@ -34,6 +34,7 @@ from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
+from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
 from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
@@ -91,10 +92,15 @@ class Engine:
             plan = self._admit(exchange)
             if self.ports.limits is not None:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
-            attempts = self._despite_refusals if plan.takes_refusals else self._attempts
-            if plan.descent is None:
-                return await attempts(exchange, plan)
-            return await self._degrading.answer(exchange, plan, plan.descent, attempts)
+            if exchange.request.facts.stream:
+                plan.on_cut = on_cut(exchange.request, plan.on_cut)
+            plain = plan.descent is None and not plan.takes_refusals
+            reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
+            if exchange.request.on_cut and exchange.request.facts.stream:
+                reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
+            if isinstance(reply, Mendable) and not reply.over:
+                return Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
+            return reply
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
             if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):
@@ -130,20 +136,42 @@ class Engine:
             exchange.request = replace(request, facts=facts)
         return plan
 
-    async def _despite_refusals(self, exchange: Exchange, plan: Plan) -> Reply:
+    async def _answer(self, exchange: Exchange, plan: Plan, broken: Attempt | None = None) -> Reply:
+        """The answer of the plan's routes, or what is configured in its place. Raises as `open`, and settles nothing.
+
+        Args:
+            broken: the attempt that went before, whose stream has broken off.
+        """
+        left = [broken]
+
+        def attempts(exchange: Exchange, plan: Plan) -> Awaitable[Reply]:
+            once = left.pop() if left else None
+            return (self._despite_refusals if plan.takes_refusals else self._attempts)(exchange, plan, once)
+
+        if plan.descent is None:
+            return await attempts(exchange, plan)
+        return await self._degrading.answer(exchange, plan, plan.descent, attempts)
+
+    async def _despite_refusals(self, exchange: Exchange, plan: Plan, broken: Attempt | None) -> Reply:
         """A model's refusal is an answer: where what was to follow it fails, the caller gets it after all."""
         try:
-            return await self._attempts(exchange, plan)
+            return await self._attempts(exchange, plan, broken)
         except (UpstreamError, Refusal):
             reply = after_all(self._books, exchange, plan)
             if reply is None:
                 raise
             return reply
 
-    async def _attempts(self, exchange: Exchange, plan: Plan) -> Reply:
-        """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet."""
+    async def _attempts(self, exchange: Exchange, plan: Plan, broken: Attempt | None = None) -> Reply:
+        """Why a loop here and nowhere else: one owner of retries, and nothing has left for the caller yet.
+
+        Args:
+            broken: the attempt that these follow.
+        """
         turns, crossings = self.ports.turns, self._crossings
         place, waited, stretch = 0, 0.0, 1.0
+        if broken is not None:
+            place, waited, stretch = await self._after(exchange, plan, broken)
         while True:
             while plan.routes[place] is not plan.direct and not crossings.passes(exchange, plan, place):
                 pass  # it was taken out of the plan, and the next one is at its place
@@ -164,11 +192,16 @@ class Engine:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
-                named = fall_back(exchange, plan, self.policies, error, self.ports.clock.now())
-            step = self._step(exchange, plan, attempt, renewed=await self._renewed(attempt), named=named)
-            if step.after > 0:
-                await self.ports.clock.sleep(step.after)
-            place, waited, stretch = step.route, step.after, step.stretch
+            place, waited, stretch = await self._after(exchange, plan, attempt)
+
+    async def _after(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> tuple[int, float, float]:
+        """Wait for what follows an attempt that failed: its route, how long that was, how far its timer stretches."""
+        assert attempt.error is not None
+        named = fall_back(exchange, plan, self.policies, attempt.error, self.ports.clock.now())
+        step = self._step(exchange, plan, attempt, renewed=await self._renewed(attempt), named=named)
+        if step.after > 0:
+            await self.ports.clock.sleep(step.after)
+        return step.route, step.after, step.stretch
 
     def _step(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, renewed: bool, named: bool) -> Retry:
         """What follows an attempt that failed. Raises its error where nothing does.
@@ -302,7 +335,8 @@ class Engine:
         self._remember(exchange, attempt, raw)
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
-        return StreamReply(self._books, exchange, plan, incoming, meter, b"".join(held))
+        kind = StreamReply if plan.on_cut == "error" else Mendable
+        return kind(self._books, exchange, plan, incoming, meter, b"".join(held))
 
     async def _refused_stream(
         self,

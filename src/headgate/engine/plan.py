@@ -116,6 +116,7 @@ class TaskPolicy:
     retry_deadline: float = 120.0  # admission to first content
     most_nano: int | None = None  # nano-dollars: the ceiling of one exchange, all attempts together; None = none
     ladder: Sequence[Step] = ()  # what is tried when an answer cannot be had
+    on_cut: str = "error"  # of a stream: "error", "buffer" or "restart"; see `engine.mending`
     timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # by provider, where they differ from `timeouts`
     model: str = ""  # serves in place of what is asked for; "" = what is asked for
     max_tokens: int | None = None  # the largest output cap, per choice; None = the caller's
@@ -175,6 +176,7 @@ class Plan:
     asked: Request
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
+    on_cut: str = "error"  # what is done about this very stream's
     timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # see `TaskPolicy`
     home: Route | None = None  # whose model wrote what thinking there is, as far as anybody can tell
     direct: Route | None = None  # gets the request as it is, without a look at it: `home`, in the caller's dialect
@@ -238,6 +240,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         descent=Descent(task.ladder) if task.ladder else None,
         timeouts_at=task.timeouts_at,
         asked=asked,
+        on_cut=task.on_cut,
     )
     if request.endpoint in ANSWERS:
         if task.max_tokens is not None:

@@ -108,6 +108,7 @@ class Head:
             self.prepared,
             bool(said.batch),
             self.address,
+            said.on_cut,
         )
         return request, wrong
 

@@ -39,6 +39,7 @@ class Asked:
         timeout: seconds, an upper bound on the whole exchange, or None.
         client_retries: how often the caller's SDK has sent this call before.
         batch: whether the call has priority "batch", after the interactive ones; None = not told.
+        on_cut: "error", "buffer" or "restart", what is wanted of a stream that breaks off; "" = not told.
     """
 
     caller: Caller
@@ -47,6 +48,7 @@ class Asked:
     timeout: float | None = None
     client_retries: int = 0
     batch: bool | None = None
+    on_cut: str = ""
 
 
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
@@ -81,6 +83,8 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 tags = value
             elif name == b"x-headgate-priority":
                 out.batch = _is_batch(value)
+            elif name == b"x-headgate-on-cut":
+                out.on_cut = _on_cut(value)
             continue
         if name in _ALIASES:
             aliases.setdefault(_FIELDS[name], _text(value))
@@ -129,6 +133,13 @@ def _lenient_seconds(value: bytes) -> float | None:
     except ValueError:
         return None  # an SDK without a timeout says "None"
     return seconds if 0 < seconds <= MAX_TIMEOUT else None
+
+
+def _on_cut(value: bytes) -> str:
+    wanted = _text(value)
+    if wanted not in ("", "error", "buffer", "restart"):
+        raise BadRequest(f"x-headgate-on-cut: {wanted!r} is none of 'error', 'buffer' and 'restart'")
+    return wanted
 
 
 def _is_batch(value: bytes) -> bool | None:

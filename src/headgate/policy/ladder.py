@@ -75,9 +75,7 @@ class Descent:
         """The next step that is for what has just gone wrong, or for what went wrong before; None = none is left."""
         self.cause = self.cause or error
         met = class_of(error)
-        if not met:
-            return None
-        if met not in self._met:
+        if met and met not in self._met:
             self._met.insert(0, met)  # the latest is the reason that is told, where a step is for several
         while self._at < len(self._steps):
             step = self._steps[self._at]

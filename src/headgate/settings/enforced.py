@@ -32,7 +32,6 @@ def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     for name, task in s.tasks.items():
         yield "tasks.*.guards", f"tasks.{name}.guards", _asks(task.guards)
         yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
-        yield "tasks.*.on_cut", f"tasks.{name}.on_cut", task.on_cut != "error"
     yield "guards", "guards", _asks(s.guards)
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):

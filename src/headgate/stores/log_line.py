@@ -49,6 +49,7 @@ class _Own(msgspec.Struct, gc=False):
     limit: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
+    discarded_texts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 _SHARED = (
@@ -118,6 +119,8 @@ class LineMaker:
         if self._with_bodies:
             own.user_message = facts.user_message
             own.response_text = exchange.response_text
+            if exchange.discarded_texts:
+                own.discarded_texts = exchange.discarded_texts
         shared = (
             caller.key,
             caller.tenant,
@@ -253,6 +256,8 @@ def _plain(value: object) -> object:
 def _bounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {_bounded(name): _bounded(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_bounded, value))
     if not isinstance(value, str):
         return value
     raw = value.encode("utf-8", "surrogatepass")

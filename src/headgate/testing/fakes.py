@@ -323,6 +323,7 @@ class World:
             `drops_thinking`; see `engine.plan.TaskPolicy`).
         most_nano, unbounded_ceiling, budget_status: see `engine.plan.TaskPolicy` and `engine.plan.Policies`.
         ladder: what is tried when an answer cannot be had.
+        on_cut: what is done about a stream that breaks off.
         limits: the callers'.
 
     Attributes:
@@ -345,6 +346,7 @@ class World:
         unbounded_ceiling: bool = False,
         budget_status: int = 429,
         ladder: Sequence[LadderStep] = (),
+        on_cut: str = "error",
         limits: Sequence[Limit] = (),
         virtual: Mapping[str, Virtual] | None = None,
         fallbacks: Fallbacks | None = None,
@@ -357,7 +359,7 @@ class World:
         self.log = FakeLog()
         self.exchange: Exchange | None = None
         of_task = TaskPolicy(
-            recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano, ladder, **(task or {})
+            recovery or Recovery(), timeouts or Timeouts(), retry_deadline, most_nano, ladder, on_cut, **(task or {})
         )
         charging = Charging(_book(ceiling_pico))
         virtual = virtual or {}

@@ -93,6 +93,7 @@ def read_request(
         client_retries=said.client_retries,
         upload=upload,
         batch=batch if said.batch is None else said.batch,
+        on_cut=said.on_cut,
     )
     return request, wrong
 
