@@ -282,3 +282,93 @@ def test_a_route_that_cannot_be_told_the_request_is_said_to_be_skipped(run: Run,
     alone = _asks(tmp_path, system=cached, model="openai/gpt-6-luna")
     refusal = _told(run, alone, "--dialect", "anthropic", code=1, **BOTH)["refusal"]
     assert (refusal["step"], refusal["code"], refusal["status"]) == ("translation", "not_translatable", 400)
+
+
+ROUTED = """\
+providers: {acme: {dialect: anthropic, base_url: https://llm.acme.example, price: {input: 3, output: 15}}}
+models:
+  spread: {routes: [{to: acme/small}, {to: anthropic/claude-haiku-4-5, weight: 3}]}
+  cheap:
+    prefer: cost
+    routes: [acme/big, anthropic/claude-haiku-4-5]
+  best: {prefer: quality, routes: [{to: acme/small, quality: 10}, {to: acme/big, quality: 90}]}
+  auto:
+    rules:
+      - {when: {task: [classify, extract]}, use: cheap}
+      - {when: {max_input_tokens: 500, tools: false}, use: spread}
+    use: best
+    fallback: {overload: [best], refusal: acme/big}
+tasks:
+  classify: {model: auto, max_tokens: 50, thinking: drop}
+fallback: [acme/big]
+"""
+
+
+@pytest.fixture
+def routed(tmp_path: Path) -> Path:
+    file = tmp_path / "headgate.yaml"
+    file.write_text(ROUTED)
+    return file
+
+
+def _all_of(told: dict[str, Any], step: str) -> list[tuple[str, str, str]]:
+    return [(d["name"], d["value"], d["from"]) for d in told["decisions"] if d["step"] == step]
+
+
+@pytest.mark.usefixtures("routed")
+def test_the_rule_that_chose_the_model_is_told_with_its_line(run: Run) -> None:
+    told = _told(run, "--model", "whatever", "--task", "classify", "--dialect", "anthropic", **ENV)
+    assert _of(told, "task", "model") == ("auto", "headgate.yaml:15:14")
+    assert _of(told, "task", "max_tokens") == ("50", "headgate.yaml:15:27")
+    assert _of(told, "routes", "rule") == ("auto: task classify: cheap", "headgate.yaml:10:9")
+    value, origin = _of(told, "routes", "prefer")
+    assert (value[:42], origin) == ("cost, as expected: acme/big $0.001566, anthropic"[:42], "headgate.yaml:5:5")
+    assert [(route["provider"], route["model"]) for route in told["routes"]] == [
+        ("anthropic", "claude-haiku-4-5"),
+        ("acme", "big"),
+    ]
+    assert _of(told, "routes", "1") == ("anthropic/claude-haiku-4-5", "headgate.yaml:6:24")
+    told = _told(run, "--model", "auto", "--prompt", "9KB", "--dialect", "anthropic", **ENV)
+    assert _of(told, "routes", "rule") == ("auto: no rule holds: best", "headgate.yaml:12:5")
+    assert _of(told, "routes", "prefer") == ("quality: acme/big 90, acme/small 10", "headgate.yaml:7:10")
+
+
+@pytest.mark.usefixtures("routed")
+def test_weights_are_told_as_shares_and_the_heaviest_is_the_first(run: Run) -> None:
+    for _ in range(2):
+        told = _told(run, "--model", "auto", "--dialect", "anthropic", **ENV)
+        assert _of(told, "routes", "rule")[0].startswith("auto: about 27")
+        assert _of(told, "routes", "prefer") == (
+            "drawn by weight: acme/small 25%, anthropic/claude-haiku-4-5 75%",
+            "headgate.yaml:3:12",
+        )
+        assert told["routes"][0]["model"] == "claude-haiku-4-5"
+
+
+@pytest.mark.usefixtures("routed")
+def test_what_follows_a_failure_is_told_by_its_class_with_its_line(run: Run) -> None:
+    told = _told(run, "--model", "auto", "--dialect", "anthropic", **ENV)
+    own, default = "headgate.yaml:13:", "headgate.yaml:16:1"
+    found = {name: (value, origin) for name, value, origin in _all_of(told, "fallback")}
+    assert found == {
+        "overload": ("best", f"{own}16"),
+        "refusal": ("acme/big", f"{own}34"),
+        **dict.fromkeys(("timeout", "server", "auth", "money"), ("acme/big", default)),
+    }
+    assert _all_of(_told(run, "--model", "x", "--path", "/p/acme/v1/messages", **ENV), "fallback") == [
+        ("none", "the path names a provider: no other may serve", "the request")
+    ]
+
+
+@pytest.mark.usefixtures("routed")
+def test_what_ties_a_call_to_a_model_is_told_with_the_routes_that_are_skipped(run: Run, tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "1"}]},
+    ]
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"model": "spread", "max_tokens": 9, "messages": turns}))
+    told = _told(run, str(file), "--dialect", "anthropic", **ENV)
+    assert _of(told, "routes", "tied") == ("a tool turn in progress: other models are skipped", "built in")
+    assert [route["skipped"] for route in told["routes"]] == ["a tool turn in progress", None]

@@ -14,9 +14,10 @@ from headgate.cli.explain_configured import configured
 from headgate.cli.explain_crossing import Ways, crossings
 from headgate.cli.explain_money import bound_text, price_fields, price_origin, price_text
 from headgate.cli.explain_record import BUILT_IN, REQUEST, Explanation, Origins
+from headgate.cli.explain_routing import chosen, fallbacks, route_origin, tied
 from headgate.core.errors import Refusal
 from headgate.core.money import usd_text
-from headgate.engine.plan import FREE, PRICED, Plan, Policies, make_plan
+from headgate.engine.plan import FREE, PRICED, Plan, Policies, as_asked, capped, make_plan
 from headgate.policy.recovery import BACKOFF_CAP, TIMEOUT_STRETCH, TOLD_JITTER
 from headgate.settings.enforced import not_enforced
 from headgate.settings.fields import DEFAULT, suggestion
@@ -51,13 +52,14 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
         return said
     if call.request is None:
         return said
-    plan = _routes(said, call.request, settings, policies, now)
+    plan = _routes(said, call.request, settings, policies, origins, now)
     if plan is None:
         return said
-    ways = crossings(said, call.request, policies, plan, origins, now)
-    _prices(said, call.request, settings, policies, plan, ways, now)
-    _recovery(said, plan, origins, call.request, now)
-    configured(said, settings, origins, call.request.caller)
+    request = capped(call.request, plan)
+    ways = crossings(said, request, policies, plan, origins, now)
+    _prices(said, request, settings, policies, plan, ways, now)
+    _recovery(said, plan, origins, request, now)
+    configured(said, settings, origins, request.caller)
     return said
 
 
@@ -110,41 +112,51 @@ def _task(said: Explanation, request: Request, settings: Settings, origins: Orig
         said.findings.append(f"no task is named {name!r} in the configuration: the global values apply{hint}")
 
 
-def _routes(said: Explanation, request: Request, settings: Settings, policies: Policies, now: float) -> Plan | None:
+def _routes(
+    said: Explanation, request: Request, settings: Settings, policies: Policies, origins: Origins, now: float
+) -> Plan | None:
     router = policies.router
+    asked = as_asked(request, policies.tasks(request.caller.task))
     plan: Plan | None = None
     refusal: Refusal | None = None
     try:
-        candidates: Sequence[Route] = replace(router, unready={}).routes(request)
+        candidates: Sequence[Route] = replace(router, unready={}).routes(asked, now)
     except Refusal as error:
         said.refused("routes", error)
         return None
+    chosen(said, asked, settings, policies, now)
     try:
         plan = make_plan(request, policies, now)
     except Refusal as error:
         refusal = error
         said.refused("price" if error.code == "unknown_price" else "routes", error)
     serving = {(route.provider, route.model) for route in plan.routes} if plan is not None else set()
+    held = tied(said, asked, candidates, origins)
     for place, route in enumerate(candidates):
-        why = "" if (route.provider, route.model) in serving else _skipped(route, router.unready, refusal)
-        _route(said, route, place, request, settings, why)
+        why = "" if (route.provider, route.model) in serving else _skipped(route, router.unready, refusal, held)
+        _route(said, route, place, asked, settings, why, route_origin(route, asked, settings, policies))
+    fallbacks(said, asked, settings, policies)
     return plan
 
 
-def _skipped(route: Route, unready: Mapping[str, str], refusal: Refusal | None) -> str:
+def _skipped(route: Route, unready: Mapping[str, str], refusal: Refusal | None, held: str) -> str:
     if route.provider in unready:
         return unready[route.provider]
+    if held and refusal is None:
+        return held
     return refusal.message if refusal is not None and refusal.code == "unknown_price" else "no price is known for it"
 
 
-def _route(said: Explanation, route: Route, place: int, request: Request, settings: Settings, why: str) -> None:
+def _route(
+    said: Explanation, route: Route, place: int, request: Request, settings: Settings, why: str, origin: str
+) -> None:
     provider = settings.providers.get(route.provider)
     asked = request.facts.model
     name = str(place + 1)
     shown = f"{route.provider}/{route.model}" if route.model else route.provider
     by_default = asked == route.model and not request.provider and request.direct is None
     note = "  (skipped)" if why else f"  (serves the {route.dialect} dialect by default)" if by_default else ""
-    said.add("routes", name, f"{shown}{note}", _route_origin(route, place, asked, settings))
+    said.add("routes", name, f"{shown}{note}", origin)
     own = request.direct is not None and request.direct.provider == route.provider
     base = REQUEST if own else settings.origins.get(f"providers.{route.provider}.base_url", DEFAULT)
     said.add("routes", "", route.base_url, base)
@@ -174,12 +186,6 @@ def credentials(provider: Any) -> str:
         return ""
     told = provider.api_key
     return ", ".join(str(each) for each in told) if isinstance(told, tuple) else str(told)
-
-
-def _route_origin(route: Route, place: int, asked: str, settings: Settings) -> str:
-    if asked in settings.models:
-        return settings.origins.get(f"models.{asked}[{place}]", settings.origins.get(f"models.{asked}", DEFAULT))
-    return DEFAULT if asked == route.model else REQUEST
 
 
 def _prices(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import replace
 
 from headgate.core.errors import (
     BudgetExceeded,
@@ -35,7 +34,7 @@ from headgate.engine.crossing import Crossings, answer_back, headers_back, is_cr
 from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
 from headgate.engine.mending import Mendable, Mending, on_cut
-from headgate.engine.plan import METERED, PRICED, Plan, Policies, make_plan
+from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
 from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.engine.sending import body_for, headers_for
@@ -131,9 +130,8 @@ class Engine:
         """Why here: the cheapest refusals come first, before anything is written or sent."""
         request = exchange.request
         plan = make_plan(request, self.policies, exchange.started)
-        if plan.output_cap:  # from here on the cap that is sent is the caller's: it bounds what is held and charged
-            facts = replace(request.facts, max_output_tokens=plan.output_cap)
-            exchange.request = replace(request, facts=facts)
+        if plan.output_cap:
+            exchange.request = capped(request, plan)
         return plan
 
     async def _answer(self, exchange: Exchange, plan: Plan, broken: Attempt | None = None) -> Reply:

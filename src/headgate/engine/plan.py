@@ -218,9 +218,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     """
     task = policies.tasks(request.caller.task)
     router = policies.router
-    asked = request
-    if task.model and request.endpoint in ASKS:
-        asked = replace(request, facts=replace(request.facts, model=task.model))
+    asked = as_asked(request, task)
     routes = router.routes(asked, now)
     if request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
@@ -243,17 +241,32 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         on_cut=task.on_cut,
     )
     if request.endpoint in ANSWERS:
-        if task.max_tokens is not None:
-            plan.output_cap = _cap(request.facts, task.max_tokens)
+        plan.output_cap = _cap(request.facts, task)
         if len(routes) > 1 or router.fallbacks:
             choose(plan, policies, task, now)
     return plan
 
 
-def _cap(facts: Facts, most: int) -> int:
+def as_asked(request: Request, task: TaskPolicy) -> Request:
+    """The request as it is routed: with its task's model and output cap in place of its own."""
+    if request.endpoint not in ASKS or not (task.model or task.max_tokens):
+        return request
+    facts = request.facts
+    cap = _cap(facts, task) or facts.max_output_tokens
+    return replace(request, facts=replace(facts, model=task.model or facts.model, max_output_tokens=cap))
+
+
+def capped(request: Request, plan: Plan) -> Request:
+    """The request with the output cap that it is sent with: what is held and charged is bounded by that."""
+    if not plan.output_cap:
+        return request
+    return replace(request, facts=replace(request.facts, max_output_tokens=plan.output_cap))
+
+
+def _cap(facts: Facts, task: TaskPolicy) -> int:
     """The cap that the body has to be given; 0 where its own is no higher."""
-    asked = facts.max_output_tokens
-    return most if asked is None or asked > most else 0
+    asked, most = facts.max_output_tokens, task.max_tokens
+    return most if most is not None and (asked is None or asked > most) else 0
 
 
 def _home(routes: Sequence[Route], dialect: str) -> Route | None:
