@@ -365,6 +365,12 @@ def test_tasks_and_budgets_name_models_too_and_todays_models_are_fine(tmp_path: 
     assert fine.level == "ok"
 
 
+def test_lists_of_fallbacks_name_models_too(tmp_path: Path) -> None:
+    text = "models: {m: {routes: [anthropic/claude-haiku-5-5], fallback: {overload: [openai/gpt-4o]}}}\n"
+    found = _models(tmp_path, text + "fallback: anthropic/claude-opus-4-1\n")
+    assert ["models.m.fallback.overload" in f.what or "fallback" in f.what for f in found] == [True, True]
+
+
 def test_a_server_of_ones_own_has_no_vendors_dates(tmp_path: Path) -> None:
     (found,) = _models(
         tmp_path,

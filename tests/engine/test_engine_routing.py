@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from headgate.core.caller import Caller
-from headgate.core.errors import UpstreamTimeout
-from headgate.core.exchange import Ending
+from headgate.core.errors import NoTurn, UpstreamTimeout
+from headgate.core.exchange import Attempt, Ending, Exchange, Route
+from headgate.engine.engine import Engine
 from headgate.policy.fallback import Fallbacks
 from headgate.policy.preferences import Virtual
 from headgate.policy.recovery import Recovery
@@ -28,7 +30,7 @@ from headgate.testing.canned import (
     message_stream,
     messages_request,
 )
-from headgate.testing.fakes import route
+from headgate.testing.fakes import FakeClock, route
 
 SONNET = "claude-sonnet-4-5"
 OPUS = "claude-opus-4-5"
@@ -411,3 +413,59 @@ def test_by_latency_the_route_that_answers_sooner_is_the_first_and_a_timeout_cou
     assert router.preferences is not None
     seconds = router.preferences.seconds(MODELS["two"], found.request(body), found.clock.now())
     assert seconds == [60.0, None]
+
+
+# Breakers
+
+
+class Shut:
+    """The port of turns, with the breakers of some models open."""
+
+    def __init__(self, *models: str, clock: FakeClock) -> None:
+        self.models = models
+        self.clock = clock
+        self.waited: list[float] = []
+
+    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+        self.waited.append(until - self.clock.now())
+        if attempt.route.model in self.models:
+            raise NoTurn("its breaker is open", kind="open", cause="failures", retry_after=7.0)
+
+    def blocked(self, route: Route) -> None: ...
+    def answered(self, *told: object) -> None: ...
+    def unsent(self, attempt: Attempt) -> None: ...
+    def ended(self, exchange: Exchange, attempt: Attempt) -> None: ...
+    def closed(self, exchange: Exchange) -> None: ...
+    def may_retry(self, route: Route) -> bool:
+        return False
+
+
+def shut(found: World, *models: str) -> Shut:
+    turns = Shut(*models, clock=found.clock)
+    ports = replace(found.engine.ports, turns=turns)  # type: ignore[arg-type]  # as much of the port as is used here
+    found.engine = Engine(ports, found.engine.policies)
+    return turns
+
+
+def test_where_every_route_is_shut_the_models_named_for_overload_are_gone_to_without_an_attempt(run: Any) -> None:
+    found = world(message(), overload=("strong",))
+    turns = shut(found, CLAUDE)
+    assert run(found.call(found.request(FAST))).status == 200
+    assert (served(found), found.clock.slept) == ([OPUS], [])
+    assert turns.waited == [10.0, 10.0]
+
+
+def test_where_those_are_shut_too_the_soonest_is_waited_for_as_without_fallbacks(run: Any) -> None:
+    found = world(overload=("strong",))
+    shut(found, CLAUDE, OPUS)
+    played = run(found.call(found.request(FAST)))
+    assert (played.status, served(found)) == (503, [])
+    assert found.clock.slept
+    assert set(found.clock.slept) == {7.0}
+
+
+def test_a_retry_budget_that_is_used_up_does_not_keep_a_long_prompt_from_a_larger_window(run: Any) -> None:
+    found = world(TOO_LONG, message(), context_length=("strong",))
+    shut(found)
+    assert run(found.call(found.request(FAST))).status == 200
+    assert served(found) == [CLAUDE, OPUS]

@@ -409,7 +409,7 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "budgets.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "budgets.md", "routing.md"])
 def test_every_piece_of_yaml_in_the_documentation_is_valid(tmp_path: Path, page: str) -> None:
     text = DOCS.with_name(page).read_text(encoding="utf-8")
     pieces = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

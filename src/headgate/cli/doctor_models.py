@@ -64,9 +64,11 @@ def used(settings: Settings) -> list[Use]:
     origins = settings.origins
     for name, routes in settings.models.items():
         for place, route in enumerate(routes):
-            path = f"models.{name}[{place}]"
-            found.append(Use(route.provider, route.model, f"models.{name}", origins.get(path, DEFAULT)))
-    named = [(f"tasks.{name}.model", task.model) for name, task in settings.tasks.items()]
+            paths = (f"models.{name}[{place}]", f"models.{name}.routes[{place}]", f"models.{name}")
+            origin = next((at for path in paths if (at := origins.get(path, DEFAULT)) != DEFAULT), DEFAULT)
+            found.append(Use(route.provider, route.model, f"models.{name}", origin))
+    named = list(_in_fallbacks(settings))
+    named += [(f"tasks.{name}.model", task.model) for name, task in settings.tasks.items()]
     named += [(f"budgets[{place}].then", each.degrade_to) for place, each in enumerate(settings.budgets)]
     for path, model in named:
         if model and model not in settings.models:
@@ -75,6 +77,16 @@ def used(settings: Settings) -> list[Use]:
         path = f"prices.{priced}"
         found.append(Use(*_served(priced, settings), path, origins.get(path, DEFAULT)))
     return found
+
+
+def _in_fallbacks(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(path, name) of every list under `fallback`."""
+    every = [(f"models.{name}.fallback", each.fallback) for name, each in settings.virtual.items()]
+    for path, lists in (*every, ("fallback", settings.fallback)):
+        for failure, names in lists.items():
+            written = f"{path}.{failure}"
+            at = written if settings.origins.get(written, DEFAULT) != DEFAULT else path
+            yield from ((at, name) for name in names)
 
 
 def _served(model: str, settings: Settings) -> tuple[str, str]:
