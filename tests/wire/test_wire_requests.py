@@ -55,7 +55,7 @@ def test_a_path_has_its_endpoint(dialect: str, method: str, path: str, endpoint:
 def test_anthropic_facts_are_read() -> None:
     body = anthropic(stream=True, system="be kind", metadata={"user_id": "u1"}, tools=[{"name": "t"}], new={"x": [1]})
     assert ANTHROPIC.read_request("messages", body) == Facts(
-        model="claude-haiku-4-5", stream=True, max_output_tokens=300, user="u1", system=b'"be kind"'
+        model="claude-haiku-4-5", stream=True, max_output_tokens=300, user="u1", system=b'"be kind"', has_tools=True
     )
 
 
