@@ -393,6 +393,15 @@ def test_a_session_stays_with_the_fallback_that_has_answered_it(run: Any) -> Non
     assert served(found) == [OPUS]
 
 
+def test_a_path_that_names_a_provider_keeps_to_it_whatever_has_answered_the_session(run: Any) -> None:
+    found = world(TOO_LONG, message(), TOO_LONG, context_length=("strong",))
+    run(found.call(found.request(FAST, caller=ADA)))
+    pinned = found.request(messages_request(model="fast", messages=TOOLS), caller=ADA)
+    pinned.provider = "anthropic"
+    assert run(found.call(pinned)).status == 400
+    assert served(found) == [CLAUDE]
+
+
 def test_by_latency_the_route_that_answers_sooner_is_the_first_and_a_timeout_counts_as_long(run: Any) -> None:
     slow = UpstreamTimeout("slow", kind="timeout", retryable=True, elsewhere=True)
 

@@ -44,7 +44,7 @@ def choose(plan: Plan, policies: Policies, task: TaskPolicy, now: float) -> None
         home = _presumed(plan, policies)
     if not task.drops_thinking:
         elsewhere: Sequence[Route] = ()
-        if all(route.model != home[1] for route in routes):  # a fallback has answered this session
+        if _may_change(asked) and all(route.model != home[1] for route in routes):  # a fallback has answered it
             elsewhere = _usable(router.after_failure(asked, "/".join(home), now), policies, now)
         plan.routes = elsewhere or at_model(routes, home)
     # Whose thinking it is: every other route gets the conversation without it (`engine.crossing`).
