@@ -134,8 +134,7 @@ def build(
         new_id,
         renewal,
         sharing.limits(blocking=False),
-        sharing.pace(blocking=False),
-        turns=turns.asynchronous(),
+        turns=turns.asynchronous(sharing.pace(blocking=False)),
     )
     blocking_ports = Ports(
         BlockingClock(),
@@ -146,8 +145,7 @@ def build(
         new_id,
         blocking_renewal,
         sharing.limits(blocking=True),
-        sharing.pace(blocking=True),
-        turns=turns.blocking(),
+        turns=turns.blocking(sharing.pace(blocking=True)),
     )
     return Built(
         settings=settings,

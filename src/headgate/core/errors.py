@@ -205,7 +205,7 @@ class NoTurn(UpstreamBusy):
     """Nothing was sent, on purpose: a breaker is open, or the call could not have gone before its deadline.
 
     Attributes:
-        kind: "open" or "paced".
+        kind: "open", "paced", or "retries" (a caller's own, beyond the retry budget).
         cause: of an open breaker: failures, slow, money, auth, forbidden; "" else.
         retry_after: seconds after which it may work, >= 0.
     """

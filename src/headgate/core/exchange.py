@@ -199,6 +199,7 @@ class Exchange:
     cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
+    unsent: int = 0  # attempts whose intent was on record and was closed again: they are not in `attempts`
     degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
     discarded_texts: tuple[str, ...] = ()  # with log bodies: full: of streams that broke off and were begun anew
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute

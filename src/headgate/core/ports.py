@@ -277,6 +277,12 @@ class Turns(Protocol):
         """Its account has a pace, which knows when the next attempt may go."""
         ...
 
+    def may_come_again(self, route: Route) -> bool:
+        """Take leave for the first attempt of a call that its caller sends again (`x-stainless-retry-count`). It is
+        asked for only while the provider fails: a caller that we have told to come back has cost the provider
+        nothing."""
+        ...
+
     def may_retry(self, route: Route) -> bool:
         """Take leave for one more attempt at the provider of the last one, from its retry budget."""
         ...
@@ -321,6 +327,5 @@ class Ports:
     new_id: Callable[[float], str]  # an exchange id from the time in seconds
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
-    shared_pace: SharedPace | None = None  # None: the pace is this process's own
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
     turns: Turns | None = None  # None: everybody may send at once

@@ -89,7 +89,7 @@ class Books:
         if request.endpoint in PRICED:
             most = self._charges.bound(route, request.facts, len(request.body), now, ceiling=self._ceiling)
             bound, tokens = (None, 0) if most is None else (most.nano, most.tokens)
-        attempt = Attempt(len(exchange.attempts) + 1, route, now, bound, waited, bound_tokens=tokens)
+        attempt = Attempt(len(exchange.attempts) + exchange.unsent + 1, route, now, bound, waited, bound_tokens=tokens)
         if crossed is not None:
             attempt.sent_as, attempt.lost = crossed
         if plan.output_cap:

@@ -89,6 +89,8 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
+            if exchange.request.client_retries:
+                self._turns.come_again(exchange, plan)
             if self.ports.limits is not None:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if exchange.request.facts.stream:

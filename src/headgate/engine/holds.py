@@ -67,7 +67,31 @@ class Holds:
             attempt.waited += now - attempt.started
             attempt.started = now
 
-    def _ask(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> Awaitable[None]:
+    async def _ask(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> None:
+        """Ask the ledger. Nobody waits for money with a turn in hand, nor for a turn with money (decisions 1): a wait
+        begins by giving the turn back, and money that comes without one goes back while its old place is waited for."""
+        turns = self._ports.turns
+        if not may_wait or turns is None or attempt.turn is None:
+            await self._intend(exchange, plan, attempt, may_wait=may_wait)
+            return
+        while True:
+            try:
+                await self._intend(exchange, plan, attempt, may_wait=False)
+            except BudgetExceeded as error:
+                if error.why != "held":
+                    raise
+            else:
+                return
+            turns.unsent(attempt)
+            await self._intend(exchange, plan, attempt, may_wait=True)
+            if await turns.again(exchange, attempt, until=plan.first_content_by, wait=False):
+                return
+            self._ports.ledger.close(exchange, attempt)
+            exchange.unsent += 1
+            attempt.number += 1
+            await turns.again(exchange, attempt, until=plan.first_content_by, wait=True)
+
+    def _intend(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> Awaitable[None]:
         if plan.most_nano is not None:
             self._check_ceiling(exchange, plan.most_nano, attempt)
         return self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)

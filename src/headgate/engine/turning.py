@@ -16,6 +16,9 @@ PATIENCE_SECONDS = 10.0
 is there to be used. Where only the key differs, nobody waits at all."""
 
 _PACED = NoTurn("paced", kind="paced", retry_after=0.0)
+COME_AGAIN_SECONDS = 10.0
+"""What a caller's retry is told to wait: the window of a retry budget."""
+
 _PASSES = frozenset({"failures", "slow"})
 """Causes of an open breaker that may be gone within an exchange's deadline."""
 
@@ -34,6 +37,21 @@ class Turning:
         self._clock = ports.clock
         self._books = books
         self._crossings = crossings
+
+    def come_again(self, exchange: Exchange, plan: Plan) -> None:
+        """A caller sends again what it has sent before: that is a retry as well, whoever sends it.
+
+        Raises:
+            NoTurn: the provider fails, and its retry budget is spent.
+        """
+        turns, route = self._turns, plan.routes[0]
+        if turns is not None and not turns.may_come_again(route):
+            raise NoTurn(
+                f"{route.provider} fails, its retry budget is spent, and this call is its caller's retry "
+                f"{exchange.request.client_retries}",
+                kind="retries",
+                retry_after=COME_AGAIN_SECONDS,
+            )
 
     async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
         """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,14 +62,15 @@ class Shared:
 class Lane:
     """The queue before one pace."""
 
-    __slots__ = ("name", "next_at", "pace", "provider", "queue", "read_at")
+    __slots__ = ("name", "next_at", "not_before", "pace", "provider", "queue", "read_at")
 
     def __init__(self, name: tuple[str, str], provider: Shared, pace: Pace | None, queue: FairQueue[Waiting]) -> None:
-        self.name = name  # (account, family)
+        self.name = name  # (account, family): the same in every process that uses the credential
         self.provider = provider
         self.pace = pace
         self.queue = queue
         self.next_at = NEVER  # when it is worth looking again, whatever happens
+        self.not_before = 0.0  # nobody goes: other replicas have used what there is
         self.read_at = 0.0  # the owner's: from when on headers are read again
 
 
@@ -80,7 +82,7 @@ class Turn:
         open: it has not been ended.
     """
 
-    __slots__ = ("lane", "need", "open", "permit", "provider", "ticket", "waited")
+    __slots__ = ("lane", "need", "open", "permit", "provider", "shared", "ticket", "waited")
 
     def __init__(self, provider: Shared, lane: Lane | None, need: Need | None, permit: Permit | None) -> None:
         self.provider = provider
@@ -89,6 +91,7 @@ class Turn:
         self.permit = permit
         self.open = True
         self.waited = False
+        self.shared = False  # taken from what all replicas share, too
         self.ticket = -1  # in front of all that came later: nobody was waiting
 
 
@@ -186,9 +189,16 @@ def cost_of(lane: Lane, need: Need) -> float:
     return 1.0 if lane.pace is None else lane.pace.cost(need)
 
 
-def callers_own(request: Request) -> int:
-    """Whose account it is where the caller's own credential passes through; never shown."""
+def callers_own(request: Request) -> bytes:
+    """The caller's own credential, which passes through; b"" = none. Never shown."""
     for name, value in request.headers:
         if name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):
-            return hash(value)
-    return 0
+            return value
+    return b""
+
+
+def account_of(route: Route, request: Request) -> str:
+    """A name of the account behind a route: the provider's, and a digest of its address and credential."""
+    secret = route.credential.reveal().encode() if route.credential is not None else callers_own(request)
+    digest = hashlib.sha256(b"%s\0%s" % (route.base_url.encode(), secret)).hexdigest()
+    return f"{route.provider}#{digest[:16]}"

@@ -27,6 +27,7 @@ from headgate.policy.turn import (
     Turn,
     TurnRules,
     Waiting,
+    account_of,
     callers_own,
     cost_of,
     need_of,
@@ -113,6 +114,27 @@ class Turns:
         entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
         entry.ticket = turn.ticket
         return self._wait(entry, now)
+
+    def postpone(
+        self, turn: Turn, request: Request, route: Route, seconds: float, until: float, now: float
+    ) -> tuple[Waiting, list[Waiting]]:
+        """Other replicas have used what there is: a turn is given back, and its place waited in; nobody goes for so
+        long. Returns the place, and those that wait no longer.
+
+        Raises:
+            NoTurn: it cannot go before `until`.
+        """
+        lane = turn.lane
+        assert lane is not None  # only a pace is shared
+        lane.not_before = now + seconds
+        need = need_of(request)
+        entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
+        entry.ticket = turn.ticket
+        told = self.unsent(turn, now)
+        if lane.not_before >= until:
+            raise too_late(route, lane.not_before - until)
+        lane.next_at = min(lane.next_at, lane.not_before)
+        return self._wait(entry, now), told
 
     def leave(self, entry: Waiting, now: float) -> list[Waiting]:
         """A caller has left the queue, or leaves with a turn in hand that it has not seen. Returns as `end`."""
@@ -265,16 +287,22 @@ class Turns:
 
     def _lane(self, provider: Shared, request: Request, route: Route, now: float) -> Lane:
         credential = route.credential
-        secret = hash(credential.reveal()) if credential is not None else callers_own(request)
+        secret = hash(credential.reveal() if credential is not None else callers_own(request))
         model = route.model or request.facts.model
         key = (route.provider, route.base_url, secret, model)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._make_lane(provider, route, model, key, now)
+            lane = self._make_lane(provider, request, route, model, key, now)
         return lane
 
     def _make_lane(
-        self, provider: Shared, route: Route, model: str, key: tuple[str, str, int, str], now: float
+        self,
+        provider: Shared,
+        request: Request,
+        route: Route,
+        model: str,
+        key: tuple[str, str, int, str],
+        now: float,
     ) -> Lane:
         pooled = family(route.dialect, model)
         shared = (*key[:3], "family " + pooled)
@@ -285,8 +313,7 @@ class Turns:
                 reads = cache_reads_count(route.dialect, model)
                 pace = Pace(route.dialect, now, ceilings=provider.rules.ceilings, reads_count=reads)
             queue: FairQueue[Waiting] = FairQueue(weights=self._weights, batch_floor=self._batch_floor)
-            # A digest of the account would do, but its hash is keyed per process: nothing to leak.
-            lane = Lane((f"{route.provider}#{key[2] & 0xFFFF:04x}", pooled), provider, pace, queue)
+            lane = Lane((account_of(route, request), pooled), provider, pace, queue)
             self._keep_lane(shared, lane)
         self._keep_lane(key, lane)
         return lane
@@ -318,7 +345,7 @@ class Turns:
             return None
         pace = lane.pace
         if pace is not None:
-            wait = pace.ask(need, now)
+            wait = max(lane.not_before - now, 0.0) or pace.ask(need, now)
             if wait > 0:
                 lane.next_at = now + wait
                 if cap is not None:

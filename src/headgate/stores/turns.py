@@ -12,20 +12,16 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from headgate.core.errors import NoTurn
-from headgate.core.exchange import Attempt, Exchange, Headers, Request, Route
-from headgate.policy.rate_facts import NO_FACTS
+from headgate.core.exchange import Attempt, Exchange, Request, Route
+from headgate.core.ports import SharedPace
 from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
-from headgate.wire.ratelimits import read_limits
+from headgate.stores.turn_port import Port
+from headgate.stores.waiters import AsyncWaiter, BlockingWaiter
 
 NEVER = float("inf")
-READ_EVERY = 0.02
-"""Seconds between two answers of a lane whose headers are read, while nobody waits in it and all goes well: what is
-between them, our own account of the bucket knows."""
 TELL_EVERY = 300.0
 """Seconds between two alerts that retries hide a provider's errors."""
 
@@ -49,7 +45,7 @@ class LocalTurns:
         tell: Callable[..., None],
     ) -> None:
         self._make = make
-        self._now = now
+        self.now = now
         self._random = random
         self._tell = tell
         self._hidden_at: dict[str, float] = {}
@@ -66,23 +62,27 @@ class LocalTurns:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def asynchronous(self) -> Port:
-        """The port for an engine on event loops."""
-        return Port(self, AsyncWaiter)
+    def asynchronous(self, pace: SharedPace | None = None) -> Port:
+        """The port for an engine on event loops.
 
-    def blocking(self) -> Port:
-        """The port for an engine without an event loop; its coroutines never suspend."""
-        return Port(self, BlockingWaiter)
+        Args:
+            pace: what all replicas share, in the same colour; None: the pace is this process's own.
+        """
+        return Port(self, AsyncWaiter, pace)
+
+    def blocking(self, pace: SharedPace | None = None) -> Port:
+        """The port for an engine without an event loop; its coroutines never suspend. Arguments as `asynchronous`."""
+        return Port(self, BlockingWaiter, pace)
 
     def look(self, request: Request, route: Route) -> RouteLook:
         """How things stand with a route for such a request."""
         with self as desk:
-            return desk.look(request, route, self._now())
+            return desk.look(request, route, self.now())
 
     def state(self, route: Route) -> NoTurn | None:
         """See `core.ports.Turns.blocked`."""
         with self as desk:
-            found = desk.blocked(route, self._now())
+            found = desk.blocked(route, self.now())
         return None if found is None else no_turn(route, found)
 
     def lift(self, provider: str) -> int:
@@ -142,7 +142,7 @@ class LocalTurns:
         turn, error, route = attempt.turn, attempt.error, attempt.route
         if not isinstance(turn, Turn):
             return []
-        now = self._now()
+        now = self.now()
         jitter = self._random() if error is not None else 0.0
         by_caller = error is not None and error.kind == "timeout" and _out_of_time(exchange, now)
         told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
@@ -189,12 +189,12 @@ class LocalTurns:
     def leave(self, entry: Waiting) -> None:
         """A caller waits no longer; a turn that it was given meanwhile is given back."""
         with self as desk:
-            told = desk.leave(entry, self._now())
+            told = desk.leave(entry, self.now())
         self.wake(told)
 
     def hidden(self, provider: str) -> None:
         """Retries have just helped: tell, now and then, where they hide that much is failing."""
-        now = self._now()
+        now = self.now()
         budget = self.desk.budget(provider)
         if budget is None or now < self._hidden_at.get(provider, 0.0):
             return
@@ -215,12 +215,12 @@ class LocalTurns:
             with self.lock:
                 if self._closed:
                     return
-                now = self._now()
+                now = self.now()
                 if self._target > now:
                     self._due.wait(None if self._target == NEVER else min(self._target - now, threading.TIMEOUT_MAX))
                 self._target = NEVER
             with self as desk:
-                told = desk.tick(self._now())
+                told = desk.tick(self.now())
             self.wake(told)
 
 
@@ -228,125 +228,6 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-
-
-class Port:
-    """`core.ports.Turns` in one colour."""
-
-    __slots__ = ("_new_waiter", "_now", "_shared")
-
-    def __init__(self, shared: LocalTurns, new_waiter: Callable[[], Waiter]) -> None:
-        self._shared = shared
-        self._now = shared._now
-        self._new_waiter = new_waiter
-
-    def blocked(self, route: Route) -> NoTurn | None:
-        """See the port."""
-        return self._shared.state(route)
-
-    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
-        """See the port."""
-        shared = self._shared
-        with shared as desk:
-            found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
-            if isinstance(found, Turn):
-                attempt.turn = found
-                return
-            found.waker = self._new_waiter()
-        await self._wait(found, attempt)
-
-    async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
-        """See the port."""
-        shared, last = self._shared, cast("Turn", attempt.turn)
-        with shared as desk:
-            now = self._now()
-            found = desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
-            if isinstance(found, Turn):
-                attempt.turn = found
-                return True
-            if not wait:
-                told = desk.leave(found, now)
-            else:
-                found.waker = self._new_waiter()
-        if not wait:
-            shared.wake(told)
-            return False
-        await self._wait(found, attempt)
-        return True
-
-    async def _wait(self, entry: Waiting, attempt: Attempt) -> None:
-        began = self._now()
-        waker = entry.waker
-        try:
-            if isinstance(waker, AsyncWaiter):
-                await waker.future
-            else:
-                waker.wait()
-        except BaseException:
-            self._shared.leave(entry)
-            raise
-        now = self._now()
-        attempt.waited += now - began
-        attempt.started = now
-        if entry.turn is None:
-            raise entry.error or NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
-        attempt.turn = entry.turn
-
-    def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
-        """See the port."""
-        turn = attempt.turn
-        if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
-            return
-        now, lane = self._now(), turn.lane
-        facts = NO_FACTS
-        if now >= lane.read_at or lane.queue or status >= 300:
-            lane.read_at = now + READ_EVERY
-            facts = read_limits(attempt.route.dialect, headers, now)
-        shared = self._shared
-        with shared as desk:
-            told = desk.answered(turn, facts, status, code, now)
-        if told:
-            shared.wake(told)
-
-    def unsent(self, attempt: Attempt) -> None:
-        """See the port."""
-        turn = attempt.turn
-        if not isinstance(turn, Turn) or not turn.open:
-            return
-        shared = self._shared
-        with shared as desk:
-            told = desk.unsent(turn, self._now())
-        if told:
-            shared.wake(told)
-
-    def ended(self, exchange: Exchange, attempt: Attempt) -> None:
-        """See the port."""
-        turn = attempt.turn
-        if not isinstance(turn, Turn) or not turn.open:
-            return
-        self._shared.ended(exchange, attempt)
-
-    def closed(self, exchange: Exchange) -> None:
-        """See the port."""
-        last = exchange.last
-        if last is None or not last.sent:
-            return
-        budget = self._shared.desk.budget(last.route.provider)
-        if budget is None:
-            return
-        budget.note_exchange(last.error, self._now())
-        if last.number > 1 and last.error is None:
-            self._shared.hidden(last.route.provider)
-
-    def paces(self, attempt: Attempt) -> bool:
-        """See the port."""
-        turn = attempt.turn
-        return isinstance(turn, Turn) and turn.lane is not None and turn.lane.pace is not None
-
-    def may_retry(self, route: Route) -> bool:
-        """See the port."""
-        budget = self._shared.desk.budget(route.provider)
-        return budget is None or budget.may_retry(self._now())
 
 
 def _out_of_time(exchange: Exchange, now: float) -> bool:

@@ -1,0 +1,207 @@
+"""Turns as the engine asks for them, in one colour; and what it tells other replicas of a provider's pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from headgate.core.errors import NoTurn
+from headgate.core.exchange import Attempt, Exchange, Headers, Route
+from headgate.core.limits import Amount
+from headgate.core.ports import SharedPace
+from headgate.policy.pace_shared import corrected, taken
+from headgate.policy.pace_shared import told as told_by
+from headgate.policy.rate_facts import NO_FACTS, RateFacts
+from headgate.policy.retry_budget import HIDDEN_RATE
+from headgate.policy.turn import Turn, Waiting
+from headgate.stores.waiters import AsyncWaiter, Waiter
+from headgate.wire.ratelimits import read_limits
+
+if TYPE_CHECKING:
+    from headgate.stores.turns import LocalTurns
+
+READ_EVERY = 0.02
+"""Seconds between two answers of a lane whose headers are read, while nobody waits in it and all goes well: what is
+between them, our own account of the bucket knows."""
+
+
+class Port:
+    """`core.ports.Turns` in one colour."""
+
+    __slots__ = ("_new_waiter", "_now", "_pace", "_shared")
+
+    def __init__(self, shared: LocalTurns, new_waiter: Callable[[], Waiter], pace: SharedPace | None) -> None:
+        self._shared = shared
+        self._pace = pace
+        self._now = shared.now
+        self._new_waiter = new_waiter
+
+    def blocked(self, route: Route) -> NoTurn | None:
+        """See the port."""
+        return self._shared.state(route)
+
+    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+        """See the port."""
+        shared = self._shared
+        with shared as desk:
+            found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
+            if isinstance(found, Turn):
+                attempt.turn = found
+            else:
+                found.waker = self._new_waiter()
+        if not isinstance(found, Turn):
+            await self._wait(found, attempt)
+        if self._pace is not None:
+            await self._with_others(self._pace, exchange, attempt, until)
+
+    async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
+        """See the port."""
+        shared, last = self._shared, cast("Turn", attempt.turn)
+        with shared as desk:
+            now = self._now()
+            found = desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
+            told = []
+            if isinstance(found, Turn):
+                attempt.turn = found
+            elif not wait:
+                told = desk.leave(found, now)
+            else:
+                found.waker = self._new_waiter()
+        if not isinstance(found, Turn):
+            if not wait:
+                shared.wake(told)
+                return False
+            await self._wait(found, attempt)
+        if self._pace is not None:
+            await self._with_others(self._pace, exchange, attempt, until)
+        return True
+
+    async def _with_others(self, pace: SharedPace, exchange: Exchange, attempt: Attempt, until: float) -> None:
+        """What this process would let go has to fit what all replicas together have used."""
+        shared = self._shared
+        while True:
+            turn = attempt.turn
+            if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None or turn.need is None:
+                return
+            seconds = await pace.take(turn.lane.name, taken(turn.lane.pace, turn.need))
+            if seconds <= 0:
+                turn.shared = True
+                return
+            with shared as desk:
+                request = attempt.sent_as or exchange.request
+                found, told = desk.postpone(turn, request, attempt.route, seconds, until, self._now())
+                found.waker = self._new_waiter()
+            shared.wake(told)
+            await self._wait(found, attempt)
+
+    async def _wait(self, entry: Waiting, attempt: Attempt) -> None:
+        began = self._now()
+        waker = entry.waker
+        try:
+            if isinstance(waker, AsyncWaiter):
+                await waker.future
+            else:
+                waker.wait()
+        except BaseException:
+            self._shared.leave(entry)
+            raise
+        now = self._now()
+        attempt.waited += now - began
+        attempt.started = now
+        if entry.turn is None:
+            raise entry.error or NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
+        attempt.turn = entry.turn
+
+    def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
+            return
+        now, lane, own = self._now(), turn.lane, turn.lane.pace
+        facts = NO_FACTS
+        if now >= lane.read_at or lane.queue or status >= 300:
+            lane.read_at = now + READ_EVERY
+            facts = read_limits(attempt.route.dialect, headers, now)
+        shared = self._shared
+        pace = self._pace
+        amounts = taken(own, turn.need) if pace is not None and status == 429 and turn.need is not None else ()
+        with shared as desk:
+            told = desk.answered(turn, facts, status, code, now)
+        if pace is not None:
+            self._tell_others(pace, turn, facts, status, amounts, now)
+        if told:
+            shared.wake(told)
+
+    def _tell_others(
+        self, pace: SharedPace, turn: Turn, facts: RateFacts, status: int, amounts: Sequence[Amount], now: float
+    ) -> None:
+        lane = turn.lane
+        if lane is None or lane.pace is None:
+            return
+        found = told_by(lane.pace, now)
+        if found:
+            pace.learn(lane.name, found)
+        if status == 429:
+            if amounts and turn.shared:
+                turn.shared = False
+                pace.give_back(lane.name, amounts)
+            if facts.retry_after:
+                pace.block(lane.name, facts.retry_after)
+
+    def unsent(self, attempt: Attempt) -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or not turn.open:
+            return
+        shared, pace, lane = self._shared, self._pace, turn.lane
+        if pace is not None and turn.shared and lane is not None and lane.pace is not None and turn.need is not None:
+            turn.shared = False
+            pace.give_back(lane.name, taken(lane.pace, turn.need))
+        with shared as desk:
+            told = desk.unsent(turn, self._now())
+        if told:
+            shared.wake(told)
+
+    def ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """See the port."""
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or not turn.open:
+            return
+        pace, lane, need = self._pace, turn.lane, turn.need
+        if pace is not None and turn.shared and lane is not None and lane.pace is not None and need is not None:
+            turn.shared = False
+            if not attempt.sent:
+                pace.give_back(lane.name, taken(lane.pace, need))
+            elif not attempt.estimated and need.held:
+                more = corrected(lane.pace, need, attempt.usage)
+                if more:
+                    pace.correct(lane.name, more)
+        self._shared.ended(exchange, attempt)
+
+    def closed(self, exchange: Exchange) -> None:
+        """See the port."""
+        last = exchange.last
+        if last is None or not last.sent:
+            return
+        budget = self._shared.desk.budget(last.route.provider)
+        if budget is None:
+            return
+        budget.note_exchange(last.error, self._now())
+        if last.number > 1 and last.error is None:
+            self._shared.hidden(last.route.provider)
+
+    def paces(self, attempt: Attempt) -> bool:
+        """See the port."""
+        turn = attempt.turn
+        return isinstance(turn, Turn) and turn.lane is not None and turn.lane.pace is not None
+
+    def may_come_again(self, route: Route) -> bool:
+        """See the port."""
+        budget = self._shared.desk.budget(route.provider)
+        now = self._now()
+        return budget is None or budget.rates(now).attempt_errors < HIDDEN_RATE or budget.client_retry(now)
+
+    def may_retry(self, route: Route) -> bool:
+        """See the port."""
+        budget = self._shared.desk.budget(route.provider)
+        return budget is None or budget.may_retry(self._now())
