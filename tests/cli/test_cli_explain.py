@@ -167,13 +167,14 @@ def test_budgets_are_shown_where_they_count_for_the_caller_and_why_where_they_do
 
 def test_the_ladder_of_the_calls_task_is_shown_with_where_each_step_is_written(run: Run, tmp_path: Path) -> None:
     text = "degrade: [{say: sorry}]\ntasks:\n  t:\n    degrade:\n      - {on: [timeout, money], model: gpt-6-luna}\n"
-    text += "      - {on: budget, say: enough}\n"
+    text += "      - {on: budget, say: enough}\n    on_cut: buffer\n"
     (tmp_path / "headgate.yaml").write_text(text)
     told = _told(run, "--model", "claude-haiku-4-5", "--task", "t", "--in-process", **ENV)
     assert [(d["name"], d["value"], d["from"]) for d in told["decisions"] if d["step"] == "degrade"] == [
         ("1", "on timeout, money: try gpt-6-luna", "headgate.yaml:5:9"),
         ("2", 'on budget: say "enough"', "headgate.yaml:6:9"),
     ]
+    assert _of(told, "task", "on_cut") == ("buffer", "headgate.yaml:7:5")
     others = _told(run, "--model", "claude-haiku-4-5", "--in-process", **ENV)
     assert _of(others, "degrade", "1") == (
         'on overload, timeout, server, auth, money: say "sorry"',

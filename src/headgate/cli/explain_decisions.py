@@ -102,7 +102,8 @@ def _task(said: Explanation, request: Request, settings: Settings, origins: Orig
     name = request.caller.task
     if origins.task is not None:
         where = settings.origins.get(f"tasks.{name}", DEFAULT)
-        for key, value in (("model", origins.task.model), ("max_tokens", origins.task.max_tokens)):
+        said_of = (("model", origins.task.model), ("max_tokens", origins.task.max_tokens))
+        for key, value in (*said_of, ("on_cut", origins.task.on_cut.removeprefix("error"))):
             path = f"tasks.{name}.{key}"
             if value:
                 shown = f"{value:,}" if isinstance(value, int) else value
