@@ -37,8 +37,10 @@ from headgate.policy.preferences import Preferences, Virtual
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
+from headgate.policy.turn import TurnRules
 from headgate.testing.canned import JSON, SSE, chat_request, messages_request
 from headgate.testing.fake_limits import FakeLimits
+from headgate.testing.fake_turns import FakeTurns
 from headgate.wire import DIALECTS
 
 START = 1_795_132_800.0  # 2026-11-20, when the price file was made
@@ -325,9 +327,10 @@ class World:
         ladder: what is tried when an answer cannot be had.
         on_cut: what is done about a stream that breaks off.
         limits: the callers'.
+        turns: how every provider is treated; None: everybody may send at once.
 
     Attributes:
-        happened: "intend", "send" and "settle" in order.
+        happened: "intend", "send" and "settle" in order; with turns "turn", "unsent" and "ended", too.
     """
 
     def __init__(
@@ -351,6 +354,7 @@ class World:
         virtual: Mapping[str, Virtual] | None = None,
         fallbacks: Fallbacks | None = None,
         task: Mapping[str, Any] | None = None,
+        turns: TurnRules | None = None,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -383,8 +387,16 @@ class World:
         )
         self._made = 0
         self.limits = FakeLimits(limits, self.clock.now) if limits else None
+        self.turns = FakeTurns(turns, self.clock, self.happened) if turns is not None else None
         ports = Ports(
-            self.clock, self.upstream, self.ledger, self.log, lambda: jitter, self._new_id, limits=self.limits
+            self.clock,
+            self.upstream,
+            self.ledger,
+            self.log,
+            lambda: jitter,
+            self._new_id,
+            limits=self.limits,
+            turns=self.turns,
         )
         self.engine = Engine(ports, policies)
 
