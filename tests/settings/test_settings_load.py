@@ -169,12 +169,11 @@ def test_asking_for_what_happens_anyway_is_no_warning(tmp_path: Path) -> None:
     assert load(write(tmp_path, text), env={}).warnings == ()
 
 
-def test_stores_of_later_versions_are_read_with_a_warning(tmp_path: Path) -> None:
+def test_stores_for_many_replicas_are_read_without_a_warning(tmp_path: Path) -> None:
     write(tmp_path, "storage: postgresql://db/headgate\nshared: redis://cache:6379/0\n")
     found = load(env={})
     assert (found.storage, found.shared) == ("postgresql://db/headgate", "redis://cache:6379/0")
-    (warning,) = found.warnings
-    assert "shared (headgate.yaml:2:1) is not enforced yet for pace and cache" in warning
+    assert found.warnings == ()
 
 
 def test_a_ledger_in_memory_is_read_with_a_warning(tmp_path: Path) -> None:

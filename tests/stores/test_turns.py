@@ -304,3 +304,18 @@ def test_closing_lets_out_whoever_waits() -> None:
     bench.turns.close()
     thread.join(20)
     assert len(said) == 1
+
+
+def test_fast_mode_has_a_lane_of_its_own() -> None:
+    bench = Bench()
+    body = b'{"model":"claude-opus-4-8","max_tokens":9,"messages":[],"speed":"fast"}'
+    fast = World().request(body)
+    assert fast.facts.fast
+    port = bench.turns.blocking()
+    for _ in range(2):
+        attempt = Attempt(1, route("anthropic", "claude-opus-4-8"), bench.time)
+        run_blocking(port.turn(Exchange("ex", fast, bench.time), attempt, until=bench.time))
+    slow = World().request(body.replace(b',"speed":"fast"', b""))
+    attempt = Attempt(1, route("anthropic", "claude-opus-4-8"), bench.time)
+    run_blocking(port.turn(Exchange("ex", slow, bench.time), attempt, until=bench.time))
+    assert attempt.turn is not None

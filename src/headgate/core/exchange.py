@@ -96,6 +96,7 @@ class Facts:
     images: int = 0  # the media are so many images, all of them in the body; 0 = other media, or none
     image_bytes: int = 0  # of the body, which are those images'
     has_tools: bool = False  # it brings tools for the model to call
+    fast: bool = False  # Anthropic's fast mode, which has rate limits of its own
     background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 

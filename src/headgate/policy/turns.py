@@ -38,6 +38,8 @@ from headgate.policy.turn import (
 PACED = frozenset({"messages", "chat", "responses", "embeddings"})
 """Endpoints whose calls count against the limits that headers tell. The others have limits of their own, or none."""
 
+FAST = "/fast"
+
 MOST_LANES = 4096
 """Of accounts and families: models are named by callers."""
 
@@ -289,6 +291,8 @@ class Turns:
         credential = route.credential
         secret = hash(credential.reveal() if credential is not None else callers_own(request))
         model = route.model or request.facts.model
+        if request.facts.fast:
+            model += FAST
         key = (route.provider, route.base_url, secret, model)
         lane = self._lanes.get(key)
         if lane is None:
@@ -304,7 +308,7 @@ class Turns:
         key: tuple[str, str, int, str],
         now: float,
     ) -> Lane:
-        pooled = family(route.dialect, model)
+        pooled = family(route.dialect, model.removesuffix(FAST), fast=model.endswith(FAST))
         shared = (*key[:3], "family " + pooled)
         lane = self._lanes.get(shared)
         if lane is None:

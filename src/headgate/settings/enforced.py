@@ -59,9 +59,6 @@ def _line(label: str, places: list[tuple[str, str]]) -> str:
 
 
 def _not_available(s: Settings) -> Iterator[str]:
-    if s.shared != "memory":
-        origin = s.origins.get("shared", DEFAULT)
-        yield f"shared ({origin}) is not enforced yet for pace and cache: they stay in each process's memory"
     origin = s.origins.get("log.bodies", DEFAULT)
     if s.log.bodies == "redacted" and origin != DEFAULT:
         yield f"log.bodies ({origin}) is read but not enforced yet: until the PII guard exists, `redacted` stores none"

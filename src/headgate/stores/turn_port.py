@@ -14,6 +14,7 @@ from headgate.policy.pace_shared import told as told_by
 from headgate.policy.rate_facts import NO_FACTS, RateFacts
 from headgate.policy.retry_budget import HIDDEN_RATE
 from headgate.policy.turn import Turn, Waiting
+from headgate.policy.turns import FAST
 from headgate.stores.waiters import AsyncWaiter, Waiter
 from headgate.wire.ratelimits import read_limits
 
@@ -121,7 +122,7 @@ class Port:
         facts = NO_FACTS
         if now >= lane.read_at or lane.queue or status >= 300:
             lane.read_at = now + READ_EVERY
-            facts = read_limits(attempt.route.dialect, headers, now)
+            facts = read_limits(attempt.route.dialect, headers, now, fast=lane.name[1].endswith(FAST))
         shared = self._shared
         pace = self._pace
         amounts = taken(own, turn.need) if pace is not None and status == 429 and turn.need is not None else ()

@@ -60,6 +60,7 @@ class _Create(_Count, kw_only=True):
     previous_message_id: Any = None
     fallbacks: Any = None
     compaction: Any = None
+    speed: Any = None
 
 
 class _Answer(msgspec.Struct):
@@ -129,6 +130,7 @@ class Anthropic:
             state=referred(body) if has_media or server_side else (),
             keeps=server_side,
             has_tools=bool(request.tools),
+            fast=created is not None and created.speed == "fast",
             user_message=bodies.last_user_text(request.messages) if keep_text else "",
         )
 
