@@ -33,7 +33,7 @@ MOST_ROUTES = 4_096
 """Routes whose calls are remembered: the models among them are named by callers."""
 MOST_ACCOUNTS = 1_024
 
-_RouteKey = tuple[str, str, Secret | None]
+_RouteKey = tuple[str, str, int]  # provider, model, and what tells the credential's value, without telling it
 _Key = tuple[str, Secret]
 K = TypeVar("K")
 V = TypeVar("V")
@@ -100,7 +100,7 @@ class Breakers:
         """Leave to send to a route, or what stands in the way. Nothing is a probe that does not go."""
         value = _value(route.credential)
         with self._lock:
-            path = self._routes.get((route.provider, route.model, route.credential))
+            path = self._routes.get((route.provider, route.model, value))
             if not self._accounts and not self._credentials:
                 of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
                 if path is None or of_route:
@@ -142,11 +142,25 @@ class Breakers:
             seconds: to the first content, where there was one.
             by_caller: as for `outcome_of`.
         """
-        outcome = outcome_of(error, by_caller=by_caller)
         slow = self.rules.slow_seconds
+        if error is None and slow is None and not self._accounts and not self._credentials:
+            return self._answered(permit, now, jitter)
+        outcome = outcome_of(error, by_caller=by_caller)
         if outcome == OK and slow is not None and seconds is not None and seconds > slow:
             outcome = SLOW
         return self._note(permit, outcome, error, now, jitter)
+
+    def _answered(self, permit: Permit, now: float, jitter: float) -> list[Change]:
+        """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
+        route = permit.route
+        key = (route.provider, route.model, permit.value)
+        with self._lock:
+            breaker = self._routes.get(key)
+            if breaker is None:
+                breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
+            if breaker.note(permit.of_route, OK, now, jitter=jitter, told=None):
+                return [_change("route", breaker, now)]
+        return []
 
     def release(self, permit: Permit, now: float) -> None:
         """The attempt ended and says nothing: it was not sent, or its caller left."""
@@ -175,7 +189,7 @@ class Breakers:
         jitter: float,
     ) -> None:
         route = permit.route
-        key = (route.provider, route.model, route.credential)
+        key = (route.provider, route.model, permit.value)
         breaker = self._routes.get(key)
         if breaker is None:
             if outcome not in (OK, SLOW, FAILED, FORBIDDEN):
@@ -260,10 +274,11 @@ class Breakers:
             How many breakers were open.
         """
         with self._lock:
+            value = None if credential is None else _value(credential)
             lifted = [
                 breaker
-                for (of, _, secret), breaker in self._routes.items()
-                if of == provider and (credential is None or secret == credential)
+                for (of, _, its), breaker in self._routes.items()
+                if of == provider and (value is None or its == value)
             ]
             lifted += [b for (of, secret), b in self._accounts.items() if _is(of, secret, provider, credential)]
             lifted += [b for (of, secret), (b, _) in self._credentials.items() if _is(of, secret, provider, credential)]
@@ -275,7 +290,7 @@ class Breakers:
     def state(self, route: Route, now: float) -> Blocked | None:
         """What stands in a route's way now, without being a probe; None = nothing. For health pages and `explain`."""
         with self._lock:
-            path = self._routes.get((route.provider, route.model, route.credential))
+            path = self._routes.get((route.provider, route.model, _value(route.credential)))
             at_fault = [
                 (what, breaker)
                 for what, breaker in (

@@ -29,6 +29,7 @@ STALE = 900.0
 FORGOTTEN = 3600.0
 """Seconds after which an attempt that nobody has ended no longer counts as in flight."""
 
+_NO_LIMITS: tuple[Bucket | None, Bucket | None] = (None, None)
 _LEAST_SHARE = 0.1
 _SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
 _SHARE_STEP = 0.002  # of the rate, back per answer
@@ -81,10 +82,12 @@ class Pace:
         self._known: tuple[tuple[int, Bucket], ...] = ()  # of them those that are there
         self._few: dict[int, Remainder] = {}
         requests, tokens = ceilings.requests_per_minute, ceilings.tokens_per_minute
-        self._ceilings = (
-            ceiling(requests, now) if requests is not None else None,
-            ceiling(tokens, now) if tokens is not None else None,
-        )
+        self._ceilings = _NO_LIMITS
+        if requests is not None or tokens is not None:
+            self._ceilings = (
+                ceiling(requests, now) if requests is not None else None,
+                ceiling(tokens, now) if tokens is not None else None,
+            )
         self._open: dict[Need, None] = {}  # in flight, oldest first
         self._pending = [0.0, 0.0, 0.0, 0.0]  # taken by those in flight, and perhaps not in what was last told
         self._ramp = Ramp(now)
@@ -159,7 +162,8 @@ class Pace:
             self._refuse(facts, now, need, code)
         elif 200 <= status < 400:
             self._refusals = 0
-            self._share = min(1.0, self._share + _SHARE_STEP)
+            if self._share < 1.0:
+                self._share = min(1.0, self._share + _SHARE_STEP)
             self._ramp.grow(now)
 
     def correct(self, reserved: Need, actual: Usage | None, now: float) -> None:
@@ -175,8 +179,12 @@ class Pace:
         more = self.corrections(reserved, actual)
         self._input_scale.learn(reserved.input_tokens, round(reserved.taken[INPUT] + more[INPUT]))
         self._output_scale.learn(reserved.output_tokens, actual.output_tokens)
-        for kind in (INPUT, OUTPUT, TOKENS):
-            self._adjust(kind, more[kind], reserved)
+        for kind, bucket in self._known:
+            if kind != REQUESTS and more[kind]:
+                if reserved.asked_at >= bucket.told_at:
+                    bucket.take(more[kind])
+                else:
+                    bucket.correct(more[kind])  # what has been told since knew of it
         ceiling_tokens = self._ceilings[1]
         if ceiling_tokens is not None:
             ceiling_tokens.take(more[INPUT] + more[OUTPUT])
@@ -280,15 +288,6 @@ class Pace:
         if tokens is not None:
             tokens.take(taken[INPUT] + taken[OUTPUT])
 
-    def _adjust(self, kind: int, more: float, reserved: Need) -> None:
-        bucket = self._buckets[kind]
-        if bucket is None or more == 0:
-            return
-        if reserved.asked_at >= bucket.told_at:
-            bucket.take(more)
-        else:
-            bucket.correct(more)  # what has been told since knew of it
-
     def _count(self, need: Need) -> None:
         """The provider has taken it in: what it tells from now on knows of it, but for what is still to be produced."""
         if not need.counted:
@@ -324,9 +323,10 @@ class Pace:
         share = self._share
         for _, bucket in self._known:
             bucket.refill(now, share)
-        for limit in self._ceilings:
-            if limit is not None:
-                limit.refill(now, 1.0)
+        if self._ceilings is not _NO_LIMITS:
+            for limit in self._ceilings:
+                if limit is not None:
+                    limit.refill(now, 1.0)
         if share < 1.0:
             self._share = min(1.0, share + passed * _SHARE_PER_SECOND)
         if passed > MINUTE and not self._open:

@@ -63,7 +63,7 @@ class Bucket:
     @property
     def level(self) -> float:
         """What is in it since the last `refill`, in requests or tokens."""
-        return min(self._level, self._most)
+        return self._level if self._level < self._most else self._most
 
     @property
     def most(self) -> float:

@@ -67,17 +67,20 @@ class _Sums:
     """Counts of several things over a sliding window, in slots of a tenth of it. The oldest slot counts as a whole
     until it is outside."""
 
-    __slots__ = ("_slot", "_slots", "_width", "sums")
+    __slots__ = ("_here", "_slot", "_slots", "_width", "sums")
 
     def __init__(self, seconds: float, kinds: int) -> None:
         self._width = seconds / SLOTS
         self._slots = [[0] * kinds for _ in range(SLOTS + 1)]
         self._slot: int | None = None
+        self._here = self._slots[0]
         self.sums = [0] * kinds
 
     def at(self, now: float) -> list[int]:
         """The slot of now, with what is too old taken out of `sums`. A clock that goes back stays in its slot."""
         number = int(now // self._width)
+        if number == self._slot:
+            return self._here
         slots = self._slots
         if self._slot is None:
             self._slot = number
@@ -91,7 +94,8 @@ class _Sums:
             self._slot = number
         elif number < self._slot - 1:
             self._slot = number  # set back: count on from here; what is counted goes as its slots come round
-        return slots[self._slot % len(slots)]
+        self._here = slots[self._slot % len(slots)]
+        return self._here
 
     def add(self, kind: int, now: float) -> None:
         self.at(now)[kind] += 1
