@@ -79,6 +79,15 @@ def test_answers_that_take_long_do_not_keep_known_limits_unused() -> None:
     assert total >= 100
 
 
+def test_a_provider_that_says_nothing_for_seconds_is_not_waited_for_two_by_two() -> None:
+    pace = Pace("openai", NOW)
+    assert len(open_up(pace, NOW)) == 2
+    assert len(open_up(pace, NOW + 4.9)) == 0
+    more = [len(open_up(pace, NOW + second)) for second in (5.1, 6, 7.2, 9.3, 11.4)]
+    assert more == [2, 0, 4, 8, 16]
+    assert pace.ask(Need(), NOW + 11.5) <= 2.0
+
+
 def test_growing_too_fast_halves_what_may_be_in_flight() -> None:
     pace = Pace("anthropic", NOW)
     flying = open_up(pace, NOW)

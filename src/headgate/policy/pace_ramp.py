@@ -16,6 +16,10 @@ DOUBLING = 2.0
 """Seconds after which what may be in flight doubles where limits are known and answers have not done it: those can take
 a minute, and the limits guard the rest."""
 
+SILENCE = 5.0
+"""Seconds without an answer after which what may be in flight doubles where no limit is known, too: a model that
+answers a minute later, or a server that tells no limits, would else be waited for two by two."""
+
 HALVED_FOR = 600.0
 """Seconds after which a halving is forgotten."""
 
@@ -26,7 +30,8 @@ _UNKNOWN_WAIT = 0.25  # seconds; before any answer has come
 class Ramp:
     """The window of attempts in flight."""
 
-    __slots__ = ("_doubled_at", "_doubled_from", "_halved_at", "_latency", "_peak", "_slow_above", "_window")
+    __slots__ = ("_doubled_at", "_doubled_from", "_full_at", "_halved_at", "_latency", "_peak", "_slow_above",
+                 "_window")  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self._window = self._doubled_from = float(FIRST)
@@ -34,6 +39,7 @@ class Ramp:
         self._latency = 0.0
         self._peak = 0  # in flight since the window last doubled
         self._doubled_at = now
+        self._full_at: float | None = None  # since when somebody waits and nobody has been answered
         self._halved_at = float("-inf")
 
     @property
@@ -63,10 +69,20 @@ class Ramp:
                 self._doubled_at = now
             else:
                 guess = min(guess, left)
+        elif in_flight and self._window < self._slow_above:
+            if self._full_at is None:
+                self._full_at = now
+            left = self._full_at + SILENCE - now
+            if left <= 0:
+                self._window = self._doubled_from = min(float(MOST), self._window * 2)
+                self._full_at = now - SILENCE + DOUBLING
+            else:
+                guess = min(guess, left)
         return 0.0 if in_flight < int(self._window) else max(0.01, guess)
 
     def answered(self, latency: float) -> None:
         """An answer's head has come after so many seconds."""
+        self._full_at = None
         self._latency = latency if not self._latency else self._latency * 0.9 + latency * 0.1
 
     def grow(self, now: float) -> None:
