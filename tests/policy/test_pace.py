@@ -82,10 +82,10 @@ def test_answers_that_take_long_do_not_keep_known_limits_unused() -> None:
 def test_a_provider_that_says_nothing_for_seconds_is_not_waited_for_two_by_two() -> None:
     pace = Pace("openai", NOW)
     assert len(open_up(pace, NOW)) == 2
-    assert len(open_up(pace, NOW + 4.9)) == 0
-    more = [len(open_up(pace, NOW + second)) for second in (5.1, 6, 7.2, 9.3, 11.4)]
+    assert len(open_up(pace, NOW + 14.9)) == 0
+    more = [len(open_up(pace, NOW + second)) for second in (15.1, 16, 17.2, 19.3, 21.4)]
     assert more == [2, 0, 4, 8, 16]
-    assert pace.ask(Need(), NOW + 11.5) <= 2.0
+    assert pace.ask(Need(), NOW + 21.5) <= 2.0
 
 
 def test_growing_too_fast_halves_what_may_be_in_flight() -> None:
@@ -347,7 +347,8 @@ def test_a_pause_lets_the_window_shrink_back() -> None:
 def test_an_attempt_that_nobody_ends_does_not_count_for_ever() -> None:
     pace = Pace("openai", NOW)
     assert len(open_up(pace, NOW)) == 2
-    assert pace.ask(Need(), NOW + 600) > 0
+    assert pace.ask(Need(), NOW + 14) > 0
+    assert pace.in_flight == 2
     assert pace.ask(Need(), NOW + 3601) == 0.0
     assert pace.in_flight == 1
 

@@ -16,7 +16,7 @@ DOUBLING = 2.0
 """Seconds after which what may be in flight doubles where limits are known and answers have not done it: those can take
 a minute, and the limits guard the rest."""
 
-SILENCE = 5.0
+SILENCE = 15.0
 """Seconds without an answer after which what may be in flight doubles where no limit is known, too: a model that
 answers a minute later, or a server that tells no limits, would else be waited for two by two."""
 
