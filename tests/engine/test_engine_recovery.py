@@ -13,6 +13,7 @@ from headgate.core.errors import UpstreamBroken, UpstreamBusy, UpstreamError, Up
 from headgate.core.exchange import Ending, Route
 from headgate.core.ports import Timeouts
 from headgate.engine.answer import NO_PROVIDER
+from headgate.policy.calibration import UNSEEN_LEAST
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Passed, World
 from headgate.testing.canned import (
@@ -226,7 +227,7 @@ def test_a_stream_that_fails_before_content_is_charged_for_the_prompt_it_reporte
     world = World([frames[0], lost()], message_stream())
     played = run(world.call(world.request(stream=True)))
     first, second = played.exchange.attempts
-    assert (first.cost_nano, first.estimated) == (1000 * 1000 + 1 * 5000, True)
+    assert (first.cost_nano, first.estimated) == (1000 * 1000 + UNSEEN_LEAST * 5000, True)
     assert (second.cost_nano, second.estimated) == (35_000, False)
     assert played.body.count(b"message_start") == 2  # event and type, of one frame
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import NoTurn, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.engine.engine import Engine
 from headgate.policy.fallback import Fallbacks
+from headgate.policy.ladder import Step
 from headgate.policy.preferences import Virtual
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, Passed, World
@@ -305,6 +307,16 @@ def test_a_streamed_chats_refusal_is_read_to_its_end_for_its_bill(run: Any) -> N
     assert (played.exchange.attempts[0].usage.output_tokens, played.exchange.attempts[0].estimated) == (9, False)
 
 
+def test_a_streamed_refusal_of_a_provider_that_counts_nothing_is_charged_by_what_it_said(run: Any) -> None:
+    said = [delta(role="assistant", content=""), delta(refusal="I will not " * 40), delta("stop"), DONE]
+    answer = FakeAnswer(headers=((b"content-type", SSE),), pieces=said)
+    found = World(answer, completion(), models=GPT, fallbacks=GPT_LISTS)
+    played = run(found.call(found.request(chat_request(model="gpt", stream=True), dialect="openai")))
+    first = played.exchange.attempts[0]
+    assert (served(found), first.estimated) == (["gpt-6-luna", "gpt-6.1-sol"], True)
+    assert first.usage.output_tokens == 100  # at most: its cap
+
+
 def test_a_refusal_that_goes_on_for_long_is_handed_on(run: Any) -> None:
     said = [
         delta(role="assistant", content=""),
@@ -391,6 +403,26 @@ def test_a_session_stays_with_the_fallback_that_has_answered_it(run: Any) -> Non
     assert served(found) == [CLAUDE, OPUS]
     run(found.call(found.request(messages_request(model="fast", messages=TOOLS), caller=ADA)))
     assert served(found) == [OPUS]
+
+
+def test_a_session_stays_with_the_model_that_it_was_degraded_to(run: Any) -> None:
+    ladder = [Step(frozenset({"overload"}), model="strong")]
+    found = World(*[OVERLOADED] * 4, message(), message(), models=MODELS, ladder=ladder)
+    run(found.call(found.request(FAST, caller=ADA)))
+    assert served(found) == [*[CLAUDE] * 4, OPUS]
+    run(found.call(found.request(messages_request(model="fast", messages=TOOLS), caller=ADA)))
+    assert served(found) == [OPUS]
+
+
+def test_a_session_stays_with_the_model_that_its_budget_led_to(run: Any) -> None:
+    cap = 100_000_000
+    budget = Budget("all/day", cap_nano=cap, every="day", degrade_to="fast")
+    found = World(message(), message(), models=MODELS, budgets=[budget])
+    dear = messages_request(model="strong", max_tokens=10_000)
+    run(found.call(found.request(dear, caller=ADA)))
+    assert (served(found), found.exchange.degraded) == ([CLAUDE], "budget all/day: fast")
+    run(found.call(found.request(messages_request(model="strong", messages=TOOLS, max_tokens=10), caller=ADA)))
+    assert served(found) == [CLAUDE]
 
 
 def test_a_path_that_names_a_provider_keeps_to_it_whatever_has_answered_the_session(run: Any) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
-from headgate.core.ports import Ports
+from headgate.core.ports import Incoming, Ports
 from headgate.engine import limiting
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Plan, Policies
 from headgate.policy.calibration import Shown, widths
-from headgate.wire.dialect import Meter
+from headgate.wire.dialect import UNREADABLE, Meter
 
 UNPRICED = "unpriced"
 FREE = "free"
@@ -214,6 +214,24 @@ class Books:
             request_id=attempt.request_id,
             **facts,
         )
+
+    def charge_begun(
+        self, exchange: Exchange, attempt: Attempt, meter: Meter, error: UpstreamError, incoming: Incoming
+    ) -> None:
+        """A stream failed of which nothing was handed on: what its meter has seen is on the bill, and what has arrived
+        behind an event that nobody can read. `incoming` is not read after this."""
+        left = isinstance(error, UpstreamTimeout)  # it was we who left
+        if meter.error is not None and meter.error.type in UNREADABLE and not meter.over:
+            meter.feed(incoming.arrived())
+            left = not meter.over
+        self.note(attempt, meter)
+        if not error.maybe_billed:
+            return
+        if error.kind != "refusal":  # which is an answer like any other, to learn from as well
+            attempt.error = error
+        lost = error.kind in ("broken", "truncated")
+        shown = self.shown(attempt, meter, until=self._clock.now(), left=left, lost=lost)
+        self.charge(exchange, attempt, shown, final=meter.usage_final)
 
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
         """Sent, and nothing shown: what the provider bills is unknown, so the whole bound is charged, and marked."""

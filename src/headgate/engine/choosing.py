@@ -44,7 +44,8 @@ def choose(plan: Plan, policies: Policies, task: TaskPolicy, now: float) -> None
         home = _presumed(plan, policies)
     if not task.drops_thinking:
         elsewhere: Sequence[Route] = ()
-        if _may_change(asked) and all(route.model != home[1] for route in routes):  # a fallback has answered it
+        if _may_change(asked) and all(route.model != home[1] for route in routes):
+            # A fallback, a step of the ladder or a budget's cheaper model has answered it.
             elsewhere = _usable(router.after_failure(asked, "/".join(home), now), policies, now)
         plan.routes = elsewhere or at_model(routes, home)
     # Whose thinking it is: every other route gets the conversation without it (`engine.crossing`).
@@ -156,4 +157,4 @@ def answered(exchange: Exchange, plan: Plan, policies: Policies, attempt: Attemp
     if router.measures:
         at = attempt.first_content if attempt.first_content is not None else now
         router.measured(attempt.route, at - attempt.started, now, stream=asked.facts.stream)
-    router.sessions.remember(asked.caller, asked.facts.model, attempt.route)
+    router.sessions.remember(asked.caller, plan.named, attempt.route)

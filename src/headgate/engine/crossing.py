@@ -229,7 +229,7 @@ class _MeterBack:
         self._stream = AnswerStream(request.dialect, attempt.route.dialect, include_usage=asked, created=int(now))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._meter, name)
+        return getattr(self._meter, name)  # `over` as well: that is the provider's own
 
     @property
     def ended(self) -> bool:

@@ -329,6 +329,9 @@ class Engine:
                     raise _truncated(attempt)
             if plan.takes_refusals and is_refusal(request.endpoint, meter.stop_reason, b"".join(raw)):
                 await self._refused_stream(exchange, plan, attempt, incoming, meter, held)
+        except UpstreamError as error:
+            self._books.charge_begun(exchange, attempt, meter, error, incoming)
+            raise
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
@@ -350,7 +353,6 @@ class Engine:
         """Raises `refused` where all of a refusal is here; else the stream is handed on as any other."""
         if await read_out(incoming, meter, held, self.ports.clock):
             attempt.first_content = self.ports.clock.now()
-            self._books.note(attempt, meter)
             raise refused(plan, attempt, incoming.status, passed_on(incoming.headers, exchange), b"".join(held))
 
     def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from headgate.core.errors import HeadgateError, UpstreamBroken, UpstreamError, UpstreamTimeout
+from headgate.core.errors import HeadgateError, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange, Request
 from headgate.core.ports import Incoming
 from headgate.engine.books import Books
@@ -83,18 +83,16 @@ class Mendable(StreamReply):
         raise self._failed(self._inside())
 
     def _failed(self, error: UpstreamError) -> UpstreamError:
+        left = self._part()
         self._incoming.close()
         self._over = True
-        meter, exchange = self._meter, self.exchange
+        exchange = self.exchange
         last = exchange.attempts[-1]
-        self._books.note(last, meter)
-        text = meter.text()
+        text = self._meter.text()
         if text:
             exchange.discarded_texts += (text,)
-        left, lost = isinstance(error, UpstreamTimeout), isinstance(error, UpstreamBroken)
         last.error = error
-        shown = self._books.shown(last, meter, until=self._asked, left=left and not meter.ended, lost=lost)
-        self._books.charge(exchange, last, shown, final=meter.usage_final)
+        self._charge(error, left=left)
         if error.kind == "truncated":
             error.retryable = True  # nobody has seen its end, so it may be asked for again
         self._books.fail(exchange, last, error)

@@ -159,7 +159,9 @@ class Plan:
     """One exchange's routes and deadlines. Times are seconds since the epoch.
 
     Attributes:
-        asked: the request as it is routed: its task's model may stand in place of its own.
+        asked: the request as it is routed: its task's model may stand in place of its own, and later the model that a step of the
+            ladder or a budget has led to.
+        named: the model that was asked for before any of that: a session's later calls will ask for it again.
         output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
         learns: what answers is remembered, for later calls.
         impatient: other models are named for overload, so the last route is not waited for to the end.
@@ -186,6 +188,7 @@ class Plan:
     impatient: bool = False
     takes_refusals: bool = False
     refused: Refused | None = None
+    named: str = ""
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
@@ -239,10 +242,11 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         timeouts_at=task.timeouts_at,
         asked=asked,
         on_cut=task.on_cut,
+        named=asked.facts.model,
     )
     if request.endpoint in ANSWERS:
         plan.output_cap = _cap(request.facts, task)
-        if len(routes) > 1 or router.fallbacks:
+        if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:
             choose(plan, policies, task, now)
     return plan
 

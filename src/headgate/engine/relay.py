@@ -12,7 +12,7 @@ from headgate.engine.answer import HeaderList, exchange_headers, passed_on, trai
 from headgate.engine.books import Books
 from headgate.engine.plan import Plan
 from headgate.policy.failures import failure_inside
-from headgate.wire.dialect import Meter
+from headgate.wire.dialect import UNREADABLE, Meter
 
 
 class Reply(Protocol):
@@ -253,8 +253,10 @@ class StreamReply(_Flowing):
     def _finished(self) -> bytes:
         meter = self._meter
         if meter.error is not None:
-            # An error event the caller has already been given, and then a terminal event all the same.
-            self._settle(Ending.CUT, self._inside())
+            # An error event the caller has already been given, and then a terminal event all the same; or one of ours,
+            # where what follows can be told to nobody.
+            left = self._part()
+            self._settle(Ending.CUT, self._inside(), left=left)
             return b""
         self._settle(self._complete(), None)
         return trailing_comment(self.exchange)
@@ -272,6 +274,21 @@ class StreamReply(_Flowing):
         self._settle(Ending.CUT, error)
         said = "The answer broke off: the AI service failed while it was being written."
         return self._plan.dialect.error_event(error.code, said, self.exchange.id, behind=self._meter)
+
+    def _part(self) -> bool:
+        """Leave a stream that cannot be read on. What has arrived is on its bill.
+
+        Returns:
+            Whether its provider went on writing: not behind an error event of its own.
+        """
+        meter = self._meter
+        if meter.over or meter.error is None or meter.error.type not in UNREADABLE:
+            return False
+        arrived = self._incoming.arrived()
+        if arrived:
+            meter.feed(arrived)
+        self._incoming.close()
+        return not meter.over
 
     def _inside(self) -> UpstreamError:
         last = self.exchange.attempts[-1]
@@ -294,16 +311,18 @@ class StreamReply(_Flowing):
             f"{provider} ended the stream without its terminal event", kind="truncated", maybe_billed=True
         )
 
-    def _settle(self, ending: Ending, error: UpstreamError | None) -> None:
+    def _settle(self, ending: Ending, error: UpstreamError | None, *, left: bool = False) -> None:
+        self.exchange.response_text = self._meter.text()
+        self._charge(error, left=left or (ending is Ending.ABANDONED and error is None))
+        self._end(ending, error)
+
+    def _charge(self, error: UpstreamError | None, *, left: bool) -> None:
         meter = self._meter
         last = self.exchange.attempts[-1]
         self._books.note(last, meter)
-        self.exchange.response_text = meter.text()
-        we_left = (ending is Ending.ABANDONED and error is None) or isinstance(error, UpstreamTimeout)
-        lost = isinstance(error, UpstreamBroken)
-        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.ended, lost=lost)
+        we_left, lost = left or isinstance(error, UpstreamTimeout), isinstance(error, UpstreamBroken)
+        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.over, lost=lost)
         self._books.charge(self.exchange, last, shown, final=meter.usage_final)
-        self._end(ending, error)
 
 
 class RawReply(_Flowing):

@@ -17,7 +17,7 @@ from typing import Any
 
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
-from headgate.core.errors import HeadgateError
+from headgate.core.errors import HeadgateError, UpstreamBroken
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Request, Route
 from headgate.core.limits import Limit
 from headgate.core.ports import Outgoing, Ports, Timeouts
@@ -120,6 +120,8 @@ class FakeIncoming:
 
     async def read(self) -> bytes:
         """See `core.ports.Incoming`."""
+        if self.closed:
+            raise UpstreamBroken("the answer was closed by us", kind="broken")
         while self._left:
             piece = self._left.popleft()
             if isinstance(piece, bytes):

@@ -8,6 +8,9 @@ from typing import Protocol
 from headgate.core.exchange import Facts, Headers
 from headgate.core.usage import Usage
 
+UNREADABLE = frozenset({"malformed_event", "event_too_large", "not_translatable"})
+"""Types of errors inside a stream that its provider knows nothing of: it goes on writing, and billing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
@@ -37,7 +40,9 @@ class Meter(Protocol):
         model, stop_reason: as reported, "" until then.
         started: content has been seen (life-cycle frames, pings and comments are not content).
         ended: the terminal event has been seen; what follows it is not the answer's.
-        error: an error event inside the stream.
+        over: the provider has come to its answer's end; with `ended` False or True, where what is handed on is another
+            thing than what is read.
+        error: an error event inside the stream, or a fault of ours with it (one of `UNREADABLE`).
         content_bytes: an upper bound on the UTF-8 bytes of generated content seen so far (text, thinking, tool
             arguments), for the estimate of a cut stream.
         wide_bytes, beyond_bytes: those of it in characters of two and three, and of four, bytes of UTF-8.
@@ -57,6 +62,9 @@ class Meter(Protocol):
     beyond_bytes: int
     sealed_bytes: int
     kinds: int
+
+    @property
+    def over(self) -> bool: ...
 
     def feed(self, piece: bytes) -> bytes:
         """Take the next piece as it came; return what to hand on.

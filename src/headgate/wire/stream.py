@@ -105,6 +105,11 @@ class StreamMeter(ABC):
     def usage(self, usage: Usage | None) -> None:  # `Meter` has it as an attribute
         self._usage = usage
 
+    @property
+    def over(self) -> bool:
+        """See `Meter`."""
+        return self.ended
+
     def _report(self, fields: dict[str, Any]) -> None:
         self._fields = fields
         self._usage = None
@@ -288,6 +293,11 @@ class PassingMeter:
         self.content_bytes = self.wide_bytes = self.beyond_bytes = self.sealed_bytes = 0
         self.kinds = 0
         self.dropped_bytes = 0
+
+    @property
+    def over(self) -> bool:
+        """See `Meter`."""
+        return self.ended
 
     def feed(self, piece: bytes) -> bytes:
         """Hand on."""
