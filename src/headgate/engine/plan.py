@@ -159,8 +159,8 @@ class Plan:
     """One exchange's routes and deadlines. Times are seconds since the epoch.
 
     Attributes:
-        asked: the request as it is routed: its task's model may stand in place of its own, and later the model that a step of the
-            ladder or a budget has led to.
+        asked: the request as it is routed: its task's model may stand in place of its own, and later the one
+            that a step of the ladder or a budget has led to.
         named: the model that was asked for before any of that: a session's later calls will ask for it again.
         output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
         learns: what answers is remembered, for later calls.
