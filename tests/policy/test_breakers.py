@@ -262,3 +262,27 @@ def test_in_any_order_of_events_probes_go_one_by_one_and_everything_recovers(ste
             if isinstance(said, Permit):
                 breakers.note(said, None, now)
         assert breakers.state(route, now) is None
+
+
+def test_what_is_forbidden_to_one_call_does_not_close_the_route_to_others_that_are_answered() -> None:
+    breakers = Breakers()
+    call(breakers, A, None, NOW)
+    assert call(breakers, A, FORBIDDEN, NOW + 1) == []
+    assert breakers.admit(A, NOW + 1)
+    assert call(breakers, A, FORBIDDEN, NOW + 62) == [Change("route", OPEN, "forbidden", 5.0)]
+
+
+@pytest.mark.parametrize("code", ["mismatched_organization", "mismatched_project"])
+def test_a_header_of_the_callers_that_does_not_fit_our_credential_does_not_disable_it(code: str) -> None:
+    breakers = Breakers()
+    assert call(breakers, OPENAI, failure(401, (), b"", type_="invalid_request_error", code=code), NOW) == []
+    assert breakers.admit(OPENAI, NOW)
+
+
+def test_while_a_probe_is_under_way_others_are_told_to_come_back_soon_and_not_when_it_is_given_up() -> None:
+    breakers = Breakers()
+    for _ in range(10):
+        call(breakers, A, BROKEN, NOW)
+    admit(breakers, A, NOW + 10)
+    assert blocked(breakers, A, NOW + 11).retry_after == 5.0
+    assert blocked(breakers, A, NOW + 10 + 658).retry_after == 2.0

@@ -89,10 +89,10 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
-            if exchange.request.client_retries:
-                self._turns.come_again(exchange, plan)
             if self.ports.limits is not None:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
+            if exchange.request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
+                self._turns.come_again(exchange, plan)
             if exchange.request.facts.stream:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
             plain = plan.descent is None and not plan.takes_refusals

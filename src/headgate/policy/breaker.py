@@ -24,6 +24,10 @@ FAILURES = frozenset({"overloaded", "server", "timeout", "connect", "broken", "t
 TIER_CAPS = frozenset({"enforced_spend_limit_reached"})
 """Provider codes of a cap that lifts by itself, on the 1st at 00:00 UTC (Anthropic; wire-formats 1.6)."""
 
+OF_THE_CALL = frozenset({"mismatched_organization", "mismatched_project", "invalid_organization", "invalid_project"})
+"""Provider codes of a 401 that is about a header which the caller has sent along (`OpenAI-Organization`,
+`OpenAI-Project`; wire-formats 2.1), and not about our credential: else one caller could disable it for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
@@ -85,6 +89,8 @@ def outcome_of(error: UpstreamError | None, *, by_caller: bool = False) -> str:
     if kind == "money":
         return MONEY
     if kind == "auth":
+        if error.provider_code in OF_THE_CALL:
+            return NEUTRAL
         # 401 is about the credential; 403 may be about one model that it must not use.
         return FORBIDDEN if error.status == 403 else AUTH
     return NEUTRAL
@@ -241,11 +247,17 @@ class Breaker:
             self._closed_at = now
 
     def waits(self, now: float) -> float:
-        """Seconds until a call may go, >= 0."""
+        """Seconds until it is worth asking again, >= 0. While a probe is under way nobody knows: it is given up after
+        minutes, but answers within seconds as a rule, so that is asked for every `open_seconds`."""
         if self.state == CLOSED:
             return 0.0
-        at = self.retry_at if self.state == OPEN else self._probing_until
+        at = self.retry_at if self.state == OPEN else min(self._probing_until, now + self._rules.open_seconds)
         return max(0.0, min(at, self.ends) - now)
+
+    def answers(self, now: float) -> bool:
+        """It has answered somebody within the window."""
+        since = now - self._rules.window_seconds
+        return any(at >= since and outcome != FAILED for at, outcome in self._calls)
 
     def is_current(self, permit: int) -> bool:
         """Whether a permit is of the present state, so that what its attempt has learned counts."""

@@ -196,7 +196,8 @@ class Breakers:
                 return
             breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
         if outcome == FORBIDDEN:
-            if breaker.is_current(permit.of_route):
+            # Where it answers others, the credential may use it, and what was forbidden is something in this call.
+            if breaker.is_current(permit.of_route) and not breaker.answers(now):
                 self._open(changes, "route", breaker, now, "forbidden", jitter)
             return
         told = error.retry_after if error is not None else None

@@ -63,6 +63,10 @@ class Entry:
         self.ticket = 0
         self.flow: User | None = None  # where it waits
 
+    def __lt__(self, other: Entry) -> bool:
+        """Heaps ask where deadline and ticket are alike: one that came back, and what is left of its last stay."""
+        return False
+
 
 class TooLate:
     """Why an entry was not taken in.

@@ -29,6 +29,9 @@ STALE = 900.0
 FORGOTTEN = 3600.0
 """Seconds after which an attempt that nobody has ended no longer counts as in flight."""
 
+MOST_BLOCKED = 3600.0
+"""Seconds; a provider that tells a later `retry-after` is asked again by then."""
+
 _NO_LIMITS: tuple[Bucket | None, Bucket | None] = (None, None)
 _LEAST_SHARE = 0.1
 _SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
@@ -182,12 +185,12 @@ class Pace:
         for kind, bucket in self._known:
             if kind != REQUESTS and more[kind]:
                 if reserved.asked_at >= bucket.told_at:
-                    bucket.take(more[kind])
+                    bucket.charge(more[kind])
                 else:
                     bucket.correct(more[kind])  # what has been told since knew of it
         ceiling_tokens = self._ceilings[1]
         if ceiling_tokens is not None:
-            ceiling_tokens.take(more[INPUT] + more[OUTPUT])
+            ceiling_tokens.charge(more[INPUT] + more[OUTPUT])
 
     def give_back(self, reserved: Need, now: float) -> None:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
@@ -204,17 +207,18 @@ class Pace:
     def cost(self, estimate: Need) -> float:
         """Seconds of the tightest limit that an attempt takes, > 0: what fairness is counted in (`FairQueue`).
 
-        Where no limit is known, of an account's lowest tier: 50 requests and 30,000 tokens per minute.
+        More than a full bucket goes when the bucket is full, so it takes a full one. Where no limit is known, of an
+        account's lowest tier: 50 requests and 30,000 tokens per minute.
         """
         taken = self._taken(estimate)
         if not self.known:
             return max(1 / _NOMINAL_REQUESTS, (taken[INPUT] + taken[OUTPUT]) / _NOMINAL_TOKENS)
         most = 1e-6
         for kind, known in self._known:
-            most = max(most, taken[kind] / known.rate)
+            most = max(most, min(taken[kind], known.capacity) / known.rate)
         for bucket, need in zip(self._ceilings, (1.0, taken[INPUT] + taken[OUTPUT]), strict=True):
             if bucket is not None:
-                most = max(most, need / bucket.rate)
+                most = max(most, min(need, bucket.capacity) / bucket.rate)
         return most
 
     def limits(self) -> Iterator[tuple[str, Bucket]]:
@@ -413,7 +417,7 @@ class Pace:
         again = need is not None and need.asked_at <= self._refused_at
         told = facts.retry_after
         if told:
-            self._blocked = max(self._blocked, now + told)
+            self._blocked = max(self._blocked, now + min(told, MOST_BLOCKED))
         if again:
             return
         self._refused_at = now

@@ -86,9 +86,19 @@ class Bucket:
             self._level = min(self.capacity, self._level)
             self._most = min(self.capacity, self._most)
 
+    def charge(self, amount: float) -> None:
+        """Remove what was taken too little, or put back what was too much: as `take`, but at most to a window's worth
+        of debt. Counts that are far above the limit are counted otherwise than the limit is, and nobody would be let
+        go who could learn that."""
+        self._level = self._less(self._level, amount)
+        self._most = self._less(self._most, amount)
+
     def correct(self, amount: float) -> None:
-        """Remove what was taken too little (or too much: negative) for what the last told remainder knew of already."""
-        self._level = min(self.capacity, self._level - amount)
+        """As `charge`, where what was told last knew of it already."""
+        self._level = self._less(self._level, amount)
+
+    def _less(self, level: float, amount: float) -> float:
+        return min(self.capacity, max(min(level, -self.capacity), level - amount))
 
     def learn(self, remaining: float, pending: float, above: float, below: float) -> None:
         """Follow what the provider tells is left.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headgate.core.limits import Amount, Place
+from headgate.policy.pace import MOST_BLOCKED
 
 KEPT_SECONDS = 900.0
 """Seconds that limits are remembered without being asked for: a replica that has been told none yet goes by them."""
@@ -16,8 +17,6 @@ MARGIN = 0.001
 """Seconds added to a wait, so that it is not over a rounding error too early."""
 NOTHING = 1e-6
 """What may be missing without a wait."""
-MOST_BLOCKED = 3600.0
-"""Seconds; a provider that tells a later `retry-after` is asked again by then."""
 LEAST_PER_SECOND = 1 / 60
 """Of any share: one per minute."""
 

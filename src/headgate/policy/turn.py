@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headgate.core.errors import NoTurn
@@ -11,6 +11,7 @@ from headgate.core.exchange import Request, Route
 from headgate.policy.breaker import BreakerRules
 from headgate.policy.breakers import Blocked, Breakers, Permit
 from headgate.policy.concurrency import CEILING, Concurrency
+from headgate.policy.estimate import likely_tokens
 from headgate.policy.fair_queue import Entry, FairQueue
 from headgate.policy.pace import Pace
 from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Look, Need
@@ -176,7 +177,10 @@ def _name(route: Route) -> str:
 def need_of(request: Request) -> Need:
     """What a call is expected to take of its provider's limits."""
     facts = request.facts
-    prompt = len(request.body) // BYTES_PER_TOKEN
+    if facts.has_media:  # their bytes are no text
+        prompt = likely_tokens(replace(facts, max_output_tokens=0), len(request.body), prompt=None, output=None)
+    else:
+        prompt = len(request.body) // BYTES_PER_TOKEN
     if request.endpoint == "embeddings":
         return Need(prompt, 0)
     cap = facts.max_output_tokens

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
+from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Request, Route
 from headgate.policy.breakers import Blocked, Change, Permit
 from headgate.policy.concurrency import ANSWERED, IGNORED, outcome_of
@@ -119,12 +120,13 @@ class Turns:
 
     def postpone(
         self, turn: Turn, request: Request, route: Route, seconds: float, until: float, now: float
-    ) -> tuple[Waiting, list[Waiting]]:
+    ) -> tuple[Waiting | NoTurn, list[Waiting]]:
         """Other replicas have used what there is: a turn is given back, and its place waited in; nobody goes for so
-        long. Returns the place, and those that wait no longer.
+        long.
 
-        Raises:
-            NoTurn: it cannot go before `until`.
+        Returns:
+            The place, or why there is none: it cannot go before `until`. And those that wait no longer, in both cases:
+            they have to be told.
         """
         lane = turn.lane
         assert lane is not None  # only a pace is shared
@@ -134,9 +136,12 @@ class Turns:
         entry.ticket = turn.ticket
         told = self.unsent(turn, now)
         if lane.not_before >= until:
-            raise too_late(route, lane.not_before - until)
+            return too_late(route, lane.not_before - until), told
         lane.next_at = min(lane.next_at, lane.not_before)
-        return self._wait(entry, now), told
+        try:
+            return self._wait(entry, now), told
+        except NoTurn as error:
+            return error, told
 
     def leave(self, entry: Waiting, now: float) -> list[Waiting]:
         """A caller has left the queue, or leaves with a turn in hand that it has not seen. Returns as `end`."""
@@ -193,7 +198,9 @@ class Turns:
         provider, lane = turn.provider, turn.lane
         error, first = attempt.error, attempt.first_content
         seconds = None if first is None else first - attempt.started
-        spoke = error is not None or first is not None  # else its caller left before anything was known
+        # Else its caller left before anything was known, or had less patience than we: that says nothing of load.
+        spoke = error is not None or first is not None
+        load = spoke and not by_caller
         changes: list[Change] = []
         if turn.permit is not None and provider.breakers is not None:
             if spoke:
@@ -202,14 +209,18 @@ class Turns:
                 )
             else:
                 provider.breakers.release(turn.permit, now)
-        if spoke and provider.budget is not None:
+        if load and provider.budget is not None:
             provider.budget.note_attempt(error, now)
         if lane is not None:
             if provider.cap is not None:
-                outcome = IGNORED if not spoke else ANSWERED if error is None else outcome_of(error)
+                outcome = IGNORED if not load else ANSWERED if error is None else outcome_of(error)
                 took = seconds if seconds is not None else now - attempt.started
-                provider.cap.release(took if spoke else None, outcome, now)
+                provider.cap.release(took if load else None, outcome, now)
             if lane.pace is not None and turn.need is not None:
+                if error is not None and error.kind == "busy" and attempt.status != 429:
+                    # Said inside an answer that began as a 200, or with a status of the provider's own.
+                    facts = RateFacts(retry_after=error.retry_after)
+                    lane.pace.observe(facts, 429, now, need=turn.need, code=error.provider_code)
                 lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
         return (self._pump_all(provider, now) if provider.waiting else []), changes
 
@@ -236,6 +247,8 @@ class Turns:
             entry = heapq.heappop(timed)[2]
             if entry.state == WAITING and entry.lane.queue.remove(entry):
                 told.append(self._late(entry, now))
+                if entry.lane.queue:
+                    entry.lane.next_at = now  # it may have been the head, and a smaller one behind it fits
         for provider in list(self._providers.values()):
             for lane in list(provider.waiting):
                 if lane.next_at <= now:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from headgate.core.limits import Amount, Place
 from headgate.core.ports import SharedPace
-from headgate.policy.pace_cells import KEPT_SECONDS, MARGIN, MOST_BLOCKED, NOTHING, PaceCells
+from headgate.policy.pace import MOST_BLOCKED
+from headgate.policy.pace_cells import KEPT_SECONDS, MARGIN, NOTHING, PaceCells
 from headgate.stores.redis_link import Arg, RedisLink
 from headgate.stores.redis_scripts import PACE
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
@@ -28,6 +30,7 @@ class RedisPace:
         self._now = now
         self._lock = threading.Lock()
         self._cells = PaceCells()
+        self._told: deque[tuple[str, Place, Sequence[Amount] | float]] = deque()  # and not yet done
 
     def asynchronous(self) -> SharedPace:
         """The port for an engine on event loops; any number of loops in any number of threads."""
@@ -44,7 +47,9 @@ class RedisPace:
         if isinstance(reply, bytes):
             return float(reply)
         with self._lock:
-            return self._share().take(place, amounts, self._now())
+            wait = self._share().take(place, amounts, self._now())
+        self._catch_up()
+        return wait
 
     def move(self, doing: str, place: Place, amounts: Sequence[Amount]) -> None:
         """`correct` or `learn`."""
@@ -53,9 +58,7 @@ class RedisPace:
         if self._link.up:
             self._link.post(PACE, [self._key(place)], self._args(doing, amounts))
             return
-        with self._lock:
-            cells = self._share()
-            (cells.learn if doing == "learn" else cells.correct)(place, amounts, self._now())
+        self._here(doing, place, amounts)
 
     def block(self, place: Place, seconds: float) -> None:
         """See the port. It holds here, too, should Redis be gone before it is over."""
@@ -63,8 +66,26 @@ class RedisPace:
             return
         if self._link.up:
             self._link.post(PACE, [self._key(place)], [*self._args("block", ()), seconds])
-        with self._lock:
-            self._share().block(place, seconds, self._now())
+        self._here("block", place, float(seconds))
+
+    def _here(self, doing: str, place: Place, told: Sequence[Amount] | float) -> None:
+        self._told.append((doing, place, told))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Do what was told. Who finds the lock taken leaves that to whoever has it: it may be this very thread, in
+        which the collector has settled a stream that nobody reads."""
+        while self._told and self._lock.acquire(blocking=False):
+            try:
+                cells, now = self._share(), self._now()
+                while self._told:
+                    doing, place, told = self._told.popleft()
+                    if isinstance(told, float):
+                        cells.block(place, told, now)
+                    else:
+                        (cells.learn if doing == "learn" else cells.correct)(place, told, now)
+            finally:
+                self._lock.release()
 
     def _share(self) -> PaceCells:
         """Under the lock. It goes on where the last outage ended: none opens a new bucket."""

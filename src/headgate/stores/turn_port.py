@@ -91,8 +91,11 @@ class Port:
             with shared as desk:
                 request = attempt.sent_as or exchange.request
                 found, told = desk.postpone(turn, request, attempt.route, seconds, until, self._now())
-                found.waker = self._new_waiter()
+                if isinstance(found, Waiting):
+                    found.waker = self._new_waiter()
             shared.wake(told)
+            if isinstance(found, NoTurn):
+                raise found
             await self._wait(found, attempt)
 
     async def _wait(self, entry: Waiting, attempt: Attempt) -> None:
@@ -171,8 +174,13 @@ class Port:
         pace, lane, need = self._pace, turn.lane, turn.need
         if pace is not None and turn.shared and lane is not None and lane.pace is not None and need is not None:
             turn.shared = False
+            error = attempt.error
             if not attempt.sent:
                 pace.give_back(lane.name, taken(lane.pace, need))
+            elif error is not None and error.kind == "busy":  # said within an answer that began well: see `Turns.end`
+                pace.give_back(lane.name, taken(lane.pace, need))
+                if error.retry_after:
+                    pace.block(lane.name, error.retry_after)
             elif not attempt.estimated and need.held:
                 more = corrected(lane.pace, need, attempt.usage)
                 if more:
@@ -181,15 +189,7 @@ class Port:
 
     def closed(self, exchange: Exchange) -> None:
         """See the port."""
-        last = exchange.last
-        if last is None or not last.sent:
-            return
-        budget = self._shared.desk.budget(last.route.provider)
-        if budget is None:
-            return
-        budget.note_exchange(last.error, self._now())
-        if last.number > 1 and last.error is None:
-            self._shared.hidden(last.route.provider)
+        self._shared.closed(exchange)
 
     def paces(self, attempt: Attempt) -> bool:
         """See the port."""
@@ -198,11 +198,13 @@ class Port:
 
     def may_come_again(self, route: Route) -> bool:
         """See the port."""
-        budget = self._shared.desk.budget(route.provider)
         now = self._now()
-        return budget is None or budget.rates(now).attempt_errors < HIDDEN_RATE or budget.client_retry(now)
+        with self._shared as desk:
+            budget = desk.budget(route.provider)
+            return budget is None or budget.rates(now).attempt_errors < HIDDEN_RATE or budget.client_retry(now)
 
     def may_retry(self, route: Route) -> bool:
         """See the port."""
-        budget = self._shared.desk.budget(route.provider)
-        return budget is None or budget.may_retry(self._now())
+        with self._shared as desk:
+            budget = desk.budget(route.provider)
+            return budget is None or budget.may_retry(self._now())

@@ -11,11 +11,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
+from headgate.policy.retry_budget import RetryBudget
 from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
 from headgate.stores.turn_port import Port
@@ -24,6 +26,12 @@ from headgate.stores.waiters import AsyncWaiter, BlockingWaiter
 NEVER = float("inf")
 TELL_EVERY = 300.0
 """Seconds between two alerts that retries hide a provider's errors."""
+LOOK_SECONDS = 5.0
+"""The thread looks at least as often while anybody waits."""
+PAUSE_SECONDS = 1.0
+"""And goes on so long after an error."""
+
+_Deed = Callable[[Any], list[Waiting]]
 
 
 class LocalTurns:
@@ -54,12 +62,13 @@ class LocalTurns:
 
     def _begin(self) -> None:
         self.desk = self._make()
-        self.lock = threading.RLock()  # the collector may settle an unread stream inside it: see `enter`
+        self.lock = threading.RLock()  # the collector may settle an unread stream inside it: see `_ask`
         self._inside = False
-        self._later: deque[tuple[Exchange, Attempt]] = deque()  # ended by the collector meanwhile
+        self._later: deque[tuple[_Deed, Any]] = deque()  # what the collector has brought meanwhile
         self._due = threading.Condition(self.lock)
         self._target = NEVER  # when the thread looks again
         self._thread: threading.Thread | None = None
+        self._unborn: threading.Thread | None = None  # to be started, without the lock
         self._closed = False
 
     def asynchronous(self, pace: SharedPace | None = None) -> Port:
@@ -103,48 +112,95 @@ class LocalTurns:
     # ---- for the ports
 
     def __enter__(self) -> Turns:
-        """Take the lock, and the desk with it. Not again within it: `ended` alone may come in between."""
+        """Take the lock, and the desk with it. Not again within it: what the collector may call is deferred there."""
         self.lock.acquire()
         self._inside = True
         return self.desk
 
     def __exit__(self, *_: object) -> None:
-        """Give both back, when what the collector has ended meanwhile is done."""
-        told: list[Waiting] = []
-        while self._later:
-            exchange, attempt = self._later.popleft()
-            told += self._end(exchange, attempt)
-        if self.desk.waiting:
-            self.schedule()
-        self._inside = False
-        self.lock.release()
+        """Give both back, when what the collector has brought meanwhile is done."""
+        told = self._give_back()
         if told:
             self.wake(told)
+
+    def _give_back(self) -> list[Waiting]:
+        """The end of everything under the lock, which is given back whatever happens. Returns those to wake."""
+        told: list[Waiting] = []
+        unborn: threading.Thread | None = None
+        try:
+            while True:
+                while self._later:
+                    deed, of = self._later.popleft()
+                    told += deed(of)
+                if self.desk.waiting:
+                    self.schedule()
+                unborn, self._unborn = self._unborn, None
+                self._inside = False
+                if not self._later:  # looked at only now: from here on the collector's are done at once
+                    break
+                self._inside = True
+        finally:
+            self._inside = False
+            self.lock.release()
+        if unborn is not None:
+            self._start(unborn)
+        return told
+
+    def _ask(self, deed: _Deed, of: Any) -> list[Waiting]:
+        """Do something at the desk, or a little later where this very thread is at it: the collector runs in whatever
+        line it likes, and brings streams that nobody reads and tasks that nobody awaits. Returns those to wake."""
+        self.lock.acquire()
+        if self._inside:
+            self._later.append((deed, of))
+            self.lock.release()
+            return []
+        self._inside = True
+        told: list[Waiting] = []
+        try:
+            told = deed(of)
+        finally:
+            told += self._give_back()
+        return told
 
     def ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """See `core.ports.Turns`."""
-        told: list[Waiting] = []
-        with self.lock:
-            if self._inside:  # this very thread is: the collector has settled a stream that nobody reads
-                self._later.append((exchange, attempt))
-                return
-            self._inside = True
-            told = self._end(exchange, attempt)
-            while self._later:
-                told += self._end(*self._later.popleft())
-            if self.desk.waiting:
-                self.schedule()
-            self._inside = False
+        told = self._ask(self._end, (exchange, attempt))
         if told:
             self.wake(told)
 
-    def _end(self, exchange: Exchange, attempt: Attempt) -> list[Waiting]:
+    def closed(self, exchange: Exchange) -> None:
+        """See `core.ports.Turns`."""
+        self._ask(self._close, exchange)
+
+    def leave(self, entry: Waiting) -> None:
+        """A caller waits no longer; a turn that it was given meanwhile is given back."""
+        told = self._ask(self._left, entry)
+        if told:
+            self.wake(told)
+
+    def _left(self, entry: Waiting) -> list[Waiting]:
+        return self.desk.leave(entry, self.now())
+
+    def _close(self, exchange: Exchange) -> list[Waiting]:
+        last = exchange.last
+        if last is None or not last.sent:
+            return []
+        provider, now = last.route.provider, self.now()
+        budget = self.desk.budget(provider)
+        if budget is not None and not (last.error is not None and _impatient(exchange, last, now)):
+            budget.note_exchange(last.error, now)
+            if last.number > 1 and last.error is None:
+                self._tell_hidden(provider, budget, now)
+        return []
+
+    def _end(self, of: tuple[Exchange, Attempt]) -> list[Waiting]:
+        exchange, attempt = of
         turn, error, route = attempt.turn, attempt.error, attempt.route
         if not isinstance(turn, Turn):
             return []
         now = self.now()
         jitter = self._random() if error is not None else 0.0
-        by_caller = error is not None and error.kind == "timeout" and _out_of_time(exchange, now)
+        by_caller = error is not None and _impatient(exchange, attempt, now)
         told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
         for change in changes:
             self._tell(
@@ -165,38 +221,40 @@ class LocalTurns:
             return
         self._target = due
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="headgate-turns", daemon=True)
-            self._thread.start()
+            self._thread = self._unborn = threading.Thread(target=self._run, name="headgate-turns", daemon=True)
         else:
             self._due.notify()
 
-    def wake(self, told: Iterable[Waiting]) -> None:
+    def _start(self, thread: threading.Thread) -> None:
+        """Without the lock: the new thread may need it before it is there."""
+        try:
+            thread.start()
+        except RuntimeError as error:  # no room for one, or the interpreter ends; whoever waits next tries again
+            with self.lock:
+                self._thread, self._target = None, NEVER
+            self._failed(error)
+
+    def wake(self, told: Sequence[Waiting]) -> None:
         """Tell those that wait no longer, with one call into each event loop. Without the lock."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
-        for entry in told:
-            waker = entry.waker
-            if isinstance(waker, BlockingWaiter):
-                waker.finish(None)
-            elif waker is not None:
-                by_loop.setdefault(waker.loop, []).append(entry)
-        for loop, entries in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, [entry.waker.future for entry in entries])
-            except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
-                for entry in entries:
-                    self.leave(entry)
+        while told:
+            gone: list[Waiting] = []
+            by_loop: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
+            for entry in told:
+                waker = entry.waker
+                if isinstance(waker, BlockingWaiter):
+                    waker.finish(None)
+                elif waker is not None:
+                    by_loop.setdefault(waker.loop, []).append(entry)
+            for loop, entries in by_loop.items():
+                try:
+                    loop.call_soon_threadsafe(_resolve, [entry.waker.future for entry in entries])
+                except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
+                    gone += entries
+            told = [each for entry in gone for each in self._ask(self._left, entry)]
 
-    def leave(self, entry: Waiting) -> None:
-        """A caller waits no longer; a turn that it was given meanwhile is given back."""
-        with self as desk:
-            told = desk.leave(entry, self.now())
-        self.wake(told)
-
-    def hidden(self, provider: str) -> None:
+    def _tell_hidden(self, provider: str, budget: RetryBudget, now: float) -> None:
         """Retries have just helped: tell, now and then, where they hide that much is failing."""
-        now = self.now()
-        budget = self.desk.budget(provider)
-        if budget is None or now < self._hidden_at.get(provider, 0.0):
+        if now < self._hidden_at.get(provider, 0.0):
             return
         rates = budget.rates(now)
         if rates.hidden:
@@ -209,15 +267,33 @@ class LocalTurns:
                 attempts=rates.attempts,
             )
 
+    def _failed(self, error: Exception) -> None:
+        self._tell("turns_failed", error=type(error).__name__)
+
     def _run(self) -> None:
-        """The thread: look when time alone lets somebody go, or makes somebody too late."""
+        """The thread: an error in it must not end all waiting for good."""
+        while True:
+            try:
+                self._watch()
+                return
+            except Exception as error:
+                self._failed(error)
+            with self.lock:
+                self._target = NEVER
+                self._due.wait(PAUSE_SECONDS)
+
+    def _watch(self) -> None:
+        """Look when time alone lets somebody go, or makes somebody too late."""
         while True:
             with self.lock:
                 if self._closed:
                     return
-                now = self.now()
-                if self._target > now:
-                    self._due.wait(None if self._target == NEVER else min(self._target - now, threading.TIMEOUT_MAX))
+                left = self._target - self.now()
+                if left > 0:
+                    # While anybody waits it looks now and then whatever it was told: a collector that ends a turn
+                    # in the middle of `wait` would notify nobody.
+                    most = LOOK_SECONDS if self.desk.waiting else None
+                    self._due.wait(most if left == NEVER else min(left, LOOK_SECONDS))
                 self._target = NEVER
             with self as desk:
                 told = desk.tick(self.now())
@@ -230,10 +306,12 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
             future.set_result(None)
 
 
-def _out_of_time(exchange: Exchange, now: float) -> bool:
-    """It was the caller's own time that ran out."""
-    allowed = exchange.request.timeout
-    return allowed is not None and now - exchange.started >= 0.95 * allowed
+def _impatient(exchange: Exchange, attempt: Attempt, now: float) -> bool:
+    """An attempt failed because the caller's own time ran out."""
+    allowed, error = exchange.request.timeout, attempt.error
+    if allowed is None or error is None or error.kind != "timeout":
+        return False
+    return now - exchange.started >= 0.95 * allowed
 
 
 _alive: weakref.WeakSet[LocalTurns] = weakref.WeakSet()
