@@ -58,7 +58,7 @@ BODY, SYSTEM = _canary("user-message"), _canary("system-prompt")
 
 CONFIG = """
 providers:
-  echo: {dialect: openai, base_url: "%(echo)s/v1", api_key: env:ECHO_KEY, price: free}
+  echo: {dialect: openai, base_url: "%(echo)s/v1", api_key: env:ECHO_KEY, price: free, breaker: off}
   behind: {dialect: openai, base_url: "http://127.0.0.1:9/v1", api_key: env:ECHO_KEY, price: free,
            proxy: "http://someone:%(password)s@127.0.0.1:9"}
 keys:

@@ -15,7 +15,7 @@ from headgate.core.exchange import Attempt, Exchange, Request
 from headgate.core.usage import Usage
 from headgate.engine.blocking import run_blocking
 from headgate.policy.pace_need import Ceilings
-from headgate.policy.turn import TurnRules
+from headgate.policy.turn import Turn, TurnRules, Waiting
 from headgate.policy.turns import Turns
 from headgate.stores.turns import LocalTurns
 from headgate.testing.fakes import World, route
@@ -319,3 +319,23 @@ def test_fast_mode_has_a_lane_of_its_own() -> None:
     attempt = Attempt(1, route("anthropic", "claude-opus-4-8"), bench.time)
     run_blocking(port.turn(Exchange("ex", slow, bench.time), attempt, until=bench.time))
     assert attempt.turn is not None
+
+
+def test_places_that_are_given_back_are_in_front_and_in_order() -> None:
+    """Two calls of one user with one deadline: both went at once, and both gave their turn back to wait for money."""
+    bench = Bench()
+    request = bench.request()
+    with bench.turns as desk:
+        until = bench.time + 60
+        turns = [desk.ask(request, ROUTE, until, bench.time) for _ in range(2)]
+        for turn in turns:
+            assert isinstance(turn, Turn)
+            desk.unsent(turn, bench.time)
+        others = [desk.ask(request, ROUTE, until, bench.time) for _ in range(2)]
+        waiting = desk.ask(request, ROUTE, until, bench.time)
+        back = [desk.again(turn, request, ROUTE, until, bench.time) for turn in turns if isinstance(turn, Turn)]
+        assert isinstance(waiting, Waiting)
+        for other in others:
+            assert isinstance(other, Turn)
+            desk.unsent(other, bench.time)
+        assert [isinstance(each, Waiting) and each.turn is not None for each in (*back, waiting)] == [True, True, False]

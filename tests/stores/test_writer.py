@@ -357,3 +357,25 @@ def test_a_refusal_without_an_intent_on_record_waits_for_nobody(
     ledger.blocking().settle(make.ended(make.exchange(), Ending.REFUSED, status=429))
     intend(ledger, make)
     assert rows(ledger, "SELECT count(*) FROM exchanges") == [(1,)]
+
+
+def test_closing_does_not_wait_for_a_writer_that_is_gone_before_it_is_looked_at(
+    ledgers: Open, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the thread may have done all, and ended, in the middle of `close`."""
+    ledger = ledgers()
+    run_blocking(ledger.blocking().flush())
+    writer = ledger.writer()
+    thread = writer._thread
+    assert thread is not None
+    put = writer._inbox.put_hurried
+
+    def put_and_be_late(item: Any) -> None:
+        put(item)
+        thread.join(30)
+
+    monkeypatch.setattr(type(writer._inbox), "put_hurried", lambda self, item: put_and_be_late(item))
+    closing = threading.Thread(target=ledger.close, daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()

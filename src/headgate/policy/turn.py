@@ -93,7 +93,7 @@ class Turn:
         self.open = True
         self.waited = False
         self.shared = False  # taken from what all replicas share, too
-        self.ticket = -1  # in front of all that came later: nobody was waiting
+        self.ticket = 0  # its place in the queue, once it has had one
 
 
 class Waiting(Entry):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from itertools import count
 
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Request, Route
@@ -70,6 +71,8 @@ class Turns:
         self._lanes: dict[tuple[str, str, int, str], Lane] = {}
         self._timed: list[tuple[float, int, Waiting]] = []  # deadlines of those waiting, and of some that do not
         self._number = 0
+        # Tickets in front of all that the queues give: of those that went at once, when nobody was waiting.
+        self._early = count(-(1 << 62))
         self.waiting = 0  # in all lanes
 
     # ---- before an attempt
@@ -115,7 +118,7 @@ class Turns:
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
         entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
-        entry.ticket = turn.ticket
+        entry.ticket = turn.ticket or next(self._early)
         return self._wait(entry, now)
 
     def postpone(
@@ -133,7 +136,7 @@ class Turns:
         lane.not_before = now + seconds
         need = need_of(request)
         entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
-        entry.ticket = turn.ticket
+        entry.ticket = turn.ticket or next(self._early)
         told = self.unsent(turn, now)
         if lane.not_before >= until:
             return too_late(route, lane.not_before - until), told

@@ -148,11 +148,12 @@ class Writer:
             return
         self._closed = True
         self._inbox.put_hurried(Stop(None, BlockingWaiter()))
-        thread = self._thread
-        if thread is not None and thread.is_alive():
+        with self._starting:  # one that is being started is not there yet
+            thread = self._thread
+        if thread is not None:
             thread.join(CLOSE_SECONDS + 10.0)
-        else:
-            self._run()
+        if not self._finished and not (thread is not None and thread.is_alive()):
+            self._run()  # nobody has taken the stop; a thread that has may be gone by now
 
     def swept(self, count: int) -> None:
         """A sweep has closed `count` exchanges of dead processes. In the writer thread."""
