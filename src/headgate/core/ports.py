@@ -5,7 +5,7 @@ Await nothing but ports, and hold no lock across an `await`: that is what lets o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -241,8 +241,11 @@ class Turns(Protocol):
         """What an open breaker says of a route now; None = nothing. Takes nothing, and probes nothing."""
         ...
 
-    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
-        """Return when `attempt` may be sent; `attempt.turn` is set then, and the wait is in `attempt.waited`.
+    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[None] | None:
+        """Leave to send `attempt`: None = it may go at once, else to be awaited until it may.
+
+        `attempt.turn` is set then, and the wait is in `attempt.waited`. Why no coroutine: most go at once, and those
+        that wait may be many; each frame between them and their turn is a few hundred bytes.
 
         Args:
             until: the last moment to go, seconds since the epoch.

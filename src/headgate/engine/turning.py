@@ -64,7 +64,8 @@ class Turning:
             NoTurn: none of them does.
             UnknownPrice: see `Books.begin`.
         """
-        if self._turns is None:
+        turns = self._turns
+        if turns is None:
             return self._books.begin(exchange, plan, plan.routes[place], waited)
         start, checked, around = place, place, False
         soonest: NoTurn | None = None
@@ -73,11 +74,17 @@ class Turning:
             while here < len(plan.routes):
                 if here != checked and not self._crossings.passes(exchange, plan, here):
                     continue  # it was taken out of the plan, and the next one is at its place
-                found = await self._at(exchange, plan, here, waited)
-                if isinstance(found, Attempt):
-                    return found
-                if soonest is None or _after(found) < _after(soonest):
-                    soonest = found
+                attempt = self._books.begin(exchange, plan, plan.routes[here], waited)
+                try:
+                    wait = turns.turn(exchange, attempt, until=self._until(plan, here))
+                    if wait is not None:
+                        await wait
+                except NoTurn as error:
+                    exchange.attempts.pop()  # nothing of it is on record
+                    if soonest is None or _after(error) < _after(soonest):
+                        soonest = error
+                else:
+                    return attempt
                 here += 1
             assert soonest is not None  # there is a route at `place`, and it can be told the request
             start = len(plan.routes)
@@ -91,17 +98,6 @@ class Turning:
             await self._clock.sleep(after)
             waited += after
             start, soonest = place, None
-
-    async def _at(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt | NoTurn:
-        turns = self._turns
-        assert turns is not None
-        attempt = self._books.begin(exchange, plan, plan.routes[place], waited)
-        try:
-            await turns.turn(exchange, attempt, until=self._until(plan, place))
-        except NoTurn as error:
-            exchange.attempts.pop()  # nothing of it is on record
-            return error
-        return attempt
 
     def _until(self, plan: Plan, place: int) -> float:
         """How long a route is worth waiting for."""

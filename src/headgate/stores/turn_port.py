@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from headgate.core.errors import NoTurn
@@ -41,19 +41,24 @@ class Port:
         """See the port."""
         return self._shared.state(route)
 
-    async def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[None] | None:
         """See the port."""
-        shared = self._shared
+        shared, pace = self._shared, self._pace
         with shared as desk:
             found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
             if isinstance(found, Turn):
                 attempt.turn = found
             else:
                 found.waker = self._new_waiter()
-        if not isinstance(found, Turn):
-            await self._wait(found, attempt)
-        if self._pace is not None:
-            await self._with_others(self._pace, exchange, attempt, until)
+        if isinstance(found, Turn):
+            return None if pace is None else self._with_others(pace, exchange, attempt, until)
+        return self._wait(found, attempt) if pace is None else self._waited(found, pace, exchange, attempt, until)
+
+    async def _waited(
+        self, entry: Waiting, pace: SharedPace, exchange: Exchange, attempt: Attempt, until: float
+    ) -> None:
+        await self._wait(entry, attempt)
+        await self._with_others(pace, exchange, attempt, until)
 
     async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
         """See the port."""
