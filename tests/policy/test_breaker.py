@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from headgate.policy.breaker import (
     AUTH,
     CLOSED,
@@ -23,6 +23,7 @@ from headgate.policy.breaker import (
     OK,
     OPEN,
     SLOW,
+    UNREACHABLE,
     Breaker,
     BreakerRules,
     next_month,
@@ -34,8 +35,8 @@ RULES = BreakerRules(minimum_calls=4, window_calls=10, window_seconds=60, open_s
 
 
 def feed(breaker: Breaker, outcomes: str, now: float, step: float = 0.1, **more: Any) -> float:
-    """o = answered, f = failed, s = slow, n = says nothing."""
-    words = {"o": OK, "f": FAILED, "s": SLOW, "n": NEUTRAL}
+    """o = answered, f = failed, s = slow, n = says nothing, u = no connection in time."""
+    words = {"o": OK, "f": FAILED, "s": SLOW, "n": NEUTRAL, "u": UNREACHABLE}
     for letter in outcomes:
         breaker.note(breaker.admit(now), words[letter], now, **more)
         now += step
@@ -55,6 +56,13 @@ def feed(breaker: Breaker, outcomes: str, now: float, step: float = 0.1, **more:
         ("nnnnnnnnnnfff", CLOSED),
         ("ssss", OPEN),
         ("ssso", CLOSED),
+        ("u", OPEN),  # nobody else has got through
+        ("fu", OPEN),
+        ("ou", CLOSED),
+        ("ouou", OPEN),  # as any two failures of four
+        ("oooooou" + "u", OPEN),  # two in a row
+        ("oooooou" + "f" + "u", CLOSED),
+        ("oooooou" + "o" + "u", CLOSED),
     ],
 )
 def test_it_opens_at_its_rates_over_the_newest_calls(outcomes: str, state: str) -> None:
@@ -299,3 +307,17 @@ def test_a_new_breaker_is_closed_and_waits_for_nothing() -> None:
     breaker = Breaker(RULES)
     assert (breaker.state, breaker.waits(0.0), breaker.rates()) == (CLOSED, 0.0, (0.0, 0.0, 0))
     assert breaker.ends == math.inf
+
+
+def test_only_a_connection_that_does_not_come_in_time_counts_as_unreachable() -> None:
+    assert outcome_of(UpstreamTimeout("", kind="connect", retryable=True)) == UNREACHABLE
+    assert outcome_of(UpstreamBroken("", kind="connect", retryable=True)) == FAILED  # refused: it costs nothing to ask
+    assert outcome_of(UpstreamTimeout("", kind="timeout", retryable=True)) == FAILED
+
+
+def test_a_probe_that_gets_no_connection_opens_it_again_for_longer() -> None:
+    breaker = Breaker(RULES)
+    feed(breaker, "u", 0.0)
+    feed(breaker, "u", 6.0)
+    assert breaker.state == OPEN
+    assert breaker.waits(6.0) == 10.0

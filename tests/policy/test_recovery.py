@@ -11,9 +11,9 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Route
-from headgate.policy.recovery import BACKOFF_CAP, GiveUp, Recovery, Retry
+from headgate.policy.recovery import BACKOFF_CAP, FAILOVER_SECONDS, GiveUp, Recovery, Retry
 
 ROUTES = [Route(name, "m", "anthropic", f"https://{name}.test") for name in "abc"]
 
@@ -76,6 +76,28 @@ def test_the_next_route_follows_after_two_attempts_at_one() -> None:
     assert step(attempts(error()), routes=2) == Retry(0, 1.0)
     assert step(attempts(error(), error()), routes=2) == Retry(1, 0.0)
     assert step(attempts(error(), error(), error(), on=[0, 0, 1]), routes=2) == Retry(1, 4.0)
+
+
+@given(st.sampled_from(["server", "overloaded", "broken", "connect", "truncated"]), st.floats(0, 1, exclude_max=True))
+def test_where_another_route_follows_a_failed_one_is_waited_for_half_a_second_at_most(kind: str, jitter: float) -> None:
+    found = step(attempts(error(kind)), routes=2, jitter=jitter)
+    assert isinstance(found, Retry)
+    assert found.route == 0
+    assert found.after <= FAILOVER_SECONDS
+    assert step(attempts(error(kind)), routes=1, jitter=jitter) == Retry(0, jitter * 2)
+
+
+def test_a_route_that_wants_a_longer_pause_is_left_for_the_next_at_once() -> None:
+    assert step(attempts(error("overloaded", told=0.4)), routes=2, jitter=0.0) == Retry(0, 0.4)
+    assert step(attempts(error("overloaded", told=3.0)), routes=2) == Retry(1, 0.0)
+    assert step(attempts(error("overloaded", told=3.0)), routes=1, jitter=0.0) == Retry(0, 3.0)
+    assert step(attempts(error("server")), routes=2, wait=tenacity.wait_fixed(5)) == Retry(1, 0.0)
+
+
+def test_a_black_hole_costs_its_connect_timeout_once() -> None:
+    hole = UpstreamTimeout("", kind="connect", retryable=True)
+    assert step(attempts(hole), routes=2) == Retry(1, 0.0)
+    assert step(attempts(hole), routes=1) == Retry(0, 1.0)  # there is nothing else
 
 
 def test_the_last_route_uses_up_what_attempts_are_left() -> None:

@@ -50,6 +50,12 @@ class Bench:
         return exchange, attempt
 
 
+async def granted(port: Any, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+    wait = port.turn(exchange, attempt, until=until)
+    if wait is not None:
+        await wait
+
+
 def done(bench: Bench, exchange: Exchange, attempt: Attempt, error: Any = None) -> None:
     attempt.sent = True
     attempt.error = error
@@ -62,7 +68,7 @@ def done(bench: Bench, exchange: Exchange, attempt: Attempt, error: Any = None) 
 async def _two_in_flight(bench: Bench, port: Any) -> list[tuple[Exchange, Attempt]]:
     calls = [bench.call(), bench.call()]
     for exchange, attempt in calls:
-        await port.turn(exchange, attempt, until=bench.time + 60)
+        await granted(port, exchange, attempt, until=bench.time + 60)
     return calls
 
 
@@ -104,13 +110,13 @@ def test_a_call_that_cannot_go_before_its_deadline_is_refused_at_once_and_told_w
     port = bench.turns.blocking()
     for _ in range(2):
         exchange, attempt = bench.call()
-        run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+        run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
         port.answered(attempt, 200, ())
         done(bench, exchange, attempt)
     taken = 2
     while taken < 10:  # 10 s of a ceiling go at once
         exchange, attempt = bench.call()
-        run_blocking(port.turn(exchange, attempt, until=bench.time))
+        run_blocking(granted(port, exchange, attempt, until=bench.time))
         taken += 1
         port.answered(attempt, 200, ())
         done(bench, exchange, attempt)
@@ -162,7 +168,7 @@ def test_the_clock_alone_lets_the_next_one_go() -> None:
     port = turns.blocking()
     for _ in range(600):
         exchange, attempt = bench.call()
-        run_blocking(port.turn(exchange, attempt, until=time.time() + 60))
+        run_blocking(granted(port, exchange, attempt, until=time.time() + 60))
         port.answered(attempt, 200, ())
         done(bench, exchange, attempt)
     waited = attempt.waited
@@ -190,7 +196,7 @@ def test_a_breaker_that_opens_sends_on_whoever_waits_and_is_told() -> None:
         port = bench.turns.asynchronous()
         for _ in range(9):
             exchange, attempt = bench.call()
-            await port.turn(exchange, attempt, until=bench.time + 60)
+            await granted(port, exchange, attempt, until=bench.time + 60)
             done(bench, exchange, attempt, UpstreamBroken("x", kind="server", status=500))
         calls = await _two_in_flight(bench, port)
         waiting = asyncio.create_task(port.turn(*bench.call(), until=bench.time + 60))
@@ -215,7 +221,7 @@ def test_what_is_not_sent_takes_nothing_and_ends_once() -> None:
     bench = Bench()
     port = bench.turns.blocking()
     exchange, attempt = bench.call()
-    run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+    run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
     port.unsent(attempt)
     port.unsent(attempt)
     bench.turns.ended(exchange, attempt)
@@ -230,7 +236,7 @@ def test_the_collector_may_end_a_turn_in_the_middle_of_the_desk() -> None:
     bench = Bench()
     port = bench.turns.blocking()
     exchange, attempt = bench.call()
-    run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+    run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
     attempt.sent = True
 
     class Unread:
@@ -253,14 +259,14 @@ def test_errors_that_retries_hide_are_told_once() -> None:
     for _ in range(30):
         for _ in range(2):
             exchange, attempt = bench.call()
-            run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+            run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
             done(bench, exchange, attempt)
             port.closed(exchange)
         exchange, attempt = bench.call()
-        run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+        run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
         done(bench, exchange, attempt, UpstreamBusy("x", kind="overloaded", status=529, retryable=True))
         exchange.attempts.append(Attempt(2, ROUTE, bench.time))
-        run_blocking(port.turn(exchange, exchange.attempts[-1], until=bench.time + 60))
+        run_blocking(granted(port, exchange, exchange.attempts[-1], until=bench.time + 60))
         done(bench, exchange, exchange.attempts[-1])
         port.closed(exchange)
     hidden = [facts for name, facts in bench.told if name == "hidden_errors"]
@@ -314,10 +320,10 @@ def test_fast_mode_has_a_lane_of_its_own() -> None:
     port = bench.turns.blocking()
     for _ in range(2):
         attempt = Attempt(1, route("anthropic", "claude-opus-4-8"), bench.time)
-        run_blocking(port.turn(Exchange("ex", fast, bench.time), attempt, until=bench.time))
+        run_blocking(granted(port, Exchange("ex", fast, bench.time), attempt, until=bench.time))
     slow = World().request(body.replace(b',"speed":"fast"', b""))
     attempt = Attempt(1, route("anthropic", "claude-opus-4-8"), bench.time)
-    run_blocking(port.turn(Exchange("ex", slow, bench.time), attempt, until=bench.time))
+    run_blocking(granted(port, Exchange("ex", slow, bench.time), attempt, until=bench.time))
     assert attempt.turn is not None
 
 

@@ -13,10 +13,12 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import UpstreamError, UpstreamTimeout
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 OK, SLOW, FAILED, NEUTRAL, MONEY, AUTH, FORBIDDEN = "ok", "slow", "failed", "neutral", "money", "auth", "forbidden"
+UNREACHABLE = "unreachable"
+"""No connection within its timer: failed, too, and each that finds it out waits for seconds."""
 
 FAILURES = frozenset({"overloaded", "server", "timeout", "connect", "broken", "truncated"})
 """Kinds of `UpstreamError` that say something about the route. A 429 is pacing's; `saturated` is our own pool's."""
@@ -40,6 +42,8 @@ class BreakerRules:
             affair: a whole answer has its first content at its end.
         window_calls, window_seconds: the newest calls that count: so many, of so long. Both bound it.
         minimum_calls: fewer in the window say nothing; 1 to `window_calls`.
+        unreachable_calls: but so many in a row that got no connection in time open it, >= 1; and the first, where
+            nothing in the window was answered.
         open_seconds, longest_seconds: of the first opening, doubled at each probe that fails, and the most.
         probe_seconds: the longest that a probe can take. One that is not heard of by then has been lost.
         money_seconds, auth_seconds: between the first two probes of an account without money, or a refused credential.
@@ -52,6 +56,7 @@ class BreakerRules:
     window_calls: int = 100
     window_seconds: float = 60.0
     minimum_calls: int = 10
+    unreachable_calls: int = 2
     open_seconds: float = 5.0
     longest_seconds: float = 300.0
     probe_seconds: float = 660.0
@@ -85,7 +90,7 @@ def outcome_of(error: UpstreamError | None, *, by_caller: bool = False) -> str:
     if kind in FAILURES:
         if error.status == 409 or (by_caller and kind == "timeout"):  # 409: a conflict of the caller's own calls
             return NEUTRAL
-        return FAILED
+        return UNREACHABLE if kind == "connect" and isinstance(error, UpstreamTimeout) else FAILED
     if kind == "money":
         return MONEY
     if kind == "auth":
@@ -121,6 +126,7 @@ class Breaker:
         "_probing_until",
         "_rules",
         "_slow",
+        "_unreachable",
         "cause",
         "ends",
         "opened_at",
@@ -137,7 +143,7 @@ class Breaker:
         self._base = rules.open_seconds if base is None else base
         self._longest = max(self._base, rules.longest_seconds if longest is None else longest)
         self._calls: deque[tuple[float, str]] = deque()
-        self._failed = self._slow = 0
+        self._failed = self._slow = self._unreachable = 0
         self._era = 1
         self._opened = 0  # times in a row
         self._closed_at = -math.inf
@@ -172,7 +178,7 @@ class Breaker:
         """How the attempt with a permit ended.
 
         Args:
-            outcome: `OK`, `SLOW`, `FAILED` or anything else, which says nothing.
+            outcome: `OK`, `SLOW`, `FAILED`, `UNREACHABLE` or anything else, which says nothing.
             jitter: drawn uniformly from [0, 1).
             told: seconds that the provider told us to wait, where it did.
 
@@ -187,7 +193,7 @@ class Breaker:
             return False
         if outcome == OK:
             self.close(now)
-        elif outcome in (FAILED, SLOW):
+        elif outcome in (FAILED, SLOW, UNREACHABLE):
             self.open(now, self.cause, jitter=jitter, told=told)
         else:
             self._era += 1
@@ -196,7 +202,12 @@ class Breaker:
         return True
 
     def _count(self, outcome: str, now: float, jitter: float, told: float | None) -> bool:
-        if outcome not in (OK, SLOW, FAILED):
+        if outcome == UNREACHABLE:
+            self._unreachable += 1
+            outcome = FAILED
+        elif outcome in (OK, SLOW, FAILED):
+            self._unreachable = 0
+        else:
             return False
         rules, calls = self._rules, self._calls
         calls.append((now, outcome))
@@ -207,6 +218,9 @@ class Breaker:
             self._failed -= gone == FAILED
             self._slow -= gone == SLOW
         count = len(calls)
+        if self._unreachable and (self._unreachable >= rules.unreachable_calls or self._failed == count):
+            self.open(now, "failures", jitter=jitter, told=told)
+            return True
         if outcome == OK or count < rules.minimum_calls:
             return False
         if self._failed >= rules.failure_rate * count:
@@ -237,7 +251,7 @@ class Breaker:
         self.opened_at = now
         self.retry_at = now + seconds * (1 + JITTER * jitter)
         self._calls.clear()
-        self._failed = self._slow = 0
+        self._failed = self._slow = self._unreachable = 0
 
     def close(self, now: float) -> None:
         """Close it: it was told, or a probe has shown."""

@@ -23,6 +23,7 @@ from headgate.policy.breaker import (
     OK,
     SLOW,
     TIER_CAPS,
+    UNREACHABLE,
     Breaker,
     BreakerRules,
     next_month,
@@ -192,7 +193,7 @@ class Breakers:
         key = (route.provider, route.model, permit.value)
         breaker = self._routes.get(key)
         if breaker is None:
-            if outcome not in (OK, SLOW, FAILED, FORBIDDEN):
+            if outcome not in (OK, SLOW, FAILED, UNREACHABLE, FORBIDDEN):
                 return
             breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
         if outcome == FORBIDDEN:

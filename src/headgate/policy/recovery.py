@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Route
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BACKOFF_CAP = 60.0  # seconds
 TOLD_JITTER = 0.25  # of the time told
+FAILOVER_SECONDS = 0.5
+"""The longest that the same route is waited for where another one follows, and it has failed for another reason than
+its rates. With the two attempts and the next route's own way that stays below a second."""
 OF_ONE_KEY = frozenset({"auth", "busy", "money"})
 """Failures that another key of the same provider need not share. A 529 is everybody's, a 404 the model's."""
 
@@ -104,13 +107,22 @@ class Recovery:
         if at_once and has_next:
             return Retry(following, 0.0, stretch)
         tried = sum(a.route is last.route or same_but_key(a.route, last.route) for a in attempts)
-        if error.retryable and (not has_next or tried < self.per_route):
-            after = self.delay(attempts, error, jitter)
+        if error.retryable and (not has_next or (tried < self.per_route and not unreachable(error))):
+            after = self._after(attempts, error, jitter, has_next=has_next)
             if after < left:
                 return Retry(here, after, stretch)
         if has_next and (error.retryable or error.elsewhere):
             return Retry(following, 0.0, stretch)
         return GiveUp(error)
+
+    def _after(self, attempts: Sequence[Attempt], error: UpstreamError, jitter: float, *, has_next: bool) -> float:
+        """As `delay`; infinity where the next route is not kept waiting for so long."""
+        if not has_next or error.kind == "busy":  # what is busy has a pace, and its queue knows when to go on
+            return self.delay(attempts, error, jitter)
+        if error.retry_after is None and self.wait is None:
+            return jitter * FAILOVER_SECONDS
+        after = self.delay(attempts, error, jitter)
+        return after if after <= FAILOVER_SECONDS else float("inf")
 
     def delay(self, attempts: Sequence[Attempt], error: UpstreamError, jitter: float) -> float:
         """Seconds to wait before the same route is tried again."""
@@ -123,6 +135,11 @@ class Recovery:
 
         # Not tenacity's wait_random_exponential: it draws from the global generator, and ours is injected.
         return jitter * wait_exponential(multiplier=2, max=BACKOFF_CAP)(state)
+
+
+def unreachable(error: UpstreamError) -> bool:
+    """No connection within its timer: a second look costs as much again, and finds the same."""
+    return error.kind == "connect" and isinstance(error, UpstreamTimeout)
 
 
 def same_but_key(one: Route, other: Route) -> bool:
