@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from headgate.policy.fair_flow import MOST_IDLE
+from headgate.policy.fair_flow import CREDIT, MOST_IDLE
 from headgate.policy.fair_queue import GONE, LATE, LEFT, WAITING, Entry, FairQueue
 
 
@@ -80,6 +80,49 @@ def test_a_tenant_that_empties_its_queue_after_each_turn_gets_no_more_than_its_s
         if entry.tenant == "hops":
             queue.push(Entry("hops"), 0.0)
     assert got["hops"] <= 51
+
+
+def waits_beside_a_flood(seed: int, share: float, tenants: int = 4, seconds: int = 400) -> list[float]:
+    """Ten go per second. The others' calls come at random, at this part of an even share; the loud one always waits."""
+    draw = random.Random(seed)
+    comes = sorted(
+        (draw.uniform(0, seconds), f"t{n}")
+        for n in range(tenants)
+        for _ in range(int(share * 10 / (tenants + 1) * seconds))
+    )
+    queue, waits = FairQueue(), []
+    for n in range(seconds * 10):
+        clock = n / 10
+        while comes and comes[0][0] <= clock:
+            came, tenant = comes.pop(0)
+            queue.push(Entry(tenant, cost=0.1, bearer=came), clock)
+        queue.push(Entry("loud", cost=0.1), clock)
+        queue.push(Entry("loud", cost=0.1), clock)
+        entry = queue.pop(clock)
+        if entry is not None and entry.tenant != "loud":
+            waits.append(clock - entry.bearer)
+    return sorted(waits)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**32))
+def test_calls_that_come_at_random_below_a_share_wait_about_a_round_beside_a_flood(seed: int) -> None:
+    waits = waits_beside_a_flood(seed, 0.8)
+    assert len(waits) >= 0.95 * 4 * 640
+    assert waits[int(len(waits) * 0.95)] < 0.9  # a round is 0.5 s; without credit it is 1.2 to 1.8
+
+
+def test_a_tenant_beyond_its_share_is_never_ahead_of_it_by_more_than_its_credit() -> None:
+    queue = filled(*[Entry("stays") for _ in range(4000)])
+    got = 0
+    for n in range(1000):
+        if n % 100 == 0:  # pauses, and then a burst of a hundred
+            for _ in range(100):
+                queue.push(Entry("bursts"), 0.0)
+        entry = queue.pop(0.0)
+        assert entry is not None
+        got += entry.tenant == "bursts"
+        assert got <= n // 2 + 1 + CREDIT
 
 
 def test_interactive_goes_before_batch_but_for_batchs_floor() -> None:

@@ -14,6 +14,12 @@ MOST_IDLE = 4096
 """Tenants or users without anything waiting whose debt is remembered; beyond it the oldest debts, of one call each, are
 forgiven."""
 
+CREDIT = 8.0
+"""Calls by which who has had less than its share of late may be ahead. Without it a tenant that stays below its share,
+but whose calls come at random, gets one of a handful per round, as the flood beside it does: at 0.8 of its share a p95
+of 2.7 rounds in place of 1.0. Beyond 8 little is gained. Who is new, or back after a longer pause, has left nothing to
+anybody that is remembered, and has none."""
+
 _SLACK = 16  # entries that a heap may hold beyond twice the living
 
 # What waits is any object with tenant, user, cost, deadline, ticket and flow: `fair_queue.Entry`.
@@ -23,14 +29,19 @@ Waiting = Any
 class _Flow:
     """One share of a level: `start` is its virtual start, in cost / weight."""
 
-    __slots__ = ("cost", "live", "queued", "start", "weight")
+    __slots__ = ("cost", "known", "live", "queued", "start", "weight")
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
+        self.known = False  # something of its has gone, so `start` tells what it has had of late
         self.start = 0.0
         self.cost = 0.0  # of what waits in it
         self.live = 0
         self.queued = 0  # the number of its place in the level's heap; 0 = in none
+
+    def credit(self, cost: float) -> float:
+        """By how much its start may be behind the others', where its calls have this cost."""
+        return CREDIT * cost / self.weight if self.known else 0.0
 
 
 class User(_Flow):
@@ -98,11 +109,11 @@ class Level:
         self._heap: list[tuple[float, int, Any]] = []
         self._places = self._refunds = 0
 
-    def wake(self, flow: _Flow) -> None:
-        """It had nothing waiting, and now has."""
+    def wake(self, flow: _Flow, cost: float) -> None:
+        """It had nothing waiting, and now has something of this cost."""
         self._active += 1
         self.weights += flow.weight
-        flow.start = max(flow.start, self.virtual)
+        flow.start = max(flow.start, self.virtual - flow.credit(cost))
         self._place(flow)
 
     def first(self) -> Any:
@@ -116,6 +127,7 @@ class Level:
         """Something of its went: it was the first."""
         self.virtual = max(self.virtual, flow.start)
         flow.start += cost / flow.weight
+        flow.known = True
         self._place(flow)
 
     def refund(self, flow: _Flow, cost: float) -> None:
@@ -124,8 +136,9 @@ class Level:
         self._refunds -= 1
         self._put(flow, self._refunds)  # before those with the same start: it had its turn
 
-    def rest(self, name: str, flow: _Flow) -> None:
-        """It has nothing waiting any more. Its debt is remembered while it is one, and while others wait."""
+    def rest(self, name: str, flow: _Flow, cost: float) -> None:
+        """It has nothing waiting any more; `cost` is of what was its last. While others wait its debt is remembered, and
+        what it has left to them, up to its credit."""
         self._active -= 1
         self.weights -= flow.weight
         flow.queued = 0
@@ -134,7 +147,7 @@ class Level:
             flows.clear()
             self._heap.clear()
             self.virtual = self.weights = 0.0
-        elif flow.start <= self.virtual:
+        elif flow.start <= self.virtual - flow.credit(cost):
             del flows[name]
         elif len(flows) - self._active > MOST_IDLE:
             self._forgive()
@@ -204,9 +217,9 @@ class Flows:
         tenant.live += 1
         tenant.cost += entry.cost
         if user.live == 1:
-            tenant.users.wake(user)
+            tenant.users.wake(user, entry.cost)
         if tenant.live == 1:
-            tenants.wake(tenant)
+            tenants.wake(tenant, entry.cost)
 
     def head(self) -> Waiting:
         """What goes next; something waits."""
@@ -231,9 +244,9 @@ class Flows:
         tenant.live -= 1
         tenant.cost = tenant.cost - entry.cost if tenant.live else 0.0
         if not user.live:
-            tenant.users.rest(entry.user, user)
+            tenant.users.rest(entry.user, user, entry.cost)
         if not tenant.live:
-            self._tenants.rest(tenant.name, tenant)
+            self._tenants.rest(tenant.name, tenant, entry.cost)
 
     def refund(self, entry: Waiting) -> None:
         """It waits again, and is not charged for having gone."""

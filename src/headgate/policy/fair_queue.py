@@ -3,8 +3,8 @@
 Interactive before batch, with a floor share for batch; weighted fair between tenants, then between a tenant's users;
 earliest deadline first within a user. Fairness is start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) over
 the estimated cost: each tenant and user has a virtual start, the lowest goes next, and going moves it on by cost /
-weight. Who comes back after a pause starts with the others, neither behind nor ahead. Every operation is O(log n),
-amortised.
+weight. Who comes back after a long pause starts with the others, neither behind nor ahead; after a short one it may
+have left them up to `fair_flow.CREDIT` calls. Every operation is O(log n), amortised.
 """
 
 from __future__ import annotations
