@@ -137,7 +137,7 @@ class Level:
         self._put(flow, self._refunds)  # before those with the same start: it had its turn
 
     def rest(self, name: str, flow: _Flow, cost: float) -> None:
-        """It has nothing waiting any more; `cost` is of what was its last. While others wait its debt is remembered, and
+        """It has nothing waiting any more; `cost` is of what was its last. While others wait its debt is kept, and
         what it has left to them, up to its credit."""
         self._active -= 1
         self.weights -= flow.weight
