@@ -152,7 +152,7 @@ def test_another_class_of_failure_goes_on_as_without_fallbacks(run: Any) -> None
         failed(500, "api_error"), message(), models=MODELS, fallbacks=Fallbacks({"two": {"overload": ("strong",)}})
     )
     run(found.call(found.request(messages_request(model="two"))))
-    assert (served(found), found.clock.slept) == ([CLAUDE, CLAUDE], [1.0])
+    assert (served(found), found.clock.slept) == ([CLAUDE, CLAUDE], [0.25])
 
 
 def test_the_first_timeout_goes_to_the_model_named_for_it_with_a_longer_timer(run: Any) -> None:
