@@ -22,7 +22,7 @@ ORDER = [
     {"stores"},
     {"upstream"},
     {"settings"},
-    {"build", "budget_left", "clocks", "draining", "estimating", "stats", "watch"},
+    {"build", "budget_left", "clocks", "draining", "estimating", "stats", "traffic_report", "watch"},
     {"transport"},
     {"gate", "many", "refusals"},
     {"gateway"},

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
 from headgate.gateway.admin_budgets import BudgetsApi
+from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
 from headgate.gateway.limits import error_body, error_headers
@@ -22,6 +23,7 @@ from headgate.gateway.limits import error_body, error_headers
 PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
 _BUDGETS = PREFIX + "budgets"
+_TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
 _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
@@ -67,15 +69,23 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_budgets", "_ring", "_store", "_token")
+    __slots__ = ("_budgets", "_ring", "_store", "_token", "_traffic")
 
-    def __init__(self, token: Secret, store: KeysStore, ring: KeyRing, budgets: BudgetsApi | None = None) -> None:
+    def __init__(
+        self,
+        token: Secret,
+        store: KeysStore,
+        ring: KeyRing,
+        budgets: BudgetsApi | None = None,
+        traffic: TrafficApi | None = None,
+    ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
         self._token = b"Bearer " + token.reveal().encode()
         self._store = store
         self._ring = ring
         self._budgets = budgets
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -84,6 +94,9 @@ class AdminApi:
             if scope["path"] == _BUDGETS and self._budgets is not None:
                 status = 200
                 answer = await self._budgets.answer(scope["method"], scope.get("query_string", b""), body)
+            elif scope["path"] in _TRAFFIC and self._traffic is not None:
+                status = 200
+                answer = self._traffic.answer(scope["method"], scope["path"], scope.get("query_string", b""), body)
             else:
                 status, answer = await self._answer(scope["method"], scope["path"], body)
             payload = json.dumps(answer).encode()

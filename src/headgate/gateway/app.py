@@ -16,6 +16,7 @@ from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_budgets import BudgetsApi
+from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRing
 from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
@@ -25,8 +26,11 @@ from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.uploads import Arriving, whole
 from headgate.settings.limits import ADDRESS, limits_of
+from headgate.traffic_report import providers_report
 from headgate.wire import DIALECTS
 from headgate.wire.coding import decode_request
+
+PROVIDERS = "/health/providers"
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
@@ -35,6 +39,11 @@ _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
 _WHOLE_ACCOUNT = (
     "This list shows everything that the provider's account has, and several tenants or keys share it here. Ask for "
     "what you have made by its id, or use a key that may speak for tenants."
+)
+
+_ALL_TRAFFIC = (
+    "This page shows the traffic of everybody, and several tenants or keys share this gateway. Use a key that may speak "
+    "for tenants."
 )
 
 
@@ -49,7 +58,7 @@ def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int 
     """
     now = built.engine.ports.clock.now
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
-    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets)
+    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, TrafficApi(built))
     return Gateway(built, ring, admin, body_bytes)
 
 
@@ -75,7 +84,9 @@ class Gateway:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path.startswith("/health/"):
+        if path == PROVIDERS:
+            await self._providers_health(scope, send)
+        elif path.startswith("/health/"):
             await self._health(path, send)
         elif path.startswith(PREFIX):
             await self._admin(scope, receive, send)
@@ -244,6 +255,20 @@ class Gateway:
         else:
             status, said = 404, {"status": "unknown"}
         await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())
+
+    async def _providers_health(self, scope: Scope, send: Send) -> None:
+        """How traffic stands: of all tenants together, so for those who may see everything."""
+        try:
+            record = self._ring.admit(scope["headers"])
+            if self._ring.shared and not record.may_speak_for_tenants:
+                raise Denied(_ALL_TRAFFIC, code="health_not_allowed", status_hint=403)
+        except Refusal as refusal:
+            self._denied(refusal, scope)
+            await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
+            return
+        said = providers_report(self._built, told=False)
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        await _send(send, 200, headers, json.dumps(said).encode())
 
 
 def _by_address(built: Built) -> bool:

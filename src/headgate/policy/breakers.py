@@ -83,6 +83,26 @@ class Change(NamedTuple):
     retry_after: float
 
 
+class Opened(NamedTuple):
+    """A breaker that is not closed, for people.
+
+    Attributes:
+        what: "route", "account" or "credential".
+        model: of a route; "" else.
+        credential: whose it is; None = none of ours. Never shown: its place among the provider's keys is.
+        state: `OPEN` or `HALF_OPEN`.
+        cause: as in `Blocked`.
+        retry_after: seconds until a probe may go, or until one that is under way is given up, >= 0.
+    """
+
+    what: str
+    model: str
+    credential: Secret | None
+    state: str
+    cause: str
+    retry_after: float
+
+
 class Breakers:
     """All breakers: of routes, of accounts, of credentials. Thread-safe.
 
@@ -288,6 +308,27 @@ class Breakers:
             for breaker in opened:
                 breaker.close(-math.inf)  # whatever comes next is not soon after it
             return len(opened)
+
+    def opened(self, provider: str, now: float) -> list[Opened]:
+        """What is not closed of a provider, the longest first."""
+        with self._lock:
+            found = [
+                ("route", model, secret, breaker)
+                for (of, model, secret), breaker in self._routes.items()
+                if of == provider
+            ]
+            found += [("account", "", key[1], b) for key, b in self._accounts.items() if key[0] == provider]
+            found += [
+                ("credential", "", key[1], b)
+                for key, (b, refused) in self._credentials.items()
+                if key[0] == provider and _value(key[1]) == refused
+            ]
+            opened = [
+                Opened(what, model, secret, breaker.state, breaker.cause, breaker.waits(now))
+                for what, model, secret, breaker in found
+                if breaker.state != CLOSED and now < breaker.ends
+            ]
+        return sorted(opened, key=lambda each: -each.retry_after)
 
     def state(self, route: Route, now: float) -> Blocked | None:
         """What stands in a route's way now, without being a probe; None = nothing. For health pages and `explain`."""

@@ -111,15 +111,15 @@ class RetryBudget:
     """
 
     def __init__(
-        self, share: float = SHARE, floor_per_second: float = FLOOR_PER_SECOND, window: float = WINDOW_SECONDS
+        self, share: float | None = SHARE, floor_per_second: float = FLOOR_PER_SECOND, window: float = WINDOW_SECONDS
     ) -> None:
         """
         Args:
-            share: retries per success, 0 to 10.
+            share: retries per success, 0 to 10; None: any number. The rates are kept all the same.
             floor_per_second: retries that need no success, 0 to 1000.
             window: seconds, 1 to 60.
         """
-        if not (0 <= share <= 10 and 0 <= floor_per_second <= 1000 and 1 <= window <= 60):
+        if not (0 <= (share or 0.0) <= 10 and 0 <= floor_per_second <= 1000 and 1 <= window <= 60):
             raise ValueError(
                 "a retry budget has a share of 0 to 10, a floor of 0 to 1000 per second, a window of 1-60 s"
             )
@@ -131,6 +131,8 @@ class RetryBudget:
 
     def may_retry(self, now: float) -> bool:
         """Take leave for one more attempt of an exchange; False = there is none, give up or go elsewhere."""
+        if self.share is None:
+            return True
         with self._lock:
             recent = self._recent
             recent.at(now)
@@ -144,14 +146,16 @@ class RetryBudget:
         the request tells of retries; False = answer at once, with `x-should-retry: false`, and send nothing."""
         return self.may_retry(now)
 
-    def balance(self, now: float) -> float:
-        """Retries left now, >= 0."""
+    def balance(self, now: float) -> float | None:
+        """Retries left now, >= 0; None = any number."""
+        if self.share is None:
+            return None
         with self._lock:
             self._recent.at(now)
             return max(0.0, self._room() - self._recent.sums[_RETRIES])
 
     def _room(self) -> float:
-        return self.share * self._recent.sums[_SUCCESSES] + self._floor
+        return (self.share or 0.0) * self._recent.sums[_SUCCESSES] + self._floor
 
     def note_attempt(self, error: UpstreamError | None, now: float) -> None:
         """How an attempt ended; None = it was answered, and earns its share of a retry."""

@@ -15,6 +15,7 @@ from headgate.policy.estimate import likely_tokens
 from headgate.policy.fair_queue import Entry, FairQueue
 from headgate.policy.pace import Pace
 from headgate.policy.pace_need import NO_CEILINGS, Ceilings, Look, Need
+from headgate.policy.rate_facts import HeaderCounts
 from headgate.policy.retry_budget import SHARE, RetryBudget
 
 INITIAL_CAP = 64
@@ -49,13 +50,14 @@ class TurnRules:
 class Shared:
     """What all lanes of one provider share."""
 
-    __slots__ = ("breakers", "budget", "cap", "rules", "waiting")
+    __slots__ = ("breakers", "budget", "cap", "headers", "rules", "waiting")
 
     def __init__(self, rules: TurnRules) -> None:
         self.rules = rules
         fixed = rules.concurrency
         self.cap = None if fixed == 0 else Concurrency(initial=INITIAL_CAP, ceiling=CEILING, fixed=fixed)
-        self.budget = None if rules.retry_share is None else RetryBudget(rules.retry_share)
+        self.budget = RetryBudget(rules.retry_share)
+        self.headers = HeaderCounts()
         self.breakers = None if rules.breaker is None else Breakers(rules.breaker)
         self.waiting: dict[Lane, None] = {}  # lanes where somebody waits, whoever went last at the end
 
@@ -143,7 +145,7 @@ class RouteLook:
 
 def no_turn(route: Route, blocked: Blocked) -> NoTurn:
     """The error of a route that a breaker keeps from being tried."""
-    why = _CAUSES.get(blocked.cause, blocked.cause)
+    why = CAUSES.get(blocked.cause, blocked.cause)
     return NoTurn(
         f"{_name(route)} is left alone for {blocked.retry_after:.1f} s: {why}",
         kind="open",
@@ -152,13 +154,14 @@ def no_turn(route: Route, blocked: Blocked) -> NoTurn:
     )
 
 
-_CAUSES = {
+CAUSES = {
     "failures": "too many of its latest calls failed",
     "slow": "its latest calls were too slow",
     "money": "its account has no money left",
     "auth": "it has refused its credential",
     "forbidden": "the credential may not use it",
 }
+"""Why a breaker is open, for people."""
 
 
 def too_late(route: Route, seconds: float) -> NoTurn:
@@ -204,5 +207,10 @@ def callers_own(request: Request) -> bytes:
 def account_of(route: Route, request: Request) -> str:
     """A name of the account behind a route: the provider's, and a digest of its address and credential."""
     secret = route.credential.reveal().encode() if route.credential is not None else callers_own(request)
-    digest = hashlib.sha256(b"%s\0%s" % (route.base_url.encode(), secret)).hexdigest()
-    return f"{route.provider}#{digest[:16]}"
+    return account_name(route.provider, route.base_url, secret)
+
+
+def account_name(provider: str, base_url: str, secret: bytes) -> str:
+    """As `account_of`, for a credential's value; b"" = none."""
+    digest = hashlib.sha256(b"%s\0%s" % (base_url.encode(), secret)).hexdigest()
+    return f"{provider}#{digest[:16]}"

@@ -19,6 +19,7 @@ from headgate.policy.fair_queue import BATCH_FLOOR, WAITING, FairQueue
 from headgate.policy.families import cache_reads_count, family
 from headgate.policy.pace import Pace
 from headgate.policy.pace_need import Need
+from headgate.policy.provider_look import ProviderLook, look_at
 from headgate.policy.rate_facts import RateFacts
 from headgate.policy.retry_budget import RetryBudget
 from headgate.policy.turn import (
@@ -212,7 +213,7 @@ class Turns:
                 )
             else:
                 provider.breakers.release(turn.permit, now)
-        if load and provider.budget is not None:
+        if load:
             provider.budget.note_attempt(error, now)
         if lane is not None:
             if provider.cap is not None:
@@ -227,7 +228,7 @@ class Turns:
                 lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
         return (self._pump_all(provider, now) if provider.waiting else []), changes
 
-    def budget(self, provider: str) -> RetryBudget | None:
+    def budget(self, provider: str) -> RetryBudget:
         """A provider's retry budget, which has a lock of its own."""
         return self._provider(provider).budget
 
@@ -277,18 +278,32 @@ class Turns:
         """How things stand with a route for such a request. Changes nothing, but may make an empty lane."""
         provider = self._provider(route.provider)
         lane = self._lane(provider, request, route, now)
-        rates = provider.budget.rates(now) if provider.budget is not None else None
+        rates = provider.budget.rates(now)
         return RouteLook(
             lane.pace.look(now) if lane.pace is not None else None,
             len(lane.queue),
             None if provider.cap is None else provider.cap.cap,
             None if provider.cap is None else provider.cap.in_flight,
             self.blocked(route, now),
-            None if provider.budget is None else provider.budget.balance(now),
-            0.0 if rates is None else rates.attempt_errors,
-            0.0 if rates is None else rates.exchange_errors,
-            False if rates is None else rates.hidden,
+            provider.budget.balance(now),
+            rates.attempt_errors,
+            rates.exchange_errors,
+            rates.hidden,
         )
+
+    def providers(self, now: float, provider: str = "", pooled: str | None = None) -> list[ProviderLook]:
+        """How things stand with every provider that something was sent to. Changes nothing.
+
+        Args:
+            provider: only this one.
+            pooled: only lanes of this family of models.
+        """
+        lanes: dict[str, dict[Lane, None]] = {}
+        for (name, *_), lane in self._lanes.items():
+            if pooled is None or lane.name[1] == pooled:
+                lanes.setdefault(name, {})[lane] = None
+        names = [name for name in self._providers if not provider or name == provider]
+        return [look_at(name, self._providers[name], lanes.get(name, ()), now) for name in names]
 
     def lift(self, provider: str) -> int:
         """Somebody says that all is well again at a provider. Returns how many breakers were open."""

@@ -11,7 +11,7 @@ from headgate.core.limits import Amount
 from headgate.core.ports import SharedPace
 from headgate.policy.pace_shared import corrected, taken
 from headgate.policy.pace_shared import told as told_by
-from headgate.policy.rate_facts import NO_FACTS, RateFacts
+from headgate.policy.rate_facts import NO_FACTS, RateFacts, Seen
 from headgate.policy.retry_budget import HIDDEN_RATE
 from headgate.policy.turn import Turn, Waiting
 from headgate.policy.turns import FAST
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 READ_EVERY = 0.02
 """Seconds between two answers of a lane whose headers are read, while nobody waits in it and all goes well: what is
 between them, our own account of the bucket knows."""
+
+
+LOOK_EVERY = 0.1
+"""Seconds between two answers of a provider whose headers are looked at for what is wrong with them: for `doctor`."""
 
 
 class Port:
@@ -127,15 +131,24 @@ class Port:
         if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
             return
         now, lane, own = self._now(), turn.lane, turn.lane.pace
-        facts = NO_FACTS
+        facts, seen, silent = NO_FACTS, None, False
         if now >= lane.read_at or lane.queue or status >= 300:
             lane.read_at = now + READ_EVERY
-            facts = read_limits(attempt.route.dialect, headers, now, fast=lane.name[1].endswith(FAST))
+            counts = lane.provider.headers
+            if now >= counts.next_at:
+                counts.next_at = now + LOOK_EVERY
+                seen = Seen()
+            fast = lane.name[1].endswith(FAST)
+            facts = read_limits(attempt.route.dialect, headers, now, fast=fast, seen=seen)
         shared = self._shared
         pace = self._pace
         amounts = taken(own, turn.need) if pace is not None and status == 429 and turn.need is not None else ()
         with shared as desk:
             told = desk.answered(turn, facts, status, code, now)
+            if seen is not None:
+                silent = lane.provider.headers.note(seen, good=status < 300)
+        if silent:
+            shared.silent(attempt.route.provider)
         if pace is not None:
             self._tell_others(pace, turn, facts, status, amounts, now)
         if told:
@@ -206,10 +219,10 @@ class Port:
         now = self._now()
         with self._shared as desk:
             budget = desk.budget(route.provider)
-            return budget is None or budget.rates(now).attempt_errors < HIDDEN_RATE or budget.client_retry(now)
+            return budget.rates(now).attempt_errors < HIDDEN_RATE or budget.client_retry(now)
 
     def may_retry(self, route: Route) -> bool:
         """See the port."""
         with self._shared as desk:
             budget = desk.budget(route.provider)
-            return budget is None or budget.may_retry(self._now())
+            return budget.may_retry(self._now())

@@ -17,6 +17,8 @@ from typing import Any
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
+from headgate.policy.provider_look import ProviderLook
+from headgate.policy.rate_facts import SILENT_ANSWERS
 from headgate.policy.retry_budget import RetryBudget
 from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
@@ -87,6 +89,11 @@ class LocalTurns:
         """How things stand with a route for such a request."""
         with self as desk:
             return desk.look(request, route, self.now())
+
+    def providers(self, provider: str = "", pooled: str | None = None) -> list[ProviderLook]:
+        """How things stand with every provider that this process has sent something to. See `policy.turns`."""
+        with self as desk:
+            return desk.providers(self.now(), provider, pooled)
 
     def state(self, route: Route) -> NoTurn | None:
         """See `core.ports.Turns.blocked`."""
@@ -187,7 +194,7 @@ class LocalTurns:
             return []
         provider, now = last.route.provider, self.now()
         budget = self.desk.budget(provider)
-        if budget is not None and not (last.error is not None and _impatient(exchange, last, now)):
+        if not (last.error is not None and _impatient(exchange, last, now)):
             budget.note_exchange(last.error, now)
             if last.number > 1 and last.error is None:
                 self._tell_hidden(provider, budget, now)
@@ -251,6 +258,10 @@ class LocalTurns:
                 except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
                     gone += entries
             told = [each for entry in gone for each in self._ask(self._left, entry)]
+
+    def silent(self, provider: str) -> None:
+        """A provider tells no rate limits: said once."""
+        self._tell("no_rate_limits", provider=provider, answers=SILENT_ANSWERS)
 
     def _tell_hidden(self, provider: str, budget: RetryBudget, now: float) -> None:
         """Retries have just helped: tell, now and then, where they hide that much is failing."""

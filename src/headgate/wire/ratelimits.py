@@ -17,7 +17,17 @@ from types import MappingProxyType
 
 from headgate.core.exchange import Headers
 from headgate.policy.failures import retry_after_seconds
-from headgate.policy.rate_facts import NO_FACTS, LimitFacts, RateFacts
+from headgate.policy.rate_facts import (
+    CONTRADICTORY,
+    FAR,
+    NO_FACTS,
+    PAST,
+    TWICE,
+    UNREADABLE,
+    LimitFacts,
+    RateFacts,
+    Seen,
+)
 
 MOST_LIMIT = 10**12
 """Requests or tokens per window above this are no limit."""
@@ -41,6 +51,8 @@ _PROJECT = 36
 _FIELDS = 39
 _DATE = -1
 _RETRY = -2
+_CLASH = b"\0\0"  # told twice with different values; reads as nothing
+_NONE = b"-1"  # as a limit: there is none (wire-formats 3, Azure)
 
 _UNITS = MappingProxyType(
     {b"ns": 1e-9, b"us": 1e-6, b"\xc2\xb5s": 1e-6, b"ms": 1e-3, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86_400.0}
@@ -68,7 +80,9 @@ def _names() -> dict[bytes, int]:
 _NAMES: Mapping[bytes, int] = MappingProxyType(_names())
 
 
-def read_limits(dialect: str, headers: Headers, now: float, *, fast: bool = False) -> RateFacts:
+def read_limits(
+    dialect: str, headers: Headers, now: float, *, fast: bool = False, seen: Seen | None = None
+) -> RateFacts:
     """What an answer's headers tell about rate limits. Never raises.
 
     A field is dropped where it is no number, negative, beyond `MOST_LIMIT` or `MOST_RESET`, in the past, or told twice
@@ -80,6 +94,7 @@ def read_limits(dialect: str, headers: Headers, now: float, *, fast: bool = Fals
         headers: lower-case names, as `core.exchange.Headers` has them.
         now: seconds since the epoch, when the headers arrived.
         fast: the request was in Anthropic's fast mode, which has limits of its own.
+        seen: takes what was dropped, and how the provider's clock differs.
     """
     found: list[bytes | None] | None = None
     date = b""
@@ -97,33 +112,40 @@ def read_limits(dialect: str, headers: Headers, now: float, *, fast: bool = Fals
             if found is None:
                 found = [None] * _FIELDS
             before = found[place]
-            found[place] = value if before is None or before == value else b""  # "" reads as nothing
+            found[place] = value if before is None or before == value else _CLASH
+    if seen is not None:
+        seen.told = found is not None
+        seen.skew = _skew(date, now)
     if found is None and not told:
         return NO_FACTS
     now = _provider_time(date, now)
     after = _retry_after(headers, now) if told else None
+    if seen is not None and told and after is None:
+        seen.faults.add(UNREADABLE)
     if found is None:
         return RateFacts(retry_after=after)
     first, second = (_OPENAI, _ANTHROPIC) if dialect == "openai" else (_ANTHROPIC, _OPENAI)
     families = (_FAST, first, second) if fast else (first, second)
     return RateFacts(
-        _first(found, families, _REQUESTS, now),
-        _tighter(_first(found, families, _TOKENS, now), _limit(found, _PROJECT, now, rounded=False)),
-        _first(found, families, _INPUT, now),
-        _first(found, families, _OUTPUT, now),
+        _first(found, families, _REQUESTS, now, seen),
+        _tighter(_first(found, families, _TOKENS, now, seen), _limit(found, _PROJECT, now, seen, rounded=False)),
+        _first(found, families, _INPUT, now, seen),
+        _first(found, families, _OUTPUT, now, seen),
         after,
     )
 
 
-def _first(found: list[bytes | None], families: tuple[int, ...], kind: int, now: float) -> LimitFacts | None:
+def _first(
+    found: list[bytes | None], families: tuple[int, ...], kind: int, now: float, seen: Seen | None
+) -> LimitFacts | None:
     for family in families:
-        facts = _limit(found, family + kind, now, rounded=family != _OPENAI and kind != _REQUESTS)
+        facts = _limit(found, family + kind, now, seen, rounded=family != _OPENAI and kind != _REQUESTS)
         if facts is not None:
             return facts
     return None
 
 
-def _limit(found: list[bytes | None], at: int, now: float, *, rounded: bool) -> LimitFacts | None:
+def _limit(found: list[bytes | None], at: int, now: float, seen: Seen | None, *, rounded: bool) -> LimitFacts | None:
     told_limit, told_remaining, told_reset = found[at : at + 3]
     if told_limit is None and told_remaining is None and told_reset is None:
         return None
@@ -131,11 +153,39 @@ def _limit(found: list[bytes | None], at: int, now: float, *, rounded: bool) -> 
     remaining = _integer(told_remaining) if told_limit is None or limit is not None else None
     if remaining is not None and limit is not None and remaining > limit:
         near = rounded and remaining % _ROUNDED == 0 and remaining - limit < _ROUNDED
+        if seen is not None and not near:
+            seen.faults.add(CONTRADICTORY)
         remaining = limit if near else None
     reset = _seconds_until(told_reset, now)
+    if seen is not None:
+        _note_faults(seen, (told_limit, told_remaining, told_reset), reset, now)
     if limit is None and remaining is None and reset is None:
         return None
     return LimitFacts(limit, remaining, reset)
+
+
+def _note_faults(
+    seen: Seen, told: tuple[bytes | None, bytes | None, bytes | None], reset: float | None, now: float
+) -> None:
+    """Why each of a limit's fields was dropped. -1 and 0 as a limit mean that there is none, and are no fault."""
+    if any(value is _CLASH for value in told):
+        seen.faults.add(TWICE)
+    limit, remaining, value = (None if each is _CLASH else each for each in told)
+    none = limit is not None and (limit.strip() == _NONE or _integer(limit) == 0)
+    for count in () if none else (limit, remaining):
+        if count is not None and _integer(count) is None:
+            seen.faults.add(UNREADABLE)
+    if value is not None and reset is None:
+        seconds = _reset(value) if len(value) <= _LONGEST_VALUE else None
+        if seconds is not None and seconds >= _EPOCH:
+            seconds -= now
+        seen.faults.add(UNREADABLE if seconds is None else FAR if seconds > 0 else PAST)
+
+
+def _skew(date: bytes, now: float) -> float | None:
+    """How far the provider's clock is ahead of ours, in seconds; 0.0 where its whole seconds explain it."""
+    said = _http_date(date) if date and len(date) <= _LONGEST_VALUE else None
+    return None if said is None else 0.0 if abs(said - now) <= _SAME_CLOCK else said - now
 
 
 def _tighter(one: LimitFacts | None, other: LimitFacts | None) -> LimitFacts | None:
