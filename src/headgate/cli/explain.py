@@ -153,6 +153,7 @@ def _as_json(call: Call, said: Explanation, source: str) -> dict[str, Any]:
         "refusal": said.refusal,
         "findings": said.findings,
         "not_enforced": said.not_enforced,
+        "gateway": said.gateway or None,
     }
 
 
@@ -209,6 +210,7 @@ def _verdict(call: Call, said: Explanation) -> None:
         screen.print(Text(safe(no["message"])))
         return
     usable = [route for route in said.routes if not route["skipped"]]
+    usable = [route for route in usable if not route["open"]] or usable
     served = f"{usable[0]['provider']}/{usable[0]['model']}" if usable and usable[0]["model"] else call.path
     more = f", then {len(usable) - 1} more" if len(usable) > 1 else ""
     screen.print(Text(f"The call would go to {safe(served)}{more}.", style="bold green"))

@@ -14,7 +14,9 @@ from headgate.cli.explain_configured import configured
 from headgate.cli.explain_crossing import Ways, crossings
 from headgate.cli.explain_money import bound_text, price_fields, price_origin, price_text
 from headgate.cli.explain_record import BUILT_IN, REQUEST, Explanation, Origins
+from headgate.cli.explain_recovery import recovery
 from headgate.cli.explain_routing import chosen, fallbacks, route_origin, tied
+from headgate.cli.explain_traffic import timers, traffic
 from headgate.core.errors import Refusal
 from headgate.core.money import usd_text
 from headgate.engine.plan import FREE, PRICED, Plan, Policies, as_asked, capped, make_plan
@@ -58,7 +60,10 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
     request = capped(call.request, plan)
     ways = crossings(said, request, policies, plan, origins, now)
     _prices(said, request, settings, policies, plan, ways, now)
-    _recovery(said, plan, origins, request, now)
+    traffic(said, request, plan, settings, policies.router, origins)
+    _retry(said, plan, origins, request, now)
+    timers(said, plan, settings)
+    recovery(said, request, plan, policies, origins, now)
     configured(said, settings, origins, request.caller)
     return said
 
@@ -177,6 +182,8 @@ def _route(
             "translated": None,
             "price": None,
             "bound_usd": None,
+            "now": None,
+            "open": [],
         }
     )
 
@@ -221,19 +228,19 @@ def _prices(
         said.add("bound", "unbounded", settings.unbounded, origin, enforced=False)
 
 
-def _recovery(said: Explanation, plan: Plan, origins: Origins, request: Request, now: float) -> None:
-    recovery = plan.recovery
-    who = "Headgate retries" if recovery.owns_retries else "the caller's SDK owns the retries"
-    said.add("retry", "attempts", f"{recovery.attempts} in all: {who}", origins.of("retry.attempts"))
+def _retry(said: Explanation, plan: Plan, origins: Origins, request: Request, now: float) -> None:
+    rules = plan.recovery
+    who = "Headgate retries" if rules.owns_retries else "the caller's SDK owns the retries"
+    said.add("retry", "attempts", f"{rules.attempts} in all: {who}", origins.of("retry.attempts"))
     if len(plan.routes) > 1:
-        said.add("retry", "per route", f"{recovery.per_route}, then the next route", BUILT_IN)
+        said.add("retry", "per route", f"{rules.per_route}, then the next route", BUILT_IN)
     waits = (
         "a tenacity strategy of the application's own"
-        if recovery.wait is not None
+        if rules.wait is not None
         else f"as the provider says, plus 0 to {TOLD_JITTER:.0%}; else random, at most min({BACKOFF_CAP:g}, 2^n) s"
     )
     said.add("retry", "waits", waits, BUILT_IN)
-    again = f"{recovery.timeout_retries} retry, with {TIMEOUT_STRETCH:g}x the time for the first byte"
+    again = f"{rules.timeout_retries} retry, with {TIMEOUT_STRETCH:g}x the time for the first byte"
     said.add("retry", "timed out", again, BUILT_IN)
     by_request = request.timeout is not None and request.timeout < plan.timeouts.total
     total = f"{REQUEST}'s own" if by_request else origins.of("timeout", "timeouts.total")

@@ -35,6 +35,7 @@ class Explanation:
         refusal: Headgate would say no to the call: who says so ("way in", "routes", "translation", "price"), code,
             status, message.
         findings: what deserves a look although the call would be made.
+        gateway: the running one that was asked how traffic stands; "" = none.
     """
 
     decisions: list[Decision] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Explanation:
     refusal: dict[str, Any] | None = None
     findings: list[str] = field(default_factory=list)
     not_enforced: list[str] = field(default_factory=list)
+    gateway: str = ""
 
     def add(self, step: str, name: str, value: str, origin: str, *, enforced: bool = True) -> None:
         """One more decision."""

@@ -28,6 +28,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "headgate.cli.doctor:doctor",
         "Look for what is wrong: configuration, secrets, providers, this machine.",
     ),
+    "providers": (
+        "headgate.cli.providers:providers",
+        "How traffic stands with each provider: breakers, limits, who waits.",
+    ),
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
     "invoice": ("headgate.cli.invoice:invoice", "What a tenant owes for a month: table, CSV, JSON, a page to print."),
     "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),

@@ -42,8 +42,8 @@ _WHOLE_ACCOUNT = (
 )
 
 _ALL_TRAFFIC = (
-    "This page shows the traffic of everybody, and several tenants or keys share this gateway. Use a key that may speak "
-    "for tenants."
+    "This page shows the traffic of everybody, and several tenants or keys share this gateway. Use a key that may "
+    "speak for tenants."
 )
 
 

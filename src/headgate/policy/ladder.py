@@ -66,6 +66,11 @@ class Descent:
         self.cause: HeadgateError | None = None
         self.why = self.told = ""
 
+    @property
+    def steps(self) -> Sequence[Step]:
+        """All of them."""
+        return self._steps
+
     def goes_on(self, error: HeadgateError) -> bool:
         """Whether there is a step for this: then nobody waits for it to pass."""
         met = class_of(error)

@@ -13,14 +13,19 @@ _PERCENT = 10_000  # basis points in one
 
 def turns_of(settings: Settings) -> Turns:
     """A desk for one process."""
-    budget = settings.retry.budget_basis_points
-    share = None if budget is None else budget / _PERCENT
+    share = share_of(settings)
     return Turns(
         {name: rules_of(provider, share) for name, provider in settings.providers.items()},
         default=TurnRules(retry_share=share),
         weights=settings.fairness.tenants,
         batch_floor=settings.fairness.batch_floor_basis_points / _PERCENT,
     )
+
+
+def share_of(settings: Settings) -> float | None:
+    """Retries per success; None = any number."""
+    budget = settings.retry.budget_basis_points
+    return None if budget is None else budget / _PERCENT
 
 
 def rules_of(provider: ProviderSettings, retry_share: float | None) -> TurnRules:
