@@ -56,7 +56,7 @@ def doctor(offline: bool, timeout: float, history: int, history_time: float, as_
 
     The configuration; secrets (references that cannot be read; literal keys in the configuration, in .env files that
     git tracks and in the git history, shown masked); providers (name, TLS, key, models, the clock); models that retire;
-    the ledger; what replicas share; this machine. Sends one GET for the list of models to each provider that has a key,
+    the ledger; what replicas share; the traffic of the gateway that is running; this machine. Sends one GET for the list of models to each provider that has a key,
     and changes nothing. Exit code 1 where there is a warning or a problem.
 
     \b
@@ -87,6 +87,7 @@ def examine(
     from headgate.cli.doctor_report import SKIPPED, Finding, progress
     from headgate.cli.doctor_secrets import check_config_text, check_dotenv, check_references, repository
     from headgate.cli.doctor_shared import check_shared
+    from headgate.cli.doctor_traffic import check_traffic
 
     settings, source, mistakes, found = _configuration(config)
     today = datetime.now(UTC).date()
@@ -113,6 +114,7 @@ def examine(
         found += check_models(settings, today)
         found += check_ledger(settings)
         found += check_shared(settings, offline=offline)
+        found += check_traffic(settings)
     found += [*check_packages(), *check_process()]
     return _in_order(found)
 
@@ -148,6 +150,6 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
     """By check, and within one the gravest first; two checks that found the same of a model say it once."""
     from headgate.cli.doctor_report import LEVELS
 
-    order = ("config", "secrets", "history", "providers", "models", "ledger", "shared", "machine")
+    order = ("config", "secrets", "history", "providers", "models", "ledger", "shared", "traffic", "machine")
     unique = dict.fromkeys(findings)
     return sorted(unique, key=lambda each: (order.index(each.check), -LEVELS.index(each.level)))

@@ -26,7 +26,8 @@ class Finding:
     """One result of a check. Never holds a secret.
 
     Attributes:
-        check: "config", "secrets", "history", "providers", "models", "ledger", "shared", "machine".
+        check: "config", "secrets", "history", "providers", "models", "ledger", "shared", "traffic",
+            "machine".
         level: one of `LEVELS`.
         what: a sentence: what is so, and where.
         remedy: what to do, "" if nothing.

@@ -60,10 +60,11 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
     request = capped(call.request, plan)
     ways = crossings(said, request, policies, plan, origins, now)
     _prices(said, request, settings, policies, plan, ways, now)
-    traffic(said, request, plan, settings, policies.router, origins)
+    traffic(said, request, plan, settings, policies.router)
     _retry(said, plan, origins, request, now)
     timers(said, plan, settings)
-    recovery(said, request, plan, policies, origins, now)
+    if plan.routes:
+        recovery(said, request, plan, policies, origins, now)
     configured(said, settings, origins, request.caller)
     return said
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from headgate.cli.explain_record import BUILT_IN, Explanation, Origins
+from headgate.cli.explain_record import BUILT_IN, Explanation
 from headgate.cli.traffic_text import at_once_text, header_lines, open_text, pace_lines, rates_text, retries_text
 from headgate.policy.families import family
 from headgate.policy.turns import PACED
@@ -29,19 +29,16 @@ GATEWAY = "the gateway, now"
 _TIMERS = ("connect", "pool", "write", "first_byte", "idle")
 
 
-def traffic(
-    said: Explanation, request: Request, plan: Plan, settings: Settings, router: Router, origins: Origins
-) -> None:
+def traffic(said: Explanation, request: Request, plan: Plan, settings: Settings, router: Router) -> None:
     """Add it all, for the plan's routes."""
-    routes = list({(route.provider, route.model): route for route in plan.routes}.values())
     stands = _Stands(settings, router, in_process=request.way_in != "gateway")
     said.gateway = stands.url
-    _standing(said, stands, routes)
+    _standing(said, stands, plan.routes)
     if request.endpoint in PACED:
-        _pace(said, stands, settings, routes)
-        _cap(said, stands, settings, routes)
+        _pace(said, stands, settings, plan.routes)
+        _cap(said, stands, settings, plan.routes)
     _breakers(said, stands, settings, plan.routes)
-    _retries(said, stands, settings, routes, origins)
+    _retries(said, stands, settings, plan.routes)
     for each in said.routes:
         row = stands.rows.get((each["provider"], _family(plan.routes, each)))
         each["now"] = dict(row) if row is not None else None
@@ -100,37 +97,41 @@ def _family(routes: Sequence[Route], row: Mapping[str, Any]) -> str:
 
 def _standing(said: Explanation, stands: _Stands, routes: Sequence[Route]) -> None:
     """Who was asked, or that nobody could be."""
-    for route in routes:
+    for name, route in _providers(routes):
         row = stands.ask(route)
         if stands.why:
             said.add("now", "nothing sent", f"{stands.why}: only what the configuration says", BUILT_IN)
             return
         if row is None:
             said.findings.append(
-                f"the gateway at {stands.url} knows no provider {route.provider!r}: it runs with another configuration"
+                f"the gateway at {stands.url} knows no provider {name!r}: it runs with another configuration"
             )
             continue
         if not row["used"]:
-            said.add("now", route.provider, "nothing was sent yet", GATEWAY)
+            said.add("now", name, "nothing was sent yet", GATEWAY)
             continue
-        said.add("now", route.provider, rates_text(row), GATEWAY)
+        said.add("now", name, rates_text(row), GATEWAY)
         for line in header_lines(row):
             said.add("now", "", line, GATEWAY)
 
 
 def _pace(said: Explanation, stands: _Stands, settings: Settings, routes: Sequence[Route]) -> None:
-    for place, route in enumerate(routes, 1):
-        rules = _rules(settings, route.provider)
-        name = str(place)
-        for text, origin in _ceilings(rules, settings, route.provider):
+    keys: dict[tuple[str, str], list[Route]] = {}
+    for route in routes:
+        keys.setdefault((route.provider, route.model), []).append(route)
+    for (provider, _), mine in keys.items():
+        rules = _rules(settings, provider)
+        name = str(routes.index(mine[0]) + 1)
+        for text, origin in _ceilings(rules, settings, provider):
             said.add("pace", name, text, origin)
             name = ""
-        row = stands.used(route)
-        mine = stands.reference(route)
+        row = stands.used(mine[0])
+        references = {stands.reference(route) for route in mine}
         for pace in row["paces"] if row is not None and rules.pacing else ():
-            if mine and pace["credential"] not in (mine, ""):
+            if "" not in references and pace["credential"] not in {*references, ""}:
                 continue
-            key = f"{pace['credential']}: " if not mine and pace["credential"] else ""
+            several = len(mine) > 1 or "" in references
+            key = f"{pace['credential']}: " if several and pace["credential"] else ""
             for line in pace_lines(pace):
                 said.add("pace", "", f"{key}{line}", GATEWAY)
 
@@ -207,7 +208,7 @@ def _breaker(rules: BreakerRules) -> str:
     return f"opens where {window} fail{slow}; for {duration_text(rules.open_seconds)} at first"
 
 
-def _retries(said: Explanation, stands: _Stands, settings: Settings, routes: Sequence[Route], origins: Origins) -> None:
+def _retries(said: Explanation, stands: _Stands, settings: Settings, routes: Sequence[Route]) -> None:
     share = share_of(settings)
     text = "any number" if share is None else f"{share:.0%} of a provider's successes"
     said.add("retry", "budget", text, settings.origins.get("retry.budget", DEFAULT))
@@ -230,7 +231,10 @@ def timers(said: Explanation, plan: Plan, settings: Settings) -> None:
 
 def _providers(routes: Sequence[Route]) -> Iterator[tuple[str, Route]]:
     """Each provider once, with its first route."""
-    yield from {route.provider: route for route in reversed(routes)}.items()
+    found: dict[str, Route] = {}
+    for route in routes:
+        found.setdefault(route.provider, route)
+    yield from found.items()
 
 
 def _rules(settings: Settings, provider: str) -> TurnRules:

@@ -64,7 +64,7 @@ def rates_text(row: Row) -> str:
         return "no errors to tell: no call in the last 5 minutes"
     attempts = f"{row['attempt_error_rate']:.1%} of {row['attempts']:,} attempts"
     exchanges = f"{row['exchange_error_rate']:.1%} of {row['exchanges']:,} exchanges"
-    return f"in 5 minutes {attempts} failed, {exchanges}"
+    return f"in 5 minutes {attempts} failed, and {exchanges if row['exchanges'] else 'no exchange ended here'}"
 
 
 def retries_text(row: Row) -> str:
