@@ -151,7 +151,13 @@ class Gate:
     def stats(self) -> GateStats:
         """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything, as of a
         tenth of a second ago (`budget` is exact, and waits for the ledger)."""
-        stats = self._built.tally.stats()
+        rates, waiting = self._built.turns.rates()
+        stats = replace(
+            self._built.tally.stats(),
+            attempt_error_rate=rates.attempt_errors,
+            exchange_error_rate=rates.exchange_errors,
+            waiting=waiting,
+        )
         if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
             return stats
         built = self._built
@@ -162,6 +168,24 @@ class Gate:
         left = {each.claim.key: each.left_nano for each in built.ledger.peek(claims) if not each.claim.budget.soft}
         found = [nano for nano in (caps | left).values() if nano is not None]
         return replace(stats, budget_remaining_usd=usd(min(found)) if found else None)
+
+    def providers(self) -> list[dict[str, Any]]:
+        """How traffic stands with each provider in this process: breakers, rate limits, caps, who waits, errors. Sends
+        nothing. See docs/gateway.md, "Providers"."""
+        from headgate.traffic_report import providers_report
+
+        rows: list[dict[str, Any]] = providers_report(self._built, told=True)["providers"]
+        return rows
+
+    def lift(self, provider: str) -> int:
+        """Close every breaker of a provider now: what was wrong is mended. Returns how many were open.
+
+        Raises:
+            ConfigError: there is no such provider.
+        """
+        from headgate.traffic_report import lift
+
+        return lift(self._built, provider, by="python")
 
     def usage(
         self,

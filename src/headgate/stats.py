@@ -21,7 +21,9 @@ WINDOW = 2048
 class GateStats:
     """Since the gate was made. Latencies are milliseconds over the last `WINDOW` exchanges, None before the first.
 
-    `cache_*` stay 0 until the cache exists; `budget_remaining_usd` is None without a budget over everything.
+    `attempt_error_rate` is how often providers fail, `exchange_error_rate` how often callers see it, over the last five
+    minutes; retries hide the difference. `waiting` is for turns, now. `cache_*` stay 0 until the cache exists;
+    `budget_remaining_usd` is None without a budget over everything.
     """
 
     total_calls: int = 0
@@ -33,6 +35,9 @@ class GateStats:
     failed_calls: int = 0
     refused_calls: int = 0
     degraded_calls: int = 0  # answered by another model, by a sentence of ours or by a substitute
+    attempt_error_rate: float = 0.0
+    exchange_error_rate: float = 0.0
+    waiting: int = 0
     cache_hit_rate: float = 0.0
     cache_size: int = 0
     budget_remaining_usd: Decimal | None = None

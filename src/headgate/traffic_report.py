@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from headgate.core.errors import ConfigError
 from headgate.core.secret import Secret
 from headgate.policy.breaker import OPEN
+from headgate.policy.breakers import value_of
 from headgate.policy.provider_look import LaneLook, ProviderLook
 from headgate.policy.turn import account_name
+from headgate.settings.fields import suggestion
 
 if TYPE_CHECKING:
     from headgate.build import Built
@@ -43,6 +46,25 @@ def providers_report(built: Built, *, told: bool, provider: str = "", family: st
     return {"status": "degraded" if wrong else "ok", "providers": found}
 
 
+def lift(built: Built, provider: str, *, by: str) -> int:
+    """Close every breaker of a provider, on record in the log. Returns how many were open.
+
+    Args:
+        by: who does it, for the log: "gateway", "python".
+
+    Raises:
+        ConfigError: there is no such provider.
+    """
+    if provider not in built.router.providers:
+        raise ConfigError(
+            f"there is no provider named {provider!r}{suggestion(provider, tuple(built.router.providers))}"
+        )
+    lifted = built.turns.lift(provider)
+    if lifted:
+        built.log.event("breakers_lifted", provider=provider, lifted=lifted, by=by)
+    return lifted
+
+
 def _row(look: ProviderLook, names: _Names) -> dict[str, Any]:
     rates, headers = look.rates, look.headers
     return {
@@ -60,7 +82,7 @@ def _row(look: ProviderLook, names: _Names) -> dict[str, Any]:
             {
                 "what": each.what,
                 "model": each.model,
-                "credential": names.of_secret(each.credential),
+                "credential": names.of_value(each.credential),
                 "state": each.state,
                 "probing": each.state != OPEN,
                 "cause": each.cause,
@@ -110,18 +132,18 @@ class _Names:
         settings = built.settings.providers.get(provider)
         references = settings.api_keys if settings is not None else ()
         keys = router.keys.get(provider) or ((route.credential,) if route is not None and route.credential else ())
-        self._secrets: list[tuple[Secret, str]] = []
+        self._values: dict[int, str] = {0: ""}
         self._accounts: dict[str, str] = {}
         if route is None:
             return
         self._accounts[account_name(provider, route.base_url, b"")] = ""
         for place, (secret, name) in enumerate(_named(keys, references, told=told)):
-            self._secrets.append((secret, name or f"key {place + 1}"))
+            self._values.setdefault(value_of(secret), name or f"key {place + 1}")
             account = account_name(provider, route.base_url, secret.reveal().encode())
             self._accounts.setdefault(account, name or f"key {place + 1}")
 
-    def of_secret(self, secret: Secret | None) -> str:
-        return "" if secret is None else next((name for each, name in self._secrets if each is secret), OTHER_KEY)
+    def of_value(self, value: int) -> str:
+        return self._values.get(value, OTHER_KEY)
 
     def of_account(self, account: str) -> str:
         return self._accounts.get(account, OTHER_KEY)

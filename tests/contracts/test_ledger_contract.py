@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headgate.core.caller import Caller
-from headgate.core.errors import BudgetExceeded, UpstreamTimeout
+from headgate.core.errors import BudgetExceeded, NoTurn, UpstreamTimeout
 from headgate.core.exchange import Ending, Route
 
 
@@ -128,6 +128,16 @@ def test_a_provider_failure_keeps_its_kind(store: Any, make: Any) -> None:
     store.flush()
     (row,) = store.rows("SELECT error_code, error_kind FROM exchanges")
     assert row == {"error_code": "provider_timeout", "error_kind": "timeout"}
+
+
+def test_a_call_that_had_no_turn_keeps_the_cause_and_how_long_it_waited(store: Any, make: Any) -> None:
+    exchange = make.exchange()
+    exchange.waited = 0.75
+    error = NoTurn("left alone", kind="open", cause="money", retry_after=9.0)
+    store.settle(make.ended(exchange, Ending.FAILED, status=503, error=error))
+    store.flush()
+    (row,) = store.rows("SELECT * FROM exchanges")
+    assert (row["error_kind"], row["waited_ms"], row["attempts"]) == ("open:money", 750, 0)
 
 
 def test_settling_twice_leaves_one_row_that_says_the_last_word(store: Any, make: Any) -> None:

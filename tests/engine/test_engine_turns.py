@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.core.budget import Budget
-from headgate.core.errors import BudgetExceeded, UpstreamBroken, UpstreamBusy
+from headgate.core.errors import BudgetExceeded, NoTurn, UpstreamBroken, UpstreamBusy
 from headgate.core.exchange import Attempt, Ending, Exchange
 from headgate.policy.breaker import BreakerRules
 from headgate.policy.pace_need import Ceilings
@@ -74,6 +74,35 @@ def test_a_call_that_cannot_go_in_time_is_refused_at_once_with_the_time_it_lacks
     assert world.exchange.ending is Ending.FAILED
     assert world.exchange.attempts == []
     assert len(world.upstream.sent) == 1
+
+
+def test_a_wait_for_a_turn_that_never_came_is_on_record_though_another_route_has_answered(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = (route("anthropic", "claude-opus-4-8"), route("anthropic", "claude-haiku-4-5"))
+    world = World(message("a"), turns=RULES, models={"fast": routes})
+    turns = world.engine.ports.turns
+    assert turns is not None
+    first, asked = turns.turn, []
+
+    async def slow(exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+        asked.append(attempt.route.model)
+        if len(asked) > 1:
+            return await first(exchange, attempt, until=until)
+        await world.clock.sleep(4.0)
+        attempt.waited += 4.0
+        raise NoTurn("late", kind="paced", retry_after=1.0)
+
+    monkeypatch.setattr(type(turns), "turn", lambda _, *told, **more: slow(*told, **more))
+    played = run(
+        world.call(world.request(b'{"model":"fast","max_tokens":20,"messages":[{"role":"user","content":"hi"}]}'))
+    )
+    assert played.status == 200
+    assert asked == ["claude-opus-4-8", "claude-haiku-4-5"]
+    assert world.exchange is not None
+    assert (world.exchange.waited, world.exchange.attempts[0].waited) == (4.0, 0.0)
+    assert played.headers[b"x-headgate-waited-ms"] == b"4000"
+    assert float(played.headers[b"x-headgate-overhead-ms"]) < 100
 
 
 def test_whoever_cannot_pay_gives_the_turn_back(run: Run) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ledger_maker import Maker
 
 from headgate.core.caller import Caller
-from headgate.core.errors import ConfigError, UpstreamRejected
+from headgate.core.errors import ConfigError, NoTurn, UpstreamRejected
 from headgate.core.exchange import Ending, Route
 from headgate.core.secret import Secret
 from headgate.stores import log as log_module
@@ -143,6 +143,20 @@ def test_a_refusal_says_why(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
     log.flush()
     (line,) = lines(tmp_path)
     assert (line["error_type"], line["error_kind"], line["status_code"]) == ("provider_rejected", "missing", 404)
+    assert "error_cause" not in line
+    assert "waited_ms" not in line
+
+
+def test_a_call_that_had_no_turn_says_why_and_how_long_it_waited(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
+    log = logs()
+    error = NoTurn("left alone", kind="open", cause="money", retry_after=9.0)
+    exchange = make.ended(make.exchange(), Ending.FAILED, status=503, error=error)
+    exchange.waited = 1.5
+    log.write(exchange)
+    log.flush()
+    (line,) = lines(tmp_path)
+    told = (line["error_type"], line["error_kind"], line["error_cause"], line["waited_ms"])
+    assert told == ("provider_busy", "open", "money", 1500 + sum(a.waited for a in exchange.attempts) * 1000)
     assert (line["ttft_ms"], line["request_id"], line["cost_usd"]) == (None, "", 0)
 
 

@@ -345,3 +345,48 @@ def test_places_that_are_given_back_are_in_front_and_in_order() -> None:
             assert isinstance(other, Turn)
             desk.unsent(other, bench.time)
         assert [isinstance(each, Waiting) and each.turn is not None for each in (*back, waiting)] == [True, True, False]
+
+
+def answer(bench: Bench, *headers: tuple[bytes, bytes], status: int = 200) -> None:
+    port = bench.turns.blocking()
+    exchange, attempt = bench.call()
+    run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+    port.answered(attempt, status, headers)
+    done(bench, exchange, attempt)
+    bench.time += 1.0
+
+
+def test_a_provider_that_tells_no_rate_limits_is_named_in_the_log_once() -> None:
+    bench = Bench()
+    for _ in range(60):
+        answer(bench)
+    assert bench.told == [("no_rate_limits", {"provider": "anthropic", "answers": 20})]
+
+
+def test_headers_that_cannot_be_believed_are_counted_per_provider_and_not_more_often_than_they_are_looked_at() -> None:
+    bench = Bench()
+    past = (b"anthropic-ratelimit-requests-reset", b"%d" % 1_000_000_001)
+    bench.time = 1_100_000_000.0
+    for _ in range(4):
+        answer(bench, (b"anthropic-ratelimit-requests-limit", b"50"), past)
+    bench.time -= 1.0  # the same moment again
+    answer(bench, (b"anthropic-ratelimit-requests-limit", b"50"), past)
+    (look,) = bench.turns.providers()
+    assert (look.headers.answers, look.headers.told, dict(look.headers.faults)) == (4, 4, {"past": 4})
+    assert bench.told == []
+
+
+def test_how_all_stands_is_told_while_somebody_waits() -> None:
+    bench = Bench()
+    port = bench.turns.blocking()
+    calls = run_blocking(_two_in_flight(bench, port))
+    third = bench.call()
+    thread = threading.Thread(target=lambda: run_blocking(port.turn(*third, until=bench.time + 60)))
+    thread.start()
+    while not bench.turns.desk.waiting:
+        pass
+    rates, waiting = bench.turns.rates()
+    assert (rates.attempts, waiting) == (0, 1)
+    assert [look.waiting for look in bench.turns.providers()] == [1]
+    done(bench, *calls[0])
+    thread.join(20)

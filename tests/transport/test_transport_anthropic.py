@@ -331,6 +331,8 @@ def test_an_sdk_left_at_its_default_retries_does_not_amplify(
     sent = len(headgate_simulator.requests())
     assert 3 + 5 <= sent <= 3 * 4  # the retry budget's floor is 5 in 10 s; more only as its window moves on
     assert (gate.stats.total_calls, gate.stats.total_attempts, gate.stats.failed_calls) == (3, sent, 3)
+    stats = gate.stats
+    assert (stats.attempt_error_rate, stats.exchange_error_rate, stats.waiting) == (1.0, 1.0, 0)
 
 
 def test_a_storm_costs_few_requests_for_each_call(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headgate.policy.rate_facts import NO_FACTS, LimitFacts
+from headgate.policy.rate_facts import CONTRADICTORY, FAR, FAULTS, NO_FACTS, PAST, TWICE, UNREADABLE, LimitFacts, Seen
 from headgate.testing.simulator.limits import AnthropicLimits, Limits, OpenAILimits, go_duration
 from headgate.wire.ratelimits import _NAMES, MOST_LIMIT, MOST_RESET, MOST_RETRY_AFTER, read_limits
 
@@ -208,7 +208,10 @@ SHAPED = st.from_regex(rb"[-+]?[0-9.,]{0,20}(ms|s|m|h|Z|T|:|-)?[0-9a-zA-Z:+.-]{0
 @example("openai", [(b"date", b"Mon, 01 Jan 0001 00:00:00 +2359"), (b"retry-after", b"1")], False)
 @example("openai", [(b"retry-after", b"Fri, 31 Dec 9999 23:59:59 -2359")], False)
 def test_any_bytes_give_facts_that_hold(dialect: str, headers: list[tuple[bytes, bytes]], fast: bool) -> None:
+    seen = Seen()
     facts = read_limits(dialect, headers, NOON, fast=fast)
+    assert read_limits(dialect, headers, NOON, fast=fast, seen=seen) == facts
+    assert seen.faults <= set(FAULTS)
     assert facts.retry_after is None or 0 <= facts.retry_after <= MOST_RETRY_AFTER
     for told in facts[:4]:
         if told is None:
@@ -224,3 +227,61 @@ def test_what_go_prints_is_read_back_to_the_millisecond(seconds: float) -> None:
     read = reset_of(go_duration(seconds))
     assert read is not None
     assert seconds - 1e-6 <= read <= seconds + 0.001 + 1e-6
+
+
+def looked_at(*headers: tuple[bytes, bytes], dialect: str = "openai") -> Seen:
+    seen = Seen()
+    read_limits(dialect, headers, NOON, seen=seen)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("headers", "fault"),
+    [
+        ([(b"x-ratelimit-reset-requests", b"2026-11-20T11:00:00Z")], PAST),
+        ([(b"x-ratelimit-reset-requests", b"%d" % (NOON - 3600))], PAST),
+        ([(b"x-ratelimit-reset-requests", b"500h")], FAR),
+        ([(b"x-ratelimit-reset-requests", b"soon")], UNREADABLE),
+        ([(b"x-ratelimit-reset-requests", b"9" * 100)], UNREADABLE),
+        ([(b"x-ratelimit-limit-tokens", b"many")], UNREADABLE),
+        ([(b"x-ratelimit-limit-tokens", b"60"), (b"x-ratelimit-remaining-tokens", b"-1")], UNREADABLE),
+        ([(b"x-ratelimit-limit-tokens", b"60"), (b"x-ratelimit-remaining-tokens", b"61")], CONTRADICTORY),
+        ([(b"x-ratelimit-limit-tokens", b"60"), (b"x-ratelimit-limit-tokens", b"61")], TWICE),
+        ([(b"retry-after", b"never")], UNREADABLE),
+    ],
+)
+def test_why_a_field_was_dropped_is_told(headers: list[tuple[bytes, bytes]], fault: str) -> None:
+    assert looked_at(*headers).faults == {fault}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-ratelimit-limit-tokens", b"-1"), (b"x-ratelimit-remaining-tokens", b"-1")],  # Azure: there is none
+        [(b"x-ratelimit-limit-tokens", b"0"), (b"x-ratelimit-remaining-tokens", b"0")],
+        [(b"x-ratelimit-limit-requests", b"1,000"), (b"x-ratelimit-reset-requests", b"6m0s")],
+        [(b"x-ratelimit-limit-tokens", b"60"), (b"x-ratelimit-limit-tokens", b"60")],
+        [(b"retry-after", b"20"), date(NOON)],
+    ],
+)
+def test_what_is_in_order_is_no_fault(headers: list[tuple[bytes, bytes]]) -> None:
+    seen = looked_at(*headers)
+    assert seen.faults == set()
+    assert seen.told == any(name.startswith(b"x-ratelimit") for name, _ in headers)
+
+
+def test_the_simulators_headers_have_no_fault_in_either_dialect() -> None:
+    anthropic = AnthropicLimits(Limits(60, 30_000, 8_000), NOON)
+    openai = OpenAILimits(Limits(requests_per_minute=60, tokens_per_minute=6_000), NOON)
+    assert looked_at(*anthropic.headers(NOON), dialect="anthropic").faults == set()
+    assert looked_at(*openai.headers(NOON)).faults == set()
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(-42.0, -42.0), (90.0, 90.0), (1.0, 0.0), (-2.0, 0.0)])
+def test_how_far_a_providers_clock_is_ahead_is_told_beyond_its_whole_seconds(ahead: float, told: float) -> None:
+    assert looked_at(date(NOON + ahead)).skew == told
+
+
+def test_without_a_date_nothing_is_known_of_a_clock() -> None:
+    assert looked_at((b"x-ratelimit-limit-tokens", b"60")).skew is None
+    assert looked_at((b"date", b"yesterday")).skew is None

@@ -56,8 +56,9 @@ def doctor(offline: bool, timeout: float, history: int, history_time: float, as_
 
     The configuration; secrets (references that cannot be read; literal keys in the configuration, in .env files that
     git tracks and in the git history, shown masked); providers (name, TLS, key, models, the clock); models that retire;
-    the ledger; what replicas share; the traffic of the gateway that is running; this machine. Sends one GET for the list of models to each provider that has a key,
-    and changes nothing. Exit code 1 where there is a warning or a problem.
+    the ledger; what replicas share; the traffic of the gateway that is running; this machine. Sends one GET for the
+    list of models to each provider that has a key, and changes nothing. Exit code 1 where there is a warning or a
+    problem.
 
     \b
     Example:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headgate.cli.explain_record import BUILT_IN, Explanation
+from headgate.cli.traffic_door import Running, running
 from headgate.cli.traffic_text import at_once_text, header_lines, open_text, pace_lines, rates_text, retries_text
+from headgate.core.errors import Unavailable
 from headgate.policy.families import family
 from headgate.policy.turns import PACED
 from headgate.settings.fields import DEFAULT
@@ -17,7 +19,6 @@ from headgate.settings.turn_rules import rules_of, share_of
 from headgate.settings.units import duration_text
 
 if TYPE_CHECKING:
-    from headgate.cli.traffic_door import Running
     from headgate.core.exchange import Request, Route
     from headgate.engine.plan import Plan
     from headgate.policy.breaker import BreakerRules
@@ -32,8 +33,8 @@ _TIMERS = ("connect", "pool", "write", "first_byte", "idle")
 def traffic(said: Explanation, request: Request, plan: Plan, settings: Settings, router: Router) -> None:
     """Add it all, for the plan's routes."""
     stands = _Stands(settings, router, in_process=request.way_in != "gateway")
-    said.gateway = stands.url
     _standing(said, stands, plan.routes)
+    said.gateway = stands.url
     if request.endpoint in PACED:
         _pace(said, stands, settings, plan.routes)
         _cap(said, stands, settings, plan.routes)
@@ -66,9 +67,10 @@ class _Stands:
         """The gateway's row of a route's provider, with the paces of its model's family alone."""
         key = (route.provider, family(route.dialect, route.model))
         if not self.why and key not in self.rows:
-            from headgate.cli.traffic_door import running
-
-            found: Running = running(self._settings, *key)
+            try:
+                found = running(self._settings, *key)
+            except Unavailable as error:
+                found = Running(None, error.message)
             self.why, self.url = found.why, found.url
             if found.rows:
                 self.rows[key] = found.rows[0]
@@ -100,7 +102,7 @@ def _standing(said: Explanation, stands: _Stands, routes: Sequence[Route]) -> No
     for name, route in _providers(routes):
         row = stands.ask(route)
         if stands.why:
-            said.add("now", "nothing sent", f"{stands.why}: only what the configuration says", BUILT_IN)
+            said.add("now", "not known", f"{stands.why}: only what the configuration says", BUILT_IN)
             return
         if row is None:
             said.findings.append(

@@ -205,6 +205,7 @@ class Exchange:
     discarded_texts: tuple[str, ...] = ()  # with log bodies: full: of streams that broke off and were begun anew
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
+    waited: float = 0.0  # seconds for turns that never came; what came of others is in their attempts
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
     @property

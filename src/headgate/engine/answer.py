@@ -75,7 +75,8 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         headers += exchange.limit_headers
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
-    cost, waited, spent = 0, 0.0, now - exchange.started
+    waited = exchange.waited
+    cost, spent = 0, now - exchange.started - waited
     for attempt in attempts:
         cost += attempt.cost_nano
         waited += attempt.waited

@@ -80,7 +80,8 @@ class Turning:
                     if wait is not None:
                         await wait
                 except NoTurn as error:
-                    exchange.attempts.pop()  # nothing of it is on record
+                    exchange.attempts.pop()  # nothing of it is on record, but that it was waited for
+                    exchange.waited += attempt.waited - waited
                     if soonest is None or _after(error) < _after(soonest):
                         soonest = error
                 else:
@@ -94,6 +95,7 @@ class Turning:
             after = _after(soonest)
             descends = plan.descent is not None and plan.descent.goes_on(soonest)
             if descends or soonest.cause not in _PASSES or self._clock.now() + after >= plan.first_content_by:
+                exchange.waited += waited
                 raise soonest
             await self._clock.sleep(after)
             waited += after

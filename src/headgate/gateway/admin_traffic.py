@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from headgate.core.errors import BadRequest, NotServed
-from headgate.traffic_report import providers_report
+from headgate.core.errors import BadRequest, ConfigError, NotServed
+from headgate.traffic_report import lift, providers_report
 
 if TYPE_CHECKING:
     from headgate.build import Built
@@ -44,14 +44,10 @@ class TrafficApi:
         raise NotServed("The control API has no such path or method.")
 
     def _lift(self, provider: str) -> dict[str, Any]:
-        built = self._built
-        if provider not in built.router.providers:
-            known = ", ".join(built.router.providers)
-            raise NotServed(f"There is no provider named {provider!r}. There are: {known}.", code="no_provider")
-        lifted = built.turns.lift(provider)
-        if lifted:
-            built.log.event("breakers_lifted", provider=provider, lifted=lifted, by="gateway")
-        return {"provider": provider, "lifted": lifted}
+        try:
+            return {"provider": provider, "lifted": lift(self._built, provider, by="gateway")}
+        except ConfigError as error:
+            raise NotServed(error.message, code="no_provider") from None
 
 
 def _parameters(query: bytes) -> dict[str, str]:

@@ -89,7 +89,8 @@ class Opened(NamedTuple):
     Attributes:
         what: "route", "account" or "credential".
         model: of a route; "" else.
-        credential: whose it is; None = none of ours. Never shown: its place among the provider's keys is.
+        credential: whose it is, as `value_of` has it; 0 = none of ours. Never shown: its place among the provider's
+            keys is.
         state: `OPEN` or `HALF_OPEN`.
         cause: as in `Blocked`.
         retry_after: seconds until a probe may go, or until one that is under way is given up, >= 0.
@@ -97,7 +98,7 @@ class Opened(NamedTuple):
 
     what: str
     model: str
-    credential: Secret | None
+    credential: int
     state: str
     cause: str
     retry_after: float
@@ -119,7 +120,7 @@ class Breakers:
 
     def admit(self, route: Route, now: float) -> Permit | Blocked:
         """Leave to send to a route, or what stands in the way. Nothing is a probe that does not go."""
-        value = _value(route.credential)
+        value = value_of(route.credential)
         with self._lock:
             path = self._routes.get((route.provider, route.model, value))
             if not self._accounts and not self._credentials:
@@ -247,7 +248,7 @@ class Breakers:
 
     def _note_credential(self, changes: list[Change], permit: Permit, outcome: str, now: float, jitter: float) -> None:
         route = permit.route
-        if permit.value != _value(route.credential):
+        if permit.value != value_of(route.credential):
             return  # what was refused or accepted was another value
         breaker = self._credential(route)
         if outcome == AUTH:
@@ -284,7 +285,7 @@ class Breakers:
         if found is None:
             return None
         breaker, refused = found
-        if _value(route.credential) != refused:
+        if value_of(route.credential) != refused:
             del self._credentials[key]
             return None
         return breaker
@@ -296,7 +297,7 @@ class Breakers:
             How many breakers were open.
         """
         with self._lock:
-            value = None if credential is None else _value(credential)
+            value = None if credential is None else value_of(credential)
             lifted = [
                 breaker
                 for (of, _, its), breaker in self._routes.items()
@@ -312,20 +313,16 @@ class Breakers:
     def opened(self, provider: str, now: float) -> list[Opened]:
         """What is not closed of a provider, the longest first."""
         with self._lock:
-            found = [
-                ("route", model, secret, breaker)
-                for (of, model, secret), breaker in self._routes.items()
-                if of == provider
-            ]
-            found += [("account", "", key[1], b) for key, b in self._accounts.items() if key[0] == provider]
+            found = [("route", model, value, b) for (of, model, value), b in self._routes.items() if of == provider]
+            found += [("account", "", value_of(key), b) for (of, key), b in self._accounts.items() if of == provider]
             found += [
-                ("credential", "", key[1], b)
-                for key, (b, refused) in self._credentials.items()
-                if key[0] == provider and _value(key[1]) == refused
+                ("credential", "", refused, b)
+                for (of, key), (b, refused) in self._credentials.items()
+                if of == provider and value_of(key) == refused
             ]
             opened = [
-                Opened(what, model, secret, breaker.state, breaker.cause, breaker.waits(now))
-                for what, model, secret, breaker in found
+                Opened(what, model, value, breaker.state, breaker.cause, breaker.waits(now))
+                for what, model, value, breaker in found
                 if breaker.state != CLOSED and now < breaker.ends
             ]
         return sorted(opened, key=lambda each: -each.retry_after)
@@ -333,7 +330,7 @@ class Breakers:
     def state(self, route: Route, now: float) -> Blocked | None:
         """What stands in a route's way now, without being a probe; None = nothing. For health pages and `explain`."""
         with self._lock:
-            path = self._routes.get((route.provider, route.model, _value(route.credential)))
+            path = self._routes.get((route.provider, route.model, value_of(route.credential)))
             at_fault = [
                 (what, breaker)
                 for what, breaker in (
@@ -356,7 +353,8 @@ def _is(of: str, secret: Secret, provider: str, credential: Secret | None) -> bo
     return of == provider and (credential is None or secret == credential)
 
 
-def _value(secret: Secret | None) -> int:
+def value_of(secret: Secret | None) -> int:
+    """What tells a credential's value from others in this process, without telling it; 0 = no credential."""
     # Python's own hash is keyed per process and kept in the string: nothing to leak, and next to nothing to compute.
     return hash(secret.reveal()) if secret is not None else 0
 

@@ -21,7 +21,7 @@ from headgate.policy.pace import Pace
 from headgate.policy.pace_need import Need
 from headgate.policy.provider_look import ProviderLook, look_at
 from headgate.policy.rate_facts import RateFacts
-from headgate.policy.retry_budget import RetryBudget
+from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import (
     NEVER,
     Lane,
@@ -296,14 +296,22 @@ class Turns:
 
         Args:
             provider: only this one.
-            pooled: only lanes of this family of models.
+            pooled: only lanes of this family of models, fast mode's too.
         """
         lanes: dict[str, dict[Lane, None]] = {}
         for (name, *_), lane in self._lanes.items():
-            if pooled is None or lane.name[1] == pooled:
+            if pooled is None or lane.name[1].removesuffix(FAST) == pooled:
                 lanes.setdefault(name, {})[lane] = None
         names = [name for name in self._providers if not provider or name == provider]
         return [look_at(name, self._providers[name], lanes.get(name, ()), now) for name in names]
+
+    def rates(self, now: float) -> Rates:
+        """The error rates of attempts and of exchanges at all providers together."""
+        found = [provider.budget.rates(now) for provider in self._providers.values()]
+        attempts, exchanges = sum(r.attempts for r in found), sum(r.exchanges for r in found)
+        failed = sum(r.attempt_errors * r.attempts for r in found)
+        lost = sum(r.exchange_errors * r.exchanges for r in found)
+        return Rates(attempts, failed / max(1, attempts), exchanges, lost / max(1, exchanges))
 
     def lift(self, provider: str) -> int:
         """Somebody says that all is well again at a provider. Returns how many breakers were open."""

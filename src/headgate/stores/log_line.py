@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from headgate.core.errors import RateExceeded
+from headgate.core.errors import NoTurn, RateExceeded
 from headgate.core.exchange import Attempt, Exchange, Route
 from headgate.core.money import NANO_PER_USD, usd_text
 from headgate.core.usage import Usage
@@ -47,6 +47,8 @@ class _Own(msgspec.Struct, gc=False):
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     limit: str | msgspec.UnsetType = msgspec.UNSET
+    waited_ms: float | msgspec.UnsetType = msgspec.UNSET
+    error_cause: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
     discarded_texts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
@@ -116,6 +118,13 @@ class LineMaker:
             own.degraded = degraded
         if isinstance(error, RateExceeded):
             own.limit = error.source
+        waited = exchange.waited
+        for attempt in attempts:
+            waited += attempt.waited
+        if waited:
+            own.waited_ms = _ms(waited)
+        if isinstance(error, NoTurn) and error.cause:
+            own.error_cause = error.cause
         if self._with_bodies:
             own.user_message = facts.user_message
             own.response_text = exchange.response_text

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.errors import HeadgateError, NoTurn
 from headgate.core.exchange import Attempt, Ending, Exchange, Route
 from headgate.core.text import storable
 from headgate.core.usage import Usage
@@ -114,7 +115,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
             usage.reasoning_tokens,
             usage.web_searches,
         )
-        cost, version, waited = last.cost_nano, last.price_version, last.waited
+        cost, version, waited = last.cost_nano, last.price_version, last.waited + exchange.waited
         estimated, simulated = last.estimated, last.simulated
         estimated_nano = cost if estimated else 0
         failure = last.error
@@ -129,7 +130,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         tokens = _summed(tried)
         cost = sum(a.cost_nano for a in tried)
         version = next((a.price_version for a in reversed(tried) if a.price_version), "")
-        waited = sum(a.waited for a in tried)
+        waited = sum(a.waited for a in tried) + exchange.waited
         estimated_nano = sum(a.cost_nano for a in tried if a.estimated)
         estimated, simulated = exchange.estimated, any(a.simulated for a in tried)
         only, told = _NOT_ONE, _NOTHING_TOLD
@@ -149,7 +150,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         route.provider,
         ending,
         "" if error is None else error.code,
-        "" if error is None else getattr(error, "kind", ""),
+        "" if error is None else _kind(error),
         version,
         last.stop_reason,
         *told,
@@ -180,6 +181,12 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         last.first_content,
         *only,
     )
+
+
+def _kind(error: HeadgateError) -> str:
+    """One word; of an open breaker with its cause: ``open:money``."""
+    kind: str = getattr(error, "kind", "")
+    return f"{kind}:{error.cause}" if isinstance(error, NoTurn) and error.cause else kind
 
 
 def attempt_row(exchange: Exchange, attempt: Attempt, outcome: str, owner: str) -> Row:

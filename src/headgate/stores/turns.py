@@ -19,7 +19,7 @@ from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
 from headgate.policy.provider_look import ProviderLook
 from headgate.policy.rate_facts import SILENT_ANSWERS
-from headgate.policy.retry_budget import RetryBudget
+from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
 from headgate.stores.turn_port import Port
@@ -94,6 +94,11 @@ class LocalTurns:
         """How things stand with every provider that this process has sent something to. See `policy.turns`."""
         with self as desk:
             return desk.providers(self.now(), provider, pooled)
+
+    def rates(self) -> tuple[Rates, int]:
+        """Error rates of the last five minutes at all providers together; how many wait for a turn now."""
+        with self as desk:
+            return desk.rates(self.now()), desk.waiting
 
     def state(self, route: Route) -> NoTurn | None:
         """See `core.ports.Turns.blocked`."""
