@@ -88,7 +88,10 @@ def test_a_wait_for_a_turn_that_never_came_is_on_record_though_another_route_has
     async def slow(exchange: Exchange, attempt: Attempt, *, until: float) -> None:
         asked.append(attempt.route.model)
         if len(asked) > 1:
-            return await first(exchange, attempt, until=until)
+            wait = first(exchange, attempt, until=until)
+            if wait is not None:
+                await wait
+            return
         await world.clock.sleep(4.0)
         attempt.waited += 4.0
         raise NoTurn("late", kind="paced", retry_after=1.0)

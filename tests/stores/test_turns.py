@@ -350,7 +350,7 @@ def test_places_that_are_given_back_are_in_front_and_in_order() -> None:
 def answer(bench: Bench, *headers: tuple[bytes, bytes], status: int = 200) -> None:
     port = bench.turns.blocking()
     exchange, attempt = bench.call()
-    run_blocking(port.turn(exchange, attempt, until=bench.time + 60))
+    run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
     port.answered(attempt, status, headers)
     done(bench, exchange, attempt)
     bench.time += 1.0
