@@ -359,8 +359,10 @@ def test_what_is_not_translated_keeps_needing_its_own_dialect(way: str, sdk: str
                 client.responses.create(model="claude", input="hi")
 
 
-def test_a_path_that_names_the_other_vendor_is_served_by_it(sdk: str, world: World) -> None:
-    pinned = Way(f"{world.ways['gateway'].url}/p/{OTHER[sdk]}")
+def test_a_path_that_names_the_other_vendor_is_served_by_it(way: str, sdk: str, world: World) -> None:
+    if way != "gateway":
+        return  # in process there are no such paths
+    pinned = Way(f"{world.ways[way].url}/p/{OTHER[sdk]}")
     told = asks(sdk, "say: yes", model=SERVES[OTHER[sdk]])
     seen = call(pinned, sdk, "sync", told)
     assert (seen.error, seen.text()) == (None, "yes")
