@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from headgate.core.errors import NoTurn, UpstreamBusy, UpstreamError, UpstreamTimeout
+from headgate.core.errors import NoTurn, UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Request
 from headgate.core.usage import Usage
 from headgate.policy.concurrency import FLOOR, OVERLOADS
@@ -167,3 +168,49 @@ def test_a_provider_that_says_to_come_back_in_a_week_is_asked_again_within_the_h
     with pytest.raises(NoTurn):
         desk.ask(request(), HAIKU, NOW + 3599, NOW)
     assert isinstance(desk.ask(request(), HAIKU, NOW + 3700, NOW + 3601), Turn)
+
+
+def _fails(desk: Turns, times: int, at: Any, **more: Any) -> None:
+    for _ in range(times):
+        found = desk.ask(request(**more), at, LATE, NOW)
+        assert isinstance(found, Turn)
+        ended(desk, found, UpstreamBroken("x", kind="server", status=500))
+
+
+def _asking(model: str, endpoint: str = "messages") -> Request:
+    made = request(endpoint=endpoint)
+    made.facts.model = model
+    return made
+
+
+def test_in_process_where_routes_name_no_model_one_that_fails_does_not_close_the_others() -> None:
+    desk = Turns(default=TurnRules(pacing=False))
+    passed = replace(HAIKU, model="", credential=None)
+    for _ in range(10):
+        found = desk.ask(_asking("claude-opus-5-5"), passed, LATE, NOW)
+        assert isinstance(found, Turn)
+        ended(desk, found, UpstreamBroken("x", kind="server", status=500))
+    with pytest.raises(NoTurn):
+        desk.ask(_asking("claude-opus-5-5"), passed, LATE, NOW)
+    assert desk.look(_asking("claude-opus-5-5"), passed, NOW).blocked is not None
+    assert isinstance(desk.ask(_asking("claude-haiku-4-5"), passed, LATE, NOW), Turn)
+
+
+def test_a_provider_that_cannot_count_tokens_is_not_taken_for_one_that_cannot_answer() -> None:
+    desk = Turns(default=TurnRules(pacing=False))
+    _fails(desk, 10, HAIKU, endpoint="count_tokens")
+    with pytest.raises(NoTurn):
+        desk.ask(request(endpoint="count_tokens"), HAIKU, LATE, NOW)
+    assert isinstance(desk.ask(request(), HAIKU, LATE, NOW), Turn)
+
+
+def test_a_name_of_a_megabyte_is_not_kept() -> None:
+    desk = Turns()
+    for number in range(3):
+        found = desk.ask(_asking(f"{number}" * 1_000_000), replace(HAIKU, model=""), LATE, NOW)
+        assert isinstance(found, Turn)
+        ended(desk, found)
+    assert all(len(key[3]) < 300 for key in desk._lanes)
+    breakers = desk._providers["anthropic"].breakers
+    assert breakers is not None
+    assert all(len(key[1]) < 300 for key in breakers._routes)

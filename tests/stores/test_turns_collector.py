@@ -253,3 +253,27 @@ def test_while_redis_is_gone_the_collector_may_correct_the_pace_in_the_middle_of
     assert take() == 0.0
     assert take() == 0.0  # it was given back
     assert take() == pytest.approx(10.0, abs=0.01)
+
+
+class Full:
+    """What replicas share: nobody may go for ten seconds."""
+
+    def __init__(self) -> None:
+        self.given_back = 0
+
+    async def take(self, *_: Any) -> float:
+        return 10.0
+
+    def give_back(self, *_: Any) -> None:
+        self.given_back += 1
+
+
+def test_whoever_holds_money_does_not_wait_for_other_replicas_with_it() -> None:
+    turns = local(TurnRules(breaker=None))
+    exchange, attempt = call()
+    run_blocking(turns.blocking().turn(exchange, attempt, until=1600.0))
+    shared = turns.blocking(Full())  # type: ignore[arg-type]  # all of it that is used
+    shared.unsent(attempt)
+    assert run_blocking(shared.again(exchange, attempt, until=1600.0, wait=False)) is False
+    assert turns.desk.waiting == 0
+    assert in_flight(turns) == 0

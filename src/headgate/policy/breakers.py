@@ -48,6 +48,7 @@ class Permit(NamedTuple):
     of_account: int
     of_credential: int
     value: int  # tells the credential's value then from another one, and does not tell what it is
+    model: str  # the route's; the request's, where the route leaves it alone
 
 
 class Blocked(NamedTuple):
@@ -93,7 +94,7 @@ class Opened(NamedTuple):
             keys is.
         state: `OPEN` or `HALF_OPEN`.
         cause: as in `Blocked`.
-        retry_after: seconds until a probe may go, or until one that is under way is given up, >= 0.
+        retry_after: seconds until a probe may go, >= 0; `open_seconds` at most while one is under way.
     """
 
     what: str
@@ -118,15 +119,19 @@ class Breakers:
         self._accounts: dict[_Key, Breaker] = {}  # those that have ever opened
         self._credentials: dict[_Key, tuple[Breaker, int]] = {}  # likewise, and which value was refused
 
-    def admit(self, route: Route, now: float) -> Permit | Blocked:
-        """Leave to send to a route, or what stands in the way. Nothing is a probe that does not go."""
-        value = value_of(route.credential)
+    def admit(self, route: Route, now: float, model: str = "") -> Permit | Blocked:
+        """Leave to send to a route, or what stands in the way. Nothing is a probe that does not go.
+
+        Args:
+            model: what is asked for where the route names none; "" = nothing in particular.
+        """
+        value, model = value_of(route.credential), model or route.model
         with self._lock:
-            path = self._routes.get((route.provider, route.model, value))
+            path = self._routes.get((route.provider, model, value))
             if not self._accounts and not self._credentials:
                 of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
                 if path is None or of_route:
-                    return Permit(route, of_route, 1, 1, value)
+                    return Permit(route, of_route, 1, 1, value, model)
                 return _blocked("route", path, now)
             account, credential = self._account(route), self._credential(route)
             at_fault = [
@@ -142,6 +147,7 @@ class Breakers:
                 account.admit(now) if account is not None else 1,
                 credential.admit(now) if credential is not None else 1,
                 value,
+                model,
             )
 
     def note(
@@ -175,7 +181,7 @@ class Breakers:
     def _answered(self, permit: Permit, now: float, jitter: float) -> list[Change]:
         """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
         route = permit.route
-        key = (route.provider, route.model, permit.value)
+        key = (route.provider, permit.model, permit.value)
         with self._lock:
             breaker = self._routes.get(key)
             if breaker is None:
@@ -211,7 +217,7 @@ class Breakers:
         jitter: float,
     ) -> None:
         route = permit.route
-        key = (route.provider, route.model, permit.value)
+        key = (route.provider, permit.model, permit.value)
         breaker = self._routes.get(key)
         if breaker is None:
             if outcome not in (OK, SLOW, FAILED, UNREACHABLE, FORBIDDEN):
@@ -327,10 +333,10 @@ class Breakers:
             ]
         return sorted(opened, key=lambda each: -each.retry_after)
 
-    def state(self, route: Route, now: float) -> Blocked | None:
+    def state(self, route: Route, now: float, model: str = "") -> Blocked | None:
         """What stands in a route's way now, without being a probe; None = nothing. For health pages and `explain`."""
         with self._lock:
-            path = self._routes.get((route.provider, route.model, value_of(route.credential)))
+            path = self._routes.get((route.provider, model or route.model, value_of(route.credential)))
             at_fault = [
                 (what, breaker)
                 for what, breaker in (

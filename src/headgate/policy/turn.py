@@ -25,6 +25,12 @@ BYTES_PER_TOKEN = 4
 USUAL_OUTPUT = 1024
 """Likewise of an answer's, where the cap is above it or there is none."""
 
+MOST_NAME = 200
+"""Characters of a model's name by which it is known here: callers write it."""
+
+PACED = frozenset({"messages", "chat", "responses", "embeddings"})
+"""Endpoints whose calls count against the limits that headers tell. The others have limits of their own, or none."""
+
 NEVER = float("inf")
 
 
@@ -106,13 +112,14 @@ class Waiting(Entry):
         waker: the owner's own object, to be told then.
     """
 
-    __slots__ = ("error", "lane", "need", "route", "turn", "waker")
+    __slots__ = ("asked", "error", "lane", "need", "route", "turn", "waker")
 
     def __init__(self, lane: Lane, route: Route, need: Need, request: Request, deadline: float, cost: float) -> None:
         caller = request.caller
         super().__init__(caller.tenant or caller.key, caller.user, cost=cost, deadline=deadline, batch=request.batch)
         self.lane = lane
         self.route = route
+        self.asked = asked_of(request, route)
         self.need = need
         self.turn: Turn | None = None
         self.error: NoTurn | None = None
@@ -194,6 +201,13 @@ def need_of(request: Request) -> Need:
 def cost_of(lane: Lane, need: Need) -> float:
     """What fairness counts, see `Pace.cost`."""
     return 1.0 if lane.pace is None else lane.pace.cost(need)
+
+
+def asked_of(request: Request, route: Route) -> str:
+    """What a breaker takes for the route's model: in process routes name none. An endpoint beside the answering ones
+    is alone, so that a provider without `count_tokens` is not taken for one whose model fails."""
+    model = (route.model or request.facts.model)[:MOST_NAME]
+    return model if request.endpoint in PACED else f"{model} {request.endpoint}"
 
 
 def callers_own(request: Request) -> bytes:

@@ -23,7 +23,9 @@ from headgate.policy.provider_look import ProviderLook, look_at
 from headgate.policy.rate_facts import RateFacts
 from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import (
+    MOST_NAME,
     NEVER,
+    PACED,
     Lane,
     RouteLook,
     Shared,
@@ -31,15 +33,13 @@ from headgate.policy.turn import (
     TurnRules,
     Waiting,
     account_of,
+    asked_of,
     callers_own,
     cost_of,
     need_of,
     no_turn,
     too_late,
 )
-
-PACED = frozenset({"messages", "chat", "responses", "embeddings"})
-"""Endpoints whose calls count against the limits that headers tell. The others have limits of their own, or none."""
 
 FAST = "/fast"
 
@@ -78,10 +78,10 @@ class Turns:
 
     # ---- before an attempt
 
-    def blocked(self, route: Route, now: float) -> Blocked | None:
-        """What stands in a route's way, without being a probe; None = nothing."""
+    def blocked(self, route: Route, now: float, asked: str = "") -> Blocked | None:
+        """What stands in a route's way, without being a probe; None = nothing. `asked`: see `asked_of`."""
         breakers = self._provider(route.provider).breakers
-        return None if breakers is None else breakers.state(route, now)
+        return None if breakers is None else breakers.state(route, now, asked)
 
     def ask(self, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
         """A turn where one is to be had at once; else a place in the queue: give it to `Turns.leave` to leave it.
@@ -93,7 +93,7 @@ class Turns:
             NoTurn: a breaker is open, or the call could not go before `until`.
         """
         provider = self._provider(route.provider)
-        permit = self._admit(provider, route, now)
+        permit = self._admit(provider, request, route, now)
         if request.endpoint not in PACED:
             return Turn(provider, None, None, permit)
         lane = self._lane(provider, request, route, now)
@@ -108,7 +108,7 @@ class Turns:
     def again(self, turn: Turn, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
         """As `ask`, in the place that an ended turn had: it was given back to wait for money."""
         provider, lane = turn.provider, turn.lane
-        permit = self._admit(provider, route, now)
+        permit = self._admit(provider, request, route, now)
         if lane is None:
             return Turn(provider, None, None, permit)
         need = need_of(request)
@@ -284,7 +284,7 @@ class Turns:
             len(lane.queue),
             None if provider.cap is None else provider.cap.cap,
             None if provider.cap is None else provider.cap.in_flight,
-            self.blocked(route, now),
+            self.blocked(route, now, asked_of(request, route)),
             provider.budget.balance(now),
             rates.attempt_errors,
             rates.exchange_errors,
@@ -329,7 +329,7 @@ class Turns:
     def _lane(self, provider: Shared, request: Request, route: Route, now: float) -> Lane:
         credential = route.credential
         secret = hash(credential.reveal() if credential is not None else callers_own(request))
-        model = route.model or request.facts.model
+        model = (route.model or request.facts.model)[:MOST_NAME]
         if request.facts.fast:
             model += FAST
         key = (route.provider, route.base_url, secret, model)
@@ -369,11 +369,11 @@ class Turns:
                 del lanes[old]
         lanes[key] = lane
 
-    def _admit(self, provider: Shared, route: Route, now: float) -> Permit | None:
+    def _admit(self, provider: Shared, request: Request, route: Route, now: float) -> Permit | None:
         breakers = provider.breakers
         if breakers is None:
             return None
-        permit = breakers.admit(route, now)
+        permit = breakers.admit(route, now, asked_of(request, route))
         if isinstance(permit, Blocked):
             raise no_turn(route, permit)
         return permit
@@ -447,7 +447,7 @@ class Turns:
         while (entry := queue.peek(now)) is not None:
             permit = None
             if breakers is not None:
-                admitted = breakers.admit(entry.route, now)
+                admitted = breakers.admit(entry.route, now, entry.asked)
                 if isinstance(admitted, Blocked):
                     queue.remove(entry)
                     self._gone(entry)

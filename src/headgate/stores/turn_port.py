@@ -82,21 +82,25 @@ class Port:
                 shared.wake(told)
                 return False
             await self._wait(found, attempt)
-        if self._pace is not None:
-            await self._with_others(self._pace, exchange, attempt, until)
-        return True
+        return self._pace is None or await self._with_others(self._pace, exchange, attempt, until, wait=wait)
 
-    async def _with_others(self, pace: SharedPace, exchange: Exchange, attempt: Attempt, until: float) -> None:
-        """What this process would let go has to fit what all replicas together have used."""
+    async def _with_others(
+        self, pace: SharedPace, exchange: Exchange, attempt: Attempt, until: float, *, wait: bool = True
+    ) -> bool:
+        """What this process would let go has to fit what all replicas together have used. False: it does not, and
+        `wait` is not set; the turn is given back."""
         shared = self._shared
         while True:
             turn = attempt.turn
             if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None or turn.need is None:
-                return
+                return True
             seconds = await pace.take(turn.lane.name, taken(turn.lane.pace, turn.need))
             if seconds <= 0:
                 turn.shared = True
-                return
+                return True
+            if not wait:
+                self.unsent(attempt)
+                return False
             with shared as desk:
                 request = attempt.sent_as or exchange.request
                 found, told = desk.postpone(turn, request, attempt.route, seconds, until, self._now())

@@ -20,7 +20,7 @@ from headgate.core.ports import SharedPace
 from headgate.policy.provider_look import ProviderLook
 from headgate.policy.rate_facts import SILENT_ANSWERS
 from headgate.policy.retry_budget import Rates, RetryBudget
-from headgate.policy.turn import RouteLook, Turn, Waiting, no_turn
+from headgate.policy.turn import MOST_NAME, RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
 from headgate.stores.turn_port import Port
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter
@@ -221,7 +221,7 @@ class LocalTurns:
                 state=change.state,
                 cause=change.cause,
                 provider=route.provider,
-                model=route.model,
+                model=route.model or exchange.request.facts.model[:MOST_NAME],
                 retry_after=round(change.retry_after, 3),
             )
         return told
