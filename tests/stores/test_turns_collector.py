@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from headgate.core.errors import NoTurn
+from headgate.core.errors import NoTurn, UpstreamTimeout
 from headgate.core.exchange import Attempt, Exchange
 from headgate.core.limits import Amount
 from headgate.engine.blocking import run_blocking
 from headgate.policy.pace_need import Ceilings
-from headgate.policy.turn import TurnRules
+from headgate.policy.turn import INITIAL_CAP, TurnRules
 from headgate.policy.turns import Turns
 from headgate.stores.redis_pace import RedisPace
 from headgate.stores.turns import LocalTurns
@@ -42,6 +42,12 @@ def call(started: float = 1000.0) -> tuple[Exchange, Attempt]:
     return exchange, exchange.attempts[0]
 
 
+async def granted(port: Any, exchange: Exchange, attempt: Attempt, *, until: float) -> None:
+    wait = port.turn(exchange, attempt, until=until)
+    if wait is not None:
+        await wait
+
+
 def in_flight(turns: LocalTurns) -> int | None:
     return turns.look(World().request(), ROUTE).in_flight
 
@@ -59,7 +65,7 @@ def waiting_thread(turns: LocalTurns, at: float = 1600.0) -> tuple[threading.Thr
     def wait() -> None:
         exchange, attempt = call()
         try:
-            run_blocking(turns.blocking().turn(exchange, attempt, until=at))
+            run_blocking(granted(turns.blocking(), exchange, attempt, until=at))
             said.append(attempt)
         except NoTurn as error:
             said.append(error)
@@ -74,8 +80,8 @@ def test_a_task_that_is_collected_in_the_middle_of_the_desk_leaves_its_queue_whe
     async def play() -> None:
         turns = local()
         port = turns.asynchronous()
-        await port.turn(*call(), until=1600.0)
-        abandoned = port.turn(*call(), until=1600.0)
+        await granted(port, *call(), until=1600.0)
+        abandoned = granted(port, *call(), until=1600.0)
         abandoned.send(None)
         with turns as desk:
             abandoned.close()  # as the collector does with a task of a loop that is gone
@@ -90,7 +96,7 @@ def test_an_exchange_may_be_settled_inside_the_desk() -> None:
     turns = local()
     port = turns.blocking()
     exchange, attempt = call()
-    run_blocking(port.turn(exchange, attempt, until=1600.0))
+    run_blocking(granted(port, exchange, attempt, until=1600.0))
     attempt.sent, attempt.first_content = True, 1000.0
     with turns as desk:
         port.ended(exchange, attempt)
@@ -119,7 +125,7 @@ def test_nothing_asks_the_retry_budget_without_the_lock_that_the_collector_may_n
 
     budget._lock = Watched()  # type: ignore[assignment]  # stands for the lock
     exchange, attempt = call()
-    run_blocking(port.turn(exchange, attempt, until=1600.0))
+    run_blocking(granted(port, exchange, attempt, until=1600.0))
     attempt.sent, attempt.first_content = True, 1000.0
     port.ended(exchange, attempt)
     port.closed(exchange)
@@ -133,7 +139,7 @@ def test_an_end_that_comes_while_the_desk_is_given_back_is_not_forgotten(monkeyp
     turns = local()
     port = turns.blocking()
     exchange, attempt = call()
-    run_blocking(port.turn(exchange, attempt, until=1600.0))
+    run_blocking(granted(port, exchange, attempt, until=1600.0))
     attempt.sent = True
     thread, said = waiting_thread(turns)
     schedule = turns.schedule
@@ -166,7 +172,7 @@ def test_an_error_in_the_thread_is_told_and_does_not_end_all_waiting(monkeypatch
     port = turns.blocking()
     for _ in range(2):
         exchange, attempt = call(time.time())
-        run_blocking(port.turn(exchange, attempt, until=time.time() + 60))
+        run_blocking(granted(port, exchange, attempt, until=time.time() + 60))
     thread, said = waiting_thread(turns, time.time() + 0.05)
     thread.join(20)
     assert isinstance(said[0], NoTurn)
@@ -179,7 +185,7 @@ def test_where_no_thread_can_be_started_the_desk_is_given_back_and_the_next_one_
 ) -> None:
     told: list[str] = []
     turns = local(ONE, told)
-    run_blocking(turns.blocking().turn(*call(), until=1600.0))
+    run_blocking(granted(turns.blocking(), *call(), until=1600.0))
     start = threading.Thread.start
 
     def full(thread: threading.Thread) -> None:
@@ -203,11 +209,11 @@ def test_a_thousand_waiters_of_a_closed_loop_are_passed_over_one_after_the_other
     turns = local()
     blocking = turns.blocking()
     exchange, attempt = call()
-    run_blocking(blocking.turn(exchange, attempt, until=1600.0))
+    run_blocking(granted(blocking, exchange, attempt, until=1600.0))
     loop = asyncio.new_event_loop()
 
     async def many() -> list[Any]:
-        tasks = [asyncio.ensure_future(turns.asynchronous().turn(*call(), until=1600.0)) for _ in range(1500)]
+        tasks = [asyncio.ensure_future(granted(turns.asynchronous(), *call(), until=1600.0)) for _ in range(1500)]
         await asyncio.sleep(0)
         return tasks
 
@@ -271,9 +277,26 @@ class Full:
 def test_whoever_holds_money_does_not_wait_for_other_replicas_with_it() -> None:
     turns = local(TurnRules(breaker=None))
     exchange, attempt = call()
-    run_blocking(turns.blocking().turn(exchange, attempt, until=1600.0))
+    run_blocking(granted(turns.blocking(), exchange, attempt, until=1600.0))
     shared = turns.blocking(Full())  # type: ignore[arg-type]  # all of it that is used
     shared.unsent(attempt)
     assert run_blocking(shared.again(exchange, attempt, until=1600.0, wait=False)) is False
     assert turns.desk.waiting == 0
     assert in_flight(turns) == 0
+
+
+@pytest.mark.parametrize("kind", ["timeout", "connect"])
+def test_a_caller_without_patience_opens_nothing_and_lowers_nothing_whatever_it_waited_for(kind: str) -> None:
+    told: list[str] = []
+    turns = local(TurnRules(pacing=False), told)
+    port = turns.blocking()
+    for _ in range(100):
+        exchange, attempt = call(999.9)
+        exchange.request.timeout = 0.1
+        run_blocking(granted(port, exchange, attempt, until=1600.0))
+        attempt.sent, attempt.error = True, UpstreamTimeout("late", kind=kind)
+        port.ended(exchange, attempt)
+        port.closed(exchange)
+    look = turns.look(World().request(), ROUTE)
+    assert (look.blocked, look.cap, look.attempt_errors, look.exchange_errors) == (None, INITIAL_CAP, 0.0, 0.0)
+    assert told == []

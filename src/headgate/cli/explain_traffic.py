@@ -13,7 +13,7 @@ from headgate.cli.traffic_door import Running, running
 from headgate.cli.traffic_text import at_once_text, header_lines, open_text, pace_lines, rates_text, retries_text
 from headgate.core.errors import Unavailable
 from headgate.policy.families import family
-from headgate.policy.turns import PACED
+from headgate.policy.turn import PACED
 from headgate.settings.fields import DEFAULT
 from headgate.settings.turn_rules import rules_of, share_of
 from headgate.settings.units import duration_text

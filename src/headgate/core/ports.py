@@ -241,7 +241,7 @@ class Turns(Protocol):
         """What an open breaker says of a route now; None = nothing. Takes nothing, and probes nothing."""
         ...
 
-    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[None] | None:
+    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[object] | None:
         """Leave to send `attempt`: None = it may go at once, else to be awaited until it may.
 
         `attempt.turn` is set then, and the wait is in `attempt.waited`. Why no coroutine: most go at once, and those

@@ -88,7 +88,8 @@ def outcome_of(error: UpstreamError | None, *, by_caller: bool = False) -> str:
         return OK
     kind = error.kind
     if kind in FAILURES:
-        if error.status == 409 or (by_caller and kind == "timeout"):  # 409: a conflict of the caller's own calls
+        impatient = by_caller and (kind == "timeout" or isinstance(error, UpstreamTimeout))
+        if error.status == 409 or impatient:  # 409: a conflict of the caller's own calls
             return NEUTRAL
         return UNREACHABLE if kind == "connect" and isinstance(error, UpstreamTimeout) else FAILED
     if kind == "money":

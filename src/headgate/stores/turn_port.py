@@ -45,7 +45,7 @@ class Port:
         """See the port."""
         return self._shared.state(route)
 
-    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[None] | None:
+    def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[object] | None:
         """See the port."""
         shared, pace = self._shared, self._pace
         with shared as desk:

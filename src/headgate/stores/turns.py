@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headgate.core.errors import NoTurn
+from headgate.core.errors import NoTurn, UpstreamTimeout
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
 from headgate.policy.provider_look import ProviderLook
@@ -323,9 +323,9 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
 
 
 def _impatient(exchange: Exchange, attempt: Attempt, now: float) -> bool:
-    """An attempt failed because the caller's own time ran out."""
-    allowed, error = exchange.request.timeout, attempt.error
-    if allowed is None or error is None or error.kind != "timeout":
+    """An attempt failed because the caller's own time ran out, be it for a connection."""
+    allowed = exchange.request.timeout
+    if allowed is None or not isinstance(attempt.error, UpstreamTimeout):
         return False
     return now - exchange.started >= 0.95 * allowed
 
