@@ -194,13 +194,13 @@ class WrittenLedger(ABC):
 
     def close(self) -> None:
         """Write what is queued and give the place back, if no other ledger of this process uses it. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        shared, self._shared = self._shared, None
-        if shared is None or shared.pid != os.getpid():
-            return
         with _registry_lock:
+            if self._closed:
+                return
+            self._closed = True
+            shared, self._shared = self._shared, None
+            if shared is None or shared.pid != os.getpid():
+                return
             shared.users -= 1
             last = shared.users == 0
             if last:
@@ -229,13 +229,18 @@ class WrittenLedger(ABC):
             raise Unavailable(f"the ledger {self.name} is closed: Headgate is shutting down")
         source = self._source()
         with _registry_lock:
+            shared = self._shared
+            if shared is not None and not shared.inherited:
+                return shared  # another thread was first: counted twice, it would never be given back
+            if self._closed:
+                raise Unavailable(f"the ledger {self.name} is closed: Headgate is shutting down")
             found = _registry.get(source.key)
             if found is None or found.pid != os.getpid():
                 found = _registry[source.key] = Shared(source, self._max_queued, self._now)
                 _close_in_worker()
             found.users += 1
             found.writer.desk.on_alert += self._listeners
-        self._shared = found
+            self._shared = found
         return found
 
     def _call(self, work: Callable[[Session], Any] | None) -> Any:
