@@ -1,5 +1,5 @@
-"""A bad day with everything switched on: both dialects, rules, weights, fallbacks by class, degradation, streams that are
-mended, refusals that are followed, a budget. The ledger beside the simulator's invoice, and what is left over.
+"""A bad day with everything switched on: both dialects, rules, weights, fallbacks by class, degradation, streams that
+are mended, refusals that are followed, a budget. The ledger beside the simulator's invoice, and what is left over.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def test_a_streaming_caller_gets_the_sentence_as_a_stream(run: Any, dialect: str
     assert meter.ended
     assert meter.text() == BREAK
     assert played.headers[b"content-type"].startswith(b"text/event-stream")
-    assert played.body.endswith(b"x-headgate-cost-usd=0\n\n")
+    assert played.body.endswith(b"x-headgate-cost-usd=0 x-headgate-degraded=overload:say\n\n")
 
 
 def test_steps_for_other_classes_are_passed_over(run: Any) -> None:

@@ -111,6 +111,7 @@ def test_a_buffered_stream_that_cannot_be_had_ends_in_the_ladders_sentence(run: 
     played = play(run, world)
     assert text_of("anthropic", played.body) == "A short break."
     assert (world.exchange.ending, world.exchange.degraded) == (Ending.FAILED, "server: say")
+    assert b" x-headgate-degraded=server:say" in played.body  # its headers had gone out before
 
 
 def test_the_deadline_to_the_first_content_bounds_the_retries_too(run: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from headgate.core.errors import HeadgateError, RateExceeded, Refusal, UpstreamError
@@ -12,6 +13,7 @@ from headgate.policy.gcra import ratelimit_headers
 from headgate.wire.dialect import Dialect
 
 HeaderList = list[tuple[bytes, bytes]]
+_PAUSE = re.compile("([:;,]) ")
 
 # RFC 9110, section 7.6.1, and what is computed anew. Alt-Svc names the provider's origin, not ours; a date is the
 # server's own.
@@ -125,8 +127,10 @@ def trailing_comment(exchange: Exchange) -> bytes:
     parts = [f"x-headgate-exchange={exchange.id}", f"x-headgate-cost-usd={usd_text(exchange.cost_nano)}"]
     if exchange.estimated:
         parts.append("x-headgate-cost-estimated=true")
-    if last is not None and last.lost:
-        parts.append(f"x-headgate-degraded=translated:{','.join(last.lost)}")
+    degraded = exchange.degradation  # of a stream that was mended its headers could not say it
+    if degraded:
+        word = _PAUSE.sub(r"\1", degraded[:256]).replace(" ", "_")
+        parts.append(f"x-headgate-degraded={word}")
     if last is not None and last.stop_reason:
         parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
     return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()
