@@ -8,13 +8,30 @@ import re
 import socket
 import struct
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.paid_provider import PROVIDERS_KEY, Provider, clean_env, headgate
+from benchmarks import paid_provider
+from benchmarks.paid_provider import PROVIDERS_KEY, clean_env, headgate
 from benchmarks.processes import CannotRun, Child, free_port, running, wait_for_port
 
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+
+
+class Provider(paid_provider.Provider):
+    """The simulator, and what it has seen."""
+
+    def statuses(self) -> list[int]:
+        """Of every request that came, in their order (of the newest 10,000: what the simulator keeps)."""
+        with OPENER.open(f"{self.url}/_sim/requests", timeout=10) as response:
+            return [each["status"] for each in json.loads(response.read())["requests"]]
+
+    def refused(self) -> tuple[int, int]:
+        """(429s, requests)."""
+        seen = self.statuses()
+        return sum(status == 429 for status in seen), len(seen)
 
 
 @contextlib.contextmanager
