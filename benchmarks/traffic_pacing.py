@@ -50,8 +50,8 @@ class Case:
 CASES = (
     Case("anthropic", 120, 1.0, 60),
     Case("openai", 120, 1.0, 60),
-    Case("anthropic", 600, 3.0, 20),
-    Case("openai", 600, 3.0, 20),
+    Case("anthropic", 300, 3.0, 60),
+    Case("openai", 300, 3.0, 60),
 )
 
 
@@ -60,7 +60,9 @@ def measure(cases: Sequence[Case] = CASES, overloads: Sequence[float] = OVERLOAD
     for case in cases:
         for overload in overloads:
             work = case.work(overload, seed)
-            yield from _numbers(f"{case.dialect}, {case.requests_per_minute}/min, {overload:g}x", run(_PACED, work, _quiet))
+            yield from _numbers(
+                f"{case.dialect}, {case.requests_per_minute}/min, {overload:g}x", run(_PACED, work, _quiet)
+            )
 
 
 def _quiet() -> None:

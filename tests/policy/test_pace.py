@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from benchmarks.pacing_model import OVERLOADS, SHAPES, Shape, simulate, simulate_shared
 from hypothesis import given, settings
@@ -480,3 +482,32 @@ def test_four_consumers_that_do_not_know_each_other_settle_below_one_refusal_in_
     runs = simulate_shared(shape, 4, 3.0)
     assert sum(run.refused for run in runs) < 0.1 * sum(run.requests for run in runs)
     assert max(run.lateness for run in runs) <= 1.10
+
+
+@given(st.randoms(use_true_random=False), st.integers(2, 60))
+def test_answers_in_any_order_never_make_a_sole_consumer_believe_in_more_than_there_is(
+    draw: random.Random, at_once: int
+) -> None:
+    """Each tells what was left when its request came in; by now others have taken more of it."""
+    pace, left, now = Pace("openai", 0.0), 600.0, 0.0
+    for _ in range(12):
+        sent = []
+        for _ in range(at_once):
+            need = Need(1, 1)
+            if pace.ask(need, now) == 0.0:
+                sent.append(need)
+        draw.shuffle(sent)  # on the way there
+        told = []
+        for need in sent:
+            left -= 1
+            told.append((need, int(left)))
+        assert left >= -1
+        now += 3.0
+        left = min(600.0, left + 30.0)
+        draw.shuffle(told)  # and on the way back
+        for need, remaining in told:
+            pace.observe(RateFacts(requests=LimitFacts(600, remaining, None)), 200, now, need=need)
+            pace.correct(need, None, now)
+        known = dict(pace.limits()).get("requests")
+        assert known is not None
+        assert known.level <= left + 1

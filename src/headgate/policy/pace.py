@@ -38,6 +38,7 @@ _SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
 _SHARE_STEP = 0.002  # of the rate, back per answer
 _SHARE_PER_SECOND = 0.001  # and by time
 _MOST_BACKOFF = 60.0  # seconds
+_ANY_ORDER = 0.05  # seconds; what is let go within them may come to the provider in another order
 _SPREAD = 8.0  # a refusal that no limit explains leaves this part of the burst
 _SPREAD_BACK = 300.0  # seconds without such a refusal until the burst may be twice as large again
 _HALF_A_THOUSAND = 500.0  # Anthropic's remainders of tokens are rounded to the nearest thousand
@@ -64,6 +65,7 @@ class Pace:
         "_few",
         "_input_scale",
         "_known",
+        "_newest",
         "_open",
         "_output_scale",
         "_pending",
@@ -99,6 +101,7 @@ class Pace:
         self._share = 1.0
         self._blocked = self._refused_at = self._spread_at = float("-inf")
         self._refusals = 0  # in a row
+        self._newest = float("-inf")  # when the newest of those that have been answered was let go
 
     @property
     def known(self) -> bool:
@@ -154,13 +157,16 @@ class Pace:
             code: the error's code, where there is one: a 429 about money says nothing about pace.
         """
         self._refill(now)
+        overtaken = False
         if need is not None and need.held:
+            overtaken = need.asked_at < self._newest + _ANY_ORDER
+            self._newest = max(self._newest, need.asked_at)
             self._count(need)
             self._ramp.answered(now - need.asked_at)
         refused = status == 429
         if refused and need is not None:
             self.give_back(need, now)
-        self._learn(facts, now, refused=refused)
+        self._learn(facts, now, refused=refused, overtaken=overtaken)
         if refused and code not in MONEY_CODES:
             self._refuse(facts, now, need, code)
         elif 200 <= status < 400:
@@ -340,13 +346,13 @@ class Pace:
             requests.spread(min(MINUTE, requests.burst * 2))
             self._spread_at = now
 
-    def _learn(self, facts: RateFacts, now: float, *, refused: bool) -> None:
+    def _learn(self, facts: RateFacts, now: float, *, refused: bool, overtaken: bool) -> None:
         if facts is NO_FACTS and not self._known:
             return
         told = (facts.requests, facts.input_tokens, facts.output_tokens, self._total(facts))
         for kind, fact in enumerate(told):
             if fact is not None:
-                self._learn_one(kind, fact, now, refused)
+                self._learn_one(kind, fact, now, refused=refused, overtaken=overtaken)
                 continue
             bucket = self._buckets[kind]
             if bucket is not None and now - bucket.told_at > STALE:
@@ -366,8 +372,11 @@ class Pace:
                 return None
         return total
 
-    def _learn_one(self, kind: int, fact: LimitFacts, now: float, refused: bool) -> None:
+    def _learn_one(self, kind: int, fact: LimitFacts, now: float, *, refused: bool, overtaken: bool) -> None:
         bucket = self._buckets[kind]
+        # What was let go later and has been answered already may not be in what an overtaken answer tells is left: then
+        # any part of it may be gone, and our own account is not raised to it.
+        pending = float("inf") if overtaken and bucket is not None else self._pending[kind]
         limit, remaining, reset = fact
         if limit is None:
             if bucket is None and remaining is not None:
@@ -376,7 +385,7 @@ class Pace:
                     few = self._few[kind] = Remainder(FEW_REQUESTS if kind == REQUESTS else FEW_TOKENS)
                 few.learn(remaining, reset, now)
             elif bucket is not None and remaining is not None:
-                bucket.learn(remaining, self._pending[kind], *self._grain(kind, remaining, refused))
+                bucket.learn(remaining, pending, *self._grain(kind, remaining, refused))
             return
         new = bucket is None
         if bucket is None:
@@ -394,7 +403,7 @@ class Pace:
             left = max(0.0, limit - reset * bucket.rate)
             above = below = 2 * bucket.rate  # a reset may be told in whole seconds
         if left is not None:
-            (bucket.begin if new else bucket.learn)(left, self._pending[kind], above, below)
+            (bucket.begin if new else bucket.learn)(left, pending, above, below)
         elif new:
             bucket.take(self._pending[kind])
 
