@@ -19,12 +19,10 @@ from headgate.core.errors import (
     NoTurn,
     Refusal,
     Unavailable,
-    UpstreamBroken,
     UpstreamError,
-    UpstreamTimeout,
 )
-from headgate.core.exchange import Attempt, Ending, Exchange, Headers, Request
-from headgate.core.ports import Clock, Incoming, Outgoing, Ports
+from headgate.core.exchange import Attempt, Ending, Exchange, Request
+from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
 from headgate.engine.answer import passed_on
 from headgate.engine.books import Books, once_only, spent
@@ -35,14 +33,22 @@ from headgate.engine.degrading import Degrading
 from headgate.engine.holds import Holds
 from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
+from headgate.engine.reading import (
+    failed,
+    failed_inside,
+    is_stream,
+    is_told,
+    outside_stream,
+    read_all,
+    read_headers,
+    truncated,
+)
 from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.turning import Turning
-from headgate.policy.failures import failure, failure_inside
 from headgate.policy.recovery import GiveUp, Retry
-from headgate.wire import lenient
-from headgate.wire.dialect import Dialect, Meter, ProviderError
+from headgate.wire.dialect import Dialect, Meter
 from headgate.wire.refused import is_refusal
 from headgate.wire.state import referred, relocated
 
@@ -52,8 +58,6 @@ that thinks in silence goes on for longer: then they go out, so that the caller'
 or not the provider sends anything more."""
 
 MAX_WHOLE_BYTES = 256 * 1024 * 1024
-MAX_ERROR_BYTES = 1024 * 1024
-MAX_TOLD_BYTES = 32 * 1024 * 1024
 
 
 class Engine:
@@ -248,18 +252,18 @@ class Engine:
         try:
             attempt.first_byte = clock.now()
             attempt.status = incoming.status
-            coding = _read_headers(exchange, attempt, dialect, incoming.headers)
+            coding = read_headers(exchange, attempt, dialect, incoming.headers)
             turns = self.ports.turns
             if incoming.status >= (300 if request.endpoint in METERED else 400):
-                failed = await _failed(incoming, coding, plan, dialect, attempt, clock)
+                error = await failed(incoming, coding, plan, dialect, attempt, clock)
                 if turns is not None:
-                    turns.answered(attempt, incoming.status, incoming.headers, failed.provider_code)
-                raise failed
+                    turns.answered(attempt, incoming.status, incoming.headers, error.provider_code)
+                raise error
             if turns is not None:
                 turns.answered(attempt, incoming.status, incoming.headers)
-            if request.endpoint not in METERED and not (request.endpoint == "stored" and _is_told(incoming.headers)):
+            if request.endpoint not in METERED and not (request.endpoint == "stored" and is_told(incoming.headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
-            if request.facts.stream and _is_stream(incoming.headers):
+            if request.facts.stream and is_stream(incoming.headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
             return await self._whole(exchange, plan, attempt, incoming, coding)
         except BaseException:
@@ -270,7 +274,7 @@ class Engine:
         self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, coding: bytes
     ) -> Reply:
         """A JSON answer, read to its end before anything is handed on: a cut one can still be retried."""
-        body = await _read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
+        body = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
         incoming.close()
         attempt.first_content = self.ports.clock.now()
         plain = legible(body, coding, MAX_WHOLE_BYTES)
@@ -284,7 +288,7 @@ class Engine:
             if answer.error is not None:
                 # An error body is free; what we cannot read, and an error beside a usage, had been generated.
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
-                raise _failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
+                raise failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
         self._remember(exchange, attempt, (plain,))
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
@@ -320,13 +324,13 @@ class Engine:
                 held.append(meter.feed(piece) if piece else meter.finish())
                 raw.append(piece)
                 if meter.error is not None and not meter.started:
-                    body, headers = _outside_stream(b"".join(raw), incoming.headers)
+                    body, headers = outside_stream(b"".join(raw), incoming.headers)
                     # A frame that names the model came before it: OpenAI begins so, and tells the prompt at the end.
                     # Behind a frame that we cannot read anything may have been.
                     billed = meter.usage is not None or meter.model != "" or meter.error.type == "malformed_event"
-                    raise _failed_inside(meter.error, body, headers, attempt, billed=billed)
+                    raise failed_inside(meter.error, body, headers, attempt, billed=billed)
                 if not piece and not meter.ended:
-                    raise _truncated(attempt)
+                    raise truncated(attempt)
             if plan.takes_refusals and is_refusal(request.endpoint, meter.stop_reason, b"".join(raw)):
                 await self._refused_stream(exchange, plan, attempt, incoming, meter, held)
         except UpstreamError as error:
@@ -387,107 +391,3 @@ def _ending_of(error: BaseException) -> Ending:
     if isinstance(error, Gone) or not isinstance(error, Exception):
         return Ending.CANCELLED
     return Ending.FAILED
-
-
-def _read_headers(exchange: Exchange, attempt: Attempt, dialect: Dialect, headers: Headers) -> bytes:
-    """Take over what the attempt needs of them; returns the body's coding, b"" = none."""
-    coding = b""
-    attempt.request_id = dialect.request_id(headers)
-    for name, value in headers:
-        if name == b"content-encoding":
-            coding = value.strip().lower()
-        elif name.startswith(b"x-headgate-"):
-            if name == b"x-headgate-simulated":
-                attempt.simulated = True
-            elif name == b"x-headgate-exchange" and exchange.request.way_in == "in-process":
-                # Not in a gateway: there any provider could make its calls free by sending this (decisions 20).
-                exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
-    return b"" if coding == b"identity" else coding
-
-
-def _is_stream(headers: Headers) -> bool:
-    return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
-
-
-def _is_told(headers: Headers) -> bool:
-    """A JSON body about what is kept, and not the contents of a file that happens to be JSON."""
-    told = False
-    for name, value in headers:
-        if name == b"content-type":
-            told = value.lower().startswith(b"application/json")
-        elif name == b"content-length" and (not value.isdigit() or int(value) > MAX_TOLD_BYTES):
-            return False
-    return told
-
-
-async def _read_all(incoming: Incoming, limit: int, plan: Plan, clock: Clock) -> bytes:
-    body = await incoming.read()
-    if not body:
-        return b""
-    pieces = [body]
-    size = len(body)
-    while piece := await incoming.read():
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            raise UpstreamBroken(
-                f"the provider's answer is larger than {limit} bytes", kind="broken", maybe_billed=True
-            )
-        if clock.now() > plan.ends_by:  # a body that drips is never idle
-            raise UpstreamTimeout("the provider's answer was not finished in time", kind="timeout", maybe_billed=True)
-    return body if len(pieces) == 1 else b"".join(pieces)
-
-
-async def _failed(
-    incoming: Incoming, coding: bytes, plan: Plan, dialect: Dialect, attempt: Attempt, clock: Clock
-) -> UpstreamError:
-    try:
-        body = await _read_all(incoming, MAX_ERROR_BYTES, plan, clock)
-    except UpstreamError:
-        body = b""  # the status and the headers still say what happened
-    incoming.close()
-    said = dialect.read_error(legible(body, coding, MAX_ERROR_BYTES))
-    return failure(
-        incoming.status,
-        incoming.headers,
-        body,
-        type_=said.type,
-        code=said.code,
-        message=said.message,
-        request_id=attempt.request_id or said.request_id,
-        provider=attempt.route.provider,
-        now=clock.now(),
-    )
-
-
-def _outside_stream(raw: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """An error event's JSON and the headers it would have come with outside a stream: what an SDK can read."""
-    said = (line[5:].strip() for line in reversed(raw.splitlines()) if line.startswith(b"data:") and b'"error"' in line)
-    kept = [(n, v) for n, v in headers if n != b"content-type"]
-    return lenient.error_alone(next(said, raw)), [(b"content-type", b"application/json"), *kept]
-
-
-def _truncated(attempt: Attempt) -> UpstreamError:
-    return UpstreamBroken(
-        f"{attempt.route.provider} ended a stream before any content and without its terminal event",
-        kind="truncated",
-        retryable=True,
-        elsewhere=True,
-        maybe_billed=True,
-        request_id=attempt.request_id,
-    )
-
-
-def _failed_inside(
-    said: ProviderError, body: bytes, headers: Headers, attempt: Attempt, *, billed: bool
-) -> UpstreamError:
-    return failure_inside(
-        body,
-        headers,
-        type_=said.type,
-        code=said.code,
-        message=said.message,
-        request_id=attempt.request_id or said.request_id,
-        provider=attempt.route.provider,
-        billed=billed,
-    )
