@@ -300,3 +300,20 @@ def test_a_caller_without_patience_opens_nothing_and_lowers_nothing_whatever_it_
     look = turns.look(World().request(), ROUTE)
     assert (look.blocked, look.cap, look.attempt_errors, look.exchange_errors) == (None, INITIAL_CAP, 0.0, 0.0)
     assert told == []
+
+
+def test_a_child_does_not_touch_the_locks_of_its_parents_calls() -> None:
+    turns = local(TurnRules())
+    port = turns.blocking()
+    exchange, attempt = call()
+    run_blocking(granted(port, exchange, attempt, until=1600.0))
+    attempt.sent, attempt.first_content = True, 1000.0
+    breakers = turns.desk._providers["anthropic"].breakers
+    assert breakers is not None
+    turns._begin()  # as in a child, at a moment when another thread of the parent has the lock
+    with breakers._lock:
+        ending = threading.Thread(target=port.ended, args=(exchange, attempt), daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+    assert turns.desk.waiting == 0

@@ -228,6 +228,11 @@ class Turns:
                 lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
         return (self._pump_all(provider, now) if provider.waiting else []), changes
 
+    def gave(self, turn: Turn, provider: str) -> bool:
+        """Whether a turn is of this desk, and not of the one that a parent process has."""
+        shared = self._providers.get(provider)
+        return shared is turn.provider
+
     def budget(self, provider: str) -> RetryBudget:
         """A provider's retry budget, which has a lock of its own."""
         return self._provider(provider).budget

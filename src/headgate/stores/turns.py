@@ -208,8 +208,8 @@ class LocalTurns:
     def _end(self, of: tuple[Exchange, Attempt]) -> list[Waiting]:
         exchange, attempt = of
         turn, error, route = attempt.turn, attempt.error, attempt.route
-        if not isinstance(turn, Turn):
-            return []
+        if not isinstance(turn, Turn) or not self.desk.gave(turn, route.provider):
+            return []  # in a child, of a call of its parent's: whose locks may be taken, and stay so
         now = self.now()
         jitter = self._random() if error is not None else 0.0
         by_caller = error is not None and _impatient(exchange, attempt, now)
