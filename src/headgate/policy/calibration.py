@@ -148,17 +148,19 @@ class Density:
     A weighted regression: with every answer it is surer of itself where it has been, and as unsure as ever where not.
     """
 
-    __slots__ = ("_p", "_pp", "_pr", "_r", "_rr", "_w", "_ww", "count")
+    __slots__ = ("_drawn", "_p", "_pp", "_pr", "_r", "_rr", "_w", "_ww", "count")
 
     def __init__(self) -> None:
         self.count = 0.0
         self._w = self._ww = 0.0
         self._p = self._pp = self._r = self._pr = self._rr = 0.0
+        self._drawn: tuple[float, float, float, float, float] | None = None  # the line, until more is learned
 
     def learn(self, share: float, size: float, tokens: float) -> None:
         """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
         ratio = min(1.0, tokens / size)
         weight = min(size, _HEAVY) / _HEAVY
+        self._drawn = None
         if self.count >= _FORGET:
             self.count *= 0.5
             for name in ("_w", "_ww", "_p", "_pp", "_r", "_pr", "_rr"):
@@ -192,6 +194,11 @@ class Density:
 
     def _line(self) -> tuple[float, float, float, float, float]:
         """(mean ratio, slope, mean share, variance of the share, standard deviation from the line)."""
+        if self._drawn is None:
+            self._drawn = self._draw()
+        return self._drawn
+
+    def _draw(self) -> tuple[float, float, float, float, float]:
         # Believed to begin with, a little: one byte, one token, at a share of 0 and at a share of 1.
         weight = self._w + 2 * _PRIOR
         mean, middle = (self._r + 2 * _PRIOR) / weight, (self._p + _PRIOR) / weight
@@ -363,12 +370,12 @@ class Calibration:
         """(prompt tokens, output tokens) that such a request is likely to have; None where too little is known."""
         with self._lock:
             group = _group(provider, model, system, len(body))
+            found = self._prompts.get(group)
+            if found is None or found.density.count < ENOUGH:
+                found = self._prompts.get(_anybody(group))
             prompt = None
-            for key in (group, _anybody(group)):
-                found = self._prompts.get(key)
-                if found is not None and found.density.count >= ENOUGH:
-                    prompt = found.density.expected(_share(body)) * len(body)
-                    break
+            if found is not None and found.density.count >= ENOUGH:
+                prompt = found.density.expected(_share(body)) * len(body)
             known = self._models.get((provider, model))
             output = known.output.mean if known is not None and known.output.count >= ENOUGH else None
         return prompt, output

@@ -24,6 +24,7 @@ from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule
 MOST_SCOPES = 100_000
 """Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
 
+_FULL = BURST_SECONDS + SLACK
 _JUMP = 1.0  # seconds that a clock goes back before it counts as set back; less is threads that overtook each other
 
 Header = tuple[bytes, bytes]
@@ -43,32 +44,37 @@ class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_new", "_old", "_turned", "idle")
+    __slots__ = ("_old", "idle", "new", "of_tokens", "turned")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
         self.idle = 0.0  # after as many seconds without a call every bucket is full
-        self._new: dict[Hashable, _Bucket] = {}
+        self.of_tokens = unit == "tokens"
+        self.new: dict[Hashable, _Bucket] = {}
         self._old: dict[Hashable, _Bucket] = {}
-        self._turned = 0.0
+        self.turned = 0.0
 
     def find(self, scope: Hashable, at: float) -> _Bucket | None:
-        if at - self._turned > self.idle or len(self._new) >= MOST_SCOPES:
-            idle = at - self._turned > 2 * self.idle
-            self._old, self._new, self._turned = ({} if idle else self._new), {}, at
-        found = self._new.get(scope)
+        if at - self.turned > self.idle or len(self.new) >= MOST_SCOPES:
+            idle = at - self.turned > 2 * self.idle
+            self._old, self.new, self.turned = ({} if idle else self.new), {}, at
+        found = self.new.get(scope)
         if found is None and self._old:
             found = self._old.pop(scope, None)
             if found is not None:
-                self._new[scope] = found
+                self.new[scope] = found
         return found
 
     def make(self, scope: Hashable) -> _Bucket:
-        bucket = self._new[scope] = _Bucket()
+        bucket = self.new[scope] = _Bucket()
         return bucket
 
     def __len__(self) -> int:
-        return len(self._new) + len(self._old)
+        return len(self.new) + len(self._old)
+
+
+_Found = tuple[_Rule, Hashable, _Bucket | None, float]
+"""A rule that applies, its scope and bucket, and the bucket's theoretical arrival time with the call in it."""
 
 
 class _Share(NamedTuple):
@@ -82,17 +88,18 @@ class _Share(NamedTuple):
 
 
 class _TakenHere(Taken):
-    __slots__ = ("_shares", "_standing", "_when")
+    __slots__ = ("_found", "_shares", "_when")
 
-    def __init__(self, tokens: int, shares: tuple[_Share, ...], standing: Sequence[tuple[_Rule, float]], at: float):
+    def __init__(self, tokens: int, shares: Sequence[_Share], found: Sequence[_Found], at: float):
         self.tokens = tokens
         self._shares = shares
-        self._standing = standing
+        self._found = found
         self._when = at
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return _tightest(self._standing, self._when)
+        at = self._when
+        return tightest([rule.figure(tat - at) for rule, _, _, tat in self._found])
 
 
 class _ExceededHere(Exceeded):
@@ -161,44 +168,28 @@ class Limits:
         """
         with self._lock:
             at = self._time(now)
-            found: list[tuple[_Rule, Hashable, _Bucket | None, float]] = []
+            found: list[_Found] = []
             worst: tuple[float, _Rule, Hashable] | None = None
             for rule in self._rules:
                 of_caller = rule.of_caller
                 scope = of_caller(caller) or None if of_caller else rule.scope(caller, model, provider, address)
                 if scope is None:
                     continue
-                bucket = rule.find(scope, at)
-                tat = at if bucket is None or bucket.tat < at else bucket.tat
-                cost = (requests if rule.unit == "requests" else tokens) * rule.seconds_each
-                wait = tat + cost - at - BURST_SECONDS
-                if wait > SLACK and cost:
-                    if cost > BURST_SECONDS + SLACK:
-                        wait = math.inf
+                bucket = rule.new.get(scope)
+                if bucket is None or at - rule.turned > rule.idle:
+                    bucket = rule.find(scope, at)
+                cost = (tokens if rule.of_tokens else requests) * rule.seconds_each
+                tat = (at if bucket is None or bucket.tat < at else bucket.tat) + cost
+                if tat - at > _FULL and cost:
+                    wait = math.inf if cost > _FULL else tat - at - BURST_SECONDS
                     if worst is None or wait > worst[0]:
                         worst = wait, rule, scope
-                found.append((rule, scope, bucket, tat + cost))
+                found.append((rule, scope, bucket, tat))
             if worst is not None:
                 wait, rule, scope = worst
                 standing = [(each, at if b is None else b.tat) for each, _, b, _ in found]
                 return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
-            return self._take(found, requests, tokens, at)
-
-    def _take(
-        self, found: list[tuple[_Rule, Hashable, _Bucket | None, float]], requests: int, tokens: int, at: float
-    ) -> Taken:
-        shares = []
-        for rule, scope, bucket, tat in found:
-            of_tokens = rule.unit == "tokens"
-            if tokens if of_tokens else requests:
-                if bucket is None:
-                    bucket = rule.make(scope)
-                bucket.tat = tat
-            elif of_tokens and bucket is None:
-                bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
-            if of_tokens and bucket is not None:
-                shares.append(_Share(rule, scope, bucket, tat, bucket.given))
-        return _TakenHere(tokens, tuple(shares), [(rule, tat) for rule, _, _, tat in found], at)
+            return _take(found, requests, tokens, at)
 
     def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
@@ -243,6 +234,21 @@ class Limits:
         return self._latest
 
 
+def _take(found: Sequence[_Found], requests: int, tokens: int, at: float) -> Taken:
+    shares = []
+    for rule, scope, bucket, tat in found:
+        of_tokens = rule.of_tokens
+        if tokens if of_tokens else requests:
+            if bucket is None:
+                bucket = rule.make(scope)
+            bucket.tat = tat
+        elif of_tokens and bucket is None:
+            bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
+        if of_tokens and bucket is not None:
+            shares.append(_Share(rule, scope, bucket, tat, bucket.given))
+    return _TakenHere(tokens, shares, found, at)
+
+
 def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:
     return tightest(rule.figure(tat - at) for rule, tat in standing)
 
@@ -253,7 +259,9 @@ def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
     made: list[Header] = []
     for unit, limit, remaining, reset in figures:
         limits, left, full = _HEADERS[unit]
-        made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, duration(reset).encode()))
+        milliseconds = math.ceil(reset * 1000 - 1e-6)
+        told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(reset).encode()
+        made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, told))
     return made
 
 

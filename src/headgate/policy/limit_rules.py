@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable
 from operator import attrgetter
 from typing import TypeVar
@@ -56,9 +55,14 @@ class Rule:
 
     def figure(self, filling: float) -> Figure:
         """How a scope stands whose bucket is full after `filling` seconds."""
-        filling = max(0.0, filling)
-        remaining = math.floor((BURST_SECONDS - filling + SLACK) / self.seconds_each)
-        return Figure(self.unit, self.per_minute, min(self.per_minute, max(0, remaining)), filling)
+        if filling < 0.0:
+            filling = 0.0
+        remaining = int((BURST_SECONDS - filling + SLACK) / self.seconds_each)
+        if remaining < 0:
+            remaining = 0
+        elif remaining > self.per_minute:
+            remaining = self.per_minute
+        return Figure(self.unit, self.per_minute, remaining, filling)
 
 
 RuleT = TypeVar("RuleT", bound=Rule)
@@ -79,6 +83,9 @@ def rules_of(limits: Iterable[Limit], make: Callable[[Limit, str, int, int], Rul
 
 def tightest(figures: Iterable[Figure]) -> tuple[Figure, ...]:
     """For each unit the figure with the least remaining."""
+    figures = tuple(figures)
+    if len(figures) == 1 or (len(figures) == 2 and figures[0].unit != figures[1].unit):
+        return figures  # as nearly always: it is on the way of every call
     found: dict[str, Figure] = {}
     for figure in figures:
         known = found.get(figure.unit)
