@@ -202,6 +202,25 @@ class Breaker:
             return False
         return True
 
+    def went_well(self, permit: int, now: float) -> bool:
+        """As `note` with `OK`: what nearly every attempt says, and of a closed breaker in one step."""
+        if permit != self._era or self.state != CLOSED:
+            return self.note(permit, OK, now)
+        calls, rules = self._calls, self._rules
+        self._unreachable = 0
+        calls.append((now, OK))
+        if len(calls) > rules.window_calls or calls[0][0] < now - rules.window_seconds:
+            self._trim(now)
+        return False
+
+    def _trim(self, now: float) -> None:
+        calls, rules = self._calls, self._rules
+        since = now - rules.window_seconds
+        while len(calls) > rules.window_calls or calls[0][0] < since:
+            _, gone = calls.popleft()
+            self._failed -= gone == FAILED
+            self._slow -= gone == SLOW
+
     def _count(self, outcome: str, now: float, jitter: float, told: float | None) -> bool:
         if outcome == UNREACHABLE:
             self._unreachable += 1
@@ -214,10 +233,7 @@ class Breaker:
         calls.append((now, outcome))
         self._failed += outcome == FAILED
         self._slow += outcome == SLOW
-        while len(calls) > rules.window_calls or calls[0][0] < now - rules.window_seconds:
-            _, gone = calls.popleft()
-            self._failed -= gone == FAILED
-            self._slow -= gone == SLOW
+        self._trim(now)
         count = len(calls)
         if self._unreachable and (self._unreachable >= rules.unreachable_calls or self._failed == count):
             self.open(now, "failures", jitter=jitter, told=told)

@@ -172,13 +172,13 @@ class Breakers:
         """
         slow = self.rules.slow_seconds
         if error is None and slow is None and not self._accounts and not self._credentials:
-            return self._answered(permit, now, jitter)
+            return self._answered(permit, now)
         outcome = outcome_of(error, by_caller=by_caller)
         if outcome == OK and slow is not None and seconds is not None and seconds > slow:
             outcome = SLOW
         return self._note(permit, outcome, error, now, jitter)
 
-    def _answered(self, permit: Permit, now: float, jitter: float) -> list[Change]:
+    def _answered(self, permit: Permit, now: float) -> list[Change]:
         """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
         route = permit.route
         key = (route.provider, permit.model, permit.value)
@@ -186,7 +186,7 @@ class Breakers:
             breaker = self._routes.get(key)
             if breaker is None:
                 breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
-            if breaker.note(permit.of_route, OK, now, jitter=jitter, told=None):
+            if breaker.went_well(permit.of_route, now):
                 return [_change("route", breaker, now)]
         return []
 

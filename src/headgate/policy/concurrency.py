@@ -65,6 +65,10 @@ def outcome_of(error: UpstreamError | None) -> str:
     return OVERLOADED if error.kind in ("overloaded", "timeout") else IGNORED
 
 
+def _enough(cap: float) -> float:
+    return min(MOST, max(FEWEST, ROUNDS * cap))
+
+
 class Concurrency:
     """One provider's cap, and who is under it. Thread-safe.
 
@@ -89,6 +93,8 @@ class Concurrency:
         self._fixed = fixed
         self._floor, self._ceiling = float(floor), float(ceiling)
         self._cap = float(initial if fixed is None else fixed)
+        self._whole = int(self._cap)
+        self._enough = _enough(self._cap)  # calls that are compared
         self._lock = threading.Lock()
         self._starting = True  # no sign of overload yet
         self._usual: float | None = None  # seconds, without load
@@ -106,7 +112,7 @@ class Concurrency:
     @property
     def cap(self) -> int:
         """Calls at once, now."""
-        return int(self._cap)
+        return self._whole
 
     @property
     def usual_latency(self) -> float | None:
@@ -116,13 +122,14 @@ class Concurrency:
     def try_acquire(self, now: float) -> bool:
         """Let a call in, or not now. Whoever was let in is released once, however it ends."""
         with self._lock:
-            if self.in_flight >= int(self._cap):
-                self._most = self.in_flight
+            in_flight = self.in_flight
+            if in_flight >= self._whole:
+                self._most = in_flight
                 return False
-            self.in_flight += 1
+            self.in_flight = in_flight = in_flight + 1
             self._let_in += 1
-            if self.in_flight > self._most:
-                self._most = self.in_flight
+            if in_flight > self._most:
+                self._most = in_flight
             return True
 
     def cancel(self) -> None:
@@ -150,7 +157,7 @@ class Concurrency:
                 self._turned_away(began, now)
             elif began > self._began:  # what was let in at that very moment came before the change
                 self._latencies.append(latency)
-                if len(self._latencies) >= min(MOST, max(FEWEST, ROUNDS * self._cap)):
+                if len(self._latencies) >= self._enough:
                     self._compare(now)
 
     def _window(self, now: float) -> None:
@@ -158,6 +165,8 @@ class Concurrency:
         self._latencies = []
         self._let_in = self._overloads = 0
         self._most = self.in_flight
+        self._whole = int(self._cap)
+        self._enough = _enough(self._cap)
 
     def _turned_away(self, began: float, now: float) -> None:
         if began < self._lowered_at:

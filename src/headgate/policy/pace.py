@@ -126,15 +126,17 @@ class Pace:
             raise ValueError("this attempt has been let go already")
         self._refill(now)
         wait = self._blocked - now
-        opened = len(self._open)
-        if self._ramp.full(opened):
+        if self._ramp.full(len(self._open)):
             self._forget(now)
             wait = max(wait, self._ramp.wait(len(self._open), now, known=bool(self._known)))
         taken = self._taken(estimate)
-        wait = max(wait, self._bucket_wait(taken, now))
+        limited = self._known or self._few or self._ceilings is not _NO_LIMITS
+        if limited:
+            wait = max(wait, self._bucket_wait(taken, now))
         if wait > 0:
             return wait
-        self._take(taken, now)
+        if limited:
+            self._take(taken, now)
         pending = self._pending
         pending[REQUESTS] += 1.0
         pending[INPUT] += taken[INPUT]
@@ -160,13 +162,16 @@ class Pace:
         overtaken = False
         if need is not None and need.held:
             overtaken = need.asked_at < self._newest + _ANY_ORDER
-            self._newest = max(self._newest, need.asked_at)
-            self._count(need)
+            if need.asked_at > self._newest:
+                self._newest = need.asked_at
+            if not need.counted:
+                self._count(need)
             self._ramp.answered(now - need.asked_at)
         refused = status == 429
         if refused and need is not None:
             self.give_back(need, now)
-        self._learn(facts, now, refused=refused, overtaken=overtaken)
+        if facts is not NO_FACTS or self._known:
+            self._learn(facts, now, refused=refused, overtaken=overtaken)
         if refused and code not in MONEY_CODES:
             self._refuse(facts, now, need, code)
         elif 200 <= status < 400:
@@ -300,19 +305,19 @@ class Pace:
 
     def _count(self, need: Need) -> None:
         """The provider has taken it in: what it tells from now on knows of it, but for what is still to be produced."""
-        if not need.counted:
-            need.counted = True
-            pending = self._pending
-            _, told_input, _, tokens = need.taken
-            pending[REQUESTS] -= 1.0
-            pending[INPUT] -= told_input
-            pending[TOKENS] -= tokens
+        need.counted = True
+        pending = self._pending
+        _, told_input, _, tokens = need.taken
+        pending[REQUESTS] -= 1.0
+        pending[INPUT] -= told_input
+        pending[TOKENS] -= tokens
 
     def _close(self, need: Need) -> bool:
         if self._open.pop(need, need) is need:  # a value is None where it was in
             return False
         need.held = False
-        self._count(need)
+        if not need.counted:
+            self._count(need)
         self._pending[OUTPUT] -= need.taken[OUTPUT]
         if not self._open:
             self._pending = [0.0, 0.0, 0.0, 0.0]  # what rounding has left
@@ -331,6 +336,8 @@ class Pace:
             return
         self._at = now
         share = self._share
+        if not self._known and share == 1.0 and passed <= MINUTE and self._ceilings is _NO_LIMITS:
+            return
         for _, bucket in self._known:
             bucket.refill(now, share)
         if self._ceilings is not _NO_LIMITS:
@@ -347,8 +354,6 @@ class Pace:
             self._spread_at = now
 
     def _learn(self, facts: RateFacts, now: float, *, refused: bool, overtaken: bool) -> None:
-        if facts is NO_FACTS and not self._known:
-            return
         told = (facts.requests, facts.input_tokens, facts.output_tokens, self._total(facts))
         for kind, fact in enumerate(told):
             if fact is not None:

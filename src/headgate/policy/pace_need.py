@@ -32,9 +32,13 @@ class Need:
     __slots__ = ("asked_at", "counted", "held", "input_tokens", "output_tokens", "taken", "tokens")
 
     def __init__(self, input_tokens: int = 0, output_tokens: int = 0, tokens: int | None = None) -> None:
-        self.input_tokens = max(0, input_tokens)
-        self.output_tokens = max(0, output_tokens)
-        self.tokens = max(0, tokens) if tokens is not None else self.input_tokens + self.output_tokens
+        if input_tokens < 0:
+            input_tokens = 0
+        if output_tokens < 0:
+            output_tokens = 0
+        self.input_tokens = input_tokens
+        self.output_tokens = output_tokens
+        self.tokens = input_tokens + output_tokens if tokens is None else tokens if tokens > 0 else 0
         self.asked_at = 0.0
         self.held = False
         self.counted = False
@@ -77,7 +81,8 @@ class Scale:
         if told <= 0:
             return
         self._told = self._told * _MEMORY + told
-        self._was = self._was * _MEMORY + min(was, 100 * told)
+        self._was = self._was * _MEMORY + (was if was < 100 * told else 100 * told)
         self._seen += 1
         if self._seen >= _ENOUGH:
-            self.factor = max(0.01, min(4.0, self._was / self._told))
+            factor = self._was / self._told
+            self.factor = 0.01 if factor < 0.01 else 4.0 if factor > 4.0 else factor

@@ -90,7 +90,10 @@ class Ramp:
         window = self._window
         if window >= 2 * self._peak + FIRST:
             return
-        self._window = window = min(float(MOST), window + (1.0 if window < self._slow_above else 1.0 / window))
+        window += 1.0 if window < self._slow_above else 1.0 / window
+        if window > MOST:
+            window = float(MOST)
+        self._window = window
         if window >= 2 * self._doubled_from:
             self._doubled_from = window
             self._doubled_at = now

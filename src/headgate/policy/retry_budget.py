@@ -67,17 +67,20 @@ class _Sums:
     """Counts of several things over a sliding window, in slots of a tenth of it. The oldest slot counts as a whole
     until it is outside."""
 
-    __slots__ = ("_here", "_slot", "_slots", "_width", "sums")
+    __slots__ = ("_from", "_here", "_slot", "_slots", "_to", "_width", "sums")
 
     def __init__(self, seconds: float, kinds: int) -> None:
         self._width = seconds / SLOTS
         self._slots = [[0] * kinds for _ in range(SLOTS + 1)]
         self._slot: int | None = None
         self._here = self._slots[0]
+        self._from = self._to = 0.0  # what `_here` is for
         self.sums = [0] * kinds
 
     def at(self, now: float) -> list[int]:
         """The slot of now, with what is too old taken out of `sums`. A clock that goes back stays in its slot."""
+        if self._from <= now < self._to:
+            return self._here
         number = int(now // self._width)
         if number == self._slot:
             return self._here
@@ -95,10 +98,12 @@ class _Sums:
         elif number < self._slot - 1:
             self._slot = number  # set back: count on from here; what is counted goes as its slots come round
         self._here = slots[self._slot % len(slots)]
+        self._from, self._to = self._slot * self._width, (self._slot + 1) * self._width
         return self._here
 
     def add(self, kind: int, now: float) -> None:
-        self.at(now)[kind] += 1
+        here = self._here if self._from <= now < self._to else self.at(now)
+        here[kind] += 1
         self.sums[kind] += 1
 
 

@@ -98,9 +98,10 @@ class Turns:
             return Turn(provider, None, None, permit)
         lane = self._lane(provider, request, route, now)
         need = need_of(request)
-        turn = None if lane.queue else self._go(lane, need, permit, now)
-        if turn is not None:
-            return turn
+        if not (provider.waiting and lane.queue):
+            turn = self._go(lane, need, permit, now)
+            if turn is not None:
+                return turn
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
         return self._wait(Waiting(lane, route, need, request, until, cost_of(lane, need)), now)
@@ -164,7 +165,7 @@ class Turns:
         if lane is None or lane.pace is None:
             return []
         lane.pace.observe(facts, status, now, need=turn.need, code=code)
-        return self._pump(lane, now) if lane.queue else []
+        return self._pump(lane, now) if turn.provider.waiting and lane.queue else []
 
     def unsent(self, turn: Turn, now: float) -> list[Waiting]:
         """It was not sent: everything is given back. Returns as `end`."""
@@ -393,7 +394,9 @@ class Turns:
             return None
         pace = lane.pace
         if pace is not None:
-            wait = max(lane.not_before - now, 0.0) or pace.ask(need, now)
+            wait = lane.not_before - now
+            if wait <= 0:
+                wait = pace.ask(need, now)
             if wait > 0:
                 lane.next_at = now + wait
                 if cap is not None:

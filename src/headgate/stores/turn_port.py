@@ -136,7 +136,7 @@ class Port:
             return
         now, lane, own = self._now(), turn.lane, turn.lane.pace
         facts, seen, silent = NO_FACTS, None, False
-        if now >= lane.read_at or lane.queue or status >= 300:
+        if now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue):
             lane.read_at = now + READ_EVERY
             counts = lane.provider.headers
             if now >= counts.next_at:

@@ -210,7 +210,7 @@ class LocalTurns:
         turn, error, route = attempt.turn, attempt.error, attempt.route
         if not isinstance(turn, Turn) or not self.desk.gave(turn, route.provider):
             return []  # in a child, of a call of its parent's: whose locks may be taken, and stay so
-        now = self.now()
+        now = attempt.ended if attempt.ended is not None else self.now()
         jitter = self._random() if error is not None else 0.0
         by_caller = error is not None and _impatient(exchange, attempt, now)
         told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
