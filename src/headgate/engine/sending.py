@@ -27,7 +27,9 @@ def body_for(request: Request, dialect: Dialect, attempt: Attempt) -> bytes:
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 # A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
 # So does what has links in it that are ours to change.
-_CREDENTIALS_AND_CODING = _CREDENTIALS | {b"accept-encoding"}
+_CODING = frozenset({b"accept-encoding"})
+_ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
+"""What OpenAI's SDK says of its account there, which is nothing to another vendor of the same dialect."""
 
 
 def headers_for(request: Request, route: Route) -> Headers:
@@ -43,7 +45,9 @@ def headers_for(request: Request, route: Route) -> Headers:
         known = prepared.get(place)
         if known is not None and known[0] == key:
             return known[1]  # the same object each time: the pool has it encoded
-    left_out = _CREDENTIALS_AND_CODING if plain else _CREDENTIALS
+    left_out = _CREDENTIALS | _CODING if plain else _CREDENTIALS
+    if route.dialect == "openai" and route.provider != "openai":
+        left_out |= _ACCOUNT
     kept = [h for h in request.headers if h[0] not in left_out]
     if key:
         if route.dialect == "anthropic":
