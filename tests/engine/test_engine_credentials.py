@@ -12,7 +12,8 @@ from headgate.core.exchange import Route
 from headgate.core.secret import Secret
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, World
-from headgate.testing.canned import CLAUDE, JSON, message, message_stream, messages_request
+from headgate.testing.canned import CLAUDE, JSON, completion, message, message_stream, messages_request
+from headgate.testing.fakes import route
 
 REFUSED = FakeAnswer(
     401,
@@ -88,3 +89,17 @@ def test_nothing_but_a_401_makes_a_look(run: Callable[..., Any], status: int) ->
     made, keeper = world(*[answer] * 4, new="fake-new")
     run(made.call(made.request(messages_request(model="fast"))))
     assert keeper.asked == []
+
+
+def test_a_caller_does_not_choose_the_account_that_our_key_is_used_for(run: Any) -> None:
+    asked = ((b"openai-organization", b"org-theirs"), (b"openai-project", b"proj-theirs"), (b"x-other", b"stays"))
+    world = World(completion("hello"))
+    assert run(world.call(world.request(dialect="openai", headers=asked))).status == 200
+    sent = dict(world.upstream.sent[0].headers)
+    assert b"openai-organization" not in sent
+    assert b"openai-project" not in sent
+    assert sent[b"x-other"] == b"stays"
+    world = World(completion("hello"))
+    own = replace(route("openai"), credential=None)
+    assert run(world.call(world.request(dialect="openai", headers=asked, direct=own))).status == 200
+    assert dict(world.upstream.sent[0].headers)[b"openai-organization"] == b"org-theirs"

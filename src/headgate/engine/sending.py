@@ -24,7 +24,10 @@ def body_for(request: Request, dialect: Dialect, attempt: Attempt) -> bytes:
     )
 
 
-_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+# Whose account a key is used for is part of it: a caller must not choose that for a key of ours.
+_CREDENTIALS = frozenset(
+    {b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"openai-organization", b"openai-project"}
+)
 # A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
 # So does what has links in it that are ours to change.
 _CODING = frozenset({b"accept-encoding"})
