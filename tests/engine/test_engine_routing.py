@@ -512,15 +512,13 @@ def test_a_retry_budget_that_is_used_up_does_not_keep_a_long_prompt_from_a_large
     assert served(found) == [CLAUDE, OPUS]
 
 
-@pytest.mark.parametrize(("provider", "told"), [("openai", True), ("other", False)])
-def test_what_an_sdk_says_of_its_account_goes_to_no_other_vendor_of_its_dialect(
-    run: Any, provider: str, told: bool
-) -> None:
+@pytest.mark.parametrize("provider", ["openai", "other"])
+def test_what_an_sdk_says_of_its_account_does_not_go_with_a_key_of_ours(run: Any, provider: str) -> None:
     there = replace(route("openai", "gpt-6-luna"), provider=provider)
     found = World(completion(), models={"gpt": [there]}, ceiling_pico=1)
     names = {b"openai-organization", b"openai-project"}
     headers = [(b"openai-beta", b"x"), *((name, b"its own") for name in sorted(names))]
     run(found.call(found.request(chat_request(model="gpt"), dialect="openai", headers=headers)))
     gone_out = {name for name, _ in found.upstream.sent[0].headers}
-    assert (names & gone_out == names) == told
+    assert not names & gone_out
     assert b"openai-beta" in gone_out

@@ -31,8 +31,6 @@ _CREDENTIALS = frozenset(
 # A stream comes plain: a compressor may hold events back, and our comment could not stand behind the provider's bytes.
 # So does what has links in it that are ours to change.
 _CODING = frozenset({b"accept-encoding"})
-_ACCOUNT = frozenset({b"openai-organization", b"openai-project"})
-"""What OpenAI's SDK says of its account there, which is nothing to another vendor of the same dialect."""
 
 
 def headers_for(request: Request, route: Route) -> Headers:
@@ -49,8 +47,6 @@ def headers_for(request: Request, route: Route) -> Headers:
         if known is not None and known[0] == key:
             return known[1]  # the same object each time: the pool has it encoded
     left_out = _CREDENTIALS | _CODING if plain else _CREDENTIALS
-    if route.dialect == "openai" and route.provider != "openai":
-        left_out |= _ACCOUNT
     kept = [h for h in request.headers if h[0] not in left_out]
     if key:
         if route.dialect == "anthropic":
