@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from headgate.core.budget import AccountKey
+from headgate.core.budget import AccountKey, Claim
 from headgate.core.errors import BudgetExceeded, HeadgateError, Refusal
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.money import usd_text
@@ -17,6 +17,7 @@ from headgate.engine.books import may_cost
 from headgate.engine.counting import count_prompt
 from headgate.engine.plan import PRICED, Plan, Policies, cheaper_plan
 from headgate.policy.budget_words import name_of
+from headgate.policy.budgets import FOR_EVER, Applying
 
 PROMISING = 8
 """Bytes per token that a prompt would need to have for a count to be worth asking for: few are above it."""
@@ -26,6 +27,8 @@ MOST_IN_VAIN = 10_000
 _WAITED_SECONDS = 0.002
 _CAPPED = frozenset({"chat", "responses"})
 """Endpoints whose output cap may be left out; Anthropic's is required."""
+_NONE = Applying((), None, False, -FOR_EVER, FOR_EVER)
+"""Of what costs nothing."""
 
 
 class Holds:
@@ -45,22 +48,29 @@ class Holds:
             BudgetExceeded: it does not fit, or cannot be bounded; the attempt is not one of the exchange's any more.
             Unavailable: see `core.ports.Ledger.intend`.
         """
-        if not (self._policies.budgets or plan.most_nano is not None):
+        policies, most = self._policies, plan.most_nano
+        budgets = policies.budgets
+        if most is None and not budgets.all:
             await self._ports.ledger.intend(exchange, attempt)
             return
         try:
-            self._claim(exchange, attempt, attempt.started)
-            self._check(exchange, plan, attempt)
+            applying = self._claim(exchange, attempt, attempt.started)
+            if most is not None or applying.hard is not None:
+                self._check(exchange, attempt, applying.hard)
             # A model to degrade to is tried in place of waiting for money for this one.
-            may_wait = not self._policies.budgets.degrade or bool(exchange.degraded) or not _degrades(attempt)
+            may_wait = not applying.degrades or bool(exchange.degraded)
             try:
-                await self._ask(exchange, plan, attempt, may_wait=may_wait)
+                if attempt.turn is None and most is None:
+                    # `_ask`, written out: most calls come this way.
+                    await self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)
+                else:
+                    await self._ask(exchange, plan, attempt, may_wait=may_wait)
             except BudgetExceeded as error:
                 await self._insist(exchange, plan, attempt, error, may_wait=may_wait)
         except BudgetExceeded as error:
             exchange.attempts.pop()
             if error.code == BudgetExceeded.code:
-                error.status_hint = self._policies.budget_status
+                error.status_hint = policies.budget_status
             raise
         now = self._ports.clock.now()
         if now - attempt.started > _WAITED_SECONDS:
@@ -119,21 +129,18 @@ class Holds:
             else:
                 return
 
-    def _claim(self, exchange: Exchange, attempt: Attempt, at: float) -> None:
+    def _claim(self, exchange: Exchange, attempt: Attempt, at: float) -> Applying:
         request = exchange.request
-        if may_cost(request):
-            attempt.claims = self._policies.budgets.claims(request.caller, attempt.route, request.facts.model, at)
+        if not may_cost(request):
+            return _NONE
+        found = self._policies.budgets.applying(request.caller, attempt.route, request.facts.model, at)
+        attempt.claims = found.claims
+        return found
 
-    def _check(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+    def _check(self, exchange: Exchange, attempt: Attempt, hard: Claim | None) -> None:
         """Refuse what no budget can hold. Why before the store: nothing about it can change by waiting."""
         request = attempt.sent_as or exchange.request
-        hard = None
-        for claim in attempt.claims:
-            if not claim.budget.soft:
-                hard = claim
-                break
-        governed = hard is not None or plan.most_nano is not None
-        if governed and request.facts.max_output_tokens is None and request.endpoint in _CAPPED:
+        if request.facts.max_output_tokens is None and request.endpoint in _CAPPED:
             attempt.output_cap = self._output_cap(request, attempt)
         if hard is None:
             return
@@ -248,7 +255,3 @@ class Holds:
 
 def _models(routes: Sequence[Route]) -> set[tuple[str, str]]:
     return {(route.provider, route.model) for route in routes}
-
-
-def _degrades(attempt: Attempt) -> bool:
-    return any(claim.budget.degrade_to for claim in attempt.claims)

@@ -50,27 +50,46 @@ def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> st
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")) if values else ""
 
 
-class _Kept:
-    """One budget, how its scope is found, and its claims by scope."""
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """What all budgets together ask of calls of one kind. Kept, and therefore the same object from call to call.
 
-    __slots__ = ("always", "budget", "claims", "of_caller")
+    Attributes:
+        claims: the accounts that a call has to fit, in the order of the budgets' ids: always the same, so that stores
+            can lock them in it (decisions 5).
+        hard: the first of them whose budget refuses; None = all are soft, or there is none.
+        degrades: one of their budgets goes to another model where a call does not fit.
+        start, end: when this holds, seconds since the epoch: the periods of all claims.
+    """
+
+    claims: tuple[Claim, ...]
+    hard: Claim | None
+    degrades: bool
+    start: float
+    end: float
+
+
+class _Kept:
+    """One budget, and its claims by scope."""
+
+    __slots__ = ("budget", "claims")
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.claims: dict[str, Claim] = {}
-        self.always = not (budget.per or budget.only)
-        only = budget.per[0] if len(budget.per) == 1 and not budget.only else ""
-        # Most budgets ask for one thing that the caller says: this is on the way of every call.
-        self.of_caller = attrgetter(only) if only in _OF_CALLER else None
 
-    def scope(self, caller: Caller, route: Route, asked: str) -> str | None:
+    def claim(self, caller: Caller, route: Route, asked: str, at: float) -> Claim | None:
         """None where the budget does not apply."""
         budget = self.budget
         if budget.only and any(value_of(name, caller, route, asked) != value for name, value in budget.only):
             return None
-        return scope_of(budget.per, caller, route, asked)
+        scope = scope_of(budget.per, caller, route, asked)
+        if scope is None:
+            return None
+        found = self.claims.get(scope)
+        return found if found is not None and found.start <= at < found.end else self._make(scope, at)
 
-    def make(self, scope: str, at: float) -> Claim:
+    def _make(self, scope: str, at: float) -> Claim:
         """The claim of a scope that has none, or whose period is over."""
         budget = self.budget
         start, end = period(budget.every, at, budget.zone)
@@ -84,13 +103,13 @@ class _Kept:
         return claim
 
 
-_OF_CALLER = frozenset({"key", "tenant", "user", "session", "task", "feature", "environment"})
+_OF_ROUTE = frozenset({"model", "provider"})
 
 
 class Budgets:
     """All budgets of a configuration, and who has to fit which.
 
-    Claims are kept until their period is over, so that a call is a few look-ups. Safe to share between threads: the
+    What applies is kept until a period is over, so that a call is one look-up. Safe to share between threads: the
     worst of a race is a claim that is made twice.
 
     Attributes:
@@ -99,38 +118,61 @@ class Budgets:
     """
 
     MOST = 100_000
-    """Claims kept per budget: some 30 MB. Scopes come from callers."""
+    """Claims kept per budget, and combinations of them: some 50 MB. Scopes come from callers."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
         self.degrade = any(budget.degrade_to for budget in self.all)
         self._kept = [_Kept(budget) for budget in self.all]
+        self._applying: dict[object, Applying] = {}  # by what the budgets look at
+        looked_at = {name for each in self.all for name in (*each.per, *(name for name, _ in each.only))}
+        of_caller = sorted(name for name in looked_at - _OF_ROUTE if not name.startswith(TAG))
+        self._of_caller = attrgetter(*of_caller) if of_caller else None
+        self._of_route = not looked_at.isdisjoint(_OF_ROUTE)
+        self._tags = sorted(name[len(TAG) :] for name in looked_at if name.startswith(TAG))
 
     def __bool__(self) -> bool:
         return bool(self.all)
 
     def claims(self, caller: Caller, route: Route, asked: str, at: float) -> tuple[Claim, ...]:
-        """The accounts that an attempt on `route` has to fit, in the order of the budgets' ids: always the same, so
-        that stores can lock them in it (decisions 5).
+        """The accounts that an attempt on `route` has to fit: see `applying`."""
+        return self.applying(caller, route, asked, at).claims
+
+    def applying(self, caller: Caller, route: Route, asked: str, at: float) -> Applying:
+        """What an attempt on `route` has to fit.
 
         Args:
             asked: the model that the caller named.
             at: seconds since the epoch.
         """
-        found = []
-        for kept in self._kept:
-            scope = ""
-            if not kept.always:
-                of_caller = kept.of_caller
-                told = of_caller(caller) or None if of_caller is not None else kept.scope(caller, route, asked)
-                if told is None:
-                    continue
-                scope = told
-            claim = kept.claims.get(scope)
-            if claim is None or not claim.start <= at < claim.end:
-                claim = kept.make(scope, at)
-            found.append(claim)
-        return tuple(found)
+        of_caller = self._of_caller
+        key = None if of_caller is None else of_caller(caller)
+        if self._of_route:
+            key = key, route.model or asked, route.provider
+        if self._tags:
+            tags = caller.tags
+            key = (key, *[tags.get(name, "") for name in self._tags])
+        found = self._applying.get(key)
+        if found is None or not found.start <= at < found.end:
+            found = self._find(caller, route, asked, at)
+            if len(self._applying) >= Budgets.MOST:
+                self._applying.clear()
+            self._applying[key] = found
+        return found
+
+    def _find(self, caller: Caller, route: Route, asked: str, at: float) -> Applying:
+        every = [kept.claim(caller, route, asked, at) for kept in self._kept]
+        claims = tuple(claim for claim in every if claim is not None)
+        return Applying(
+            claims,
+            next((claim for claim in claims if not claim.budget.soft), None),
+            any(claim.budget.degrade_to for claim in claims),
+            max((claim.start for claim in claims), default=-FOR_EVER),
+            min((claim.end for claim in claims), default=FOR_EVER),
+        )
+
+
+FOR_EVER = float("inf")
 
 
 @dataclass(slots=True)
