@@ -17,10 +17,13 @@ from itertools import islice
 
 from headgate.core.budget import FULL, AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
-from headgate.policy.holding import Amount, Ask, Cap, Changed, Denial, Hold, Place, Told
+from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms
 
 MOST_IDLE = 100_000
 """Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
+
+MOST_CLAIMED = 50_000
+"""Combinations of accounts kept looked up: some 25 MB."""
 
 AT_ONCE = 32
 """Of a queue's waiters, whose accounts are loaded together where others change them, too."""
@@ -32,13 +35,15 @@ class Accounts:
     def __init__(self) -> None:
         self._places: dict[AccountKey, Place] = {}
         self._most = MOST_IDLE  # of them, before room is made
-        self._holds: dict[str, list[Hold]] = {}  # by exchange
+        # By the identity of the tuple of claims, which the value keeps alive.
+        self._claimed: dict[int, Claimed] = {}
+        self._holds: dict[tuple[str, int], Ask] = {}  # who has money set aside, by exchange and number
         self._tickets = 0
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
-        self._done: list[Hold] = []  # taken or closed in this transaction, in order
-        self._touched: dict[Place, Claim] = {}  # changed in this transaction
-        self._spent: dict[Place, Claim] = {}  # those of them on which money was spent, and not only set aside
+        self._taken: list[Ask] = []  # in this transaction
+        self._closed: list[Closed] = []  # in this transaction
+        self._told: dict[Place, tuple[int, int]] = {}  # what was alerted before this transaction, where that changed
         self._fresh: dict[Place, Claim] = {}  # accounts that the store does not have yet
         self._freed: dict[Place, None] = {}  # room may have grown since their queues were looked at
         self._alerts: list[BudgetAlert] = []
@@ -71,22 +76,52 @@ class Accounts:
         if place is None:
             self._places[key] = Place(key, number, account, override, alerted, alerted_tokens)
             return
-        place.number, place.account, place.override = number, account, override
+        if place.number != number:
+            place.number = number
+            self._claimed.clear()
+        place.account.become(account)
+        if place.override != override:
+            self._override(place, override)
         place.alerted, place.alerted_tokens = alerted, alerted_tokens
+        self._told.pop(place, None)
         if place.queue:
             self._freed[place] = None
 
+    @staticmethod
+    def _override(place: Place, cap: Cap | None) -> None:
+        place.override = cap
+        for each in place.terms:
+            each.refresh()
+
     def _make_room(self) -> None:
         """Why between transactions: in one, every account that was looked up has to be here to its end."""
-        claimed = {claim.key for ask in self._waiting.values() for claim in ask.claims}
-        idle = [key for key, place in self._places.items() if not place.holds and key not in claimed]
+        used = {claim.key for ask in self._waiting.values() for claim in ask.claims}
+        used.update(claim.key for ask in self._holds.values() for claim in ask.claims)
+        self._claimed.clear()
+        idle = [key for key in self._places if key not in used]
         for key in idle[: (len(idle) + 1) // 2]:
             del self._places[key]
         self._most = max(MOST_IDLE, len(self._places) + MOST_IDLE // 2)  # where few are idle, it is not tried each time
 
-    def number_of(self, claim: Claim) -> int:
-        """The store's number of an account that is in memory."""
-        return self._places[claim.key].number
+    def strange(self, asks: Iterable[Ask]) -> list[Claim]:
+        """What is asked for in combinations that are not kept looked up. All others' accounts are in memory."""
+        known = self._claimed
+        return [claim for ask in asks if id(ask.claims) not in known for claim in ask.claims]
+
+    def _look_up(self, claims: tuple[Claim, ...]) -> Claimed:
+        if len(self._claimed) >= MOST_CLAIMED:
+            self._claimed.clear()
+        found = self._claimed[id(claims)] = Claimed(tuple(self._terms(claim) for claim in claims), claims)
+        return found
+
+    def _terms(self, claim: Claim) -> Terms:
+        place, budget = self._places[claim.key], claim.budget
+        for each in place.terms:
+            if each.claim.budget is budget or each.claim.budget == budget:
+                return each
+        made = Terms(claim, place)
+        place.terms.append(made)
+        return made
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -97,17 +132,54 @@ class Accounts:
         ask.ticket = self._tickets
         said = self._try(ask)
         if said == WAITS:
-            heapq.heappush(self._expiries, (ask.until, ask.ticket, ask))
+            # There is no use in waiting for room in a period that is over.
+            until = min(ask.until, min(claim.end for claim in ask.claims))
+            heapq.heappush(self._expiries, (until, ask.ticket, ask))
         return said
 
-    def let_in(self, ask: Ask) -> bool:
-        """As `ask`, where it fits at once; else nothing has happened, and it may be asked for."""
-        self._tickets += 1
-        ask.ticket = self._tickets
-        if self._lacking(ask)[0] is not None:
-            return False
-        self._set_aside(ask)
-        return True
+    def let_in(self, asks: Sequence[Ask]) -> int:
+        """As `ask`, of one after the other, up to the first that does not fit at once: it may be asked for. Returns how
+        many were let in."""
+        # Written out, with a look-up per call and one pass over its accounts: this is on the way of every call.
+        known, holds, taken, outcomes = self._claimed, self._holds, self._taken, self._outcomes
+        for ask in asks:
+            nano, tokens, least = ask.nano, ask.tokens, None
+            held = known.get(id(ask.claims)) or self._look_up(ask.claims)
+            for terms in held.terms:
+                account = terms.account
+                aside = account.held_nano + nano
+                after = account.spent_nano + aside
+                if after >= terms.calm_nano or terms.queue:
+                    break
+                calm = terms.calm_tokens
+                if calm is not None and account.spent_tokens + account.held_tokens + tokens >= calm:
+                    break
+                account.held_nano = aside
+                account.held_tokens += tokens
+                cap = terms.cap_nano
+                if cap is not None and (least is None or cap - after < least):
+                    least = cap - after
+            else:
+                ask.held, ask.left_nano = held, least
+                holds[ask.exchange, ask.number] = ask
+                taken.append(ask)
+                outcomes.append((ask, None))
+                continue
+            self._give_back(held, terms, nano, tokens)
+            self._tickets += 1
+            ask.ticket = self._tickets
+            if self._lacking(ask)[0] is not None:
+                return asks.index(ask)
+            self._set_aside(ask)
+        return len(asks)
+
+    @staticmethod
+    def _give_back(held: Claimed, until: Terms, nano: int, tokens: int) -> None:
+        """What was set aside before it turned out that the account `until` has to be looked at more closely."""
+        for terms in held.terms:
+            if terms is until:
+                return
+            terms.account.close((nano, tokens), (0, 0))
 
     def _try(self, ask: Ask) -> str:
         place, claim, said = self._lacking(ask)
@@ -156,33 +228,14 @@ class Accounts:
         return "too_large" if alone == NEVER else "spent"
 
     def _set_aside(self, ask: Ask) -> None:
-        nano, tokens, touched, known = ask.nano, ask.tokens, self._touched, self._places
-        places = []
-        for claim in ask.claims:
-            place = known[claim.key]
-            places.append(place)
-            account = place.account
-            account.held_nano += nano
-            account.held_tokens += tokens
-            place.holds += 1
-            touched[place] = claim
-        hold = Hold(ask, places)
-        self._holds.setdefault(ask.exchange, []).append(hold)
+        ask.held = held = self._claimed.get(id(ask.claims)) or self._look_up(ask.claims)
+        for terms in held.terms:
+            terms.account.set_aside(ask.nano, ask.tokens)
+        ask.left_nano, warned, share = self.left(ask.claims)
+        ask.warned = None if warned is None else (warned, share)
+        self._holds[ask.exchange, ask.number] = ask
+        self._taken.append(ask)
         self._outcomes.append((ask, None))
-        self._done.append(hold)
-
-    def _unset(self, hold: Hold) -> None:
-        for place in hold.places:
-            place.account.close((hold.nano, hold.tokens), (0, 0))
-            place.holds -= 1
-            self._freed[place] = None
-        self._remove(hold)
-
-    def _remove(self, hold: Hold) -> None:
-        held = self._holds[hold.exchange]
-        held.remove(hold)
-        if not held:
-            del self._holds[hold.exchange]
 
     def _deny(self, ask: Ask, claim: Claim, place: Place, why: str) -> None:
         self._outcomes.append((ask, Denial(claim, why, self._balance(claim, place))))
@@ -190,75 +243,51 @@ class Accounts:
     def close(self, exchange: str, number: int, nano: int, tokens: int) -> None:
         """Close an attempt's hold, with what it cost and used; (0, 0) releases it. Without a hold nothing happens, so
         it may be said twice."""
-        hold = self._hold(exchange, number)
-        if hold is not None:
-            self._close(hold, (hold.nano, hold.tokens), (nano, tokens))
+        ask = self._holds.pop((exchange, number), None)
+        if ask is not None:
+            self._close(ask, ask.nano, ask.tokens, nano, tokens)
 
     def correct(self, exchange: str, number: int, nano: int, tokens: int) -> None:
         """As `close`, of a hold that another process has charged in full meanwhile, having taken us for dead."""
-        hold = self._hold(exchange, number)
-        if hold is not None:
-            self._close(hold, (0, 0), (nano - hold.nano, tokens - hold.tokens))
+        ask = self._holds.pop((exchange, number), None)
+        if ask is not None:
+            self._close(ask, 0, 0, nano - ask.nano, tokens - ask.tokens)
 
     def forget(self, exchange: str, number: int) -> None:
         """The store has closed a hold already: what it came to is in the accounts as they were loaded."""
-        hold = self._hold(exchange, number)
-        if hold is not None:
-            for place in hold.places:
-                place.holds -= 1
-            self._remove(hold)
+        self._holds.pop((exchange, number), None)
 
-    def _hold(self, exchange: str, number: int) -> Hold | None:
-        for hold in self._holds.get(exchange, ()):
-            if hold.number == number:
-                return hold
-        return None
-
-    def _close(self, hold: Hold, held: Amount, spent: Amount) -> None:
-        hold.released, hold.spent = held, spent
-        hold.told = told = []
-        held_nano, held_tokens = held
-        nano, tokens = spent
-        touched, charged = self._touched, self._spent
-        for claim, place in zip(hold.claims, hold.places, strict=True):
-            told.append((place.alerted, place.alerted_tokens))
-            account = place.account
+    def _close(self, ask: Ask, held_nano: int, held_tokens: int, nano: int, tokens: int) -> None:
+        held = ask.held
+        assert held is not None
+        self._closed.append((ask, held, held_nano, held_tokens, nano, tokens))
+        for terms in held.terms:
+            account = terms.account
             account.held_nano -= held_nano
             account.held_tokens -= held_tokens
-            account.spent_nano += nano
-            account.spent_tokens += tokens
-            place.holds -= 1
-            touched[place] = charged[place] = claim
-            if place.queue:
-                self._freed[place] = None
-            if claim.budget.alerts:
-                self._alert(claim, place, nano, tokens)
-        self._remove(hold)
-        self._done.append(hold)
+            spent = account.spent_nano = account.spent_nano + nano
+            spent_tokens = account.spent_tokens = account.spent_tokens + tokens
+            if spent >= terms.tell_nano or spent_tokens >= terms.tell_tokens:
+                self._alert(terms, nano, tokens)
+            if terms.queue:
+                self._freed[terms.place] = None
 
-    def _reopen(self, hold: Hold, told: list[Told]) -> None:
-        for place, (alerted, alerted_tokens) in zip(hold.places, told, strict=True):
-            account, (held, held_tokens), (nano, tokens) = place.account, hold.released, hold.spent
-            account.close((-held, -held_tokens), (-nano, -tokens))
-            place.holds += 1
-            place.alerted, place.alerted_tokens = alerted, alerted_tokens
-        hold.told = None
-        self._holds.setdefault(hold.exchange, []).append(hold)
-
-    def _alert(self, claim: Claim, place: Place, nano: int, tokens: int) -> None:
-        budget, account = claim.budget, place.account
-        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
-        first = budget.alerts[0]
+    def _alert(self, terms: Terms, nano: int, tokens: int) -> None:
+        claim, place, account = terms.claim, terms.place, terms.account
+        before = place.alerted, place.alerted_tokens
+        cap_nano, cap_tokens = place.override or (claim.budget.cap_nano, claim.budget.cap_tokens)
         spent = account.spent_nano
-        if cap_nano and spent * FULL >= cap_nano * first:
-            place.alerted = self._told(claim, "usd", (spent - nano, spent), cap_nano, place.alerted)
+        if cap_nano and spent >= terms.tell_nano:
+            place.alerted = self._tell(claim, "usd", (spent - nano, spent), cap_nano, place.alerted)
         spent = account.spent_tokens
-        if cap_tokens and spent * FULL >= cap_tokens * first:
-            place.alerted_tokens = self._told(
+        if cap_tokens and spent >= terms.tell_tokens:
+            place.alerted_tokens = self._tell(
                 claim, "tokens", (spent - tokens, spent), cap_tokens, place.alerted_tokens
             )
+        if before != (place.alerted, place.alerted_tokens):
+            self._told.setdefault(place, before)
 
-    def _told(self, claim: Claim, unit: str, spent: tuple[int, int], cap: int, highest: int) -> int:
+    def _tell(self, claim: Claim, unit: str, spent: tuple[int, int], cap: int, highest: int) -> int:
         """Args: `spent`: before and after; `highest`: the share that was told, perhaps under a smaller cap."""
         before, after = spent
         shares = claim.budget.alerts
@@ -273,7 +302,7 @@ class Accounts:
         """An override has changed; None = the budget's own cap again."""
         for key, place in self._places.items():
             if key[0] == budget and key[1] == scope:
-                place.override = cap
+                self._override(place, cap)
                 if place.queue:
                     self._freed[place] = None
 
@@ -343,9 +372,13 @@ class Accounts:
         Args:
             held: also those where money was only set aside.
         """
-        wanted = self._touched if held else self._spent
-        if self._fresh:
-            wanted = {**self._fresh, **wanted}
+        wanted = dict(self._fresh)
+        if held:
+            for ask in self._taken:
+                if ask.held is not None:
+                    wanted.update(ask.held.places)
+        for each in self._closed:
+            wanted.update(each[1].places)
         return sorted(self._changed(place, claim) for place, claim in wanted.items()) if wanted else []
 
     def _changed(self, place: Place, claim: Claim) -> Changed:
@@ -364,9 +397,9 @@ class Accounts:
 
     def commit(self) -> list[BudgetAlert]:
         """The store has written it. Returns the alerts that are due."""
-        self._done.clear()
-        self._touched.clear()
-        self._spent.clear()
+        self._taken.clear()
+        self._closed.clear()
+        self._told.clear()
         self._fresh.clear()
         alerts, self._alerts = self._alerts, []
         if len(self._places) > self._most:
@@ -375,14 +408,20 @@ class Accounts:
 
     def rollback(self) -> None:
         """The store could not write it: no hold was taken, none was closed. Whoever was let in is not."""
-        for hold in reversed(self._done):
-            if hold.told is not None:
-                self._reopen(hold, hold.told)
-            else:
-                self._unset(hold)
-        self._done.clear()
-        self._touched.clear()
-        self._spent.clear()
+        for ask, held, held_nano, held_tokens, nano, tokens in self._closed:
+            for terms in held.terms:
+                terms.account.close((-held_nano, -held_tokens), (-nano, -tokens))
+            self._holds[ask.exchange, ask.number] = ask
+        for ask in self._taken:
+            for terms in ask.held.terms if ask.held is not None else ():
+                terms.account.close((ask.nano, ask.tokens), (0, 0))
+                self._freed[terms.place] = None
+            del self._holds[ask.exchange, ask.number]
+        for place, (alerted, alerted_tokens) in self._told.items():
+            place.alerted, place.alerted_tokens = alerted, alerted_tokens
+        self._taken.clear()
+        self._closed.clear()
+        self._told.clear()
         self._alerts.clear()
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -430,10 +469,10 @@ class Accounts:
         in_tokens = _passed(budget.alerts, account.spent_tokens, cap_tokens) if cap_tokens else 0
         return max(in_money, in_tokens)
 
-    def claims_of(self, exchange: str) -> Iterator[Claim]:
-        """The accounts that an exchange holds money on."""
-        for hold in self._holds.get(exchange, ()):
-            yield from hold.claims
+    def claims_of(self, exchange: str, number: int) -> Sequence[Claim]:
+        """The accounts that an attempt holds money on."""
+        ask = self._holds.get((exchange, number))
+        return () if ask is None else ask.claims
 
     def queued_claims(self) -> Iterator[Claim]:
         """The accounts that the first in each queue claim, as many as may be let in at once."""

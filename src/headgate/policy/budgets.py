@@ -19,6 +19,7 @@ from headgate.core.text import storable
 from headgate.policy.periods import period
 
 TAG = "tag:"
+FOR_EVER = float("inf")
 
 
 def budget_id(per: Sequence[str], only: Iterable[tuple[str, str]], every: str) -> str:
@@ -172,9 +173,6 @@ class Budgets:
         )
 
 
-FOR_EVER = float("inf")
-
-
 @dataclass(slots=True)
 class Account:
     """What is known of one account. Money is nano-dollars; every count is >= 0."""
@@ -183,6 +181,11 @@ class Account:
     held_nano: int = 0
     spent_tokens: int = 0
     held_tokens: int = 0
+
+    def become(self, other: Account) -> None:
+        """The same figures as another's."""
+        self.spent_nano, self.held_nano = other.spent_nano, other.held_nano
+        self.spent_tokens, self.held_tokens = other.spent_tokens, other.held_tokens
 
     def set_aside(self, nano: int, tokens: int) -> None:
         """A hold was taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from headgate.core.budget import AccountKey, Balance, Claim
+from headgate.core.budget import FULL, AccountKey, Balance, Budget, Claim
 from headgate.policy.budgets import Account
 
 Cap = tuple[int | None, int | None]
@@ -23,6 +23,10 @@ class Ask:
         may_wait: wait where it does not fit now but may later; else it is refused at once.
         until: when waiting ends, seconds since the epoch.
         bearer: the store's own object, which learns the outcome.
+        at: where it waits.
+        held: where it has set money aside, from then on until it is closed.
+        left_nano: what was left in the tightest account, with this hold taken, nano-dollars; None = no cap in dollars.
+        warned: the account that was furthest past an alert by then, and its share in basis points; None = none was.
     """
 
     exchange: str
@@ -34,7 +38,10 @@ class Ask:
     until: float = float("inf")
     bearer: Any = None
     ticket: int = 0
-    at: Place | None = None  # where it waits
+    at: Place | None = None
+    held: Claimed | None = None
+    left_nano: int | None = None
+    warned: tuple[Claim, int] | None = None
 
     def __lt__(self, other: Ask) -> bool:
         return self.ticket < other.ticket
@@ -68,7 +75,7 @@ class Place:
     alerted: int = 0  # the highest share that was told, in basis points
     alerted_tokens: int = 0
     queue: list[Ask] = field(default_factory=list)  # by ticket
-    holds: int = 0
+    terms: list[Terms] = field(default_factory=list)  # one for each budget that is looked at it with
 
     def caps(self, claim: Claim) -> Cap:
         budget = claim.budget
@@ -77,27 +84,74 @@ class Place:
         return self.override or (budget.cap_nano, budget.cap_tokens)
 
 
-Amount = tuple[int, int]
-"""(nano-dollars, tokens)."""
-Told = tuple[int, int]
-"""What an account had alerted before: (dollars, tokens)."""
+class Terms:
+    """What one budget, as it is configured, says of an account: several configurations may share one.
+
+    Attributes:
+        cap_nano, cap_tokens: what is never gone over; None = no cap of that kind, or a soft one.
+        tell_nano, tell_tokens: what is spent when the first alert is due; infinity = there is none.
+        calm_nano, calm_tokens: while spent + held is below both, a hold fits and nobody has to be warned; infinity, or
+            None, which says so faster, = always.
+    """
+
+    __slots__ = (
+        "account",
+        "calm_nano",
+        "calm_tokens",
+        "cap_nano",
+        "cap_tokens",
+        "claim",
+        "place",
+        "queue",
+        "tell_nano",
+        "tell_tokens",
+    )
+
+    def __init__(self, claim: Claim, place: Place) -> None:
+        self.claim = claim
+        self.place = place
+        self.account = place.account
+        self.queue = place.queue
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The override has changed."""
+        place, budget = self.place, self.claim.budget
+        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
+        self.tell_nano, self.tell_tokens = _first(budget, cap_nano), _first(budget, cap_tokens)
+        self.cap_nano, self.cap_tokens = place.caps(self.claim)
+        self.calm_nano = _calm(self.cap_nano, self.tell_nano)
+        calm = _calm(self.cap_tokens, self.tell_tokens)
+        self.calm_tokens = None if calm == _NEVER else calm
 
 
-class Hold:
-    """What an attempt has set aside, where, and, once it is closed, what that replaced."""
+_NEVER = float("inf")
 
-    __slots__ = ("claims", "exchange", "nano", "number", "places", "released", "spent", "tokens", "told")
 
-    def __init__(self, ask: Ask, places: list[Place]) -> None:
-        self.exchange = ask.exchange
-        self.number = ask.number
-        self.claims = ask.claims
-        self.places = places
-        self.nano = ask.nano
-        self.tokens = ask.tokens
-        self.released: Amount = (0, 0)
-        self.spent: Amount = (0, 0)
-        self.told: list[Told] | None = None  # None: it is open
+def _first(budget: Budget, cap: int | None) -> float:
+    """What has to be spent for the first alert: exact, a whole number or infinity."""
+    return -(-cap * budget.alerts[0] // FULL) if cap and budget.alerts else _NEVER
+
+
+def _calm(cap: int | None, tell: float) -> float:
+    return tell if cap is None else min(cap + 1, tell)
+
+
+class Claimed:
+    """Several accounts that are claimed together, in memory: what a call would otherwise look up one by one."""
+
+    __slots__ = ("claims", "numbers", "places", "terms")
+
+    def __init__(self, terms: tuple[Terms, ...], claims: tuple[Claim, ...]) -> None:
+        self.terms = terms
+        self.claims = claims
+        self.numbers = [each.place.number for each in terms]
+        self.places = {each.place: each.claim for each in terms}
+
+
+Closed = tuple[Ask, Claimed, int, int, int, int]
+"""Whose hold was closed, where, and by how much what is set aside became less, and what is spent more: nano-dollars and
+tokens each."""
 
 
 class Changed(NamedTuple):

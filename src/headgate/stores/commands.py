@@ -18,19 +18,14 @@ def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
 
 
 class Intent:
-    """An intent row, who waits for it, and what it asks to set aside.
+    """An intent row, who waits for it, and what it asks to set aside: that knows what is left before he is woken."""
 
-    `left_nano` and `warning` are filled in before the waiter is woken: see `core.exchange.Attempt`.
-    """
-
-    __slots__ = ("ask", "left_nano", "row", "waiter", "warning")
+    __slots__ = ("ask", "row", "waiter")
 
     def __init__(self, row: Row, waiter: Waiter, ask: Ask | None = None) -> None:
         self.row = row
         self.waiter = waiter
         self.ask = ask
-        self.left_nano: int | None = None
-        self.warning = ""
 
 
 class Closed:

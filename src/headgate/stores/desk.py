@@ -12,9 +12,9 @@ from collections.abc import Callable, Container, Sequence
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.core.exchange import Exchange
 from headgate.policy.accounts import Accounts
-from headgate.policy.budget_words import refusal, warning
+from headgate.policy.budget_words import refusal
 from headgate.policy.holding import Ask, Cap, Changed, Denial
-from headgate.stores.commands import Intent, closing_of
+from headgate.stores.commands import Intent
 from headgate.stores.session import Closing, Session
 from headgate.stores.statements import Row
 from headgate.stores.waiters import Waiter, wake
@@ -57,7 +57,10 @@ class Desk:
 
     def settled(self, exchange: Exchange) -> None:
         """An exchange is over: its holds are closed by the next transaction, and it waits no longer."""
-        self._closing += [closing_of(exchange, attempt) for attempt in exchange.attempts if attempt.claims]
+        for attempt in exchange.attempts:
+            if attempt.claims:
+                # `commands.closing_of`, written out: this is on the way of every call.
+                self._closing.append((exchange.id, attempt.number, attempt.cost_nano, attempt.used_tokens))
         if self._accounts.waiting:
             self._accounts.leave(exchange.id)
 
@@ -81,42 +84,49 @@ class Desk:
         if alone and not session.remembers:
             alone = False
             gather()
-        self._prepare(session, asking, alone=alone)
-        for intent in asking:
-            ask = intent.ask
-            assert ask is not None
+        asks = [intent.ask for intent in asking if intent.ask is not None]
+        self._prepare(session, asks, alone=alone)
+        let_in = accounts.let_in(asks)
+        if let_in < len(asks):
             if alone:
-                if accounts.let_in(ask):
-                    continue
                 # Those who have settled meanwhile may have left room.
                 alone = False
                 gather()
                 self._close_holds(self._closing)
-            accounts.ask(ask)
+            for ask in asks[let_in:]:
+                accounts.ask(ask)
         return alone, accounts.outcomes()
 
-    def _prepare(self, session: Session, asking: Sequence[Intent], *, alone: bool) -> None:
+    def _prepare(self, session: Session, asks: Sequence[Ask], *, alone: bool) -> None:
         accounts = self._accounts
-        claims = [claim for intent in asking if intent.ask is not None for claim in intent.ask.claims]
         closing = () if alone else self._closing
-        if not session.remembers:
-            claims += [claim for each in closing for claim in accounts.claims_of(each[0])]
-            claims += accounts.queued_claims()
+        if session.remembers:
+            strange = accounts.strange(asks)
+            if strange:
+                session.prepare(accounts, strange, closing)
+            if closing or accounts.waiting:
+                self._close_holds(closing)
+            return
+        claims = [claim for ask in asks for claim in ask.claims]
+        claims += [claim for each in closing for claim in accounts.claims_of(each[0], each[1])]
+        claims += accounts.queued_claims()
         open_still = session.prepare(accounts, claims, closing)
-        self._close_holds(open_still, None if session.remembers else {claim.key for claim in claims})
+        self._close_holds(open_still, {claim.key for claim in claims})
 
     def _close_holds(self, closing: Sequence[Closing], known: Container[AccountKey] | None = None) -> None:
         accounts = self._accounts
-        for each in closing:
-            accounts.close(*each)
+        close = accounts.close
+        for exchange, number, nano, tokens in closing:
+            close(exchange, number, nano, tokens)
         if accounts.waiting:
             accounts.expire(self._now())
             accounts.serve(known)
 
-    def row(self, ask: Ask) -> Row:
-        """An intent's row, with the accounts that its bound is held on: what a sweep charges."""
-        row: Row = ask.bearer.row
-        return (*row, ask.tokens, [self._accounts.number_of(claim) for claim in ask.claims])
+    @staticmethod
+    def rows(told: Told) -> list[Row]:
+        """The intents' rows of those who were let in, with the accounts that each bound is held on: what a sweep
+        charges."""
+        return [(*ask.bearer.row, ask.tokens, ask.held.numbers) for ask, _ in told if ask.held is not None]
 
     def changed(self, session: Session) -> Sequence[Changed]:
         """The accounts to write."""
@@ -132,14 +142,10 @@ class Desk:
             self._closing = []
         alerts = self._accounts.commit()
         for ask, denial in told:
-            intent: Intent = ask.bearer
-            if denial is not None:
-                wake((intent.waiter,), refusal(denial, ask.nano, ask.tokens))
-                continue
-            intent.left_nano, warned, share = self._accounts.left(ask.claims)
-            if warned is not None:
-                intent.warning = warning(warned, share)
-            let_in.append(intent.waiter)
+            if denial is None:
+                let_in.append(ask.bearer.waiter)
+            else:
+                wake((ask.bearer.waiter,), refusal(denial, ask.nano, ask.tokens))
         wake(let_in)
         for alert in alerts:
             self._alert(alert)

@@ -16,6 +16,7 @@ from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.core.ports import Ledger
+from headgate.policy.budget_words import warning
 from headgate.policy.holding import Ask, Cap
 from headgate.stores.commands import Call, Closed, Intent, closing_of
 from headgate.stores.homes import read_kept
@@ -265,15 +266,16 @@ class _Port:
         settles it."""
         waiter = self._new_waiter()
         intent = Intent(intent_row(exchange, attempt), waiter)
+        ask = None
         if attempt.claims:
-            intent.ask = Ask(
+            ask = intent.ask = Ask(
                 exchange.id,
                 attempt.number,
                 attempt.claims,
                 attempt.bound_nano or 0,
                 attempt.bound_tokens,
                 may_wait,
-                _earliest(until, attempt.claims),
+                until,
                 intent,
             )
         self._ledger.shared().writer.intend(intent)
@@ -281,8 +283,10 @@ class _Port:
             await waiter.future
         else:
             waiter.wait()
-        if intent.ask is not None:
-            attempt.left_nano, attempt.warning = intent.left_nano, intent.warning
+        if ask is not None:
+            attempt.left_nano = ask.left_nano
+            if ask.warned is not None:
+                attempt.warning = warning(*ask.warned)
 
     def close(self, exchange: Exchange, attempt: Attempt) -> None:
         """See the port."""
@@ -325,13 +329,6 @@ class _Port:
             await waiter.future
         else:
             waiter.wait()
-
-
-def _earliest(until: float, claims: Sequence[Claim]) -> float:
-    for claim in claims:
-        if claim.end < until:
-            until = claim.end
-    return until
 
 
 def close_all() -> None:

@@ -304,7 +304,7 @@ class Writer:
             session = self._session or self._open()
             if not desk.idle(asking):
                 alone, told = desk.decide(session, asking, alone=alone, gather=self._gather)
-            rows = [intent.row for intent in plain] + [desk.row(ask) for ask, denial in told if denial is None]
+            rows = [intent.row for intent in plain] + desk.rows(told)
             self._write(session, rows, alone=alone)
         except Exception as error:
             waiters = [intent.waiter for intent in plain] + desk.failed(asking, told)
