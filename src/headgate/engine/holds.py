@@ -60,11 +60,12 @@ class Holds:
             # A model to degrade to is tried in place of waiting for money for this one.
             may_wait = not applying.degrades or bool(exchange.degraded)
             try:
-                if attempt.turn is None and most is None:
-                    # `_ask`, written out: most calls come this way.
-                    await self._ports.ledger.intend(exchange, attempt, until=plan.first_content_by, may_wait=may_wait)
-                else:
-                    await self._ask(exchange, plan, attempt, may_wait=may_wait)
+                # `_ask`, written out: this is on the way of every call.
+                if most is not None:
+                    self._check_ceiling(exchange, most, attempt)
+                at_once = not may_wait or attempt.turn is not None
+                until = plan.first_content_by
+                await self._ports.ledger.intend(exchange, attempt, until=until, may_wait=not at_once)
             except BudgetExceeded as error:
                 await self._insist(exchange, plan, attempt, error, may_wait=may_wait)
         except BudgetExceeded as error:
@@ -78,20 +79,20 @@ class Holds:
             attempt.started = now
 
     async def _ask(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> None:
-        """Ask the ledger. Nobody waits for money with a turn in hand, nor for a turn with money (decisions 1): a wait
-        begins by giving the turn back, and money that comes without one goes back while its old place is waited for."""
+        """Ask the ledger; with a turn in hand, only for what is there."""
+        try:
+            await self._intend(exchange, plan, attempt, may_wait=may_wait and attempt.turn is None)
+        except BudgetExceeded as error:
+            if not (may_wait and _in_turn(attempt, error)):
+                raise
+            await self._wait(exchange, plan, attempt)
+
+    async def _wait(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
+        """Nobody waits for money with a turn in hand, nor for a turn with money (decisions 1): a wait begins by giving
+        the turn back, and money that comes without one goes back while its old place is waited for."""
         turns = self._ports.turns
-        if not may_wait or turns is None or attempt.turn is None:
-            await self._intend(exchange, plan, attempt, may_wait=may_wait)
-            return
+        assert turns is not None  # whose turn it is
         while True:
-            try:
-                await self._intend(exchange, plan, attempt, may_wait=False)
-            except BudgetExceeded as error:
-                if error.why != "held":
-                    raise
-            else:
-                return
             turns.unsent(attempt)
             await self._intend(exchange, plan, attempt, may_wait=True)
             if await turns.again(exchange, attempt, until=plan.first_content_by, wait=False):
@@ -100,6 +101,13 @@ class Holds:
             exchange.unsent += 1
             attempt.number += 1
             await turns.again(exchange, attempt, until=plan.first_content_by, wait=True)
+            try:
+                await self._intend(exchange, plan, attempt, may_wait=False)
+            except BudgetExceeded as error:
+                if error.why != "held":
+                    raise
+            else:
+                return
 
     def _intend(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> Awaitable[None]:
         if plan.most_nano is not None:
@@ -109,7 +117,14 @@ class Holds:
     async def _insist(
         self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded, *, may_wait: bool
     ) -> None:
-        """It was refused: ask again, where that may help. Raises what is left of the refusal."""
+        """It was refused at once: wait, or ask again, where that may help. Raises what is left of the refusal."""
+        if may_wait and _in_turn(attempt, error):
+            try:
+                await self._wait(exchange, plan, attempt)
+            except BudgetExceeded as later:
+                error = later
+            else:
+                return
         counted = False
         while True:
             if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
@@ -255,3 +270,8 @@ class Holds:
 
 def _models(routes: Sequence[Route]) -> set[tuple[str, str]]:
     return {(route.provider, route.model) for route in routes}
+
+
+def _in_turn(attempt: Attempt, error: BudgetExceeded) -> bool:
+    """It was only refused because it has a turn, and others hold the money."""
+    return attempt.turn is not None and error.why == "held"
