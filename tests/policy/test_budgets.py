@@ -98,3 +98,17 @@ def test_a_kept_claim_is_of_the_period_that_the_call_is_in() -> None:
         for claim in budgets.claims(ADA, ROUTE, "", at):
             assert claim.start <= at < claim.end
             assert claim.key == (claim.budget.id, "", claim.start)
+
+
+def test_what_applies_is_the_same_object_until_a_period_is_over_or_the_call_is_another() -> None:
+    budgets = Budgets(
+        [Budget("a", ("user",), every="minute"), Budget("b", only=(("model", "fast"),)), Budget("c", ("tag:team",))]
+    )
+    fast, slow = Route("p", "fast", "", ""), Route("p", "slow", "", "")
+    red = Caller(user="ada", tags={"team": "red"})
+    found = budgets.applying(red, fast, "fast", NOON)
+    assert budgets.applying(red, fast, "fast", NOON + 1) is found
+    others = [(red, slow, NOON), (Caller(user="ada"), fast, NOON), (Caller(user="bob"), fast, NOON)]
+    for caller, route, at in [*others, (red, fast, NOON + 61)]:
+        fresh = Budgets(budgets.all).applying(caller, route, route.model, at)
+        assert budgets.applying(caller, route, route.model, at) == fresh != found
