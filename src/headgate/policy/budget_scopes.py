@@ -11,6 +11,7 @@ from headgate.core.budget import Budget, Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
+from headgate.core.text import storable
 from headgate.policy.budgets import TAG, scope_of
 from headgate.policy.periods import period
 
@@ -89,7 +90,7 @@ def scope_told(budget: Budget, caller: Caller, *, model: str = "", provider: str
     scope = scope_of(budget.per, caller, Route(provider, model, "", ""), model)
     if scope is None:
         raise ConfigError(_whose(budget))
-    return scope
+    return storable(scope)
 
 
 def scope_words(budget: Budget, scope: str) -> str:
