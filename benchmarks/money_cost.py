@@ -182,7 +182,7 @@ def _measure(name: str, seconds: float, rounds: int) -> Iterator[Number]:
     yield from _numbers(name, without, governed)
 
 
-def _quiet(micros: list[float]) -> float:
+def quiet(micros: list[float]) -> float:
     """The mean of the lowest quarter. What else the machine does only ever adds, and by far more than what is asked."""
     lowest = sorted(micros)[: max(1, len(micros) // 4)]
     return sum(lowest) / len(lowest)
@@ -190,7 +190,7 @@ def _quiet(micros: list[float]) -> float:
 
 def _numbers(name: str, without: Way, governed: Way) -> Iterator[Number]:
     cpu = [mine - theirs for mine, theirs in zip(governed.micros, without.micros, strict=True)]
-    mine, theirs = _quiet(governed.micros), _quiet(without.micros)
+    mine, theirs = quiet(governed.micros), quiet(without.micros)
     yield Number(
         "cost",
         f"{name}: CPU that two budgets add to an exchange, {AT_ONCE} at a time",

@@ -47,11 +47,12 @@ BROKEN: dict[str, Callable[[], AbstractContextManager[str]]] = {
 }
 
 
-def measure(calls: int) -> Iterator[Number]:
+def measure(calls: int, *, hole: bool = True) -> Iterator[Number]:
     """Each way to be broken, with the breaker and without; then a black hole.
 
     Args:
         calls: of each.
+        hole: whether there is one: it takes as long as its timeout.
     """
     with tempfile.TemporaryDirectory(prefix="headgate-failover-") as directory:
         root = Path(directory)
@@ -63,9 +64,10 @@ def measure(calls: int) -> Iterator[Number]:
                         took = _took(root / f"{what} {breaker}", broken, healthy.url, calls, breaker=breaker)
                     name = f"{what}" if breaker == "off" else f"{what}, with the breaker"
                     yield from _numbers(name, took, target=MOST_SECONDS)
-            with black_hole() as broken:
-                took = _took(root / "hole", broken, healthy.url, calls)
-            yield from _hole(took)
+            if hole:
+                with black_hole() as broken:
+                    took = _took(root / "hole", broken, healthy.url, calls)
+                yield from _hole(took)
 
 
 def _numbers(name: str, took: list[float], *, target: float | None) -> Iterator[Number]:

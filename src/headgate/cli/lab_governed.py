@@ -37,7 +37,7 @@ class Governed:
 
     async def send(self, ask: Ask) -> tuple[int, Headers]:
         """See `Sender`. A call that Headgate gives up, or does not let go, ends in a 429."""
-        caller = Caller(user=ask.client)
+        caller = Caller(user=ask.client, tenant=ask.tenant)
         request, wrong = read_request(self._bases, "POST", ask.url, ask.headers, ask.body, caller, keep=False)
         if wrong is not None:
             raise wrong

@@ -24,6 +24,7 @@ class Ask:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     client: str
+    tenant: str = ""
 
 
 def ask_of(served: Provider, number: int, client: int) -> Ask:
