@@ -136,7 +136,7 @@ def test_what_is_named_for_a_failure_follows_at_once_and_without_it_the_same_rou
     made = [Attempt(1, routes[0], 0.0, error=error)]
     stretch = 2.0 if kind == "timeout" else 1.0
     assert Recovery().next(made, routes, left=100, jitter=0.5, at_once=True) == Retry(1, 0.0, stretch)
-    assert Recovery().next(made, routes, left=100, jitter=0.5) == Retry(0, 1.0, stretch)
+    assert Recovery().next(made, routes, left=100, jitter=0.5) == Retry(0, 0.25, stretch)
 
 
 def test_nothing_follows_at_once_past_the_last_attempt_or_the_deadline() -> None:

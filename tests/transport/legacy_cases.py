@@ -64,7 +64,7 @@ class Calls:
 def create(client: Any, sdk: str, prompt: str, **more: Any) -> Any:
     told = {"model": MODELS[sdk], "messages": [{"role": "user", "content": prompt}], **more}
     if sdk == "anthropic":
-        return client.messages.create(max_tokens=200, **told)
+        return client.messages.create(max_tokens=5000, **told)
     if told.get("stream"):
         told["stream_options"] = {"include_usage": True}
     return client.chat.completions.create(**told)
@@ -208,7 +208,7 @@ def test_a_stream_that_breaks_off_raises_a_typed_error(calls: Calls, sdk: str, c
 @both_sdks
 def test_a_stream_that_is_closed_early_is_abandoned_and_charged(calls: Calls, sdk: str) -> None:
     calls.sim.load(Scenario(pace=Pace(seconds_per_event=0.05)))
-    stream = create(calls.client(sdk, "sync"), sdk, "tokens: 200", stream=True)
+    stream = create(calls.client(sdk, "sync"), sdk, "tokens: 4000", stream=True)
     with stream:
         next(iter(stream))
     assert (headgate.last().ending, headgate.last().estimated) == ("abandoned", True)
@@ -217,7 +217,7 @@ def test_a_stream_that_is_closed_early_is_abandoned_and_charged(calls: Calls, sd
 
 @both_sdks
 def test_a_stream_that_nobody_reads_or_closes_settles_when_it_is_collected(calls: Calls, sdk: str) -> None:
-    stream = create(calls.client(sdk, "sync"), sdk, "tokens: 200", stream=True)
+    stream = create(calls.client(sdk, "sync"), sdk, "tokens: 4000", stream=True)
     assert headgate.last().ending == ""
     del stream
     gc.collect()

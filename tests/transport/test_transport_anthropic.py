@@ -240,7 +240,7 @@ def test_a_stream_that_is_closed_early_is_abandoned_and_charged_for_what_was_sho
     client: anthropic.Anthropic, gate: Gate, headgate_simulator: SimulatorServer
 ) -> None:
     headgate_simulator.load(Scenario(pace=Pace(seconds_per_event=0.05)))
-    with client.messages.stream(**ask("tokens: 200")) as stream:
+    with client.messages.stream(**ask("tokens: 4000", max_tokens=5000)) as stream:
         next(iter(stream.text_stream))
     last = headgate.last()
     assert (last.ending, last.estimated) == ("abandoned", True)
@@ -251,7 +251,7 @@ def test_a_stream_that_is_closed_early_is_abandoned_and_charged_for_what_was_sho
 def test_a_stream_that_nobody_reads_or_closes_settles_when_it_is_collected(
     client: anthropic.Anthropic, gate: Gate
 ) -> None:
-    stream = client.messages.create(**ask("tokens: 200"), stream=True)
+    stream = client.messages.create(**ask("tokens: 4000", max_tokens=5000), stream=True)
     assert headgate.last().ending == ""
     del stream
     gc.collect()
@@ -264,7 +264,7 @@ def test_an_asynchronous_stream_that_nobody_reads_settles_too(
 ) -> None:
     async def main() -> str:
         client = aclient()
-        stream = await client.messages.create(**ask("tokens: 200"), stream=True)
+        stream = await client.messages.create(**ask("tokens: 4000", max_tokens=5000), stream=True)
         del stream
         gc.collect()
         ending = headgate.last().ending
