@@ -49,7 +49,7 @@ def fairness(*, quick: bool) -> Iterator[Number]:
         yield from measure(Load(seconds=10, per_minute=300))
         return
     for share in (0.5, 0.8):
-        yield from measure(Load(share=share))
+        yield from measure(Load(share=share), seeds=4)
     # Half of it in real time: caller, gateway and provider share the machine, and a busy one measures only itself.
     yield from in_real_time(Load(per_minute=300, share=0.5, seconds=30))
 

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,10 +130,22 @@ def proxy(root: Path, kind: str, provider: Provider, calls: Sequence[Call], caps
     Raises:
         CannotRun: it cannot be installed or started here.
     """
-    home = root / f"litellm-{kind}"
+    told = config(kind, provider.url, calls, caps)
+    with started(root, kind, told, redis=kind == "key-strict") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def started(root: Path, name: str, told: Mapping[str, object], *, redis: bool = False) -> Iterator[Proxy]:
+    """LiteLLM with a config.yaml.
+
+    Raises:
+        CannotRun: it cannot be installed or started here.
+    """
+    home = root / f"litellm-{name}"
     home.mkdir()
     shutil.copy(HERE / "litellm_auth.py", home)
-    (home / "config.yaml").write_text(json.dumps(config(kind, provider.url, calls, caps), indent=1))
+    (home / "config.yaml").write_text(json.dumps(told, indent=1))
     more = {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the price table that comes with it, no download at start
         "LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(32)}",
@@ -141,9 +153,9 @@ def proxy(root: Path, kind: str, provider: Provider, calls: Sequence[Call], caps
     }
     port = free_port()
     with contextlib.ExitStack() as stack:
-        redis = None
-        if kind == "key-strict":
-            redis_port, redis = stack.enter_context(_redis(home))
+        server = None
+        if redis:
+            redis_port, server = stack.enter_context(_redis(home))
             more |= {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(redis_port), **_REDIS}
         command = [str(installed() / "bin" / "litellm"), "--config", "config.yaml"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -157,7 +169,7 @@ def proxy(root: Path, kind: str, provider: Provider, calls: Sequence[Call], caps
             wait_for_port(port, child.process, seconds=_START_SECONDS)
         except CannotRun as error:
             raise CannotRun(f"LiteLLM does not start: {error}\n{_tail(log)}\n{_tail(out)}") from None
-        yield Proxy(port, child, redis)
+        yield Proxy(port, child, server)
 
 
 def _tail(file: Path) -> str:
