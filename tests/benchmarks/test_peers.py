@@ -2,15 +2,16 @@
 
 import ast
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from benchmarks.burst import CALLS, CHAT, MESSAGES, Outcome
 from benchmarks.money_books import Books
 from benchmarks.paid_provider import Provider
-from benchmarks.peers import budgets, litellm
+from benchmarks.peers import budgets, litellm, traffic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,3 +172,20 @@ def test_a_part_of_the_money_benchmark_that_does_not_exist_is_refused(capsys: py
         money.parser().parse_args(["speed"])
     assert refused.value.code == 2
     assert "kills" in capsys.readouterr().err
+
+
+def test_litellms_other_route_is_its_fallback_and_its_limit_is_its_own_rpm(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Mapping[str, object]] = []
+
+    @contextlib.contextmanager
+    def started(root: Path, name: str, config: Mapping[str, object]) -> Iterator[litellm.Proxy]:
+        told.append(config)
+        yield litellm.Proxy(4000, None)  # type: ignore[arg-type]  # no process
+
+    monkeypatch.setattr(litellm, "started", started)
+    with contextlib.ExitStack() as stack:
+        url = traffic._base_url(stack, Path(), "litellm", "http://a.test", "http://b.test", rpm=120)
+    assert url == "http://127.0.0.1:4000/v1"
+    models = {each["model_name"]: each["litellm_params"] for each in told[0]["model_list"]}
+    assert (models["m"]["api_base"], models["m"]["rpm"]) == ("http://a.test/v1", 120)
+    assert told[0]["router_settings"] == {"fallbacks": [{"m": ["other"]}]}
