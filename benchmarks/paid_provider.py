@@ -106,7 +106,7 @@ def written_config(folder: Path, upstream: str, budgets: Sequence[Mapping[str, o
 
 def usd(nano: int) -> str:
     """Nano-dollars as decimal USD, without trailing zeros."""
-    return f"{nano / NANO:.9f}".rstrip("0").rstrip(".")
+    return f"{nano // NANO}.{nano % NANO:09d}".rstrip("0").rstrip(".")
 
 
 @contextlib.contextmanager
