@@ -339,7 +339,7 @@ def test_places_that_are_given_back_are_in_front_and_in_order() -> None:
             desk.unsent(turn, bench.time)
         others = [desk.ask(request, ROUTE, until, bench.time) for _ in range(2)]
         waiting = desk.ask(request, ROUTE, until, bench.time)
-        back = [desk.again(turn, request, ROUTE, until, bench.time) for turn in turns if isinstance(turn, Turn)]
+        back = [desk.ask(request, ROUTE, until, bench.time, last=turn) for turn in turns if isinstance(turn, Turn)]
         assert isinstance(waiting, Waiting)
         for other in others:
             assert isinstance(other, Turn)

@@ -83,11 +83,14 @@ class Turns:
         breakers = self._provider(route.provider).breakers
         return None if breakers is None else breakers.state(route, now, asked)
 
-    def ask(self, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
+    def ask(
+        self, request: Request, route: Route, until: float, now: float, *, last: Turn | None = None
+    ) -> Turn | Waiting:
         """A turn where one is to be had at once; else a place in the queue: give it to `Turns.leave` to leave it.
 
         Args:
             until: the last moment to go, seconds by the owner's clock.
+            last: an ended turn, which was given back to wait for money: its place is taken again.
 
         Raises:
             NoTurn: a breaker is open, or the call could not go before `until`.
@@ -96,7 +99,7 @@ class Turns:
         permit = self._admit(provider, request, route, now)
         if request.endpoint not in PACED:
             return Turn(provider, None, None, permit)
-        lane = self._lane(provider, request, route, now)
+        lane = self._lane(provider, request, route, now) if last is None or last.lane is None else last.lane
         need = need_of(request)
         if not (provider.waiting and lane.queue):
             turn = self._go(lane, need, permit, now)
@@ -104,24 +107,7 @@ class Turns:
                 return turn
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
-        return self._wait(Waiting(lane, route, need, request, until, cost_of(lane, need)), now)
-
-    def again(self, turn: Turn, request: Request, route: Route, until: float, now: float) -> Turn | Waiting:
-        """As `ask`, in the place that an ended turn had: it was given back to wait for money."""
-        provider, lane = turn.provider, turn.lane
-        permit = self._admit(provider, request, route, now)
-        if lane is None:
-            return Turn(provider, None, None, permit)
-        need = need_of(request)
-        if not lane.queue:
-            taken = self._go(lane, need, permit, now)
-            if taken is not None:
-                return taken
-        if permit is not None and provider.breakers is not None:
-            provider.breakers.release(permit, now)
-        entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
-        entry.ticket = turn.ticket or next(self._early)
-        return self._wait(entry, now)
+        return self._wait(self._entry(lane, need, request, route, until, last), now)
 
     def postpone(
         self, turn: Turn, request: Request, route: Route, seconds: float, until: float, now: float
@@ -136,9 +122,7 @@ class Turns:
         lane = turn.lane
         assert lane is not None  # only a pace is shared
         lane.not_before = now + seconds
-        need = need_of(request)
-        entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
-        entry.ticket = turn.ticket or next(self._early)
+        entry = self._entry(lane, need_of(request), request, route, until, turn)
         told = self.unsent(turn, now)
         if lane.not_before >= until:
             return too_late(route, lane.not_before - until), told
@@ -403,6 +387,15 @@ class Turns:
                     cap.cancel()
                 return None
         return Turn(provider, lane, need, permit)
+
+    def _entry(
+        self, lane: Lane, need: Need, request: Request, route: Route, until: float, last: Turn | None
+    ) -> Waiting:
+        """A place in a lane's queue; the one that `last` had, where there was a turn."""
+        entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
+        if last is not None:
+            entry.ticket = last.ticket or next(self._early)
+        return entry
 
     def _wait(self, entry: Waiting, now: float) -> Waiting:
         lane = entry.lane

@@ -69,7 +69,7 @@ class Port:
         shared, last = self._shared, cast("Turn", attempt.turn)
         with shared as desk:
             now = self._now()
-            found = desk.again(last, attempt.sent_as or exchange.request, attempt.route, until, now)
+            found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, now, last=last)
             told = []
             if isinstance(found, Turn):
                 attempt.turn = found

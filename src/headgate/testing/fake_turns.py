@@ -45,7 +45,7 @@ class FakeTurns:
         """See the port."""
         last, request = attempt.turn, attempt.sent_as or exchange.request
         assert isinstance(last, Turn)
-        found = self.desk.again(last, request, attempt.route, until, self._clock.now())
+        found = self.desk.ask(request, attempt.route, until, self._clock.now(), last=last)
         if isinstance(found, Waiting) and not wait:
             self.desk.leave(found, self._clock.now())
             return False
