@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import money_books, money_cost, money_kills, paid_provider, report
+from benchmarks import money_books, money_cost, money_kills, paid_provider
 from benchmarks.burst import CALLS, Call, burst
-from benchmarks.processes import CannotRun
+from benchmarks.parts import add_outputs, part_of, run
 from benchmarks.report import Number, percentile
 
 PARTS = ("bursts", "kills", "cost")
@@ -75,49 +75,24 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.money", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("part", nargs="*", type=_part, metavar="|".join(PARTS), help="default: all")
+    made.add_argument("part", nargs="*", type=part_of(PARTS), metavar="|".join(PARTS), help="default: all")
     made.add_argument("--callers", type=int, default=1000, help="of a burst, at once (default 1000)")
     made.add_argument("--runs", type=int, default=200, help="gateways to kill (default 200)")
     made.add_argument("--seed", type=int, default=7, help="of the moments they are killed at (default 7)")
     made.add_argument("--rounds", type=int, default=15, help="of the cost, with and without budgets (default 15)")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
-    made.add_argument("--markdown", action="store_true", help="print the README's table instead")
-    made.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
+    add_outputs(made)
     return made
-
-
-def _part(text: str) -> str:
-    if text not in PARTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PARTS)}")
-    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every part asked for ran; 1 if one could not, or with --check a target is missed."""
     told = parser().parse_args(arguments)
-    where = report.machine()
-    out = sys.stderr if told.markdown else sys.stdout
-    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()), file=out, flush=True)
     parts: dict[str, Callable[[], Iterator[Number]]] = {
         "bursts": lambda: bursts(told.callers),
         "kills": lambda: money_kills.measure(told.runs, told.seed),
         "cost": lambda: money_cost.measure(told.rounds),
     }
-    numbers: list[Number] = []
-    skipped: dict[str, str] = {}
-    for name in told.part or PARTS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        try:
-            for number in parts[name]():
-                numbers.append(number)
-        except CannotRun as error:
-            skipped[name] = str(error)
-    print(report.markdown(numbers, where) if told.markdown else report.table(numbers))
-    for name, why in skipped.items():
-        print(f"{name}: NOT MEASURED: {why}", file=out)
-    if told.json is not None:
-        report.write_json(told.json, numbers, skipped, where)
-    return 1 if skipped or (told.check and any(number.missed for number in numbers)) else 0
+    return run(told, parts)
 
 
 if __name__ == "__main__":

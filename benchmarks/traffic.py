@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from functools import partial
 
-from benchmarks import report
-from benchmarks.processes import CannotRun
+from benchmarks.parts import add_outputs, part_of, run
 from benchmarks.report import Number
 
 PARTS = ("pacing", "storm", "fairness", "failover", "waiting", "cost")
@@ -80,27 +79,16 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.traffic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("part", nargs="*", type=_part, metavar="|".join(PARTS), help="default: all")
+    made.add_argument("part", nargs="*", type=part_of(PARTS), metavar="|".join(PARTS), help="default: all")
     made.add_argument("--quick", action="store_true", help="small sizes, for a look: a minute in place of twelve")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
-    made.add_argument("--markdown", action="store_true", help="print the README's table instead")
-    made.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
+    add_outputs(made)
     return made
-
-
-def _part(text: str) -> str:
-    if text not in PARTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PARTS)}")
-    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every part asked for ran; 1 if one could not, or with --check a target is missed."""
     told = parser().parse_args(arguments)
-    where = report.machine()
-    out = sys.stderr if told.markdown else sys.stdout
-    print(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in where.items()), file=out, flush=True)
-    parts: dict[str, Callable[..., Iterator[Number]]] = {
+    measures: dict[str, Callable[..., Iterator[Number]]] = {
         "pacing": pacing,
         "storm": storm,
         "fairness": fairness,
@@ -108,21 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "waiting": waiting,
         "cost": cost,
     }
-    numbers: list[Number] = []
-    skipped: dict[str, str] = {}
-    for name in told.part or PARTS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        try:
-            for number in parts[name](quick=told.quick):
-                numbers.append(number)
-        except CannotRun as error:
-            skipped[name] = str(error)
-    print(report.markdown(numbers, where) if told.markdown else report.table(numbers))
-    for name, why in skipped.items():
-        print(f"{name}: NOT MEASURED: {why}", file=out)
-    if told.json is not None:
-        report.write_json(told.json, numbers, skipped, where)
-    return 1 if skipped or (told.check and any(number.missed for number in numbers)) else 0
+    return run(told, {name: partial(measure, quick=told.quick) for name, measure in measures.items()})
 
 
 if __name__ == "__main__":
