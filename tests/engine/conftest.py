@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from headgate.engine.blocking import run_blocking
+from headgate.testing import World
+from headgate.testing.fakes import Played
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers that lie beside these tests
 
@@ -27,3 +29,14 @@ def run(request: pytest.FixtureRequest) -> Run:
 def dialect(request: pytest.FixtureRequest) -> str:
     """Both dialects."""
     return request.param
+
+
+@pytest.fixture
+def play(run: Run) -> Callable[..., Played]:
+    """One call through a world, from beginning to end."""
+
+    def play(world: World, body: bytes | None = None, **options: Any) -> Played:
+        played: Played = run(world.call(world.request(body, **options)))
+        return played
+
+    return play

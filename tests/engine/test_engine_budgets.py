@@ -27,15 +27,6 @@ NOTHING = Budget("user/day", ("user",), cap_nano=0, every="day")
 ADA = Caller(user="ada", tenant="acme")
 
 
-@pytest.fixture
-def play(run: Any) -> Any:
-    def play(world: World, body: bytes | None = None, **options: Any) -> Played:
-        played: Played = run(world.call(world.request(body, **options)))
-        return played
-
-    return play
-
-
 UNCAPPED = json.dumps({"model": GPT, "messages": [{"role": "user", "content": "hello"}]}).encode()
 
 

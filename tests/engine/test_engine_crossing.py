@@ -14,7 +14,7 @@ from headgate.core.errors import BadRequest
 from headgate.core.exchange import Ending
 from headgate.policy.ladder import Step
 from headgate.policy.recovery import Recovery
-from headgate.testing import FakeAnswer, Played, World
+from headgate.testing import FakeAnswer, World
 from headgate.testing.canned import (
     CLAUDE,
     GPT,
@@ -27,15 +27,6 @@ from headgate.testing.canned import (
     message_stream,
 )
 from headgate.testing.fakes import route
-
-
-@pytest.fixture
-def play(run: Any) -> Any:
-    def play(world: World, body: bytes | None = None, **options: Any) -> Played:
-        played: Played = run(world.call(world.request(body, **options)))
-        return played
-
-    return play
 
 
 def test_a_caller_of_anthropics_is_served_by_openai_in_openais_terms(play: Any) -> None:

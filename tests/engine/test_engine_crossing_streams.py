@@ -27,15 +27,6 @@ from headgate.testing.canned import (
 )
 
 
-@pytest.fixture
-def play(run: Any) -> Any:
-    def play(world: World, body: bytes | None = None, **options: Any) -> Played:
-        played: Played = run(world.call(world.request(body, **options)))
-        return played
-
-    return play
-
-
 def texts(played: Played) -> str:
     """What a caller of Anthropic's has read of a stream."""
     found = (json.loads(line[6:]) for line in played.body.splitlines() if line.startswith(b"data: {"))

@@ -34,15 +34,6 @@ TOKENS = Limit(("user",), tokens_per_minute=10_000)
 LARGE = messages_request(max_tokens=10, messages=[{"role": "user", "content": "x" * 39_000}])
 
 
-@pytest.fixture
-def play(run: Any) -> Any:
-    def play(world: World, body: bytes | None = None, **options: Any) -> Played:
-        played: Played = run(world.call(world.request(body, **options)))
-        return played
-
-    return play
-
-
 def said(played: Played) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(b"".join(played.pieces))
     return found
