@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.canned_answer import CannedAnswer
 from benchmarks.report import Number, median, percentile
 from headgate.build import Built, build
 from headgate.core.caller import Caller
@@ -38,31 +39,8 @@ P99_TARGET = 3.0
 _EXCHANGES = {"saturated": 3200, "paced": 1600}  # per round
 _USERS = 50
 _BUDGETS = [{"usd": 100000, "every": "day"}, {"per": "user", "usd": 10000, "every": "day"}]
+_JSON: Headers = ((b"content-type", JSON),)
 _KEY = {"BENCH_PROVIDERS_KEY": "sk-bench-" + "providers-key"}
-
-
-class _Canned:
-    """An answer that is here already. See `core.ports.Incoming`."""
-
-    __slots__ = ("_left", "headers", "status")
-
-    def __init__(self, body: bytes) -> None:
-        self.status = 200
-        self.headers: Headers = ((b"content-type", JSON),)
-        self._left = body
-
-    async def read(self) -> bytes:
-        piece, self._left = self._left, b""
-        return piece
-
-    async def wait(self, seconds: float) -> bool:
-        return True
-
-    def arrived(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass(slots=True)
@@ -75,7 +53,7 @@ class _Upstream:
     async def send(self, outgoing: Outgoing) -> Incoming:
         if self.seconds:
             await asyncio.sleep(self.seconds)
-        return _Canned(self.body)
+        return CannedAnswer(_JSON, self.body)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.canned_answer import CannedAnswer
 from headgate.build import Built, build
 from headgate.core.caller import Caller
 from headgate.core.exchange import Headers, Request
@@ -50,30 +51,6 @@ class Clock:
         self.passed += seconds
 
 
-class _Answer:
-    """An answer that is here already. See `core.ports.Incoming`."""
-
-    __slots__ = ("_left", "headers", "status")
-
-    def __init__(self, headers: Headers) -> None:
-        self.status = 200
-        self.headers = headers
-        self._left = _ANSWER
-
-    async def read(self) -> bytes:
-        piece, self._left = self._left, b""
-        return piece
-
-    async def wait(self, seconds: float) -> bool:
-        return True
-
-    def arrived(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class Canned:
     """A provider in process. See `core.ports.Upstream`.
 
@@ -86,7 +63,7 @@ class Canned:
 
     async def send(self, outgoing: Outgoing) -> Incoming:
         """See the port."""
-        return _Answer(self._headers)
+        return CannedAnswer(self._headers, _ANSWER)
 
 
 def request(tenant: str = "bench", user: str = "") -> Request:
