@@ -1,0 +1,88 @@
+"""What guards say of a text: verdicts, spans and findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CHANNELS = ("system", "user", "document", "tool_result", "assistant", "tool_call")
+"""Whose words a text is. The first is the application's own and trusted; `document` and `tool_result` come from third
+parties and are tainted; the last two are the model's."""
+
+TAINTED = frozenset({"document", "tool_result"})
+"""Channels whose words are data, and never an instruction."""
+
+
+class Verdict(StrEnum):
+    """What a guard says. The order is that of `severity`."""
+
+    ALLOW = "allow"
+    FLAG = "flag"  # it passes, and the log says why
+    REDACT = "redact"  # it passes without the spans found
+    BLOCK = "block"  # it does not pass
+
+    @property
+    def severity(self) -> int:
+        """0 for allow up to 3 for block."""
+        return _ORDER[self]
+
+
+_ORDER = {each: place for place, each in enumerate(Verdict)}
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The most severe of them; allow, where there is none."""
+    return max(verdicts, key=_ORDER.__getitem__, default=Verdict.ALLOW)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Part of a text, in characters of the text as it was given; `end` is exclusive.
+
+    Attributes:
+        type: what it is: "email", "card", "anthropic_key", "override", ...
+    """
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one guard has to say of one text. It never holds the text.
+
+    Attributes:
+        guard: "injection", "pii", "secrets", "tools", "links", "leak", "moderation", "limits", ...
+        verdict: never allow: a guard that has nothing to say makes no finding.
+        reasons: short words for the log, the rules or kinds that were met: "override", "role_play", "email".
+        score: 0 to 1, how sure it is; 1 where it is not a matter of degree.
+        spans: where in the text.
+        channel: one of `CHANNELS`, or "" where it is about the whole request.
+        place: where in the request or the answer: "messages[2].content[0]"; "" = not told.
+    """
+
+    guard: str
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    score: float = 1.0
+    spans: tuple[Span, ...] = ()
+    channel: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What all guards together say of a text (`headgate scan`, `headgate.guards.scan`).
+
+    Attributes:
+        verdict: the most severe.
+        score: of injection, 0 to 1.
+        reasons: as ``guard:reason``, the most severe first.
+        spans: in the order of the text.
+    """
+
+    verdict: Verdict
+    score: float
+    reasons: tuple[str, ...]
+    spans: tuple[Span, ...]
