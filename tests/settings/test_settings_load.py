@@ -20,6 +20,7 @@ from headgate.policy.error_classes import ANY, FAILURES
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
+from headgate.settings.guards import GUARD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
 from headgate.settings.model import (
@@ -33,7 +34,7 @@ from headgate.settings.model import (
     ServerSettings,
 )
 from headgate.settings.operations import KEY_KEYS, SERVER_KEYS
-from headgate.settings.policies import GUARD_KEYS, TASK_KEYS, TIMEOUT_KEYS
+from headgate.settings.policies import TASK_KEYS, TIMEOUT_KEYS
 from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
 from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
@@ -384,7 +385,7 @@ def test_the_documentation_names_every_key() -> None:
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
-        "guards": (*GUARD_KEYS, "allow", "approve"),
+        "guards": (*GUARD_KEYS, "allow", "approve", "for"),
         "budgets": BUDGET_KEYS,
         "invoices": INVOICE_KEYS,
         "anomalies": ANOMALY_KEYS,

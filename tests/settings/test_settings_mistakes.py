@@ -55,7 +55,7 @@ EXPECTED = [
     ("23:19", "retry.attempts", "expected a whole number from 1 to 20, not 'four'"),
     ("23:35", "retry.deadline", "expected a duration from 1ms to 1d"),
     ("24:11", "timeouts", "expected a mapping ({key: value}), not a single value"),
-    ("25:15", "guards.pii", "expected one of off, on, flag, redact-logs, redact, block, not 'redct'"),
+    ("25:15", "guards.pii", "expected one of on, off, flag, redact-logs, redact, block, not 'redct'"),
     ("25:51", "guards.tools.approve", "'x' is under allow too: keep one"),
     ("26:10", "storage", "expected sqlite:///path, postgresql://host/database or memory"),
     ("27:9", "shared", "a password in the file"),

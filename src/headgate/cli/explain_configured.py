@@ -21,7 +21,8 @@ from headgate.stores.redis_place import place_of
 if TYPE_CHECKING:
     from headgate.core.budget import Budget
     from headgate.core.caller import Caller
-    from headgate.settings.model import GuardSettings, Settings, TaskSettings
+    from headgate.settings.guard_model import GuardSettings
+    from headgate.settings.model import Settings, TaskSettings
 
 _ROUTES = ("model", "provider")  # dimensions that the route decides, not the caller
 _WAY = (*_ROUTES, ADDRESS)  # or the way in

@@ -134,6 +134,23 @@ class RateExceeded(Refusal):
         self.figures = tuple(figures)
 
 
+class ContentBlocked(Refusal):
+    """A guard said no, to what goes in or to what came out. The message names the guard and its reasons,
+    never the text.
+
+    Attributes:
+        guard, reasons: as `core.guards.Finding` has them.
+    """
+
+    code = "content_blocked"
+    status_hint = 400
+
+    def __init__(self, message: str, *, guard: str, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.guard = guard
+        self.reasons = reasons
+
+
 class Unavailable(Refusal):
     """Headgate itself cannot take the call now: the ledger is closed or its disk is full, or it is shutting down."""
 

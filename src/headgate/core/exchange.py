@@ -10,6 +10,7 @@ from typing import Protocol
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
+from headgate.core.guards import Finding
 from headgate.core.limits import Taken
 from headgate.core.secret import Secret
 from headgate.core.usage import Usage
@@ -206,6 +207,7 @@ class Exchange:
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
     waited: float = 0.0  # seconds for turns that never came; what came of others is in their attempts
+    findings: tuple[Finding, ...] = ()  # what guards had to say of it; () = nothing, or there were none
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
     @property

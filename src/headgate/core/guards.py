@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 CHANNELS = ("system", "user", "document", "tool_result", "assistant", "tool_call")
 """Whose words a text is. The first is the application's own and trusted; `document` and `tool_result` come from third
@@ -86,3 +87,77 @@ class Scan:
     score: float
     reasons: tuple[str, ...]
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete call of a tool, as a model has written it.
+
+    Attributes:
+        id: the provider's.
+        name: the tool's.
+        arguments: JSON text, not checked: a model may write anything.
+        place: where in the answer; unique in it, and in the order of the calls.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What stands in an answer in the place of a tool call that was not let through.
+
+    Attributes:
+        text: for the model and for a person: what was denied, and what can be done.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Characters of an answer's text, and what goes out in their place."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an inspector says after another piece of a text. Offsets count from the text's beginning.
+
+    Attributes:
+        cleared: everything before it may go out now, with `edits` made.
+        edits: in order, not overlapping, each of them before `cleared`, and each told once.
+    """
+
+    cleared: int
+    edits: tuple[Edit, ...] = ()
+
+
+class Inspector(Protocol):
+    """Watches one answer while it goes by. `wire` cuts answers into texts and tool calls, and makes the changes.
+
+    Attributes:
+        tools: tool calls are held until they are complete, and shown to `tool`.
+        stopped: set by a call of `text` or `tool`: the answer ends here, and nothing that is not cleared goes out.
+    """
+
+    tools: bool
+    stopped: Finding | None
+
+    def text(self, place: str, piece: str, *, final: bool = False) -> Seen:
+        """Another piece of a visible text of the answer; with `final` its last one.
+
+        Args:
+            place: which text, as the dialect counts its blocks, choices and items.
+        """
+        ...
+
+    def tool(self, call: ToolCall) -> ToolCall | Denied:
+        """A complete tool call: the same, an edited one, or what stands in its place."""
+        ...

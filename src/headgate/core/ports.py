@@ -5,7 +5,7 @@ Await nothing but ports, and hold no lock across an `await`: that is what lets o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -318,6 +318,15 @@ class Substitutes(Protocol):
         ...
 
 
+class Offload(Protocol):
+    """CPU-heavy work beside the event loop (decisions 23)."""
+
+    async def run(self, slices: Iterator[object]) -> None:
+        """Go through all of `slices`, each of them a few milliseconds of plain work: off the event loop, where there is
+        one. What a slice raises is raised here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Everything outside, for one colour of the engine."""
@@ -331,4 +340,5 @@ class Ports:
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
+    offload: Offload | None = None  # None: everything is done in place
     turns: Turns | None = None  # None: everybody may send at once

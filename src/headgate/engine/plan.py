@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from headgate.core.caller import Caller
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Attempt, Facts, Headers, Request, Route
+from headgate.core.guards import Inspector
 from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
 from headgate.engine.choosing import ANSWERS, choose
 from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
+from headgate.policy.guards.rules import GuardRules
 from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -141,6 +144,7 @@ class Policies:
     unbounded_ceiling: bool = False  # hold what cannot be bounded at its ceiling, in place of refusing it
     budget_status: int = 429  # of a budget's refusal
     lossy: Callable[[str, str], LossPolicy] = lossy_by_default  # by task and model asked: what translation may lose
+    guards: Callable[[Caller], GuardRules] | None = None  # None: no guard is on for anybody
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 
@@ -161,6 +165,7 @@ class Plan:
     Attributes:
         asked: the request as it is routed: its task's model may stand in place of its own, and later the one
             that a step of the ladder or a budget has led to.
+        inspects: makes what watches an attempt's answer; None = nothing does.
         named: the model that was asked for before any of that: a session's later calls will ask for it again.
         output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
         learns: what answers is remembered, for later calls.
@@ -188,6 +193,7 @@ class Plan:
     impatient: bool = False
     takes_refusals: bool = False
     refused: Refused | None = None
+    inspects: Callable[[], Inspector] | None = None
     named: str = ""
 
     def sent_to(self, route: Route) -> Crossed | None:

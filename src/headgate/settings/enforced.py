@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headgate.settings.fields import DEFAULT
-from headgate.settings.model import GuardSettings, Settings
+from headgate.settings.guard_model import GuardSettings
+from headgate.settings.model import Settings
 
 
 def not_enforced(settings: Settings) -> list[str]:

@@ -14,6 +14,7 @@ from headgate.settings.budgets import BudgetReader
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
+from headgate.settings.guards import read_guards
 from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
@@ -155,7 +156,7 @@ def _settings(root: Section) -> Settings:
         degrade=degrading.read_degrade(root, names) or (),
         lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,
-        guards=policies.read_guards(root),
+        guards=read_guards(root, callers=True),
         cache_seconds=cache,
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),

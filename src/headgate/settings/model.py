@@ -15,6 +15,7 @@ from headgate.core.budget import FULL, WARN_AT
 from headgate.core.ports import Timeouts
 from headgate.policy.fallback import Lists
 from headgate.policy.rules import Rule
+from headgate.settings.guard_model import GuardSettings
 from headgate.settings.secrets import SecretRef
 
 DRAIN_SECONDS = 30.0
@@ -139,19 +140,6 @@ class FairnessSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class GuardSettings:
-    """Modes of the guards; "" = not told (the task's falls back to the global one, that to its profile)."""
-
-    profile: str = ""  # "off" | "standard" | "strict"; standard unless told otherwise
-    injection: str = ""  # "off" | "on" | "flag" | "block"
-    pii: str = ""  # "off" | "on" | "flag" | "redact-logs" | "redact" | "block"
-    secrets: str = ""  # "off" | "on" | "flag" | "redact-logs" | "redact" | "block"
-    tools: str = ""  # "off" | "on" (the two lists below decide)
-    allow_tools: tuple[str, ...] = ()  # names; empty = not told
-    approve_tools: tuple[str, ...] = ()  # names that wait for a person's approval
-
-
-@dataclass(frozen=True, slots=True)
 class DegradeSettings:
     """One step of what is tried when an answer cannot be had. Exactly one of `model` and `say` is set."""
 
@@ -167,7 +155,7 @@ class TaskSettings:
     name: str
     model: str = ""  # a virtual model, provider/model or a plain model name; "" = what the caller asks for
     max_tokens: int | None = None  # output cap, 1..10,000,000; None = the caller's
-    guards: GuardSettings = GuardSettings()
+    guards: GuardSettings = field(default_factory=GuardSettings)
     cache_seconds: float | None = None  # 0 = off; None = as `cache.default` says
     on_cut: str = "error"  # "error" | "buffer" | "restart" (decisions 13)
     thinking: str = "keep"  # "keep" | "drop" (decisions 14)
@@ -334,7 +322,7 @@ class Settings:
     degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
     lossy: LossySettings = LossySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)
-    guards: GuardSettings = GuardSettings()
+    guards: GuardSettings = field(default_factory=GuardSettings)
     cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default
     storage: str = field(
         default="sqlite:///headgate.db", repr=False

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from headgate.core.ports import Timeouts
 from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
+from headgate.settings.guards import read_guards
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import (
-    GuardSettings,
     ProviderSettings,
     RetrySettings,
     TaskSettings,
@@ -21,12 +21,11 @@ from headgate.settings.model import (
 from headgate.settings.providers import route_name
 from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
-from headgate.settings.units import Unfit, money, one_of, seconds, text_up_to, usd, whole
+from headgate.settings.units import Unfit, money, one_of, seconds, usd, whole
 
 DAY = 86_400.0
 DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider", "environment")
 TIMEOUT_KEYS = (*TIMER_KEYS, "total")
-GUARD_KEYS = ("profile", "injection", "pii", "secrets", "tools")
 TASK_KEYS = (
     "model",
     "max_tokens",
@@ -42,7 +41,6 @@ TASK_KEYS = (
     "lossy",
 )
 
-_TEXT_MODES = ("off", "on", "flag", "redact-logs", "redact", "block")
 _DEFAULT_CACHE = 3600.0  # what `cache: on` means where `cache.default` is silent
 
 # Names of models that dialects' default providers serve, where no provider is written.
@@ -105,33 +103,6 @@ def read_cache_default(root: Section) -> float | None:
     if isinstance(root.table.entries.get("cache"), Scalar):
         return read_cache(root, "cache", None)
     return read_cache(root.section("cache", ("default",)), "default", None)
-
-
-def read_guards(root: Section) -> GuardSettings:
-    """`guards:`, a mapping, or `on` or `off` for all."""
-    node = root.table.entries.get("guards")
-    if isinstance(node, Scalar) and not node.null:
-        mode = root.take("guards", one_of(("on", "off")), "")
-        return GuardSettings(profile={"on": "standard", "off": "off"}.get(mode, ""))
-    section = root.section("guards", GUARD_KEYS)
-    tools, allow, approve = "", (), ()  # type: str, tuple[str, ...], tuple[str, ...]
-    if isinstance(section.table.entries.get("tools"), Scalar):
-        tools = section.take("tools", one_of(("on", "off")), "")
-    else:
-        lists = section.section("tools", ("allow", "approve"))
-        tools = "on" if lists.given else ""
-        allow, approve = (lists.texts(key, text_up_to(200)) for key in ("allow", "approve"))
-        for name in sorted(set(allow) & set(approve)):
-            lists.wrong("approve", f"{shown(name)} is under allow too: keep one")
-    return GuardSettings(
-        profile=section.take("profile", one_of(("off", "standard", "strict")), ""),
-        injection=section.take("injection", one_of(("off", "on", "flag", "block")), ""),
-        pii=section.take("pii", one_of(_TEXT_MODES), ""),
-        secrets=section.take("secrets", one_of(_TEXT_MODES), ""),
-        tools=tools,
-        allow_tools=allow,
-        approve_tools=approve,
-    )
 
 
 def read_tasks(

@@ -1,0 +1,109 @@
+"""What the guards of one call are to do: modes by profile, and what the configuration says in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PROFILES = ("off", "observe", "standard", "strict")
+
+OFF, FLAG, REDACT_LOGS, REDACT, BLOCK = "off", "flag", "redact-logs", "redact", "block"
+
+MODES: dict[str, tuple[str, ...]] = {
+    "injection": (OFF, FLAG, BLOCK),
+    "pii": (OFF, FLAG, REDACT_LOGS, REDACT, BLOCK),
+    "secrets": (OFF, FLAG, REDACT_LOGS, REDACT, BLOCK),
+    "leaks": (OFF, FLAG, BLOCK),
+    "links": (OFF, FLAG, REDACT, BLOCK),
+    "tools": (OFF, FLAG, BLOCK),
+    "loops": (OFF, FLAG, BLOCK),
+    "floods": (OFF, FLAG, BLOCK),
+}
+"""Guards that need nothing but a mode, and the modes of each. `flag` lets everything pass and says so in the log.
+
+injection: instructions in words that are not the application's. pii, secrets: in what goes in and in what comes out;
+`redact-logs` changes only what is logged, `redact` puts placeholders in what the provider gets. leaks: the system
+prompt or a canary in an answer. links: links and images in an answer that carry data out. tools: calls of tools that no
+rule allows. loops: agents that repeat themselves. floods: texts made to fill a context or to spend money."""
+
+_BY_PROFILE: dict[str, dict[str, str]] = {
+    "off": dict.fromkeys(MODES, OFF),
+    "observe": dict.fromkeys(MODES, FLAG),
+    "standard": {
+        "injection": BLOCK,  # what is near certain; the rest is flagged
+        "pii": REDACT_LOGS,
+        "secrets": REDACT_LOGS,
+        "leaks": BLOCK,  # a canary or a long verbatim piece; the rest is flagged
+        "links": FLAG,
+        "tools": BLOCK,  # what a rule blocks; tools that no rule names pass, and are logged
+        "loops": BLOCK,
+        "floods": FLAG,
+    },
+    "strict": {
+        "injection": BLOCK,  # whatever would be flagged
+        "pii": REDACT,
+        "secrets": BLOCK,
+        "leaks": BLOCK,
+        "links": REDACT,
+        "tools": BLOCK,  # tools that no rule names, too
+        "loops": BLOCK,
+        "floods": BLOCK,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """What the guards of one call do. Complete: nothing is left to a default elsewhere.
+
+    Attributes:
+        profile: one of `PROFILES`; it decides how sure a guard has to be before it acts.
+        rule_set: of injection's text rules: "standard", or "classic" for the well-known few.
+        look_behind: characters of an answer that are held back at most while they are looked at, 16 to 4,096.
+        The others are modes, see `MODES`.
+    """
+
+    profile: str = "off"
+    injection: str = OFF
+    pii: str = OFF
+    secrets: str = OFF
+    leaks: str = OFF
+    links: str = OFF
+    tools: str = OFF
+    loops: str = OFF
+    floods: str = OFF
+    rule_set: str = "standard"
+    look_behind: int = 64
+
+    @property
+    def strict(self) -> bool:
+        """Whether a guard acts on what it would otherwise flag."""
+        return self.profile == "strict"
+
+    @property
+    def active(self) -> bool:
+        """Whether any guard is on."""
+        return any(getattr(self, name) != OFF for name in MODES)
+
+
+def mode_of(profile: str, guard: str) -> str:
+    """A guard's mode where only the profile was told."""
+    return _BY_PROFILE[profile][guard]
+
+
+def resolve(guard: str, levels: Sequence[tuple[str, str]]) -> str:
+    """A guard's mode from what was told, the most specific level first: (profile, mode), "" = not told.
+
+    A level that tells a mode decides; one that tells a profile alone decides by that. `on` is the profile's mode, of
+    the first profile told.
+    """
+    for place, (profile, mode) in enumerate(levels):
+        if mode == "on":
+            named = next((p for p, _ in levels[place:] if p), "standard")
+            found = mode_of(named, guard)
+            return found if found != OFF else mode_of("standard", guard)
+        if mode:
+            return mode
+        if profile:
+            return mode_of(profile, guard)
+    return mode_of("standard", guard)
