@@ -2,7 +2,8 @@
 
 No sockets: the provider is a canned answer in process, behind a ceiling of 60 requests per minute, so that all but the
 first few wait. Each is a task of its own with the whole engine above it, as in the gateway. Memory is the process's
-resident set (`/proc/self/statm`), which is what an operator sees; the tasks are asyncio's and count as well.
+resident set (`/proc/self/statm`), which is what an operator sees; the tasks are asyncio's and count as well, and so do
+the requests as read (`Request`, `Facts`, `Caller`). All have the same body, and no headers: those are the callers' own.
 
 In a process of its own (`python -m benchmarks.traffic_waiting N`), so that nothing that ran before has left pages.
 """
@@ -56,6 +57,8 @@ def measure(exchanges: int) -> Iterator[Number]:
     if ended.returncode:
         raise CannotRun(f"the queue could not be measured: {ended.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(ended.stdout)
+    if found["waiting"] != exchanges:
+        raise CannotRun(f"{found['waiting']:,} exchanges were waiting, not {exchanges:,}: their memory says nothing")
     name = f"{exchanges:,} waiting"
     most = MOST_MB if exchanges >= EXCHANGES else None
     each = f"{found['grown'] / exchanges:,.0f} bytes each"

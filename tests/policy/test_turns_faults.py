@@ -100,7 +100,7 @@ def test_when_a_large_call_gives_up_the_small_ones_behind_it_go_at_once() -> Non
     large = wait(desk, body=b"x" * 400_000, until=NOW + 300)
     small = wait(desk, body=b"x" * 400, until=NOW + 400)
     large.deadline = NOW + 5  # it was expected to make it, and does not
-    desk._timed = [(NOW + 5, 0, large)]
+    desk._timed = [large]
     assert desk.tick(NOW + 4) == []
     assert set(desk.tick(NOW + 5)) == {large, small}
     assert large.error is not None

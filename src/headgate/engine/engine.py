@@ -179,7 +179,12 @@ class Engine:
         while True:
             while plan.routes[place] is not plan.direct and not crossings.passes(exchange, plan, place):
                 pass  # it was taken out of the plan, and the next one is at its place
-            attempt = await self._turns.begin(exchange, plan, place, waited)
+            try:
+                attempt, wait = self._turns.begin(exchange, plan, place, waited)
+                if wait is not None:
+                    await wait  # here, and in nothing of its own: see there
+            except NoTurn as error:
+                attempt = await self._turns.elsewhere(exchange, plan, place, waited, error)
             try:
                 await self._holds.take(exchange, plan, attempt)
                 reply = await self._attempt(exchange, plan, attempt, stretch)

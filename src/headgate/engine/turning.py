@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Route
 from headgate.core.ports import Ports
@@ -53,8 +55,27 @@ class Turning:
                 retry_after=COME_AGAIN_SECONDS,
             )
 
-    async def begin(self, exchange: Exchange, plan: Plan, place: int, waited: float) -> Attempt:
-        """The next attempt, with leave to be sent: at the first route from `place` on that lets it go in time.
+    def begin(
+        self, exchange: Exchange, plan: Plan, place: int, waited: float
+    ) -> tuple[Attempt, Awaitable[object] | None]:
+        """The next attempt, at the route at `place`; and what has to be awaited until it has leave to be sent, None =
+        it may go at once. Where either raises `NoTurn`, `elsewhere` follows.
+
+        Why no coroutine: tens of thousands may wait, and a frame between each and its turn is 400 bytes.
+
+        Raises:
+            NoTurn: the route does not let it go in time.
+            UnknownPrice: see `Books.begin`.
+        """
+        attempt = self._books.begin(exchange, plan, plan.routes[place], waited)
+        turns = self._turns
+        if turns is None:
+            return attempt, None
+        return attempt, turns.turn(exchange, attempt, until=self._until(plan, place))
+
+    async def elsewhere(self, exchange: Exchange, plan: Plan, place: int, waited: float, error: NoTurn) -> Attempt:
+        """The next attempt, with leave to be sent, where the route at `place` has not let it go: at the first behind it
+        that lets it go in time.
 
         A route with an open breaker is passed over; where all are, the models follow that are named for such a failure
         (`fallback`). Without any, the first that may close in time is waited for, but where the ladder has a step for
@@ -64,26 +85,19 @@ class Turning:
             NoTurn: none of them does.
             UnknownPrice: see `Books.begin`.
         """
-        turns = self._turns
-        if turns is None:
-            return self._books.begin(exchange, plan, plan.routes[place], waited)
-        start, checked, around = place, place, False
-        soonest: NoTurn | None = None
+        soonest: NoTurn | None = _passed_over(exchange, waited, error, None)
+        start, around = place + 1, False
         while True:
             here = start
             while here < len(plan.routes):
-                if here != checked and not self._crossings.passes(exchange, plan, here):
+                if here != place and not self._crossings.passes(exchange, plan, here):
                     continue  # it was taken out of the plan, and the next one is at its place
-                attempt = self._books.begin(exchange, plan, plan.routes[here], waited)
                 try:
-                    wait = turns.turn(exchange, attempt, until=self._until(plan, here))
+                    attempt, wait = self.begin(exchange, plan, here, waited)
                     if wait is not None:
                         await wait
-                except NoTurn as error:
-                    exchange.attempts.pop()  # nothing of it is on record, but that it was waited for
-                    exchange.waited += attempt.waited - waited
-                    if soonest is None or _after(error) < _after(soonest):
-                        soonest = error
+                except NoTurn as again:
+                    soonest = _passed_over(exchange, waited, again, soonest)
                 else:
                     return attempt
                 here += 1
@@ -131,6 +145,13 @@ class Turning:
         if error.kind == "busy" and step.after > 0 and turns.paces(attempt):
             return Retry(step.route, 0.0, step.stretch)
         return step
+
+
+def _passed_over(exchange: Exchange, waited: float, error: NoTurn, soonest: NoTurn | None) -> NoTurn:
+    """The latest attempt had no turn: nothing of it is on record, but that it was waited for. Returns the error of the
+    route that may be tried again first."""
+    exchange.waited += exchange.attempts.pop().waited - waited
+    return error if soonest is None or _after(error) < _after(soonest) else soonest
 
 
 def _elsewhere(plan: Plan, here: Route, place: int) -> int | None:

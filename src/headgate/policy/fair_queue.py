@@ -64,8 +64,9 @@ class Entry:
         self.flow: User | None = None  # where it waits
 
     def __lt__(self, other: Entry) -> bool:
-        """Heaps ask where deadline and ticket are alike: one that came back, and what is left of its last stay."""
-        return False
+        """By deadline. A user's heap asks where deadline and ticket are alike: one that came back, and what is left of
+        its last stay."""
+        return self.deadline < other.deadline
 
 
 class TooLate:

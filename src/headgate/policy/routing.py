@@ -183,7 +183,7 @@ class Router:
                 code="provider_not_configured",
                 status_hint=503,
             )
-        return usable
+        return usable if len(usable) < len(routes) else routes  # shared by all calls where it can be: many may wait
 
     def _in_turn(self, routes: Sequence[Route], turn: int) -> Sequence[Route]:
         """A route for every key of those that have several, from the key whose turn it is."""

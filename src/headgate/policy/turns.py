@@ -70,8 +70,7 @@ class Turns:
         self._batch_floor = batch_floor
         self._providers: dict[str, Shared] = {}
         self._lanes: dict[tuple[str, str, int, str], Lane] = {}
-        self._timed: list[tuple[float, int, Waiting]] = []  # deadlines of those waiting, and of some that do not
-        self._number = 0
+        self._timed: list[Waiting] = []  # a heap of deadlines of those waiting, and of some that do not
         # Tickets in front of all that the queues give: of those that went at once, when nobody was waiting.
         self._early = count(-(1 << 62))
         self.waiting = 0  # in all lanes
@@ -226,7 +225,7 @@ class Turns:
 
     def due(self) -> float:
         """When `tick` is worth calling; infinity = only after something has happened."""
-        soonest = self._timed[0][0] if self._timed else NEVER
+        soonest = self._timed[0].deadline if self._timed else NEVER
         for provider in self._providers.values():
             for lane in provider.waiting:
                 if lane.next_at < soonest:
@@ -237,8 +236,8 @@ class Turns:
         """Time has passed. Returns as `end`."""
         told: list[Waiting] = []
         timed = self._timed
-        while timed and timed[0][0] <= now:
-            entry = heapq.heappop(timed)[2]
+        while timed and timed[0].deadline <= now:
+            entry = heapq.heappop(timed)
             if entry.state == WAITING and entry.lane.queue.remove(entry):
                 told.append(self._late(entry, now))
                 if entry.lane.queue:
@@ -408,10 +407,9 @@ class Turns:
         self.waiting += 1
         lane.provider.waiting[lane] = None
         if entry.deadline < NEVER:
-            self._number += 1
-            heapq.heappush(self._timed, (entry.deadline, self._number, entry))
+            heapq.heappush(self._timed, entry)
             if len(self._timed) > 2 * self.waiting + 1000:
-                self._timed = [each for each in self._timed if each[2].state == WAITING]
+                self._timed = [each for each in self._timed if each.state == WAITING]
                 heapq.heapify(self._timed)
         return entry
 

@@ -15,7 +15,7 @@ from headgate.policy.rate_facts import NO_FACTS, RateFacts, Seen
 from headgate.policy.retry_budget import HIDDEN_RATE
 from headgate.policy.turn import Turn, Waiting
 from headgate.policy.turns import FAST
-from headgate.stores.waiters import AsyncWaiter, Waiter
+from headgate.stores.turn_wait import TurnWait, Waker
 from headgate.wire.ratelimits import read_limits
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Port:
 
     __slots__ = ("_new_waiter", "_now", "_pace", "_shared")
 
-    def __init__(self, shared: LocalTurns, new_waiter: Callable[[], Waiter], pace: SharedPace | None) -> None:
+    def __init__(self, shared: LocalTurns, new_waiter: Callable[[], Waker], pace: SharedPace | None) -> None:
         self._shared = shared
         self._pace = pace
         self._now = shared.now
@@ -56,12 +56,12 @@ class Port:
                 found.waker = self._new_waiter()
         if isinstance(found, Turn):
             return None if pace is None else self._with_others(pace, exchange, attempt, until)
-        return self._wait(found, attempt) if pace is None else self._waited(found, pace, exchange, attempt, until)
+        return TurnWait(shared, found, attempt) if pace is None else self._waited(found, pace, exchange, attempt, until)
 
     async def _waited(
         self, entry: Waiting, pace: SharedPace, exchange: Exchange, attempt: Attempt, until: float
     ) -> None:
-        await self._wait(entry, attempt)
+        await TurnWait(self._shared, entry, attempt)
         await self._with_others(pace, exchange, attempt, until)
 
     async def again(self, exchange: Exchange, attempt: Attempt, *, until: float, wait: bool) -> bool:
@@ -81,7 +81,7 @@ class Port:
             if not wait:
                 shared.wake(told)
                 return False
-            await self._wait(found, attempt)
+            await TurnWait(shared, found, attempt)
         return self._pace is None or await self._with_others(self._pace, exchange, attempt, until, wait=wait)
 
     async def _with_others(
@@ -109,25 +109,7 @@ class Port:
             shared.wake(told)
             if isinstance(found, NoTurn):
                 raise found
-            await self._wait(found, attempt)
-
-    async def _wait(self, entry: Waiting, attempt: Attempt) -> None:
-        began = self._now()
-        waker = entry.waker
-        try:
-            if isinstance(waker, AsyncWaiter):
-                await waker.future
-            else:
-                waker.wait()
-        except BaseException:
-            self._shared.leave(entry)
-            raise
-        now = self._now()
-        attempt.waited += now - began
-        attempt.started = now
-        if entry.turn is None:
-            raise entry.error or NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
-        attempt.turn = entry.turn
+            await TurnWait(shared, found, attempt)
 
     def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
         """See the port."""

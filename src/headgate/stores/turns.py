@@ -23,7 +23,8 @@ from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import MOST_NAME, RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
 from headgate.stores.turn_port import Port
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter
+from headgate.stores.turn_wait import new_future
+from headgate.stores.waiters import BlockingWaiter
 
 NEVER = float("inf")
 TELL_EVERY = 300.0
@@ -79,7 +80,7 @@ class LocalTurns:
         Args:
             pace: what all replicas share, in the same colour; None: the pace is this process's own.
         """
-        return Port(self, AsyncWaiter, pace)
+        return Port(self, new_future, pace)
 
     def blocking(self, pace: SharedPace | None = None) -> Port:
         """The port for an engine without an event loop; its coroutines never suspend. Arguments as `asynchronous`."""
@@ -256,10 +257,10 @@ class LocalTurns:
                 if isinstance(waker, BlockingWaiter):
                     waker.finish(None)
                 elif waker is not None:
-                    by_loop.setdefault(waker.loop, []).append(entry)
+                    by_loop.setdefault(waker.get_loop(), []).append(entry)
             for loop, entries in by_loop.items():
                 try:
-                    loop.call_soon_threadsafe(_resolve, [entry.waker.future for entry in entries])
+                    loop.call_soon_threadsafe(_resolve, [entry.waker for entry in entries])
                 except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
                     gone += entries
             told = [each for entry in gone for each in self._ask(self._left, entry)]
