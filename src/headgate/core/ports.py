@@ -273,7 +273,8 @@ class Turns(Protocol):
         ...
 
     def closed(self, exchange: Exchange) -> None:
-        """An exchange is settled: the error rate that callers see."""
+        """An exchange is settled: its last attempt has ended, if it has not been told, and so much for the error rate
+        that callers see. Never waits, never raises."""
         ...
 
     def paces(self, attempt: Attempt) -> bool:

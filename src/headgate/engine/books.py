@@ -287,7 +287,6 @@ class Books:
                 self._charge_interrupted(exchange, last)
         turns = self._ports.turns
         if turns is not None and last is not None:
-            turns.ended(exchange, last)
             turns.closed(exchange)
         if exchange.taken is not None and self._ports.limits is not None:
             limiting.correct(self._ports.limits, exchange, exchange.taken)

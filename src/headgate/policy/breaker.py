@@ -209,6 +209,8 @@ class Breaker:
         calls, rules = self._calls, self._rules
         self._unreachable = 0
         calls.append((now, OK))
+        if len(calls) > rules.window_calls and calls[0][1] is OK:
+            calls.popleft()  # what `_trim` does most of the time
         if len(calls) > rules.window_calls or calls[0][0] < now - rules.window_seconds:
             self._trim(now)
         return False
@@ -289,6 +291,10 @@ class Breaker:
         """It has answered somebody within the window."""
         since = now - self._rules.window_seconds
         return any(at >= since and outcome != FAILED for at, outcome in self._calls)
+
+    def still_gives(self, permit: int) -> bool:
+        """Whether it is closed, and `admit` would give this very permit."""
+        return permit == self._era and self.state == CLOSED
 
     def is_current(self, permit: int) -> bool:
         """Whether a permit is of the present state, so that what its attempt has learned counts."""

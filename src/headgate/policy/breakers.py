@@ -48,7 +48,7 @@ class Permit(NamedTuple):
     of_account: int
     of_credential: int
     value: int  # tells the credential's value then from another one, and does not tell what it is
-    model: str  # the route's; the request's, where the route leaves it alone
+    key: _RouteKey  # of the route's breaker: with the request's model, where the route leaves it alone
 
 
 class Blocked(NamedTuple):
@@ -125,13 +125,14 @@ class Breakers:
         Args:
             model: what is asked for where the route names none; "" = nothing in particular.
         """
-        value, model = value_of(route.credential), model or route.model
+        value = value_of(route.credential)
+        key = (route.provider, model or route.model, value)
         with self._lock:
-            path = self._routes.get((route.provider, model, value))
+            path = self._routes.get(key)
             if not self._accounts and not self._credentials:
                 of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
                 if path is None or of_route:
-                    return Permit(route, of_route, 1, 1, value, model)
+                    return Permit(route, of_route, 1, 1, value, key)
                 return _blocked("route", path, now)
             account, credential = self._account(route), self._credential(route)
             at_fault = [
@@ -147,8 +148,19 @@ class Breakers:
                 account.admit(now) if account is not None else 1,
                 credential.admit(now) if credential is not None else 1,
                 value,
-                model,
+                key,
             )
+
+    def gives_again(self, permit: Permit) -> bool:
+        """Whether `admit` would give this very permit now: all of it is closed, as it was then. For the same value of
+        the same credential, which whoever asks has seen to.
+
+        Without the lock: each thing is looked at once, and a breaker that opens this moment opens behind it.
+        """
+        if self._accounts or self._credentials:
+            return False
+        path = self._routes.get(permit.key)
+        return permit.of_route == 1 if path is None else path.still_gives(permit.of_route)
 
     def note(
         self,
@@ -180,12 +192,10 @@ class Breakers:
 
     def _answered(self, permit: Permit, now: float) -> list[Change]:
         """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
-        route = permit.route
-        key = (route.provider, permit.model, permit.value)
         with self._lock:
-            breaker = self._routes.get(key)
+            breaker = self._routes.get(permit.key)
             if breaker is None:
-                breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
+                breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
             if breaker.went_well(permit.of_route, now):
                 return [_change("route", breaker, now)]
         return []
@@ -216,13 +226,11 @@ class Breakers:
         now: float,
         jitter: float,
     ) -> None:
-        route = permit.route
-        key = (route.provider, permit.model, permit.value)
-        breaker = self._routes.get(key)
+        breaker = self._routes.get(permit.key)
         if breaker is None:
             if outcome not in (OK, SLOW, FAILED, UNREACHABLE, FORBIDDEN):
                 return
-            breaker = _keep(self._routes, key, Breaker(self.rules), MOST_ROUTES)
+            breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
         if outcome == FORBIDDEN:
             # Where it answers others, the credential may use it, and what was forbidden is something in this call.
             if breaker.is_current(permit.of_route) and not breaker.answers(now):

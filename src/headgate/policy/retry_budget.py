@@ -173,6 +173,20 @@ class RetryBudget:
                 return
             self._rates.add(_ATTEMPTS, now)
 
+    def note_answered(self, now: float, *, closed: bool) -> None:
+        """As `note_attempt` without an error; and `note_exchange` likewise, where its exchange is `closed` with it."""
+        with self._lock:
+            recent, rates = self._recent, self._rates
+            here = recent.at(now)
+            here[_SUCCESSES] += 1
+            recent.sums[_SUCCESSES] += 1
+            here = rates.at(now)
+            here[_ATTEMPTS] += 1
+            rates.sums[_ATTEMPTS] += 1
+            if closed:
+                here[_EXCHANGES] += 1
+                rates.sums[_EXCHANGES] += 1
+
     def note_exchange(self, error: UpstreamError | None, now: float) -> None:
         """How an exchange ended, after its last attempt; None = it was answered."""
         with self._lock:

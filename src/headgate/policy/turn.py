@@ -83,6 +83,35 @@ class Lane:
         self.read_at = 0.0  # the owner's: from when on headers are read again
 
 
+class Way:
+    """What asking for a turn at one route finds each time, as long as its credential has the same value.
+
+    Attributes:
+        route: it is known by being this very object.
+        secret: the credential's value.
+        permit: the last one that its breakers gave.
+    """
+
+    __slots__ = ("lane", "permit", "route", "secret")
+
+    def __init__(self, route: Route, secret: str, lane: Lane, permit: Permit | None) -> None:
+        self.route = route
+        self.secret = secret
+        self.lane = lane
+        self.permit = permit
+
+    def is_of(self, route: Route, request: Request) -> bool:
+        """Whether a request at a route goes this way."""
+        credential = route.credential
+        return (
+            self.route is route
+            and credential is not None
+            and credential.reveal() is self.secret
+            and request.endpoint in PACED
+            and not request.facts.fast
+        )
+
+
 class Turn:
     """Leave to send one attempt, until `Turns.end`.
 

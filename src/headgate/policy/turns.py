@@ -32,6 +32,7 @@ from headgate.policy.turn import (
     Turn,
     TurnRules,
     Waiting,
+    Way,
     account_of,
     asked_of,
     callers_own,
@@ -45,6 +46,8 @@ FAST = "/fast"
 
 MOST_LANES = 4096
 """Of accounts and families: models are named by callers."""
+MOST_WAYS = 1024
+"""Routes whose lane and permit are found by the route itself."""
 
 
 class Turns:
@@ -70,6 +73,7 @@ class Turns:
         self._batch_floor = batch_floor
         self._providers: dict[str, Shared] = {}
         self._lanes: dict[tuple[str, str, int, str], Lane] = {}
+        self._ways: dict[int, Way] = {}  # by the route's identity
         self._timed: list[Waiting] = []  # a heap of deadlines of those waiting, and of some that do not
         # Tickets in front of all that the queues give: of those that went at once, when nobody was waiting.
         self._early = count(-(1 << 62))
@@ -94,11 +98,19 @@ class Turns:
         Raises:
             NoTurn: a breaker is open, or the call could not go before `until`.
         """
-        provider = self._provider(route.provider)
-        permit = self._admit(provider, request, route, now)
-        if request.endpoint not in PACED:
-            return Turn(provider, None, None, permit)
-        lane = self._lane(provider, request, route, now) if last is None or last.lane is None else last.lane
+        way = self._ways.get(id(route))
+        if way is not None and last is None and way.is_of(route, request):
+            lane, permit = way.lane, way.permit
+            provider = lane.provider
+            if permit is not None and provider.breakers is not None and not provider.breakers.gives_again(permit):
+                way.permit = permit = self._admit(provider, request, route, now)
+        else:
+            provider = self._provider(route.provider)
+            permit = self._admit(provider, request, route, now)
+            if request.endpoint not in PACED:
+                return Turn(provider, None, None, permit)
+            lane = self._lane(provider, request, route, now) if last is None or last.lane is None else last.lane
+            self._keep_way(request, route, lane, permit)
         need = need_of(request)
         if not (provider.waiting and lane.queue):
             turn = self._go(lane, need, permit, now)
@@ -167,13 +179,21 @@ class Turns:
         return self._pump_all(provider, now) if provider.waiting else []
 
     def end(
-        self, turn: Turn, attempt: Attempt, now: float, *, jitter: float, by_caller: bool = False
+        self,
+        turn: Turn,
+        attempt: Attempt,
+        now: float,
+        *,
+        jitter: float,
+        by_caller: bool = False,
+        closes: bool = False,
     ) -> tuple[list[Waiting], list[Change]]:
         """An attempt that was sent has ended, however it has. Idempotent.
 
         Args:
             jitter: drawn uniformly from [0, 1).
             by_caller: as for `policy.breaker.outcome_of`.
+            closes: its exchange was answered by it, and that counts as well.
 
         Returns:
             Those that wait no longer, and breakers that have opened or closed.
@@ -197,7 +217,9 @@ class Turns:
                 )
             else:
                 provider.breakers.release(turn.permit, now)
-        if load:
+        if error is None and load:
+            provider.budget.note_answered(now, closed=closes)
+        elif load:
             provider.budget.note_attempt(error, now)
         if lane is not None:
             if provider.cap is not None:
@@ -350,12 +372,22 @@ class Turns:
         self._keep_lane(key, lane)
         return lane
 
+    def _keep_way(self, request: Request, route: Route, lane: Lane, permit: Permit | None) -> None:
+        """Where nothing of it is the request's own."""
+        credential = route.credential
+        if credential is None or not route.model or request.facts.fast:
+            return
+        if len(self._ways) >= MOST_WAYS:
+            self._ways.clear()
+        self._ways[id(route)] = Way(route, credential.reveal(), lane, permit)
+
     def _keep_lane(self, key: tuple[str, str, int, str], lane: Lane) -> None:
         lanes = self._lanes
         if len(lanes) >= 2 * MOST_LANES:
             idle = [k for k, each in lanes.items() if not len(each.queue) and not (each.pace and each.pace.in_flight)]
             for old in idle[: MOST_LANES // 2]:
                 del lanes[old]
+            self._ways.clear()  # they lead to lanes
         lanes[key] = lane
 
     def _admit(self, provider: Shared, request: Request, route: Route, now: float) -> Permit | None:

@@ -173,27 +173,38 @@ class Port:
     def ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """See the port."""
         turn = attempt.turn
-        if not isinstance(turn, Turn) or not turn.open:
-            return
-        pace, lane, need = self._pace, turn.lane, turn.need
-        if pace is not None and turn.shared and lane is not None and lane.pace is not None and need is not None:
-            turn.shared = False
-            error = attempt.error
-            if not attempt.sent:
-                pace.give_back(lane.name, taken(lane.pace, need))
-            elif error is not None and error.kind == "busy":  # said within an answer that began well: see `Turns.end`
-                pace.give_back(lane.name, taken(lane.pace, need))
-                if error.retry_after:
-                    pace.block(lane.name, error.retry_after)
-            elif not attempt.estimated and need.held:
-                more = corrected(lane.pace, need, attempt.usage)
-                if more:
-                    pace.correct(lane.name, more)
-        self._shared.ended(exchange, attempt)
+        if isinstance(turn, Turn) and turn.open:
+            if self._pace is not None and turn.shared:
+                self._tell_end(self._pace, turn, attempt)
+            self._shared.ended(exchange, attempt)
 
     def closed(self, exchange: Exchange) -> None:
         """See the port."""
+        if self._pace is not None and exchange.attempts:
+            last = exchange.attempts[-1]
+            turn = last.turn
+            if isinstance(turn, Turn) and turn.open and turn.shared:
+                self._tell_end(self._pace, turn, last)
         self._shared.closed(exchange)
+
+    @staticmethod
+    def _tell_end(pace: SharedPace, turn: Turn, attempt: Attempt) -> None:
+        """Of an attempt that had taken from what all replicas share."""
+        lane, need = turn.lane, turn.need
+        if lane is None or lane.pace is None or need is None:
+            return
+        turn.shared = False
+        error = attempt.error
+        if not attempt.sent:
+            pace.give_back(lane.name, taken(lane.pace, need))
+        elif error is not None and error.kind == "busy":  # said within an answer that began well: see `Turns.end`
+            pace.give_back(lane.name, taken(lane.pace, need))
+            if error.retry_after:
+                pace.block(lane.name, error.retry_after)
+        elif not attempt.estimated and need.held:
+            more = corrected(lane.pace, need, attempt.usage)
+            if more:
+                pace.correct(lane.name, more)
 
     def paces(self, attempt: Attempt) -> bool:
         """See the port."""

@@ -132,6 +132,11 @@ class LocalTurns:
 
     def __exit__(self, *_: object) -> None:
         """Give both back, when what the collector has brought meanwhile is done."""
+        self._inside = False
+        if not self._later and self._unborn is None and not self.desk.waiting:
+            self.lock.release()
+            return
+        self._inside = True
         told = self._give_back()
         if told:
             self.wake(told)
@@ -172,7 +177,12 @@ class LocalTurns:
         try:
             told = deed(of)
         finally:
-            told += self._give_back()
+            self._inside = False
+            if self._later or self._unborn is not None or self.desk.waiting:
+                self._inside = True
+                told += self._give_back()
+            else:
+                self.lock.release()
         return told
 
     def ended(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -183,7 +193,9 @@ class LocalTurns:
 
     def closed(self, exchange: Exchange) -> None:
         """See `core.ports.Turns`."""
-        self._ask(self._close, exchange)
+        told = self._ask(self._close, exchange)
+        if told:
+            self.wake(told)
 
     def leave(self, entry: Waiting) -> None:
         """A caller waits no longer; a turn that it was given meanwhile is given back."""
@@ -196,25 +208,38 @@ class LocalTurns:
 
     def _close(self, exchange: Exchange) -> list[Waiting]:
         last = exchange.last
-        if last is None or not last.sent:
+        if last is None:
             return []
+        turn, counted = last.turn, False
+        told: list[Waiting] = []
+        if isinstance(turn, Turn) and turn.open and self.desk.gave(turn, last.route.provider):
+            counted = last.sent and last.number == 1 and last.error is None and last.first_content is not None
+            told = self._end_own(turn, exchange, last, closes=counted)
+        if last.sent and not counted:
+            self._note_exchange(exchange, last)
+        return told
+
+    def _note_exchange(self, exchange: Exchange, last: Attempt) -> None:
         provider, now = last.route.provider, self.now()
         budget = self.desk.budget(provider)
         if not (last.error is not None and _impatient(exchange, last, now)):
             budget.note_exchange(last.error, now)
             if last.number > 1 and last.error is None:
                 self._tell_hidden(provider, budget, now)
-        return []
 
     def _end(self, of: tuple[Exchange, Attempt]) -> list[Waiting]:
         exchange, attempt = of
-        turn, error, route = attempt.turn, attempt.error, attempt.route
-        if not isinstance(turn, Turn) or not self.desk.gave(turn, route.provider):
+        turn = attempt.turn
+        if not isinstance(turn, Turn) or not self.desk.gave(turn, attempt.route.provider):
             return []  # in a child, of a call of its parent's: whose locks may be taken, and stay so
+        return self._end_own(turn, exchange, attempt)
+
+    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False) -> list[Waiting]:
+        error, route = attempt.error, attempt.route
         now = attempt.ended if attempt.ended is not None else self.now()
         jitter = self._random() if error is not None else 0.0
         by_caller = error is not None and _impatient(exchange, attempt, now)
-        told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller)
+        told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller, closes=closes)
         for change in changes:
             self._tell(
                 "breaker",

@@ -91,6 +91,8 @@ class FakeTurns:
 
     def closed(self, exchange: Exchange) -> None:
         """See the port."""
+        if exchange.last is not None:
+            self.ended(exchange, exchange.last)
         budget = self.desk.budget(exchange.last.route.provider) if exchange.last is not None else None
         if budget is not None and exchange.last is not None and exchange.last.sent:
             budget.note_exchange(exchange.last.error, self._clock.now())
