@@ -20,6 +20,14 @@ from headgate.policy.error_classes import ANY, FAILURES
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
+from headgate.settings.guard_tools import (
+    GLOBAL_TOOL_KEYS,
+    LOOP_KEYS,
+    RULE_KEYS,
+    TEST_KEYS,
+    TOOL_KEYS,
+    WEBHOOK_KEYS,
+)
 from headgate.settings.guards import GUARD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
@@ -135,8 +143,11 @@ def test_the_example_has_no_mistake_and_means_what_it_says() -> None:
     assert found.invoices.for_tenant("other") == InvoiceTerms(2000, 5 * 10**9)
     assert found.anomalies == AnomalySettings()
     assert found.limits == (LimitSettings(("tenant", "user"), 60, 100_000), LimitSettings(("address",), 300))
-    assert found.guards.allow_tools == ("search_docs",)
-    assert found.guards.approve_tools == ("send_email",)
+    assert found.guards.tool_rules is not None
+    assert [(rule.tool, rule.then) for rule in found.guards.tool_rules.rules] == [
+        ("send_email", "approve"),
+        ("search_docs", "allow"),
+    ]
     assert found.cache_seconds == 0
     assert found.keys[0].key.resolve({"HEADGATE_KEY": "y"}).reveal() == "y"
     assert found.log.keep_seconds == 30 * 86_400
@@ -385,7 +396,10 @@ def test_the_documentation_names_every_key() -> None:
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
-        "guards": (*GUARD_KEYS, "allow", "approve", "for"),
+        "guards": (
+            *(*GUARD_KEYS, "for"),
+            *(*TOOL_KEYS, *GLOBAL_TOOL_KEYS, *RULE_KEYS, *TEST_KEYS, *WEBHOOK_KEYS, *LOOP_KEYS),
+        ),
         "budgets": BUDGET_KEYS,
         "invoices": INVOICE_KEYS,
         "anomalies": ANOMALY_KEYS,

@@ -113,7 +113,8 @@ def _guards(settings: Settings, task: TaskSettings | None, pending: frozenset[st
 
 def _mode(guards: GuardSettings, name: str) -> str:
     mode: str = getattr(guards, name)
-    if name == "tools" and mode == "on":
-        lists = (("allow", guards.allow_tools), ("approve", guards.approve_tools))
-        return "; ".join(f"{word} {', '.join(names)}" for word, names in lists if names) or "on"
+    if name == "tools" and guards.tool_rules is not None:
+        rules = guards.tool_rules.rules
+        of = {then: [rule.tool for rule in rules if rule.then == then] for then in ("block", "approve", "allow")}
+        return "; ".join(f"{then} {', '.join(tools)}" for then, tools in of.items() if tools) or "on"
     return mode

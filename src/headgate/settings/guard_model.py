@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headgate.policy.guards.loops import LoopLimits
+from headgate.settings.secrets import SecretRef
+
 GUARDED_BY = ("key", "tenant", "user", "task", "environment")
 """Dimensions that `guards.for` picks callers by."""
 
@@ -24,9 +27,61 @@ class GuardSettings:
     floods: str = ""
     rules: str = ""  # of the injection guard: "standard" | "classic"
     look_behind: int | None = None  # characters, 16..4,096
-    allow_tools: tuple[str, ...] = ()  # names; empty = not told
-    approve_tools: tuple[str, ...] = ()  # names that wait for a person's approval
+    tool_rules: ToolSettings | None = None  # `tools:` as a mapping
+    loop_limits: LoopLimits | None = None
     callers: tuple[CallerGuards, ...] = ()  # `for`: the first that fits a caller decides; only in the global section
+
+
+@dataclass(frozen=True, slots=True)
+class TestSettings:
+    """One condition on an argument, see `policy.guards.argument_tests.ArgumentTest`."""
+
+    path: tuple[str, ...]
+    glob: str = ""
+    regex: str = ""
+    among: tuple[str | int | float | bool | None, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRuleSettings:
+    """One rule about tools, see `policy.guards.tools.ToolRule`. `schema` is JSON text, "" = none."""
+
+    tool: str
+    then: str
+    when: tuple[TestSettings, ...] = ()
+    tainted: str = ""
+    schema: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Who is told of parked calls."""
+
+    url: str
+    secret: SecretRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """`guards.tools`, in the order in which rules are asked: `block`, `rules`, `approve`, `allow`.
+
+    Attributes:
+        expires: seconds that a call waits for its approval.
+        denial: in the place of a blocked call, with {tool} and {reason}; "" = ours.
+        key: signs approvals' tokens; only in the global section. None = a file beside the ledger.
+        webhook: only in the global section.
+    """
+
+    rules: tuple[ToolRuleSettings, ...] = ()
+    expires: float = 86_400.0
+    denial: str = ""
+    key: SecretRef | None = None
+    webhook: WebhookSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headgate.core.caller import Caller
+from headgate.policy.guards.loops import DEFAULT_LIMITS
 from headgate.policy.guards.rules import MODES, PROFILES, GuardRules, resolve
 from headgate.settings.fields import Section
 from headgate.settings.guard_model import GUARDED_BY, CallerGuards, GuardSettings
-from headgate.settings.tree import Scalar, shown
+from headgate.settings.guard_tools import read_loop_limits, read_tools, tool_rules_of
+from headgate.settings.tree import Scalar
 from headgate.settings.units import one_of, text_up_to, whole
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
 
-GUARD_KEYS = ("profile", *MODES, "rules", "look_behind")
+GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits")
 RULE_SETS = ("standard", "classic")
 _name = text_up_to(200)
 
@@ -31,24 +33,21 @@ def read_guards(root: Section, *, callers: bool = False) -> GuardSettings:
         mode = root.take("guards", one_of(("on", "off")), "")
         return GuardSettings(profile={"on": "standard", "off": "off"}.get(mode, ""))
     section = root.section("guards", (*GUARD_KEYS, "for") if callers else GUARD_KEYS)
-    return _read(section, _for(section) if callers else ())
+    return _read(section, _for(section) if callers else (), everybody=callers)
 
 
-def _read(section: Section, callers: tuple[CallerGuards, ...] = ()) -> GuardSettings:
-    tools, allow, approve = "", (), ()  # type: str, tuple[str, ...], tuple[str, ...]
+def _read(section: Section, callers: tuple[CallerGuards, ...] = (), *, everybody: bool = False) -> GuardSettings:
+    tools, tool_rules = "", None
     if isinstance(section.table.entries.get("tools"), Scalar):
         tools = section.take("tools", _mode("tools"), "")
     else:
-        lists = section.section("tools", ("allow", "approve"))
-        tools = "on" if lists.given else ""
-        allow, approve = (lists.texts(key, _name) for key in ("allow", "approve"))
-        for name in sorted(set(allow) & set(approve)):
-            lists.wrong("approve", f"{shown(name)} is under allow too: keep one")
+        tool_rules = read_tools(section, everybody=everybody)
+        tools = "on" if tool_rules is not None else ""
     return GuardSettings(
         profile=section.take("profile", one_of(PROFILES), ""),
         tools=tools,
-        allow_tools=allow,
-        approve_tools=approve,
+        tool_rules=tool_rules,
+        loop_limits=read_loop_limits(section),
         rules=section.take("rules", one_of(RULE_SETS), ""),
         look_behind=section.take("look_behind", whole(16, 4096), None),
         callers=callers,
@@ -100,9 +99,15 @@ def fits(entry: CallerGuards, caller: Caller) -> bool:
 
 def rules_of(levels: list[GuardSettings]) -> GuardRules:
     """Args: `levels`: what was told, the most specific first."""
+    modes: dict[str, Any] = {
+        name: resolve(name, [(each.profile, getattr(each, name)) for each in levels]) for name in MODES
+    }
+    tools = next((each.tool_rules for each in levels if each.tool_rules is not None), None)
     return GuardRules(
         profile=next((each.profile for each in levels if each.profile), "standard"),
         rule_set=next((each.rules for each in levels if each.rules), "standard"),
         look_behind=next((each.look_behind for each in levels if each.look_behind is not None), 64),
-        **{name: resolve(name, [(each.profile, getattr(each, name)) for each in levels]) for name in MODES},
+        tool_rules=None if tools is None else tool_rules_of(tools),
+        loop_limits=next((each.loop_limits for each in levels if each.loop_limits is not None), DEFAULT_LIMITS),
+        **modes,
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headgate.policy.guards.loops import DEFAULT_LIMITS, LoopLimits
+from headgate.policy.guards.tools import ToolRules
+
 PROFILES = ("off", "observe", "standard", "strict")
 
 OFF, FLAG, REDACT_LOGS, REDACT, BLOCK = "off", "flag", "redact-logs", "redact", "block"
@@ -60,6 +63,8 @@ class GuardRules:
         profile: one of `PROFILES`; it decides how sure a guard has to be before it acts.
         rule_set: of injection's text rules: "standard", or "classic" for the well-known few.
         look_behind: characters of an answer that are held back at most while they are looked at, 16 to 4,096.
+        tool_rules: which tools may be called; None = nothing is configured.
+        loop_limits: from when on an agent runs away.
         The others are modes, see `MODES`.
     """
 
@@ -74,6 +79,8 @@ class GuardRules:
     floods: str = OFF
     rule_set: str = "standard"
     look_behind: int = 64
+    tool_rules: ToolRules | None = None
+    loop_limits: LoopLimits = DEFAULT_LIMITS
 
     @property
     def strict(self) -> bool:
