@@ -121,7 +121,9 @@ def a_world(folder: Path, **overrides: Any) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     models = {"fast": ["anthropic/claude-sonnet-5-5", "anthropic/claude-haiku-4-5"]}
-    with a_world(tmp_path_factory.mktemp("metering"), models=models) as made:
+    # One bad day follows the other: none of them is to hold up the next.
+    providers = {name: {"breaker": "off", "pacing": "off"} for name in MODEL}
+    with a_world(tmp_path_factory.mktemp("metering"), models=models, providers=providers) as made:
         yield made
 
 

@@ -158,6 +158,7 @@ def test_an_end_that_comes_while_the_desk_is_given_back_is_not_forgotten(monkeyp
 def test_an_error_in_the_thread_is_told_and_does_not_end_all_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr("headgate.stores.turns.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("headgate.stores.turns.LOOK_SECONDS", 0.05)
     turns = local(TurnRules(ceilings=Ceilings(requests_per_minute=3000)), told, now=time.time)
     broken: list[int] = []
     tick = turns.desk.tick

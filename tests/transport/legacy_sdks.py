@@ -35,8 +35,8 @@ def installed(cache: Path) -> Path:
 def _install(there: Path) -> None:
     half = there.with_suffix(".half")
     shutil.rmtree(half, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    told = [*pip, "--require-hashes", "--target", str(half), "-r", str(LOCK)]
+    uv = [sys.executable, "-m", "uv", "--no-config", "--quiet", "pip", "install", "--python", sys.executable]
+    told = [*uv, "--no-deps", "--require-hashes", "--target", str(half), "-r", str(LOCK)]
     try:
         done = subprocess.run(told, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
         said = done.stderr.strip()[-600:] if done.returncode else ""

@@ -351,10 +351,10 @@ def test_where_the_sdk_owns_the_retries_it_sees_the_provider_as_it_is(
     client = anthropic.Anthropic(
         base_url=headgate_simulator.url, api_key="fake", http_client=gate.client(), max_retries=0
     )
-    headgate_simulator.load(Scenario(rules=(Rule(Fault("rate_limit", retry_after=7)),)))
+    headgate_simulator.load(Scenario(rules=(Rule(Fault("rate_limit", retry_after=2)),)))
     with pytest.raises(anthropic.RateLimitError) as caught:
         client.messages.create(**ask())
-    assert caught.value.response.headers["retry-after"] == "7"
+    assert caught.value.response.headers["retry-after"] == "2"
     assert caught.value.response.headers.get("x-should-retry") != "false"
     headgate_simulator.load(Scenario(rules=(Rule(Fault("overloaded"), when=When(nth=(1,))),)))
     again = client.with_options(max_retries=1)

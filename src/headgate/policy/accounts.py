@@ -15,7 +15,8 @@ from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import islice
 
-from headgate.core.budget import FULL, AccountKey, Balance, BudgetAlert, Claim
+from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
+from headgate.policy import budget_alerts
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
 from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms
 
@@ -273,30 +274,11 @@ class Accounts:
                 self._freed[terms.place] = None
 
     def _alert(self, terms: Terms, nano: int, tokens: int) -> None:
-        claim, place, account = terms.claim, terms.place, terms.account
+        place = terms.place
         before = place.alerted, place.alerted_tokens
-        cap_nano, cap_tokens = place.override or (claim.budget.cap_nano, claim.budget.cap_tokens)
-        spent = account.spent_nano
-        if cap_nano and spent >= terms.tell_nano:
-            place.alerted = self._tell(claim, "usd", (spent - nano, spent), cap_nano, place.alerted)
-        spent = account.spent_tokens
-        if cap_tokens and spent >= terms.tell_tokens:
-            place.alerted_tokens = self._tell(
-                claim, "tokens", (spent - tokens, spent), cap_tokens, place.alerted_tokens
-            )
+        self._alerts += budget_alerts.due(terms, nano, tokens)
         if before != (place.alerted, place.alerted_tokens):
             self._told.setdefault(place, before)
-
-    def _tell(self, claim: Claim, unit: str, spent: tuple[int, int], cap: int, highest: int) -> int:
-        """Args: `spent`: before and after; `highest`: the share that was told, perhaps under a smaller cap."""
-        before, after = spent
-        shares = claim.budget.alerts
-        highest = min(highest, _passed(shares, before, cap))
-        for share in shares:
-            if share > highest and after * FULL >= cap * share:
-                self._alerts.append(BudgetAlert(claim, share, unit, after, cap))
-                highest = share
-        return highest
 
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
         """An override has changed; None = the budget's own cap again."""
@@ -455,19 +437,10 @@ class Accounts:
                 if least is None or left < least:
                     least = left
             if place.alerted or place.alerted_tokens:
-                share = self._share(claim, place)
+                share = budget_alerts.share_reached(claim, place)
                 if share > highest:
                     warned, highest = claim, share
         return None if least is None else max(0, least), warned, highest
-
-    @staticmethod
-    def _share(claim: Claim, place: Place) -> int:
-        """The highest alert that what is spent is past, under the cap that is in force."""
-        budget, account = claim.budget, place.account
-        cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
-        in_money = _passed(budget.alerts, account.spent_nano, cap_nano) if cap_nano else 0
-        in_tokens = _passed(budget.alerts, account.spent_tokens, cap_tokens) if cap_tokens else 0
-        return max(in_money, in_tokens)
 
     def claims_of(self, exchange: str, number: int) -> Sequence[Claim]:
         """The accounts that an attempt holds money on."""
@@ -512,8 +485,3 @@ def _rather(claim: Claim, other: Claim, ask: Ask) -> bool:
     if not ask.may_wait:
         return bool(budget.degrade_to) and not than.degrade_to
     return len(budget.per) + len(budget.only) >= len(than.per) + len(than.only)
-
-
-def _passed(shares: Sequence[int], spent: int, cap: int) -> int:
-    """The highest share, in basis points, that spending has reached; 0 = none."""
-    return max((share for share in shares if spent * FULL >= cap * share), default=0)
