@@ -49,6 +49,9 @@ class GateStats:
     ttft_p99_ms: float | None = None
 
 
+_COMPLETE = Ending.COMPLETE  # asking the enumeration takes longer than comparing
+
+
 class Tally:
     """Counts exchanges as they are logged. A `core.ports.Log` in front of another one."""
 
@@ -63,24 +66,28 @@ class Tally:
 
     def write(self, exchange: Exchange) -> None:
         """See `core.ports.Log`."""
-        ttft = exchange.ttft
+        attempts, ending, ended = exchange.attempts, exchange.ending, exchange.ended
+        first = attempts[-1].first_content if attempts else None
         with self._lock:
             self._calls += 1
-            for attempt in exchange.attempts:
+            for attempt in attempts:
+                cost, usage = attempt.cost_nano, attempt.usage
                 self._attempts += 1
-                self._cost += attempt.cost_nano
+                self._cost += cost
                 if attempt.estimated:
-                    self._estimated += attempt.cost_nano
-                if attempt.usage is not None:
-                    self._input += attempt.usage.prompt_tokens
-                    self._output += attempt.usage.output_tokens
-            self._failed += exchange.ending in (Ending.FAILED, Ending.CUT)
-            self._refused += exchange.ending is Ending.REFUSED
-            self._degraded += bool(exchange.degraded)
-            if exchange.ended is not None:
-                self._latency.append(exchange.ended - exchange.started)
-            if ttft is not None:
-                self._ttft.append(ttft)
+                    self._estimated += cost
+                if usage is not None:
+                    self._input += usage.prompt_tokens
+                    self._output += usage.output_tokens
+            if ending is not _COMPLETE:
+                self._failed += ending in (Ending.FAILED, Ending.CUT)
+                self._refused += ending is Ending.REFUSED
+            if exchange.degraded:
+                self._degraded += 1
+            if ended is not None:
+                self._latency.append(ended - exchange.started)
+            if first is not None:
+                self._ttft.append(first - exchange.started)
         self._log.write(exchange)
 
     def event(self, name: str, **fields: Any) -> None:

@@ -30,6 +30,11 @@ def usd_text(nano: int) -> str:
     return f"{whole}.{fraction:09d}".rstrip("0") if fraction else str(whole)
 
 
+def usd_bytes(nano: int) -> bytes:
+    """As `usd_text`, in ASCII and half the time: of what every call is told, and its line of the log. `nano` >= 0."""
+    return (b"%d.%09d" % divmod(nano, NANO_PER_USD)).rstrip(b"0").rstrip(b".")
+
+
 def nano(amount: Decimal | int | str) -> int:
     """USD to nano-dollars, exactly.
 

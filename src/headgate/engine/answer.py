@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headgate.core.errors import HeadgateError, RateExceeded, Refusal, UpstreamError
 from headgate.core.exchange import Attempt, Exchange, Headers
-from headgate.core.money import usd_text
+from headgate.core.money import usd_bytes, usd_text
 from headgate.engine.crossing import error_back
 from headgate.policy.gcra import ratelimit_headers
 from headgate.wire.dialect import Dialect
@@ -59,12 +59,29 @@ def passed_on(headers: Headers, exchange: Exchange) -> HeaderList:
 
     A caller with limits of ours sees those, and not the account's, which it shares with others and cannot pace by.
     """
-    kept = [
-        h
-        for h in headers
-        if h[0] not in NOT_PASSED_ON and (h[0][:1] != b"x" or h[0][:11] != b"x-headgate-" or h[0] == SIMULATED)
-    ]
-    return [h for h in kept if not h[0].startswith(ACCOUNTS_LIMITS)] if exchange.limit_headers else kept
+    most = _PASSES if exchange.limit_headers else _OF_ACCOUNT
+    try:
+        return [h for h in headers if _known_names[h[0]] <= most]
+    except KeyError:
+        return [h for h in headers if _told_by(h[0]) <= most]
+
+
+_PASSES, _OF_ACCOUNT, _STAYS = range(3)
+_known_names: dict[bytes, int] = {}  # providers send the same few again and again
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
+
+
+def _told_by(name: bytes) -> int:
+    """Whether a response header passes: to everybody, to callers without limits of ours, or to nobody."""
+    found = _PASSES
+    if name in NOT_PASSED_ON or (name.startswith(b"x-headgate-") and name != SIMULATED):
+        found = _STAYS
+    elif name.startswith(ACCOUNTS_LIMITS):
+        found = _OF_ACCOUNT
+    if len(_known_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+        _known_names[name] = found
+    return found
 
 
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
@@ -84,7 +101,7 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         waited += attempt.waited
         spent -= attempt.waited + (attempt.ended or now) - attempt.started
     if final:
-        headers.append((b"x-headgate-cost-usd", usd_text(cost).encode()))
+        headers.append((b"x-headgate-cost-usd", usd_bytes(cost)))
     headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
     degraded = exchange.degradation
     if degraded:
@@ -93,7 +110,7 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         last = attempts[-1]
         if last.claims:
             headers += _budget_headers(last, final=final)
-        served = served_model(exchange)
+        served = "" if exchange.stood_in else last.model_served or last.route.model or exchange.request.facts.model
         if served:
             headers.append((b"x-headgate-model", _header_value(served)))
         headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
@@ -107,7 +124,7 @@ def _budget_headers(attempt: Attempt, *, final: bool) -> HeaderList:
     left = attempt.left_nano
     if left is not None:
         left += (attempt.bound_nano or 0) - attempt.cost_nano if final else 0
-        headers.append((b"x-headgate-budget-left-usd", usd_text(max(0, left)).encode()))
+        headers.append((b"x-headgate-budget-left-usd", usd_bytes(max(0, left))))
     if attempt.warning:
         headers.append((b"x-headgate-budget-warning", _header_value(attempt.warning)))
     return headers

@@ -227,29 +227,29 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     """
     task = policies.tasks(request.caller.task)
     router = policies.router
-    asked = as_asked(request, task)
+    asked = as_asked(request, task) if task.model or task.max_tokens else request
     routes = router.routes(asked, now)
-    if request.endpoint in PRICED:
+    if len(routes) > 1 and request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
     timeouts = task.timeouts
     total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
     home = _home(routes, request.dialect)
-    plan = Plan(
-        dialect=policies.dialects(request.dialect),
-        routes=routes,
-        home=home,
-        direct=home,
-        recovery=task.recovery,
-        timeouts=timeouts,
-        first_content_by=now + min(task.retry_deadline, total),
-        ends_by=now + total,
-        most_nano=task.most_nano,
-        descent=Descent(task.ladder) if task.ladder else None,
-        timeouts_at=task.timeouts_at,
-        asked=asked,
-        on_cut=task.on_cut,
-        named=asked.facts.model,
+    plan = Plan(  # by place: every call makes one, and names cost more than all the rest of it
+        policies.dialects(request.dialect),
+        routes,
+        task.recovery,
+        timeouts,
+        now + (task.retry_deadline if task.retry_deadline < total else total),
+        now + total,
+        asked,
+        task.most_nano,
+        Descent(task.ladder) if task.ladder else None,
+        task.on_cut,
+        task.timeouts_at,
+        home,
+        home,
     )
+    plan.named = asked.facts.model
     if request.endpoint in ANSWERS:
         plan.output_cap = _cap(request.facts, task)
         if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:

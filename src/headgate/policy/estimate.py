@@ -7,8 +7,9 @@ from counted answers (`calibration`) tightens what is charged, never the bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
+from typing import NamedTuple
 
 from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
@@ -65,8 +66,7 @@ def hidden_tokens(price: ModelPrice) -> int:
     return _HIDDEN.get(price.provider, HIDDEN_TOKENS)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The most that one attempt can cost, before it is sent.
 
     Attributes:
@@ -105,12 +105,15 @@ def bound(
         context window is unknown, or no cap on a model whose largest output is unknown.
     """
     cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
-    prompt = _prompt_bound(price, body_bytes, facts, prompt_tokens)
-    if prompt is None or (cap is None and price.schedule.dearest_rates[-1][1][1]):
+    plain = prompt_tokens is None and not (facts.has_media or facts.server_side or facts.images) and body_bytes >= 0
+    # Most prompts are text that nobody has counted: `_prompt_bound` says the same of them.
+    prompt = body_bytes + hidden_tokens(price) if plain else _prompt_bound(price, body_bytes, facts, prompt_tokens)
+    rows = price.schedule.dearest_rates
+    if prompt is None or (cap is None and rows[-1][1][1]):
         return _ceiling(price, max(0, body_bytes), facts, cap) if ceiling else None
-    input_rate, output_rate, request = _dearest_rates(price.schedule.dearest_rates, prompt)
-    per_choice = max(0, cap) if cap is not None else FREE_OUTPUT_TOKENS
-    output = per_choice * max(1, facts.choices)
+    input_rate, output_rate, request = rows[0][1] if len(rows) == 1 else _dearest_rates(rows, prompt)
+    per_choice = FREE_OUTPUT_TOKENS if cap is None else cap if cap > 0 else 0
+    output = per_choice * facts.choices if facts.choices > 1 else per_choice
     tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
     return Bound(_nano_up(tenths), _counted(prompt + output), per_choice if cap is not None else 0)
 
@@ -128,9 +131,11 @@ def likely_tokens(facts: Facts, body_bytes: int, *, prompt: float | None, output
         prompt = text / BYTES_PER_TOKEN + facts.images * LIKELY_IMAGE_TOKENS
     if output is None:
         output = LIKELY_OUTPUT_TOKENS
-    if facts.max_output_tokens is not None:
-        output = min(output, facts.max_output_tokens)
-    return _counted(ceil(prompt) + ceil(max(0.0, output)) * max(1, facts.choices))
+    cap, answers = facts.max_output_tokens, facts.choices
+    if cap is not None and cap < output:
+        output = cap
+    answer = ceil(output) if output > 0 else 0
+    return _counted(ceil(prompt) + (answer * answers if answers > 1 else answer))
 
 
 def _prompt_bound(price: ModelPrice, body_bytes: int, facts: Facts, counted: int | None) -> int | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.core.errors import NoTurn, RateExceeded
 from headgate.core.exchange import Attempt, Exchange, Route
-from headgate.core.money import NANO_PER_USD, usd_text
+from headgate.core.money import usd_bytes, usd_text
 from headgate.core.usage import Usage
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -276,8 +276,7 @@ def _bounded(value: Any) -> Any:
 
 
 def _usd(nano: int) -> bytes:
-    # As `core.money.usd_text`, which takes twice as long.
-    return (b"%d.%09d" % divmod(nano, NANO_PER_USD)).rstrip(b"0").rstrip(b".") if nano >= 0 else usd_text(nano).encode()
+    return usd_bytes(nano) if nano >= 0 else usd_text(nano).encode()
 
 
 def _ms(seconds: float) -> float:

@@ -114,25 +114,26 @@ class Anthropic:
             request = bodies.decode(_count, body)
         else:
             return Facts()
-        has_media = bodies.search_typed(_MEDIA, body, request)
-        server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body, request))
-        count, size = images(body, _MEDIA, request.messages) if has_media else (0, 0)
-        return Facts(
-            model=request.model,
-            stream=bool(created and created.stream),
-            max_output_tokens=created.max_tokens if created else None,
-            user=text(table(request.metadata).get("user_id")),
-            system=bytes(request.system),
-            has_media=has_media,
-            images=count,
-            image_bytes=size,
-            server_side=server_side,
-            state=referred(body) if has_media or server_side else (),
-            keeps=server_side,
-            has_tools=bool(request.tools),
-            fast=created is not None and created.speed == "fast",
-            user_message=bodies.last_user_text(request.messages) if keep_text else "",
+        facts = Facts(
+            request.model,
+            created is not None and created.stream is True,
+            created.max_tokens if created is not None else None,
+            1,
+            text(table(request.metadata).get("user_id")) if request.metadata is not None else "",
+            bytes(request.system),
         )
+        has_media = request.typed and bodies.search_typed(_MEDIA, body, request)
+        server_side = _server_side(request) or (has_media and bodies.search_typed(_CONTAINER_UPLOAD, body, request))
+        if has_media or server_side:
+            facts.has_media, facts.server_side, facts.keeps = has_media, server_side, server_side
+            facts.state = referred(body)
+        if has_media:
+            facts.images, facts.image_bytes = images(body, _MEDIA, request.messages)
+        facts.has_tools = bool(request.tools)
+        facts.fast = created is not None and created.speed == "fast"
+        if keep_text:
+            facts.user_message = bodies.last_user_text(request.messages)
+        return facts
 
     def rewrite(
         self,
