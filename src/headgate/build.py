@@ -202,6 +202,7 @@ def policies_of(
             model=task.model,
             max_tokens=task.max_tokens,
             drops_thinking=task.thinking == "drop",
+            answer=task.answer,
         )
         for name, task in settings.tasks.items()
     }

@@ -20,6 +20,7 @@ from headgate.policy.error_classes import ANY, FAILURES
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
+from headgate.settings.guard_answers import ANSWER_KEYS
 from headgate.settings.guard_tools import (
     GLOBAL_TOOL_KEYS,
     LOOP_KEYS,
@@ -392,7 +393,7 @@ def test_the_documentation_names_every_key() -> None:
     assert set(sections) == set(TOP_KEYS)
     for section, keys in {
         "providers": (*PROVIDER_KEYS, *RATE_KEYS),
-        "tasks": TASK_KEYS,
+        "tasks": (*TASK_KEYS, *ANSWER_KEYS),
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
@@ -423,7 +424,7 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "budgets.md", "routing.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "budgets.md", "routing.md", "guards-answers.md"])
 def test_every_piece_of_yaml_in_the_documentation_is_valid(tmp_path: Path, page: str) -> None:
     text = DOCS.with_name(page).read_text(encoding="utf-8")
     pieces = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -151,6 +151,29 @@ class ContentBlocked(Refusal):
         self.reasons = reasons
 
 
+class AnswerInvalid(Refusal):
+    """What came is not what the task's answers have to be (`tasks.<name>.answer`). The message says in what, by places
+    in the schema or in the code; never in words of the answer. What it has cost is charged.
+
+    Attributes:
+        reasons: see `policy.guards.answers.Problem.word`.
+    """
+
+    code = "answer_invalid"
+    status_hint = 422
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status_hint: int | None = None,
+        reasons: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, code=code, status_hint=status_hint)
+        self.reasons = reasons
+
+
 class Unavailable(Refusal):
     """Headgate itself cannot take the call now: the ledger is closed or its disk is full, or it is shutting down."""
 

@@ -249,6 +249,13 @@ class Books:
         self._end_turn(exchange, attempt)
         self._ports.ledger.close(exchange, attempt)
 
+    def close(self, exchange: Exchange, attempt: Attempt) -> None:
+        """An attempt has answered and is charged, and its exchange goes on with another. Idempotent."""
+        if attempt.ended is None:
+            attempt.ended = self._clock.now()
+        self._end_turn(exchange, attempt)
+        self._ports.ledger.close(exchange, attempt)
+
     def _end_turn(self, exchange: Exchange, attempt: Attempt) -> None:
         turns = self._ports.turns
         if turns is not None:

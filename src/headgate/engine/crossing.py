@@ -71,7 +71,7 @@ class Crossings:
             UpstreamError: no other is left; the one that was tried last has failed with it.
             UnknownPrice: see `Charges.check`.
         """
-        route, request = plan.routes[place], exchange.request
+        route, request = plan.routes[place], plan.follows or exchange.request
         if route is plan.direct:
             return True
         key = (route.provider, route.model)
@@ -84,6 +84,8 @@ class Crossings:
             if plan.routes:
                 return False
             raise exchange.attempts[-1].error or error if exchange.attempts else error from None
+        if crossed is None and plan.follows is not None:
+            crossed = Crossed(plan.follows, ())
         if crossed is not None:
             if plan.crossed is None:
                 plan.crossed = {}

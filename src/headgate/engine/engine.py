@@ -30,6 +30,7 @@ from headgate.engine.choosing import answered, fall_back
 from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
+from headgate.engine.draft import Draft, whole_reply
 from headgate.engine.holds import Holds
 from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
@@ -44,8 +45,9 @@ from headgate.engine.reading import (
     truncated,
 )
 from headgate.engine.refusing import after_all, read_out, refused
-from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
+from headgate.engine.relay import RawReply, Reply, StreamReply
 from headgate.engine.sending import body_for, headers_for
+from headgate.engine.structuring import Structuring
 from headgate.engine.turning import Turning
 from headgate.policy.recovery import GiveUp, Retry
 from headgate.wire.dialect import Dialect, Meter
@@ -76,6 +78,7 @@ class Engine:
         self._crossings = Crossings(policies)
         self._degrading = Degrading(ports, policies, self._books)
         self._turns = Turning(ports, policies, self._books, self._crossings)
+        self._structuring = Structuring(ports, self._books)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -101,6 +104,8 @@ class Engine:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
             plain = plan.descent is None and not plan.takes_refusals
             reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
+            if isinstance(reply, Draft):
+                reply = await self._structuring.finish(exchange, plan, reply, self._attempts)
             if exchange.request.on_cut and exchange.request.facts.stream:
                 reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
             if isinstance(reply, Mendable) and not reply.over:
@@ -307,14 +312,15 @@ class Engine:
         if plan.takes_refusals and is_refusal(request.endpoint, attempt.stop_reason, plain):
             raise refused(plan, attempt, incoming.status, headers, body)
         self._books.charge(exchange, attempt, whole=plain)
-        return WholeReply(self._books, exchange, incoming.status, headers, body)
+        return whole_reply(self._books, exchange, plan, incoming.status, headers, body)
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """Read up to the first content. Until then a failure is retried; from then on nothing is."""
         request = attempt.sent_as or exchange.request
         clock = self.ports.clock
         dialect = self._dialect(plan, attempt)
-        meter = dialect.meter(request.endpoint, request.facts, keep_text=self.policies.keep_text)
+        keep_text = self.policies.keep_text or plan.answer is not None
+        meter = dialect.meter(request.endpoint, request.facts, keep_text=keep_text)
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
             meter = meter_back(exchange, attempt, meter, clock.now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)

@@ -16,6 +16,7 @@ from headgate.engine.choosing import ANSWERS, choose
 from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
+from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.guards.rules import GuardRules
 from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
@@ -124,6 +125,7 @@ class TaskPolicy:
     model: str = ""  # serves in place of what is asked for; "" = what is asked for
     max_tokens: int | None = None  # the largest output cap, per choice; None = the caller's
     drops_thinking: bool = False  # `thinking: drop`: what another model has thought does not keep a call from a route
+    answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -165,6 +167,9 @@ class Plan:
     Attributes:
         asked: the request as it is routed: its task's model may stand in place of its own, and later the one
             that a step of the ladder or a budget has led to.
+        answer: what the answer has to be; None = whatever comes.
+        follows: what is sent in place of the caller's request, because an answer to that would not do. There is no
+            `direct` route then.
         inspects: makes what watches an attempt's answer; None = nothing does.
         named: the model that was asked for before any of that: a session's later calls will ask for it again.
         output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
@@ -194,6 +199,8 @@ class Plan:
     takes_refusals: bool = False
     refused: Refused | None = None
     inspects: Callable[[], Inspector] | None = None
+    answer: AnswerRules | None = None
+    follows: Request | None = None
     named: str = ""
 
     def sent_to(self, route: Route) -> Crossed | None:
@@ -252,9 +259,18 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     plan.named = asked.facts.model
     if request.endpoint in ANSWERS:
         plan.output_cap = _cap(request.facts, task)
+        if task.answer is not None and _is_written(request):
+            plan.answer = task.answer
         if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:
             choose(plan, policies, task, now)
     return plan
+
+
+def _is_written(request: Request) -> bool:
+    """The model writes an answer now: no conversation that is only compacted, and none that is asked for later."""
+    if request.facts.background:
+        return False
+    return request.endpoint != "responses" or request.path.partition("?")[0].rstrip("/").endswith("/responses")
 
 
 def as_asked(request: Request, task: TaskPolicy) -> Request:

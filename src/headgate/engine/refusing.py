@@ -12,6 +12,7 @@ from headgate.core.errors import UpstreamError, UpstreamRejected
 from headgate.core.exchange import Attempt, Exchange
 from headgate.core.ports import Clock, Incoming
 from headgate.engine.answer import HeaderList
+from headgate.engine.draft import whole_reply
 from headgate.engine.plan import Plan, Refused
 from headgate.engine.relay import WholeReply
 from headgate.wire.dialect import Meter
@@ -60,4 +61,4 @@ def after_all(books: Books, exchange: Exchange, plan: Plan) -> WholeReply | None
         return None
     # The attempt that answers is the last one: what is said of the answer is said of that.
     exchange.attempts.sort(key=lambda attempt: attempt is kept.attempt)
-    return WholeReply(books, exchange, kept.status, list(kept.headers), kept.body)
+    return whole_reply(books, exchange, plan, kept.status, list(kept.headers), kept.body)

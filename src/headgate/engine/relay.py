@@ -10,6 +10,7 @@ from headgate.core.exchange import Ending, Exchange
 from headgate.core.ports import Incoming
 from headgate.engine.answer import HeaderList, exchange_headers, passed_on, trailing_comment
 from headgate.engine.books import Books
+from headgate.engine.looking import note_stream
 from headgate.engine.plan import Plan
 from headgate.policy.failures import failure_inside
 from headgate.wire.dialect import UNREADABLE, Meter
@@ -258,6 +259,8 @@ class StreamReply(_Flowing):
             left = self._part()
             self._settle(Ending.CUT, self._inside(), left=left)
             return b""
+        if self._plan.answer is not None:
+            note_stream(self.exchange, self._plan, meter)
         self._settle(self._complete(), None)
         return trailing_comment(self.exchange)
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from headgate.core.budget import FULL, WARN_AT
 from headgate.core.ports import Timeouts
 from headgate.policy.fallback import Lists
+from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.rules import Rule
 from headgate.settings.guard_model import GuardSettings
 from headgate.settings.secrets import SecretRef
@@ -165,6 +166,7 @@ class TaskSettings:
     max_usd_per_call_nano: int | None = None  # complete too: the global one where the task says nothing
     degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
     lossy: LossySettings | None = None  # over the global one; None = not told
+    answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from headgate.core.ports import Timeouts
 from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
+from headgate.settings.guard_answers import read_answer
 from headgate.settings.guards import read_guards
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import (
@@ -39,6 +40,7 @@ TASK_KEYS = (
     "max_usd_per_call",
     "degrade",
     "lossy",
+    "answer",
 )
 
 _DEFAULT_CACHE = 3600.0  # what `cache: on` means where `cache.default` is silent
@@ -135,6 +137,7 @@ def read_tasks(
             max_usd_per_call_nano=section.take("max_usd_per_call", usd, ceiling),
             degrade=read_degrade(section, names),
             lossy=read_lossy(section),
+            answer=read_answer(section),
         )
     return frozen(found)
 

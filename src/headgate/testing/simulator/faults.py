@@ -35,6 +35,7 @@ KINDS: dict[str, frozenset[str]] = {
     "refusal": frozenset({"style", "after_tokens"}),
     "failed": frozenset({"after_tokens", "code", "message"}),
     "stop_reason": frozenset({"reason"}),
+    "says": frozenset({"message"}),
     # A whole answer that lies about what it cost.
     "wrong_usage": frozenset({"usage"}),
 }
@@ -56,7 +57,7 @@ class Fault:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        status, type, code, message: of the error, where the kind leaves a choice.
+        status, type, code, message: of the error, where the kind leaves a choice; of `says`, all that is answered.
         html: an HTML page as a proxy in between would send it, instead of the API's JSON.
         should_retry: sends `x-should-retry`.
         retry_after: seconds; retry_after_ms: milliseconds; retry_after_date: seconds from now, sent as an HTTP date.

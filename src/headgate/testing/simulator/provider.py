@@ -99,6 +99,8 @@ class Provider:
         typical = self.scenario.output_tokens
         if fault is not None and fault.kind in ("refusal", "failed"):
             return [self._broken_off(asked, body, fault)]
+        if fault is not None and fault.kind == "says":
+            asked.text, asked.json, asked.tools = f"say: {fault.message}", "", ()
         wanted = wanted_stop(asked.text)
         if wanted and wanted not in dialect.stops:
             raise Fail(400, "invalid_request_error", f"stop: one of {', '.join(dialect.stops)}")
