@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -145,10 +146,14 @@ class Inspector(Protocol):
     Attributes:
         tools: tool calls are held until they are complete, and shown to `tool`.
         stopped: set by a call of `text` or `tool`: the answer ends here, and nothing that is not cleared goes out.
+        findings: what there is to say of it, `stopped` among it or not.
     """
 
     tools: bool
     stopped: Finding | None
+
+    @property
+    def findings(self) -> Sequence[Finding]: ...
 
     def text(self, place: str, piece: str, *, final: bool = False) -> Seen:
         """Another piece of a visible text of the answer; with `final` its last one.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headgate.core.errors import HeadgateError, RateExceeded, Refusal, UpstreamError
 from headgate.core.exchange import Attempt, Exchange, Headers
+from headgate.core.guards import worst
 from headgate.core.money import usd_bytes, usd_text
 from headgate.engine.crossing import error_back
 from headgate.policy.gcra import ratelimit_headers
@@ -103,6 +104,8 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
     if final:
         headers.append((b"x-headgate-cost-usd", usd_bytes(cost)))
     headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
+    if exchange.findings:
+        headers.append((b"x-headgate-guard", _header_value(guard_words(exchange))))
     degraded = exchange.degradation
     if degraded:
         headers.append((b"x-headgate-degraded", _header_value(degraded)))
@@ -138,6 +141,13 @@ def served_model(exchange: Exchange) -> str:
     return last.model_served or last.route.model or exchange.request.facts.model
 
 
+def guard_words(exchange: Exchange) -> str:
+    """What guards had to say: the most severe verdict, and ``guard:reason`` for each reason, none twice."""
+    found = exchange.findings
+    reasons = (f"{each.guard}:{reason}" for each in found for reason in each.reasons or ("found",))
+    return f"{worst([each.verdict for each in found])} {','.join(dict.fromkeys(reasons))}"
+
+
 def trailing_comment(exchange: Exchange) -> bytes:
     """The last SSE comment: what was known only at the end. Behind the terminal event, where every parser skips it."""
     last = exchange.last
@@ -148,6 +158,8 @@ def trailing_comment(exchange: Exchange) -> bytes:
     if degraded:
         word = _PAUSE.sub(r"\1", degraded[:256]).replace(" ", "_")
         parts.append(f"x-headgate-degraded={word}")
+    if exchange.findings:
+        parts.append(f"x-headgate-guard={guard_words(exchange).replace(' ', ':')}")
     if last is not None and last.stop_reason:
         parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
     return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()

@@ -233,6 +233,15 @@ class Books:
         shown = self.shown(attempt, meter, until=self._clock.now(), left=left, lost=lost)
         self.charge(exchange, attempt, shown, final=meter.usage_final)
 
+    def charge_left(self, exchange: Exchange, attempt: Attempt, meter: Meter, incoming: Incoming) -> None:
+        """A stream of which nothing was handed on, and which we leave: what has arrived is on its bill."""
+        arrived = incoming.arrived()
+        if arrived:
+            meter.feed(arrived)
+        self.note(attempt, meter)
+        shown = self.shown(attempt, meter, until=self._clock.now(), left=not meter.over)
+        self.charge(exchange, attempt, shown, final=meter.usage_final)
+
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
         """Sent, and nothing shown: what the provider bills is unknown, so the whole bound is charged, and marked."""
         self.charge(exchange, attempt, final=False)

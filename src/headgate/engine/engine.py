@@ -10,10 +10,11 @@ Await nothing but ports here, and hold no lock across an `await` (core/ports.py)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from headgate.core.errors import (
     BudgetExceeded,
+    ContentBlocked,
     Gone,
     HeadgateError,
     NoTurn,
@@ -22,6 +23,7 @@ from headgate.core.errors import (
     UpstreamError,
 )
 from headgate.core.exchange import Attempt, Ending, Exchange, Request
+from headgate.core.guards import Inspector
 from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
 from headgate.engine.answer import passed_on
@@ -32,6 +34,7 @@ from headgate.engine.crossing import Crossings, answer_back, headers_back, is_cr
 from headgate.engine.degrading import Degrading
 from headgate.engine.draft import Draft, whole_reply
 from headgate.engine.holds import Holds
+from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
 from headgate.engine.reading import (
@@ -301,18 +304,42 @@ class Engine:
                 raise failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
         self._remember(exchange, attempt, (plain,))
+        told = plain  # the answer as the caller gets it
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
-            body = answer_back(exchange, attempt, plain, self.ports.clock.now())
+            body = told = answer_back(exchange, attempt, plain, self.ports.clock.now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)
-        headers = passed_on(incoming.headers, exchange)
+        if plan.inspects is not None:
+            told = self._inspected(exchange, plan, attempt, plan.inspects, told, plain)
         if exchange.request.own_url:
-            led_back = relocated(plain, exchange.request.own_url)
-            if led_back != plain:  # it was asked for plain, but may have come in a coding
-                body, headers = led_back, [h for h in headers if h[0] != b"content-encoding"]
+            told = relocated(told, exchange.request.own_url)
+        headers = passed_on(incoming.headers, exchange)
+        if told != plain and told != body:  # it was asked for plain, but may have come in a coding
+            body, headers = told, [h for h in headers if h[0] != b"content-encoding"]
         if plan.takes_refusals and is_refusal(request.endpoint, attempt.stop_reason, plain):
             raise refused(plan, attempt, incoming.status, headers, body)
         self._books.charge(exchange, attempt, whole=plain)
         return whole_reply(self._books, exchange, plan, incoming.status, headers, body)
+
+    def _inspected(
+        self,
+        exchange: Exchange,
+        plan: Plan,
+        attempt: Attempt,
+        inspects: Callable[[], Inspector],
+        told: bytes,
+        plain: bytes,
+    ) -> bytes:
+        """What goes out of a whole answer. It is paid for either way; `plain` is what the provider has sent."""
+        text, exchange.response_text = exchange.response_text, ""
+        try:
+            made = answer_of(exchange, inspects, told)
+        except ContentBlocked:
+            self._books.charge(exchange, attempt, whole=plain)
+            raise
+        if text and made != told:
+            _, text = plan.dialect.read_answer(exchange.request.endpoint, made, keep_text=True)
+        exchange.response_text = text
+        return made
 
     async def _stream(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
         """Read up to the first content. Until then a failure is retried; from then on nothing is."""
@@ -320,10 +347,12 @@ class Engine:
         clock = self.ports.clock
         dialect = self._dialect(plan, attempt)
         keep_text = self.policies.keep_text or plan.answer is not None
-        meter = dialect.meter(request.endpoint, request.facts, keep_text=keep_text)
+        meter = dialect.meter(request.endpoint, request.facts, keep_text=keep_text and plan.inspects is None)
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
             meter = meter_back(exchange, attempt, meter, clock.now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)
+        if plan.inspects is not None:
+            meter = watched(exchange, plan.inspects, meter, keep_text=keep_text)
         held: list[bytes] = []
         raw: list[bytes] = []
         try:
@@ -353,6 +382,10 @@ class Engine:
         self._remember(exchange, attempt, raw)
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
+        found = None if meter.started else note(exchange, meter)
+        if found is not None:  # nothing has left, so it can still be told as what it is
+            self._books.charge_left(exchange, attempt, meter, incoming)
+            raise content_blocked(found)
         kind = StreamReply if plan.on_cut == "error" else Mendable
         return kind(self._books, exchange, plan, incoming, meter, b"".join(held))
 

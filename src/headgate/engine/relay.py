@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
-from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
+from headgate.core.errors import HeadgateError, UpstreamBroken, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Ending, Exchange
+from headgate.core.guards import Finding
 from headgate.core.ports import Incoming
 from headgate.engine.answer import HeaderList, exchange_headers, passed_on, trailing_comment
 from headgate.engine.books import Books
+from headgate.engine.inspected import blocked, content_blocked, note, whole_frames
 from headgate.engine.looking import note_stream
 from headgate.engine.plan import Plan
 from headgate.policy.failures import failure_inside
@@ -164,11 +166,11 @@ class _Flowing:
     def _complete(self) -> Ending:
         return Ending.ABANDONED if self._gone else Ending.COMPLETE
 
-    def _end(self, ending: Ending, error: UpstreamError | None) -> None:
+    def _end(self, ending: Ending, error: HeadgateError | None) -> None:
         self._over = True
         last = self.exchange.attempts[-1]
         last.ended = self._books.now()
-        last.error = error
+        last.error = error if isinstance(error, UpstreamError) else None
         self._books.settle(self.exchange, ending, error)
 
 
@@ -204,11 +206,13 @@ class StreamReply(_Flowing):
             try:
                 piece = await self._next()
             except UpstreamError as error:
-                meter.finish()
-                return self._cut(error)
+                rest = whole_frames(meter, meter.finish())
+                return rest + (self._cut(error) if blocked(meter) is None else self._finished())
             if not piece:
                 rest = meter.finish()
-                return rest + self._finished() if meter.ended else self._cut(self._truncated())
+                if meter.ended:
+                    return rest + self._finished()
+                return whole_frames(meter, rest) + self._cut(self._truncated())
             out = meter.feed(piece)
             if self._silent and meter.started:
                 self._silent = False
@@ -253,6 +257,9 @@ class StreamReply(_Flowing):
 
     def _finished(self) -> bytes:
         meter = self._meter
+        found = blocked(meter)
+        if found is not None:
+            return self._blocked(found)
         if meter.error is not None:
             # An error event the caller has already been given, and then a terminal event all the same; or one of ours,
             # where what follows can be told to nobody.
@@ -262,6 +269,12 @@ class StreamReply(_Flowing):
         if self._plan.answer is not None:
             note_stream(self.exchange, self._plan, meter)
         self._settle(self._complete(), None)
+        return trailing_comment(self.exchange)
+
+    def _blocked(self, found: Finding) -> bytes:
+        """An inspector has ended the answer, and its caller has got the dialect's ending; the provider writes on."""
+        left = self._part()
+        self._settle(Ending.ABANDONED if self._gone else Ending.REFUSED, content_blocked(found), left=left)
         return trailing_comment(self.exchange)
 
     def _cut(self, error: UpstreamError) -> bytes:
@@ -285,7 +298,8 @@ class StreamReply(_Flowing):
             Whether its provider went on writing: not behind an error event of its own.
         """
         meter = self._meter
-        if meter.over or meter.error is None or meter.error.type not in UNREADABLE:
+        unreadable = meter.error is not None and meter.error.type in UNREADABLE
+        if meter.over or not (unreadable or blocked(meter)):
             return False
         arrived = self._incoming.arrived()
         if arrived:
@@ -314,13 +328,14 @@ class StreamReply(_Flowing):
             f"{provider} ended the stream without its terminal event", kind="truncated", maybe_billed=True
         )
 
-    def _settle(self, ending: Ending, error: UpstreamError | None, *, left: bool = False) -> None:
+    def _settle(self, ending: Ending, error: HeadgateError | None, *, left: bool = False) -> None:
         self.exchange.response_text = self._meter.text()
         self._charge(error, left=left or (ending is Ending.ABANDONED and error is None))
         self._end(ending, error)
 
-    def _charge(self, error: UpstreamError | None, *, left: bool) -> None:
+    def _charge(self, error: HeadgateError | None, *, left: bool) -> None:
         meter = self._meter
+        note(self.exchange, meter)
         last = self.exchange.attempts[-1]
         self._books.note(last, meter)
         we_left, lost = left or isinstance(error, UpstreamTimeout), isinstance(error, UpstreamBroken)

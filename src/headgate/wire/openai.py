@@ -216,6 +216,7 @@ class OpenAI:
 
     def error_event(self, code: str, message: str, exchange_id: str, *, behind: Meter | None = None) -> bytes:
         """See `Dialect.error_event`. The SDK raises it as `APIError`."""
+        behind = getattr(behind, "metered", behind)  # the one behind a gate
         if isinstance(behind, ResponsesMeter):
             return behind.error_event(_error(status_of(code), code, message), code, exchange_id)
         return sse.encode(self.error_body(status_of(code), code, message, exchange_id))
