@@ -238,7 +238,9 @@ def test_a_stream_is_flagged_at_its_end_and_no_byte_of_it_changes(play: Play, di
     )
     played = play(world(stream), body, dialect=dialect, stream=True)
     plain = play(World(stream), body, dialect=dialect, stream=True)
-    assert played.body == plain.body
+    *frames, comment, _ = played.body.split(b"\n\n")
+    assert frames == plain.body.split(b"\n\n")[:-2]
+    assert b" x-headgate-guard=flag:answer:schema_/properties/price/type " in comment + b" "
     assert [(f.verdict, f.reasons) for f in played.exchange.findings] == [
         (Verdict.FLAG, ("schema /properties/price/type",))
     ]

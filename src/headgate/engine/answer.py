@@ -159,7 +159,8 @@ def trailing_comment(exchange: Exchange) -> bytes:
         word = _PAUSE.sub(r"\1", degraded[:256]).replace(" ", "_")
         parts.append(f"x-headgate-degraded={word}")
     if exchange.findings:
-        parts.append(f"x-headgate-guard={guard_words(exchange).replace(' ', ':')}")
+        verdict, _, reasons = guard_words(exchange)[:256].partition(" ")
+        parts.append(f"x-headgate-guard={verdict}:{reasons.replace(' ', '_')}")
     if last is not None and last.stop_reason:
         parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
     return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()
