@@ -63,7 +63,9 @@ def _is_card(text: str, found: re.Match[str], digits: str) -> bool:
     if "card" in spoken:
         return True  # whoever has issued it
     issued = _ISSUED.fullmatch(digits) is not None
-    return issued and ("account" in spoken or (len(digits) in _SURE and digits[:2] not in _WEAK))
+    return issued and (
+        "account" in spoken or (len(digits) in _SURE and (digits[:2] not in _WEAK or digits[:4] == "6011"))
+    )
 
 
 def ibans(text: str) -> Iterator[Span]:
