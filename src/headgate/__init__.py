@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.many.outcomes import DeadlinePassed, Outcome, Outcomes
     from headgate.refusals import refusal
     from headgate.transport.context import Last, caller, last
+    from headgate.transport.untrusted import isolation_note, untrusted
 
 _WHERE = {
     "Gate": "headgate.gate",
@@ -28,6 +29,8 @@ _WHERE = {
     "last": "headgate.transport.context",
     "Last": "headgate.transport.context",
     "refusal": "headgate.refusals",
+    "untrusted": "headgate.transport.untrusted",
+    "isolation_note": "headgate.transport.untrusted",
     "gather": "headgate.many.gathering",
     "DeadlinePassed": "headgate.many.outcomes",
     "Outcome": "headgate.many.outcomes",
@@ -51,8 +54,10 @@ __all__ = [
     "__version__",
     "caller",
     "gather",
+    "isolation_note",
     "last",
     "refusal",
+    "untrusted",
 ]
 
 

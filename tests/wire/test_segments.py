@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from headgate.policy.guards.provenance import delimiters, mark
-from headgate.wire.segments import FIELD, PROSE, SIGNED, Segment, segments, splice
+from headgate.wire.segments import FIELD, PROSE, SIGNED, Segment, segments
+from headgate.wire.splicing import splice
 
 BY = delimiters(b"k" * 32, "s-1")
 

@@ -13,7 +13,8 @@ from headgate.policy.guards.provenance import delimiters, mark
 from headgate.wire.anthropic import ANTHROPIC
 from headgate.wire.located import byte_places, locate
 from headgate.wire.openai import OPENAI
-from headgate.wire.segments import segments, splice
+from headgate.wire.segments import segments
+from headgate.wire.splicing import splice
 
 BY = delimiters(b"k" * 32, "s-1")
 ENDPOINTS = ["messages", "chat", "responses", "embeddings", "moderations", "count_tokens", "other"]

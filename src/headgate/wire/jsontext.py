@@ -29,6 +29,8 @@ _ANY_STRING = re.compile(_STRING, re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one level up
 
+_GAP = re.compile(rb"[ \t\n\r,]*+")
+_raws = msgspec.json.Decoder(list[Raw])
 _raw_members = msgspec.json.Decoder(dict[str, Raw])
 _key_text = msgspec.json.Decoder(str)
 
@@ -67,6 +69,20 @@ def members(text: bytes) -> list[tuple[str, Span]]:
         if after[1] == b"}":
             return found
         at = after.end()
+
+
+def elements(text: bytes, array: Span) -> list[Span]:
+    """The place of each element of an array at `array`; none, where it is no array."""
+    found: list[Span] = []
+    if text[array.start : array.start + 1] != b"[":
+        return found
+    at = array.start + 1
+    for raw in _raws.decode(memoryview(text)[array.start : array.end]):
+        gap = _GAP.match(text, at)
+        start = gap.end() if gap else at
+        at = start + memoryview(raw).nbytes
+        found.append(Span(start, at))
+    return found
 
 
 def _key_name(quoted: bytes) -> str:

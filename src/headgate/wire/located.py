@@ -20,7 +20,8 @@ _SCALAR = re.compile(rb"[^\s,\]}]++")
 _ESCAPE = re.compile(
     rb'\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]', re.DOTALL
 )
-_LONE = re.compile("[\ud800-\udfff]")
+LONE = re.compile("[\ud800-\udfff]")
+"""A lone surrogate: JSON can spell it, and no text holds it."""
 _QUOTE, _BACKSLASH, _OPEN_OBJECT = b'"\\{'
 _OPENING, _CLOSING = b"{[", b"}]"
 
@@ -140,7 +141,7 @@ def _lone_replaced(inside: bytes) -> str:
     at = 0
     for escape in _ESCAPE.finditer(inside):
         pieces.append(inside[at : escape.start()].decode("utf-8", "replace"))
-        pieces.append(_LONE.sub("\ufffd", json.loads(b'"%b"' % escape[0])))
+        pieces.append(LONE.sub("\ufffd", json.loads(b'"%b"' % escape[0])))
         at = escape.end()
     pieces.append(inside[at:].decode("utf-8", "replace"))
     return "".join(pieces)

@@ -7,21 +7,17 @@ because its block is newer than we are. Media are passed over, and so is what pr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from headgate.policy.guards.provenance import Marks, parts
-from headgate.wire.located import Members, byte_places, loads, locate
+from headgate.wire.located import LONE, Members, byte_places, loads, locate
 
 PROSE, FIELD, SIGNED = "prose", "field", "signed"
 """What may be done to a text: anything; anything but put something around it, because it is a title, an argument, or
 text that citations count characters of; nothing, because a signature is over it."""
 
-_LONE = re.compile("[\ud800-\udfff]")
-_QUOTE = 34
 _MAX_DEPTH = 32  # of lists and objects within a content; no dialect has half as many
 _MARKABLE = frozenset({"system", "user"})  # channels in which the application may have marked a part as untrusted
 
@@ -134,28 +130,6 @@ def segments(dialect: str, endpoint: str, body: bytes) -> list[Segment]:
     return walk.found
 
 
-def splice(body: bytes, edits: Iterable[tuple[int, int, str]]) -> bytes:
-    """The body with new texts in the place of old ones; everything else keeps its bytes.
-
-    Args:
-        edits: (start, end, new text) by the spans of segments, in any order, not overlapping.
-
-    Raises:
-        ValueError: they overlap, or are outside the body.
-    """
-    pieces: list[bytes] = []
-    at = 0
-    for start, end, text in sorted(edits):
-        if not at <= start <= end <= len(body):
-            raise ValueError(f"edits overlap at byte {start}, or are outside the body")
-        literal = msgspec.json.encode(_LONE.sub("\ufffd", text))
-        whole = end - start > 1 and body[start] == _QUOTE  # inside a string there is no quote without a backslash
-        pieces += (body[at:start], literal if whole else literal[1:-1])
-        at = end
-    pieces.append(body[at:])
-    return b"".join(pieces)
-
-
 def _shape(dialect: str, endpoint: str) -> str:
     if endpoint == "count_tokens":
         return "messages" if dialect == "anthropic" else "responses"
@@ -217,7 +191,7 @@ class _Walk:
         if not text:
             return
         if self.surrogates:
-            text = _LONE.sub("\ufffd", text)
+            text = LONE.sub("\ufffd", text)
         if channel in _MARKABLE and "<untrusted-" in text:
             self._parts(text, channel, path, place, form)
         else:

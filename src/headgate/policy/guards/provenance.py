@@ -22,6 +22,9 @@ XML, DATAMARK, ENCODE = MARKINGS = ("xml", "datamark", "encode")
 
 ISOLATE = ("off", *MARKINGS)
 
+MIN_KEY = 16
+"""Bytes of the secret that delimiters are made from."""
+
 _OPENS = "<untrusted-"
 _TAG = re.compile(
     r'<(?:(/)untrusted-([0-9a-f]{12})|untrusted-([0-9a-f]{12}) source="([\w.:/ -]{0,64})"'
