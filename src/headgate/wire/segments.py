@@ -13,6 +13,7 @@ from typing import Any
 
 from headgate.policy.guards.provenance import Marks, parts
 from headgate.wire.located import LONE, Members, byte_places, loads, locate
+from headgate.wire.splicing import splice as splice  # one door for those who read and change texts
 
 PROSE, FIELD, SIGNED = "prose", "field", "signed"
 """What may be done to a text: anything; anything but put something around it, because it is a title, an argument, or
