@@ -17,6 +17,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
 from headgate.policy import overrides as price_overrides
 from headgate.policy.error_classes import ANY, FAILURES
+from headgate.policy.guards.input_limits import LIMIT_KEYS as INPUT_LIMIT_KEYS
 from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
@@ -29,7 +30,7 @@ from headgate.settings.guard_tools import (
     TOOL_KEYS,
     WEBHOOK_KEYS,
 )
-from headgate.settings.guards import GUARD_KEYS
+from headgate.settings.guards import GLOBAL_KEYS, GUARD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
 from headgate.settings.model import (
@@ -398,7 +399,7 @@ def test_the_documentation_names_every_key() -> None:
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
         "guards": (
-            *(*GUARD_KEYS, "for"),
+            *(*GUARD_KEYS, *GLOBAL_KEYS, *INPUT_LIMIT_KEYS),
             *(*TOOL_KEYS, *GLOBAL_TOOL_KEYS, *RULE_KEYS, *TEST_KEYS, *WEBHOOK_KEYS, *LOOP_KEYS),
         ),
         "budgets": BUDGET_KEYS,

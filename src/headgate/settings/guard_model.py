@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headgate.policy.guards.input_limits import InputLimits
 from headgate.policy.guards.loops import LoopLimits
 from headgate.settings.secrets import SecretRef
 
@@ -25,10 +26,14 @@ class GuardSettings:
     tools: str = ""
     loops: str = ""
     floods: str = ""
+    extraction: str = ""
     rules: str = ""  # of the injection guard: "standard" | "classic"
     look_behind: int | None = None  # characters, 16..4,096
     tool_rules: ToolSettings | None = None  # `tools:` as a mapping
     loop_limits: LoopLimits | None = None
+    isolate: str = ""  # of `policy.guards.provenance.ISOLATE`
+    isolation_key: SecretRef | None = None  # only in the global section; None = random, for each process
+    limits: InputLimits | None = None  # as written: `settings.guard_input.UNLIMITED` for `off`
     callers: tuple[CallerGuards, ...] = ()  # `for`: the first that fits a caller decides; only in the global section
 
 

@@ -9,6 +9,7 @@ from headgate.core.caller import Caller
 from headgate.policy.guards.loops import DEFAULT_LIMITS
 from headgate.policy.guards.rules import MODES, PROFILES, GuardRules, resolve
 from headgate.settings.fields import Section
+from headgate.settings.guard_input import input_limits_of, isolation_of, read_input_limits, read_isolate
 from headgate.settings.guard_model import GUARDED_BY, CallerGuards, GuardSettings
 from headgate.settings.guard_tools import read_loop_limits, read_tools, tool_rules_of
 from headgate.settings.tree import Scalar
@@ -17,7 +18,8 @@ from headgate.settings.units import one_of, text_up_to, whole
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
 
-GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits")
+GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits", "isolate", "limits")
+GLOBAL_KEYS = ("for", "isolation_key")
 RULE_SETS = ("standard", "classic")
 _name = text_up_to(200)
 
@@ -32,7 +34,7 @@ def read_guards(root: Section, *, callers: bool = False) -> GuardSettings:
     if isinstance(node, Scalar) and not node.null:
         mode = root.take("guards", one_of(("on", "off")), "")
         return GuardSettings(profile={"on": "standard", "off": "off"}.get(mode, ""))
-    section = root.section("guards", (*GUARD_KEYS, "for") if callers else GUARD_KEYS)
+    section = root.section("guards", (*GUARD_KEYS, *GLOBAL_KEYS) if callers else GUARD_KEYS)
     return _read(section, _for(section) if callers else (), everybody=callers)
 
 
@@ -50,6 +52,9 @@ def _read(section: Section, callers: tuple[CallerGuards, ...] = (), *, everybody
         loop_limits=read_loop_limits(section),
         rules=section.take("rules", one_of(RULE_SETS), ""),
         look_behind=section.take("look_behind", whole(16, 4096), None),
+        isolate=section.take("isolate", read_isolate, ""),
+        isolation_key=section.secret("isolation_key") if everybody else None,
+        limits=read_input_limits(section),
         callers=callers,
         **{name: section.take(name, _mode(name), "") for name in MODES if name != "tools"},
     )
@@ -109,5 +114,7 @@ def rules_of(levels: list[GuardSettings]) -> GuardRules:
         look_behind=next((each.look_behind for each in levels if each.look_behind is not None), 64),
         tool_rules=None if tools is None else tool_rules_of(tools),
         loop_limits=next((each.loop_limits for each in levels if each.loop_limits is not None), DEFAULT_LIMITS),
+        isolate=isolation_of(levels),
+        limits=input_limits_of(levels),
         **modes,
     )

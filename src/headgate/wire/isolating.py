@@ -57,7 +57,10 @@ def isolate(dialect: str, endpoint: str, body: bytes, found: Sequence[Segment], 
 
 def _noted(dialect: str, endpoint: str, body: bytes, found: Sequence[Segment], words: str) -> list[_Edit]:
     """Where the note goes."""
-    top = dict(jsontext.members(body))
+    try:
+        top = dict(jsontext.members(body))
+    except (ValueError, RecursionError):  # it has been read by a more lenient reader
+        return _opening(body, found, words)
     if endpoint == "chat":
         holder = _last_leading(body, top.get("messages"))
         edit = None if holder is None else _behind(body, holder, words)

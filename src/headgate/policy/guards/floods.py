@@ -25,6 +25,7 @@ LEAST = 2_000
 _WINDOW = 4_096
 _SHRINKS = 30  # to such a part of it
 _SHARE = 0.5  # of a text's windows: less of it is a table's rule, or padding
+_MANY = 8  # windows, whatever their share: 32,000 characters of nothing
 _UNITS = re.compile(r"[\n.!?;\u3002\uff01\uff1f]+")
 _LEAST_UNITS, _DISTINCT = 100, 0.1
 _LEAST_COPY, _COPIES = 200, 20
@@ -55,7 +56,7 @@ def flood(text: str) -> tuple[str, float]:
         windows.pop()  # too short to tell
     dull = [window for window in windows if _is_dull(window)]
     share = len(dull) / len(windows)
-    if share >= _SHARE:
+    if share >= _SHARE or len(dull) >= _MANY:
         one = all(len(set(window.replace(" ", ""))) <= 1 for window in dull[:64])
         return "run" if one else "repetition", min(1.0, 0.5 + share / 2)
     units = [unit for each in _UNITS.split(looked_at) if (unit := each.strip())]

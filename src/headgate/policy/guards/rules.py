@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headgate.policy.guards.input_limits import NO_LIMITS, InputLimits
 from headgate.policy.guards.loops import DEFAULT_LIMITS, LoopLimits
 from headgate.policy.guards.tools import ToolRules
 
@@ -21,13 +22,15 @@ MODES: dict[str, tuple[str, ...]] = {
     "tools": (OFF, FLAG, BLOCK),
     "loops": (OFF, FLAG, BLOCK),
     "floods": (OFF, FLAG, BLOCK),
+    "extraction": (OFF, FLAG),
 }
 """Guards that need nothing but a mode, and the modes of each. `flag` lets everything pass and says so in the log.
 
 injection: instructions in words that are not the application's. pii, secrets: in what goes in and in what comes out;
 `redact-logs` changes only what is logged, `redact` puts placeholders in what the provider gets. leaks: the system
 prompt or a canary in an answer. links: links and images in an answer that carry data out. tools: calls of tools that no
-rule allows. loops: agents that repeat themselves. floods: texts made to fill a context or to spend money."""
+rule allows. loops: agents that repeat themselves. floods: texts made to fill a context or to spend money.
+extraction: queries that taken together look like those of somebody who copies a model; it only flags."""
 
 _BY_PROFILE: dict[str, dict[str, str]] = {
     "off": dict.fromkeys(MODES, OFF),
@@ -41,6 +44,7 @@ _BY_PROFILE: dict[str, dict[str, str]] = {
         "tools": BLOCK,  # what a rule blocks; tools that no rule names pass, and are logged
         "loops": BLOCK,
         "floods": FLAG,
+        "extraction": FLAG,
     },
     "strict": {
         "injection": BLOCK,  # whatever would be flagged
@@ -51,6 +55,7 @@ _BY_PROFILE: dict[str, dict[str, str]] = {
         "tools": BLOCK,  # tools that no rule names, too
         "loops": BLOCK,
         "floods": BLOCK,
+        "extraction": FLAG,
     },
 }
 
@@ -65,6 +70,8 @@ class GuardRules:
         look_behind: characters of an answer that are held back at most while they are looked at, 16 to 4,096.
         tool_rules: which tools may be called; None = nothing is configured.
         loop_limits: from when on an agent runs away.
+        isolate: how what third parties say in a request is marked, one of `provenance.ISOLATE`.
+        limits: on what a request may bring; over one it is blocked, whatever the profile.
         The others are modes, see `MODES`.
     """
 
@@ -77,10 +84,13 @@ class GuardRules:
     tools: str = OFF
     loops: str = OFF
     floods: str = OFF
+    extraction: str = OFF
     rule_set: str = "standard"
     look_behind: int = 64
     tool_rules: ToolRules | None = None
     loop_limits: LoopLimits = DEFAULT_LIMITS
+    isolate: str = OFF
+    limits: InputLimits = NO_LIMITS
 
     @property
     def strict(self) -> bool:
@@ -90,7 +100,7 @@ class GuardRules:
     @property
     def active(self) -> bool:
         """Whether any guard is on."""
-        return any(getattr(self, name) != OFF for name in MODES)
+        return any(getattr(self, name) != OFF for name in MODES) or self.isolate != OFF or self.limits != NO_LIMITS
 
 
 def mode_of(profile: str, guard: str) -> str:
