@@ -137,7 +137,7 @@ class Limits:
         for rule in self._rules:
             rule.idle = self._most
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
-        self._zero: float | None = None  # the clock's reading at the limits' own time 0
+        self._zero = math.inf  # the clock's reading at the limits' own time 0; infinite before the first
         self._latest = 0.0
 
     def __bool__(self) -> bool:
@@ -167,7 +167,11 @@ class Limits:
             model, provider, address: for limits per one of them; "" = not known, and those do not apply.
         """
         with self._lock:
-            at = self._time(now)
+            at = now - self._zero
+            if at >= self._latest:
+                self._latest = at
+            else:
+                at = self._time(now)
             found: list[_Found] = []
             worst: tuple[float, _Rule, Hashable] | None = None
             for rule in self._rules:
@@ -208,7 +212,9 @@ class Limits:
             at = self._time(now)
             for share in shares:
                 rule = share.rule
-                bucket = rule.find(share.scope, at)
+                bucket = rule.new.get(share.scope)
+                if bucket is None or at - rule.turned > rule.idle:
+                    bucket = rule.find(share.scope, at)
                 if over > 0:
                     if bucket is None:
                         bucket = rule.make(share.scope)
@@ -223,8 +229,8 @@ class Limits:
                         bucket.given += back
 
     def _time(self, now: float) -> float:
-        """Seconds since the beginning, never going back."""
-        if self._zero is None:
+        """Seconds since the beginning, where it has not just gone on from the last time."""
+        if self._zero == math.inf:
             self._zero = now
         at = now - self._zero
         if at >= self._latest:
