@@ -21,6 +21,8 @@ from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.charging import Charging
+from headgate.policy.guards.loops import LoopWatch
+from headgate.policy.guards.tokens import decide_token
 from headgate.policy.preferences import Preferences
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
@@ -36,10 +38,13 @@ from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
 from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
 from headgate.stats import Tally
+from headgate.stores.approvals import ApprovalStore
 from headgate.stores.log import Bodies, LineLog
-from headgate.stores.opening import log_file, log_key_file, open_ledger
+from headgate.stores.log_key import log_key
+from headgate.stores.opening import approval_key_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
+from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
 from headgate.wire import DIALECTS
@@ -70,6 +75,8 @@ class Built:
     secrets: SecretKeeper
     turns: LocalTurns
     sharing: Sharing
+    approvals: ApprovalStore
+    hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     drains: Drains = field(default_factory=Drains)
 
@@ -81,6 +88,8 @@ class Built:
         self.secrets.close()
         if self.watch is not None:
             self.watch.close()
+        if self.hook is not None:
+            self.hook.close()
         self.ledger.close()
         self.log.close()
 
@@ -115,7 +124,9 @@ def build(
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
-    policies = policies_of(settings, env, wait, keeper)
+    policies = replace(policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now))
+    approvals = approvals_of(settings, ledger, env=env, now=clock.now, tell=log.event)
+    hook = _hook(settings, approvals, env=env, now=clock.now, tell=log.event)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -135,6 +146,7 @@ def build(
         renewal,
         sharing.limits(blocking=False),
         turns=turns.asynchronous(sharing.pace(blocking=False)),
+        approvals=approvals.asynchronous(),
     )
     blocking_ports = Ports(
         BlockingClock(),
@@ -146,6 +158,7 @@ def build(
         blocking_renewal,
         sharing.limits(blocking=True),
         turns=turns.blocking(sharing.pace(blocking=True)),
+        approvals=approvals.blocking(),
     )
     return Built(
         settings=settings,
@@ -160,8 +173,61 @@ def build(
         secrets=keeper,
         turns=turns,
         sharing=sharing,
+        approvals=approvals,
+        hook=hook,
         watch=watch,
     )
+
+
+def approvals_of(
+    settings: Settings,
+    ledger: WrittenLedger,
+    *,
+    env: Mapping[str, str],
+    now: Callable[[], float],
+    tell: Callable[..., None],
+) -> ApprovalStore:
+    """Tool calls that wait for a person. Their key is read, or made, at the first of them.
+
+    Args:
+        env: where `env:` references are read.
+        now: seconds since the epoch.
+        tell: the log's `event`.
+    """
+    tools = settings.guards.tool_rules
+
+    def key() -> bytes:
+        if tools is not None and tools.key is not None:
+            return tools.key.resolve(env).reveal().encode()
+        return log_key(approval_key_file(settings.storage), of="approvals")
+
+    return ApprovalStore(ledger, key, now=now, tell=tell)
+
+
+def _hook(
+    settings: Settings,
+    approvals: ApprovalStore,
+    *,
+    env: Mapping[str, str],
+    now: Callable[[], float],
+    tell: Callable[..., None],
+) -> ApprovalHook | None:
+    """What tells a webhook of them; None where there is none."""
+    tools = settings.guards.tool_rules
+    webhook = None if tools is None else tools.webhook
+    if webhook is None or webhook.secret is None:
+        return None
+    secret = webhook.secret
+    hook = ApprovalHook(
+        webhook.url,
+        lambda: secret.resolve(env),
+        decide=approvals.decide,
+        token=lambda parked: decide_token(approvals.key, parked),
+        now=now,
+        tell=tell,
+    )
+    approvals.on_parked = hook.parked
+    return hook
 
 
 def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:

@@ -30,8 +30,9 @@ class Parked:
         id: ``ap_...``; who knows it can ask about the call, as the same caller and with the same request.
         caller: who asked; without tags.
         call: as the model wrote it.
-        answer: the calls of the answer that it was part of, itself among them, in order: those that went out and those
-            that wait.
+        number: its place among the calls of the answer that it was part of, from 0.
+        beside: the calls of that answer that went out, by their places. Others that wait are not in it: each of them is
+            approved for itself.
         exchange_id: of that answer.
         digest: of the request, see `engine.approving.request_digest`.
         edited: arguments that the person has put in place of the model's, as JSON text; None = the model's.
@@ -47,7 +48,8 @@ class Parked:
     call: ToolCall
     exchange_id: str
     digest: str
-    answer: tuple[ToolCall, ...] = ()
+    number: int = 0
+    beside: tuple[tuple[int, ToolCall], ...] = ()
     state: State = State.PENDING
     edited: str | None = None
     decided_by: str = ""

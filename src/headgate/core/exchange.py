@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
@@ -125,6 +126,7 @@ class Request:
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
+    approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
 
 
 @dataclass(slots=True)
@@ -208,6 +210,7 @@ class Exchange:
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
     waited: float = 0.0  # seconds for turns that never came; what came of others is in their attempts
     findings: tuple[Finding, ...] = ()  # what guards had to say of it; () = nothing, or there were none
+    parked: tuple[Parked, ...] = ()  # tool calls of its answer that wait for a person
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from headgate.core.approvals import Parked
 from headgate.core.caller import Caller
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Route, Upload
@@ -319,6 +320,44 @@ class Substitutes(Protocol):
         ...
 
 
+class Approvals(Protocol):
+    """Tool calls that wait for a person (docs/guards-tools.md)."""
+
+    def new_id(self) -> str:
+        """An id that nobody can guess."""
+        ...
+
+    def token(self, parked: Parked) -> str:
+        """Signed, for whoever asked: it holds for this call, caller and request until it expires.
+
+        Raises:
+            ConfigError: the key cannot be read.
+        """
+        ...
+
+    def genuine(self, token: str, caller: Caller, digest: str) -> str | None:
+        """The id that a token was made for; None where it is no token of ours, or another caller's or request's.
+        Whether it has expired is told by what is kept. Raises as `token`."""
+        ...
+
+    def keep(self, parked: Parked) -> None:
+        """Queue a record, or what is new of it while nobody has decided. Never waits, never raises."""
+        ...
+
+    async def find(self, ids: Sequence[str]) -> Sequence[Parked]:
+        """Those of `ids` that are on record, in no order; everything kept before is.
+
+        Raises:
+            Unavailable: they cannot be read now.
+        """
+        ...
+
+    async def take(self, ids: Sequence[str], now: float) -> bool:
+        """Use all of these, durably: once, in whatever process. False, and nothing is used, where one of them is not
+        approved, used already, or expired at `now`. Raises as `find`."""
+        ...
+
+
 class Offload(Protocol):
     """CPU-heavy work beside the event loop (decisions 23)."""
 
@@ -343,3 +382,4 @@ class Ports:
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
     offload: Offload | None = None  # None: everything is done in place
     turns: Turns | None = None  # None: everybody may send at once
+    approvals: Approvals | None = None  # None: no tool call can wait for a person

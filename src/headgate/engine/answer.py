@@ -93,6 +93,8 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
     if exchange.limit_headers:
         headers += exchange.limit_headers
+    if exchange.parked:
+        headers.append((b"x-headgate-approval", approvals_of(exchange).encode()))
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
     waited = exchange.waited
@@ -154,6 +156,8 @@ def trailing_comment(exchange: Exchange) -> bytes:
     parts = [f"x-headgate-exchange={exchange.id}", f"x-headgate-cost-usd={usd_text(exchange.cost_nano)}"]
     if exchange.estimated:
         parts.append("x-headgate-cost-estimated=true")
+    if exchange.parked:
+        parts.append(f"x-headgate-approval={approvals_of(exchange)}")
     degraded = exchange.degradation  # of a stream that was mended its headers could not say it
     if degraded:
         word = _PAUSE.sub(r"\1", degraded[:256]).replace(" ", "_")
@@ -164,6 +168,11 @@ def trailing_comment(exchange: Exchange) -> bytes:
     if last is not None and last.stop_reason:
         parts.append(f"x-headgate-stop-reason={last.stop_reason[:64]}")
     return (": " + " ".join(parts).replace("\n", " ").replace("\r", " ") + "\n\n").encode()
+
+
+def approvals_of(exchange: Exchange) -> str:
+    """The tokens of its tool calls that wait for a person, in the order of their answer."""
+    return ",".join(parked.token for parked in exchange.parked)
 
 
 def error_answer(

@@ -27,6 +27,7 @@ from headgate.core.guards import Inspector
 from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
 from headgate.engine.answer import passed_on
+from headgate.engine.approving import Approving
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.choosing import answered, fall_back
 from headgate.engine.coded import decoded, legible
@@ -80,6 +81,7 @@ class Engine:
         self._holds = Holds(ports, policies)
         self._crossings = Crossings(policies)
         self._degrading = Degrading(ports, policies, self._books)
+        self._approving = Approving(ports, policies, self._books)
         self._turns = Turning(ports, policies, self._books, self._crossings)
         self._structuring = Structuring(ports, self._books)
 
@@ -103,6 +105,8 @@ class Engine:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if exchange.request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
                 self._turns.come_again(exchange, plan)
+            if exchange.request.approval:
+                return await self._approving.answer(exchange, plan)
             if exchange.request.facts.stream:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
             plain = plan.descent is None and not plan.takes_refusals

@@ -17,6 +17,7 @@ from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
 from headgate.policy.guards.answers import AnswerRules
+from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.rules import GuardRules
 from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
@@ -147,6 +148,7 @@ class Policies:
     budget_status: int = 429  # of a budget's refusal
     lossy: Callable[[str, str], LossPolicy] = lossy_by_default  # by task and model asked: what translation may lose
     guards: Callable[[Caller], GuardRules] | None = None  # None: no guard is on for anybody
+    loops: LoopWatch | None = None  # what sessions have called; None: nobody remembers
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 
@@ -202,6 +204,7 @@ class Plan:
     answer: AnswerRules | None = None
     follows: Request | None = None
     named: str = ""
+    came_as: bytes = b""  # the caller's body, before anything was changed in it
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
@@ -257,6 +260,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         home,
     )
     plan.named = asked.facts.model
+    plan.came_as = request.body
     if request.endpoint in ANSWERS:
         plan.output_cap = _cap(request.facts, task)
         if task.answer is not None and _is_written(request):

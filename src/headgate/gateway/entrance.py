@@ -109,6 +109,7 @@ class Head:
             bool(said.batch),
             self.address,
             said.on_cut,
+            said.approval,
         )
         return request, wrong
 

@@ -11,6 +11,7 @@ from headgate.core.exchange import Headers
 
 MAX_VALUE = 256  # characters of a user, session, ... kept: they land in every row
 MAX_TAGS = 16
+MAX_TOKENS = 2_048  # characters of approvals' tokens
 MAX_TIMEOUT = 86_400.0  # seconds
 
 _FIELDS = {
@@ -40,6 +41,7 @@ class Asked:
         client_retries: how often the caller's SDK has sent this call before.
         batch: whether the call has priority "batch", after the interactive ones; None = not told.
         on_cut: "error", "buffer" or "restart", what is wanted of a stream that breaks off; "" = not told.
+        approval: tokens of parked tool calls, as they were sent; "" = none.
     """
 
     caller: Caller
@@ -49,6 +51,7 @@ class Asked:
     client_retries: int = 0
     batch: bool | None = None
     on_cut: str = ""
+    approval: str = ""
 
 
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
@@ -85,6 +88,8 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 out.batch = _is_batch(value)
             elif name == b"x-headgate-on-cut":
                 out.on_cut = _on_cut(value)
+            elif name == b"x-headgate-approval":
+                out.approval = _tokens(value)
             continue
         if name in _ALIASES:
             aliases.setdefault(_FIELDS[name], _text(value))
@@ -140,6 +145,12 @@ def _on_cut(value: bytes) -> str:
     if wanted not in ("", "error", "buffer", "restart"):
         raise BadRequest(f"x-headgate-on-cut: {wanted!r} is none of 'error', 'buffer' and 'restart'")
     return wanted
+
+
+def _tokens(value: bytes) -> str:
+    if len(value) > MAX_TOKENS:
+        raise BadRequest(f"x-headgate-approval: more than {MAX_TOKENS} characters")
+    return value.decode("ascii", "replace").strip()
 
 
 def _is_batch(value: bytes) -> bool | None:

@@ -14,9 +14,9 @@ from headgate.stores.dialects import is_postgres
 from headgate.stores.opening import open_beside, open_reader
 from headgate.stores.postgres_accounts import writable
 from headgate.stores.rows import clean
-from headgate.stores.schema import accounts, attempt_rows, caps, exchange_rows, homes, intents, keys, shapes
+from headgate.stores.schema import accounts, approvals, attempt_rows, caps, exchange_rows, homes, intents, keys, shapes
 
-MOVED = (shapes, exchange_rows, attempt_rows, accounts, caps, keys, homes)
+MOVED = (shapes, exchange_rows, attempt_rows, accounts, caps, keys, homes, approvals)
 """Not who writes it, and not what is open: nothing is, once nobody writes it."""
 
 _AT_ONCE = 1_000

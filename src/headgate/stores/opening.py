@@ -123,6 +123,11 @@ def log_key_file(storage: str) -> Path:
     return _beside(storage, ".logkey")
 
 
+def approval_key_file(storage: str) -> Path:
+    """The key that signs approvals' tokens, where the configuration has none."""
+    return _beside(storage, ".approvalkey")
+
+
 def _beside(storage: str, suffix: str) -> Path:
     path = sqlite_file(storage) or Path(_BESIDE_NO_FILE)
     return path.with_name(path.name + suffix)

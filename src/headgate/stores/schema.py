@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -220,6 +220,23 @@ homes = Table(
     Column("made", Float, nullable=False),
 )
 """What providers keep, and by which route: see `policy.homes`."""
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("state", Text, nullable=False),
+    *map(_text, ("key", "tenant", "user", "session", "task", "feature", "environment")),
+    *map(_text, ("call_id", "tool", "arguments", "place")),
+    Column("edited", Text, nullable=True),  # NULL: as the model wrote them
+    *map(_text, ("exchange_id", "digest", "answer")),
+    _text("decided_by"),
+    _real("decided_at"),
+    _text("note"),
+)
+"""Tool calls that wait for a person: see `core.approvals`. They hold what the model wrote."""
 
 meta = Table(
     "meta",

@@ -10,6 +10,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal
 
+from headgate.core.approvals import Parked
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Exchange
@@ -19,6 +20,7 @@ from headgate.engine.answer import served_model
 _caller: ContextVar[Caller | None] = ContextVar("headgate_caller", default=None)
 _batch: ContextVar[bool] = ContextVar("headgate_batch", default=False)
 _seen: ContextVar[list[Exchange] | None] = ContextVar("headgate_seen", default=None)
+_approval: ContextVar[str] = ContextVar("headgate_approval", default="")
 _ends_by: ContextVar[float | None] = ContextVar("headgate_ends_by", default=None)
 _last: ContextVar[Exchange | None] = ContextVar("headgate_last", default=None)
 _NOBODY = Caller()
@@ -34,6 +36,7 @@ def caller(
     tenant: str | None = None,
     tags: Mapping[str, str] | None = None,
     priority: Literal["interactive", "batch"] | None = None,
+    approval: str | None = None,
 ) -> Iterator[Caller]:
     """Attribute the calls made inside, in this thread or task and the tasks it starts. Nests: inner values win.
 
@@ -41,6 +44,8 @@ def caller(
 
     Args:
         priority: "batch" for calls that nobody waits for in person: the others, "interactive", go before them.
+        approval: the token of a tool call that waits for a person (`headgate.last().approvals`): the same request sent
+            again inside has the call, once it is approved.
 
     Raises:
         ConfigError: `priority` is neither.
@@ -54,9 +59,11 @@ def caller(
         raise ConfigError(f"headgate.caller(priority=): {priority!r} is neither 'interactive' nor 'batch'")
     token = _caller.set(inner)
     outer_batch = _batch.set(_batch.get() if priority is None else priority == "batch")
+    outer_approval = _approval.set(_approval.get() if approval is None else approval)
     try:
         yield inner
     finally:
+        _approval.reset(outer_approval)
         _batch.reset(outer_batch)
         _caller.reset(token)
 
@@ -69,6 +76,11 @@ def current_caller() -> Caller:
 def in_batch() -> bool:
     """Whether this context's calls have priority "batch"."""
     return _batch.get()
+
+
+def approval_sent() -> str:
+    """The approval's token that this context's calls bring; "" = none."""
+    return _approval.get()
 
 
 def ends_by() -> float | None:
@@ -161,6 +173,11 @@ class Last:
         """From the call to its end, None while it is running."""
         ended = self._exchange.ended
         return None if ended is None else round((ended - self._exchange.started) * 1000, 3)
+
+    @property
+    def approvals(self) -> tuple[Parked, ...]:
+        """Tool calls of its answer that wait for a person, in order: `token` is for the same request sent again."""
+        return self._exchange.parked
 
     @property
     def error(self) -> str:

@@ -19,7 +19,7 @@ from headgate.engine.answer import error_answer
 from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
-from headgate.transport.context import current_caller, ends_by, in_batch, remember
+from headgate.transport.context import approval_sent, current_caller, ends_by, in_batch, remember
 from headgate.transport.reading import Bases, goes_through, read_request
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
@@ -74,6 +74,7 @@ class Governed:
             self._keep,
             upload,
             in_batch(),
+            approval_sent(),
         )
         engine = self._engine
         end = ends_by()

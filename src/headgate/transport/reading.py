@@ -53,11 +53,13 @@ def read_request(
     keep: bool,
     upload: Upload | None = None,
     batch: bool = False,
+    approval: str = "",
 ) -> tuple[Request, BadRequest | None]:
     """The request, and why it cannot be run if so (it is recorded either way).
 
     Args:
         batch: the context's priority; a header of the request wins over it.
+        approval: the context's, likewise.
     """
     fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
     direct, path = bases.split(url, fields)
@@ -94,6 +96,7 @@ def read_request(
         upload=upload,
         batch=batch if said.batch is None else said.batch,
         on_cut=said.on_cut,
+        approval=said.approval or approval,
     )
     return request, wrong
 

@@ -70,10 +70,11 @@ def _structured(endpoint: str, body: bytes) -> bool:
 
 
 def _message(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
-    return _encode(_message_of(facts, exchange_id, [{"type": "text", "text": text, "citations": None}], "end_turn"))
+    return _encode(message_of(facts, exchange_id, [{"type": "text", "text": text, "citations": None}], "end_turn"))
 
 
-def _message_of(facts: Facts, exchange_id: str, content: list[_Json], stop: str | None) -> _Json:
+def message_of(facts: Facts, exchange_id: str, content: list[_Json], stop: str | None) -> _Json:
+    """An Anthropic message of ours."""
     return {
         "id": f"msg_{exchange_id}",
         "type": "message",
@@ -97,7 +98,7 @@ def _message_stream(facts: Facts, text: str, exchange_id: str, now: int) -> byte
 
     return b"".join(
         (
-            frame("message_start", message=_message_of(facts, exchange_id, [], None)),
+            frame("message_start", message=message_of(facts, exchange_id, [], None)),
             frame("content_block_start", index=0, content_block={"type": "text", "text": ""}),
             frame("content_block_delta", index=0, delta={"type": "text_delta", "text": text}),
             frame("content_block_stop", index=0),
@@ -111,7 +112,7 @@ def _message_stream(facts: Facts, text: str, exchange_id: str, now: int) -> byte
     )
 
 
-_NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def _completion(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
@@ -119,10 +120,11 @@ def _completion(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
     choices = [
         {"index": index, "message": answer, "logprobs": None, "finish_reason": "stop"} for index in range(facts.choices)
     ]
-    return _encode({**_completion_of(facts, exchange_id, now, ""), "choices": choices, "usage": _NO_TOKENS})
+    return _encode({**completion_of(facts, exchange_id, now, ""), "choices": choices, "usage": NO_TOKENS})
 
 
-def _completion_of(facts: Facts, exchange_id: str, now: int, kind: str) -> _Json:
+def completion_of(facts: Facts, exchange_id: str, now: int, kind: str) -> _Json:
+    """What every part of a chat completion of ours says. `kind`: "" or ".chunk"."""
     return {
         "id": f"chatcmpl-{exchange_id}",
         "object": f"chat.completion{kind}",
@@ -132,7 +134,7 @@ def _completion_of(facts: Facts, exchange_id: str, now: int, kind: str) -> _Json
 
 
 def _completion_stream(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
-    base = _completion_of(facts, exchange_id, now, ".chunk")
+    base = completion_of(facts, exchange_id, now, ".chunk")
 
     def frames(delta: _Json, finish: str | None) -> bytes:
         return b"".join(
@@ -140,16 +142,17 @@ def _completion_stream(facts: Facts, text: str, exchange_id: str, now: int) -> b
             for index in range(facts.choices)
         )
 
-    usage = sse.encode(_encode({**base, "choices": [], "usage": _NO_TOKENS})) if facts.include_usage else b""
+    usage = sse.encode(_encode({**base, "choices": [], "usage": NO_TOKENS})) if facts.include_usage else b""
     begun = {"role": "assistant", "content": ""}
     return frames(begun, None) + frames({"content": text}, None) + frames({}, "stop") + usage + sse.encode(b"[DONE]")
 
 
 def _response(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
-    return _encode(_response_of(facts, exchange_id, now, "completed", [_item(exchange_id, "completed", text)]))
+    return _encode(response_of(facts, exchange_id, now, "completed", [_item(exchange_id, "completed", text)]))
 
 
-def _response_of(facts: Facts, exchange_id: str, now: int, status: str, output: list[_Json]) -> _Json:
+def response_of(facts: Facts, exchange_id: str, now: int, status: str, output: list[_Json]) -> _Json:
+    """A response of ours."""
     done = status == "completed"
     usage: _Json = {
         "input_tokens": 0,
@@ -195,7 +198,7 @@ def _part(text: str) -> _Json:
 
 
 def _response_stream(facts: Facts, text: str, exchange_id: str, now: int) -> bytes:
-    begun = _response_of(facts, exchange_id, now, "in_progress", [])
+    begun = response_of(facts, exchange_id, now, "in_progress", [])
     item = _item(exchange_id, "completed", text)
     of_item: _Json = {"item_id": item["id"], "output_index": 0}
     place: _Json = {**of_item, "content_index": 0}
@@ -208,7 +211,7 @@ def _response_stream(facts: Facts, text: str, exchange_id: str, now: int) -> byt
         ("response.output_text.done", {**place, "text": text, "logprobs": []}),
         ("response.content_part.done", {**place, "part": _part(text)}),
         ("response.output_item.done", {"output_index": 0, "item": item}),
-        ("response.completed", {"response": _response_of(facts, exchange_id, now, "completed", [item])}),
+        ("response.completed", {"response": response_of(facts, exchange_id, now, "completed", [item])}),
     ]
     return b"".join(
         sse.encode(_encode({"type": kind, "sequence_number": number, **fields}), kind)

@@ -24,7 +24,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.kept: dict[str, Parked] = {}
-        self.parking = Parking(self._make, self._keep, "noon on {}".format)
+        self.parking = Parking(self._make, self._keep)
 
     def _make(self, call: ToolCall, expires: float) -> Parked:
         return Parked(f"ap_{call.id}", 0.0, expires, CALLER, call, "ex_1", "digest", token=f"token-{call.id}")
@@ -85,7 +85,13 @@ def test_a_call_that_waits_is_on_file_and_its_denial_says_how_to_approve_it() ->
     watching = watch(desk, said={"send_email": "approve"})
     denied = watching.tool(call("send_email"))
     assert isinstance(denied, Denied)
-    for said in ("send_email", "ap_c1", "headgate approvals approve ap_c1", "x-headgate-approval", "noon on 86400.0"):
+    for said in (
+        "send_email",
+        "ap_c1",
+        "headgate approvals approve ap_c1",
+        "x-headgate-approval",
+        "1970-01-02 00:00 UTC",
+    ):
         assert said in denied.text
     assert "token" not in denied.text
     assert desk.kept["ap_c1"].call == call("send_email")
@@ -98,9 +104,18 @@ def test_each_record_knows_the_other_calls_of_its_answer() -> None:
     watching = watch(desk, said={"send": "approve", "search": "allow"})
     for number, name in enumerate(("search", "send", "other", "send", "search")):
         watching.tool(call(name, number))
-    expected = [call("search", 0), call("send", 1), call("send", 3), call("search", 4)]
-    assert [list(parked.answer) for parked in desk.kept.values()] == [expected, expected]
+    beside = ((0, call("search", 0)), (3, call("search", 4)))
+    assert [(parked.number, parked.beside) for parked in desk.kept.values()] == [(1, beside), (2, beside)]
     assert list(desk.kept.values()) == watching.parked
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", '{"a": 1, "a": 2}'])
+def test_a_call_that_nobody_can_read_cannot_wait(arguments: str) -> None:
+    desk = Desk()
+    watching = watch(desk, said={"send": "approve"})
+    assert isinstance(watching.tool(dataclasses.replace(call("send"), arguments=arguments)), Denied)
+    assert reasons(watching) == ["block: bad_arguments, tool:send"]
+    assert desk.kept == {}
 
 
 def test_without_a_place_to_set_calls_aside_they_are_blocked() -> None:

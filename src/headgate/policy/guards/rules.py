@@ -98,6 +98,12 @@ class GuardRules:
         return self.profile == "strict"
 
     @property
+    def watches_calls(self) -> bool:
+        """Whether anything is to be said of the tool calls of an answer."""
+        judged = self.tool_rules is not None or self.strict or self.tools == FLAG
+        return (self.tools != OFF and judged) or self.loops != OFF
+
+    @property
     def active(self) -> bool:
         """Whether any guard is on."""
         return any(getattr(self, name) != OFF for name in MODES) or self.isolate != OFF or self.limits != NO_LIMITS

@@ -23,12 +23,10 @@ MAX_ARGUMENTS = 256 * 1024
 """Characters of arguments that are looked at; longer ones are blocked where a rule looks at them."""
 MAX_NESTING = 100
 
+BAD_ARGUMENTS = "bad_arguments"
+"""A reason of a `Judgement`."""
+
 DENIAL = "Headgate did not let this call of {tool} through: {reason}. Do not repeat it; go on without it, or say so."
-APPROVAL = (
-    "Headgate: the call of {tool} waits for a person's approval ({approval}). Nothing was done. Approve it with "
-    "`headgate approvals approve {approval}`, then send the same request again with the header x-headgate-approval. "
-    "It expires at {expires}."
-)
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
@@ -109,14 +107,14 @@ class Judgement:
     @property
     def words(self) -> str:
         """The reason for people, as part of a sentence."""
-        return _WORDS.get(self.reason, self.reason)
+        return WORDS.get(self.reason, self.reason)
 
 
-_WORDS = {
+WORDS = {
     "rule": "a rule of its configuration forbids it",
     "tainted": "there is text from elsewhere in the conversation, and a rule forbids it then",
     "unknown_tool": "the tool is on no list of what may be called",
-    "bad_arguments": "its arguments are not one JSON object that can be checked",
+    BAD_ARGUMENTS: "its arguments are not one JSON object that can be checked",
     "schema": "its arguments do not fit the schema that the configuration has for it",
 }
 
@@ -148,7 +146,7 @@ class ToolGuard:
                 if arguments is None:
                     arguments = read_arguments(call.arguments)
                 if arguments is None:
-                    return Judgement(BLOCK, "bad_arguments", rule.source)
+                    return Judgement(BLOCK, BAD_ARGUMENTS, rule.source)
                 if not _about(rule, arguments, tainted):
                     continue
             verdict = _then(rule, tainted)

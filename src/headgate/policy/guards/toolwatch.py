@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from headgate.core.approvals import Parked
 from headgate.core.caller import Caller
@@ -11,7 +12,16 @@ from headgate.core.guards import Denied, Finding, ToolCall, Verdict
 from headgate.policy.guards.loops import Loop, LoopLimits, LoopWatch
 from headgate.policy.guards.rules import BLOCK as BLOCKS
 from headgate.policy.guards.rules import FLAG, OFF, GuardRules
-from headgate.policy.guards.tools import ALLOW, APPROVAL, APPROVE, ToolGuard, ToolRules, shown_name
+from headgate.policy.guards.tools import (
+    ALLOW,
+    APPROVE,
+    BAD_ARGUMENTS,
+    WORDS,
+    ToolGuard,
+    ToolRules,
+    read_arguments,
+    shown_name,
+)
 
 LOOPS = (
     "Headgate did not let this call of {tool} through: {reason}. You are repeating yourself: do something else, or "
@@ -20,7 +30,22 @@ LOOPS = (
 NO_APPROVALS = "it would have to be approved by a person, and approvals cannot be kept now"
 MAX_PARKED = 16
 """Calls of one answer that wait for approval; more are blocked."""
+APPROVAL = (
+    "Headgate: the call of {tool} waits for a person's approval ({approval}). Nothing was done. Approve it with "
+    "`headgate approvals approve {approval}`, then send the same request again with the header x-headgate-approval. "
+    "It expires at {expires}."
+)
 _NO_RULES = ToolRules()
+
+
+def waits(parked: Parked) -> str:
+    """What stands in the place of a call that waits."""
+    return APPROVAL.format(tool=shown_name(parked.call.name), approval=parked.id, expires=moment(parked.expires))
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch, for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @dataclass(slots=True)
@@ -28,14 +53,13 @@ class Parking:
     """How a call is set aside: what `engine.approving` gives to a watch.
 
     Attributes:
-        make: a record with an id and a token, of a call of this exchange.
-        keep: puts a record on file, or replaces it there; never waits, never raises.
-        until: a moment, as people read it.
+        make: a record with an id and a token, of a call of this exchange, that waits for so many seconds; None: it
+            cannot be made now.
+        keep: puts a record on file, or what is new of it; never waits, never raises.
     """
 
-    make: Callable[[ToolCall, float], Parked]
+    make: Callable[[ToolCall, float], Parked | None]
     keep: Callable[[Parked], None]
-    until: Callable[[float], str]
 
 
 class ToolWatch:
@@ -54,8 +78,9 @@ class ToolWatch:
     """
 
     __slots__ = (
-        "_answer",
+        "_beside",
         "_caller",
+        "_count",
         "_guard",
         "_loops",
         "_mode",
@@ -86,7 +111,8 @@ class ToolWatch:
         self._parking = parking
         self.findings: list[Finding] = []
         self.parked: list[Parked] = []
-        self._answer: list[ToolCall] = []  # what went out and what waits, in order
+        self._count = 0  # calls that went out or wait
+        self._beside: list[tuple[int, ToolCall]] = []  # those that went out
 
     def tool(self, call: ToolCall) -> ToolCall | Denied:
         """What goes out in the place of a complete call: the call itself, or a denial."""
@@ -128,29 +154,32 @@ class ToolWatch:
         return None
 
     def _passed(self, call: ToolCall) -> ToolCall:
-        self._answer.append(call)
+        self._beside.append((self._count, call))
+        self._count += 1
         if self.parked and self._parking is not None:
             self._renew(self._parking)
         return call
 
     def _park(self, call: ToolCall) -> Denied:
         parking = self._parking
-        if parking is None or len(self.parked) >= MAX_PARKED:
+        if read_arguments(call.arguments) is None:
+            self._say(call, Verdict.BLOCK, BAD_ARGUMENTS)  # nobody can approve what nobody can read
+            return Denied(self._denial(call, WORDS[BAD_ARGUMENTS]))
+        record = parking.make(call, self._tools.expires) if parking and len(self.parked) < MAX_PARKED else None
+        if record is None or parking is None:
             self._say(call, Verdict.BLOCK, "no_approvals")
             return Denied(self._denial(call, NO_APPROVALS))
-        record = parking.make(call, self._tools.expires)
-        self._answer.append(call)
-        self.parked.append(record)
+        self.parked.append(replace(record, number=self._count))
+        self._count += 1
         self._renew(parking)
         self._say(call, Verdict.BLOCK, "approval", record.id)
-        until = parking.until(record.expires)
-        return Denied(APPROVAL.format(tool=shown_name(call.name), approval=record.id, expires=until))
+        return Denied(waits(record))
 
     def _renew(self, parking: Parking) -> None:
         """Each record tells of the answer that its call was part of, as far as it is known."""
-        answer = tuple(self._answer)
+        beside = tuple(self._beside)
         for place, record in enumerate(self.parked):
-            self.parked[place] = renewed = replace(record, answer=answer)
+            self.parked[place] = renewed = replace(record, beside=beside)
             parking.keep(renewed)
 
     def _denial(self, call: ToolCall, reason: str) -> str:
