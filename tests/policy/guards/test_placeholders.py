@@ -94,7 +94,7 @@ def test_what_models_make_of_a_placeholder_is_understood_and_what_was_never_give
     redactor.redact("x", [Span(0, 1, "uk_nino")])
     drifted = "[UK_NINO_1] [uk_nino_1] [UK NINO 1] [UK\\_NINO\\_1] [ Uk-Nino-1 ]"
     assert redactor.restore(drifted) == "x x x x x"
-    for other in ("[UK_NINO_2]", "[UK_NINO]", "UK_NINO_1", "(UK_NINO_1)", "[UK_NINO_1", "[NINO_1]"):
+    for other in ("[UK_NINO_2]", "[UK_NINO]", "UK_NINO_1", "(UK_NINO_1)", "[UK_NINO_1", "[NINO_1]", "[UK_NINO_01]"):
         assert redactor.restore(other) == other
 
 
@@ -106,6 +106,7 @@ def test_a_restorer_holds_back_only_what_could_become_a_placeholder() -> None:
     assert restorer.feed("EMA") == ""
     assert restorer.feed("IL_1") == ""
     assert restorer.feed("] [no, not this") == "x [no, not this"
+    assert restorer.feed("[Read the") == "[Read the"
     assert restorer.feed("[" + "A" * LONGEST) == "[" + "A" * LONGEST
     assert restorer.end() == ""
 
@@ -137,3 +138,13 @@ def test_scrubbed_text_tells_what_was_there_and_not_what_it_was() -> None:
 def test_scrubbing_leaves_text_without_anything_personal_as_it_is(text: str) -> None:
     if not find_pii(text) and "=" not in text and ":" not in text:
         assert scrub(text) == text
+
+
+@given(st.text(alphabet="[] EMAILemail_-\\0123", max_size=60), st.lists(st.integers(0, 1000)))
+def test_a_stream_full_of_almost_placeholders_gives_what_the_whole_gives(text: str, cuts: list[int]) -> None:
+    redactor = Redactor()
+    for n in range(12):
+        redactor.redact(str(n), [Span(0, len(str(n)), "email")])
+    assert streamed(redactor, text, cuts) == redactor.restore(text)
+    written = text.replace("[", "[EMAIL_1").replace("0", "[ email-12 ")
+    assert streamed(redactor, written, cuts) == redactor.restore(written)

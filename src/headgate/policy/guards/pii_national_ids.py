@@ -120,11 +120,13 @@ def _kind(text: str, start: int, written: str) -> str:
         return ""
     spoken: frozenset[str] | None = None
     for known, sure in could_be:
-        if spoken is None and not sure:
+        if spoken is None and (not sure or number != written):
             spoken = topics(text, start)
         if sure and says_else(text, start):
             continue
-        if not sure and spoken is not None and not spoken & {known.kind, "national_id"}:
+        # In lower case letters and digits mixed are a digest's beginning as often as not.
+        labelled = not sure or number != written
+        if labelled and spoken is not None and not spoken & {known.kind, "national_id"}:
             continue
         if _checks(known, number):
             return known.kind

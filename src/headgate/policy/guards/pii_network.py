@@ -38,7 +38,7 @@ def machine_addresses(text: str) -> Iterator[Span]:
         for found in _MAC.finditer(text):
             before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 1]
             alone = not _GOES_ON.match(after) and (before == ":" or not _GOES_ON.match(before))
-            if alone and "mac" in topics(text, found.start()):
+            if alone and len(set(found.group()) - {"0", ":", "-", "."}) > 1 and "mac" in topics(text, found.start()):
                 yield Span(*found.span(), "mac")
 
 

@@ -41,6 +41,7 @@ _BORN_WITHIN = 36
 _PASSPORT = re.compile(r"[A-Z]{0,3}[0-9]{6,9}[A-Z]{0,2}|[CFGHJKLMNPRTVWXYZ0-9]{9,10}")
 _LICENCE = re.compile(r"[A-Z0-9]+(?:-[A-Z0-9]+)*")
 _ACCOUNT = re.compile(r"[0-9]{2,17}(?:-[0-9]{1,10}){0,3}")
+_YEARS = re.compile(r"(?:19|20)[0-9]{2}-(?:19|20)[0-9]{2}")
 _SORT_CODE = re.compile(r"[0-9]{2}-[0-9]{2}-[0-9]{2}")
 
 
@@ -80,6 +81,6 @@ def _document(written: str, text: str, start: int) -> str:
         return "passport"
     if "driving_licence" in spoken and _LICENCE.fullmatch(written) and len(written) <= 20:
         return "driving_licence"
-    if "bank_account" in spoken and _ACCOUNT.fullmatch(written):
+    if "bank_account" in spoken and _ACCOUNT.fullmatch(written) and not _YEARS.fullmatch(written):
         return "bank_account"
     return ""

@@ -18,7 +18,7 @@ _PLUS = re.compile(
 )
 _NATIONAL = re.compile(
     _BEFORE
-    + r"(?:(?<=\()[0-9]{2,6}\)[ \-]?[0-9]{2,8}|(?<!\()[0-9]{1,14}+)(?:[ .\-/][0-9]{2,8}+){0,5}"
+    + r"(?:(?<=\()[0-9]{2,6}\)[ .\-]?[0-9]{2,8}|(?<!\()[0-9]{1,14}+)(?:[ .\-/][0-9]{2,8}+){0,5}"
     + _EXTENSION
     + _AFTER
 )
@@ -37,13 +37,16 @@ _SHAPES = (
     re.compile(r"1?[\-. ]?[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4}"),
     re.compile(r"[0-9]{2,3}-[0-9]{4}-[0-9]{4}"),  # Japan, Korea, Brazil's cities
     re.compile(r"(?:\([0-9]{2}\) ?|[1-9][0-9] (?!(?:19|20)[0-9]{2}-(?:19|20)))9?[0-9]{4}-[0-9]{4}"),  # Brazil
-    re.compile(r"\(0[0-9]{1,5}\)[ \-]?[0-9]{2,8}(?:[ \-][0-9]{2,8}){0,3}"),
+    re.compile(r"\(0[0-9]{1,5}\)[ .\-]?[0-9]{2,8}(?:[ .\-][0-9]{2,8}){0,3}"),
     re.compile(r"00[1-9][0-9]{0,2}(?:[ .\-][0-9]{2,8}){2,5}"),
 )
 _TRUNK = re.compile(r"0[1-9][0-9]{0,4}[ .\-/][0-9]{2,8}(?:([ .\-])[0-9]{2,4}(?:\1[0-9]{2,4}){0,3})?")
 """With the 0 that stands for the trunk, in groups that are set apart by one and the same character."""
 
 _BARE = re.compile(r"0[1-9][0-9]{8,9}")
+_ZIP = re.compile(r"[0-9]{5}-[0-9]{4}")
+"""An American postal code: with a word only."""
+
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?: [0-9]{3})+")
 
 _AMOUNT = re.compile(r"(?![0-9]{4}\.[0-9]{4}\Z)[0-9]+\.[0-9]+|[0-9]{1,10}0{6}|(?:0[xX])?10+")
@@ -93,7 +96,7 @@ def _shaped(text: str, start: int, written: str) -> bool:
         known = (_TRUNK.fullmatch(number) is not None and 9 <= digits <= 12) or (
             plain and _BARE.fullmatch(number) is not None
         )
-    return known and number != "0123456789" and not says_else(text, start)
+    return known and number != "0123456789" and not _ZIP.fullmatch(number) and not says_else(text, start)
 
 
 def _announced(text: str, start: int, written: str) -> bool:

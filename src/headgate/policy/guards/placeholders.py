@@ -16,7 +16,7 @@ from headgate.policy.guards.spans_resolved import resolved
 
 # As written, and as models write it back: "[EMAIL 1]", "[email_1]", "[EMAIL\_1]" (Markdown), "[ EMAIL_1 ]".
 _WRITTEN = re.compile(
-    r"\[ ?([A-Za-z][A-Za-z0-9]{0,15}(?:\\?[_ \-][A-Za-z][A-Za-z0-9]{0,15}){0,4})\\?[_ \-]([0-9]{1,6}) ?\]"
+    r"\[ ?([A-Za-z][A-Za-z0-9]{0,15}(?:\\?[_ \-][A-Za-z][A-Za-z0-9]{0,15}){0,4})\\?[_ \-]([1-9][0-9]{0,5}) ?\]"
 )
 _MAY_BECOME = re.compile(r"\[ ?(?:[A-Za-z][A-Za-z0-9]{0,15}(?:\\?[_ \-][A-Za-z0-9]{0,15}){0,6}\\?)? ?\Z")
 _BREAK = re.compile(r"\\?[_ \-]")
@@ -87,6 +87,13 @@ class Redactor:
         """`restore` for a text that comes in pieces."""
         return StreamRestorer(self, in_json=in_json)
 
+    def may_become(self, end: str) -> bool:
+        """Whether the end of a text, from its last "[" on, could be the beginning of a placeholder that was given."""
+        if _MAY_BECOME.match(end) is None:
+            return False
+        begun = _BREAK.sub("_", end[1:].strip(" ")).upper().rstrip("_\\")
+        return any(f"{name}_{number}".startswith(begun) for name, number in self._values)
+
     def _value(self, found: re.Match[str], in_json: bool) -> str:
         value = self._values.get(_key(found))
         if value is None:
@@ -126,7 +133,7 @@ class StreamRestorer:
         text = self._held + piece
         self._held = ""
         begun = text.rfind("[", max(0, len(text) - LONGEST))
-        if begun >= 0 and _MAY_BECOME.match(text, begun):
+        if begun >= 0 and self._redactor.may_become(text[begun:]):
             text, self._held = text[:begun], text[begun:]
         return self._redactor.restore(text, in_json=self._in_json)
 

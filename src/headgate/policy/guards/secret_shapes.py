@@ -9,7 +9,7 @@ from collections import Counter
 _PLACEHOLDER = re.compile(
     r"(?:x{4,}|\*{3,}|\.{3}|…|_{4,}|0{8,}|example|sample|your[-_ ]?|my[-_]?(?:secret|key|token|password|api)|"
     r"placeholder|change[-_]?me|"
-    r"replace|redacted|dummy|fake|foobar|insert|todo|<[^>]{0,40}>|\$\{|\$\(|\{\{|%\(|%s|\benv\b|getenv|environ|process\.env|"
+    r"replace|redacted|dummy|fake|foobar|insert|todo|<[^>]{0,40}>|\[[a-z]{2,20}\]|\$\{|\$\(|\{\{|%\(|%s|\benv\b|getenv|environ|process\.env|"
     r"1234567890?(?:abc|$)|abcdef(?:ghij|123))",
     re.IGNORECASE,
 )
@@ -44,7 +44,9 @@ def is_random(value: str, *, least: int, bits: float) -> bool:
     """Whether a value looks drawn and not written: so long, so many bits a character, digits or mixed case in it."""
     if len(value) < least or (_IDENTIFIER.fullmatch(value) and value.lower() == value):
         return False
-    if not any(map(str.isdigit, value)) and (len(value) < 24 or value.lower() == value or "." in value or "_" in value):
+    if not any(map(str.isdigit, value)) and (
+        len(value) < 24 or value.lower() == value or any(each in value for each in "._-")
+    ):
         return False
     return entropy(value[:_LOOKED_AT]) >= bits
 

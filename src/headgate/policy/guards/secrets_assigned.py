@@ -112,14 +112,15 @@ def _judged(kind: str, value: re.Match[str]) -> Span | None:
         return None
     if written.startswith("/") and len(written) < 80:
         return None  # a path
+    called = value.string[value.end() : value.end() + 1] in ("(", "[")
+    if called and _PATH.fullmatch(written):
+        return None  # hashlib.sha256(...)
     if kind == "password":
         return Span(*span, "password") if is_password(written) else None
     if kind == "aws" and len(written) == 40 and entropy(written) >= 3.5:
         return Span(*span, "aws_secret_key")
-    if _PATH.fullmatch(written) and (
-        value.string[value.end() : value.end() + 1] in ("(", "[") or not any(map(str.isdigit, written))
-    ):
-        return None  # a name in code: settings.TOKEN, hashlib.sha256(...)
+    if _PATH.fullmatch(written) and (not any(map(str.isdigit, written)) or ("." in written and len(written) < 40)):
+        return None  # settings.TOKEN, rfc3161.TimeStampToken
     if kind == "key":
         drawn = is_random(written, least=24, bits=3.8) and _HASHES.fullmatch(written) is None and "/" not in written
         return Span(*span, "assigned_secret") if drawn else None
