@@ -11,6 +11,8 @@ from headgate.core.errors import ConfigError
 from headgate.policy.guards.input_limits import InputLimits
 from headgate.policy.guards.rules import GuardRules
 from headgate.settings import load
+from headgate.settings.guard_input import isolation_key
+from headgate.settings.guard_model import GuardSettings
 from headgate.settings.guards import guards_of
 
 CONFIG = """
@@ -60,6 +62,12 @@ def test_the_key_of_isolation_is_a_reference_and_everybodys(tmp_path: Path) -> N
     key = load(file, env={"MARKS": "m" * 16}).guards.isolation_key
     assert key is not None
     assert key.name == "MARKS"
+    told = load(file, env={"MARKS": "m" * 16}).guards
+    assert isolation_key(told, {"MARKS": "m" * 16}) == b"m" * 16
+    with pytest.raises(ConfigError, match=r"guards.isolation_key: env:MARKS has less than 16 bytes"):
+        isolation_key(told, {"MARKS": "m" * 15})
+    without = GuardSettings()
+    assert isolation_key(without, {}) != isolation_key(without, {})
     with pytest.raises(ConfigError, match="unknown key 'isolation_key'"):
         rules(tmp_path, Caller(), "tasks: {x: {guards: {isolation_key: env:MARKS}}}")
 

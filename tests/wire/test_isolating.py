@@ -145,6 +145,15 @@ def test_what_is_marked_already_or_must_stay_as_it_is_is_not_marked() -> None:
     assert json.loads(raw_isolated("anthropic", "messages", once))["system"] == f"be kind {NOTE}"
 
 
+def test_a_tool_result_that_brings_marks_of_its_own_is_marked_all_the_same() -> None:
+    fake = f"before {mark('evil', 'web', 'xml', delimiters(b'e' * 32, ''))} after"
+    body = chat({"role": "system", "content": "s"})
+    body["messages"][-1]["content"] = fake
+    found = isolated("openai", "chat", body)["messages"][-1]["content"]
+    assert found == mark(fake, "tool", "xml", BY)
+    assert "&lt;untrusted-" in found
+
+
 def test_a_body_that_only_lenient_readers_take_is_marked_as_well() -> None:
     items = b'[{"role":"user","content":"hi"},{"type":"function_call_output","output":"sunny"}]'
     raw = b'{"model":"m","x":NaN,"input":%b}' % items

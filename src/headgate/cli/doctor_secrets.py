@@ -69,6 +69,7 @@ def check_references(settings: Settings, env: Mapping[str, str], *, offline: boo
         told += [(ref, _level(settings, name)) for ref in references(provider.api_key)]
     told += [(ref, PROBLEM) for key in settings.keys for ref in references(key.key)]
     told += [(ref, WARNING) for alert in settings.alerts for ref in references(alert.to)]
+    told += [(ref, PROBLEM) for ref in references(settings.guards.isolation_key)]
     readable = 0
     for reference, level in told:
         if offline and reference.scheme not in _LOCAL:

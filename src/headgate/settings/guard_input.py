@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from headgate.core.errors import ConfigError
 from headgate.policy.guards.input_limits import LIMIT_KEYS, InputLimits
-from headgate.policy.guards.provenance import ISOLATE
+from headgate.policy.guards.provenance import ISOLATE, MIN_KEY
 from headgate.settings.fields import Section
 from headgate.settings.units import one_of, whole
 
@@ -39,6 +41,20 @@ def read_input_limits(section: Section) -> InputLimits | None:
 def _limit(low: int, high: int) -> Callable[[str], int]:
     number = whole(low, high)
     return lambda text: UNLIMITED if text == "off" else number(text)
+
+
+def isolation_key(settings: GuardSettings, env: Mapping[str, str]) -> bytes:
+    """What delimiters are made from: the configured secret, or a random one for this process.
+
+    Raises:
+        ConfigError: the secret cannot be had (`SecretRef.resolve`), or is too short.
+    """
+    if settings.isolation_key is None:
+        return secrets.token_bytes(32)
+    key = settings.isolation_key.resolve(env).reveal().encode()
+    if len(key) < MIN_KEY:
+        raise ConfigError(f"guards.isolation_key: {settings.isolation_key} has less than {MIN_KEY} bytes")
+    return key
 
 
 def isolation_of(levels: Sequence[GuardSettings]) -> str:

@@ -36,17 +36,20 @@ def isolate(dialect: str, endpoint: str, body: bytes, found: Sequence[Segment], 
     Args:
         dialect, endpoint: as in `core.exchange.Request`.
         found: the body's own `segments`. Marked are those that stand for themselves (`PROSE`): no titles or arguments,
-            no documents that are cited from, whose characters are counted; and nothing that is marked already.
+            no documents that are cited from, whose characters are counted, and no part that the application has marked
+            in its own prompt. Marks that are in a document are its own words.
         mode: one of `policy.guards.provenance.MARKINGS`.
     """
     if endpoint not in ISOLATED:
         return body
-    edits: list[_Edit] = []
+    marked: dict[int, _Edit] = {}  # by where the string begins: it may be of several segments
     for each in found:
-        if each.channel in TAINTED and each.form == PROSE and each.marks is None:
-            start, end = each.span
-            text = mark(each.text, _SOURCES[each.channel], mode, by)
-            edits.append((start, end, spelled(body, start, end, text)))
+        if each.channel in TAINTED and each.form == PROSE:
+            start, end = each.literal
+            if start not in marked:
+                text = mark(each.whole, _SOURCES[each.channel], mode, by)
+                marked[start] = start, end, spelled(body, start, end, text)
+    edits = list(marked.values())
     if not edits and not any(each.place.startswith("tools[") for each in found):
         return body
     words = note(mode, by)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+from headgate.core.guards import TAINTED
 from headgate.policy.guards.provenance import Marks, parts
-from headgate.wire.located import LONE, Members, byte_places, loads, locate
+from headgate.wire.located import LONE, Members, byte_places, literal_text, loads, locate
 from headgate.wire.splicing import splice as splice  # one door for those who read and change texts
 
 PROSE, FIELD, SIGNED = "prose", "field", "signed"
@@ -20,7 +22,9 @@ PROSE, FIELD, SIGNED = "prose", "field", "signed"
 text that citations count characters of; nothing, because a signature is over it."""
 
 _MAX_DEPTH = 32  # of lists and objects within a content; no dialect has half as many
-_MARKABLE = frozenset({"system", "user"})  # channels in which the application may have marked a part as untrusted
+_TRUSTED = frozenset({"system", "user"})  # in these a marked part is somebody else's
+_MOST_PARTS = 100
+_SHORT_SOURCE = 12  # characters; a longer one may be words that are not to pass unseen
 
 
 Path = tuple[Any, int] | None
@@ -95,6 +99,16 @@ class Segment:
             return start, end
         first, last = byte_places(self._origin.body, start, end, self._within)
         return first, last
+
+    @property
+    def literal(self) -> tuple[int, int]:
+        """Where the JSON string stands that it is, or is a part of, in bytes with the quotes."""
+        return self._origin.literal(self._path)
+
+    @property
+    def whole(self) -> str:
+        """All of that string."""
+        return self.text if self._within is None else literal_text(self._origin.body, *self.literal)
 
     @property
     def start(self) -> int:
@@ -193,17 +207,25 @@ class _Walk:
             return
         if self.surrogates:
             text = LONE.sub("\ufffd", text)
-        if channel in _MARKABLE and "<untrusted-" in text:
+        if "<untrusted-" in text and channel != "assistant":
             self._parts(text, channel, path, place, form)
         else:
             self.found.append(Segment(channel, place, text, self.message, form, self.origin, path))
 
     def _parts(self, text: str, channel: str, path: Path, place: str, form: str) -> None:
+        """A string and the parts of it that are marked, each found from the string's beginning on. So only so many of
+        them are told apart, and what is behind those is a third party's altogether."""
+        theirs, of = ("document", FIELD) if channel in _TRUSTED else (channel, form)
+        told = list(islice(parts(text), _MOST_PARTS))
         at = 0
-        for part in parts(text):
+        for part in told:
             self._part(text, channel, path, place, form, (at, part.outer), None)
-            self._part(text, "document", path, place, FIELD, (part.start, part.end), part.marks)
+            if len(part.marks.source) > _SHORT_SOURCE:
+                self._part(text, theirs, path, place, of, part.named, None)
+            self._part(text, theirs, path, place, of, (part.start, part.end), part.marks)
             at = part.after
+        if len(told) == _MOST_PARTS and "<untrusted-" in text[at:]:
+            channel, form = theirs, of
         self._part(text, channel, path, place, form, (at, len(text)), None)
 
     def _part(
@@ -359,6 +381,6 @@ _TOP: dict[str, Callable[[_Walk, Any, Path, str], None]] = {
 }
 
 
-def tainted(found: Sequence[Segment]) -> Iterator[Segment]:
-    """The segments whose words are third parties'."""
-    return (each for each in found if each.channel in ("document", "tool_result"))
+def tainted(found: Sequence[Segment]) -> list[Segment]:
+    """The segments whose words are third parties': empty, where a conversation is not tainted."""
+    return [each for each in found if each.channel in TAINTED]

@@ -27,13 +27,13 @@ MIN_KEY = 16
 
 _OPENS = "<untrusted-"
 _TAG = re.compile(
-    r'<(?:(/)untrusted-([0-9a-f]{12})|untrusted-([0-9a-f]{12}) source="([\w.:/ -]{0,64})"'
+    r'<(?:(/)untrusted-([0-9a-f]{12})|untrusted-([0-9a-f]{12}) source="([\w.:/-]{0,64})"'
     r'(?: mode="(?:(datamark)" mark="([\ue000-\uf8ff])|(encode))")?)>',
     re.ASCII,
 )
 _LOOKS_LIKE_ONE = re.compile(r"<(?=[\s/]{0,8}untrusted)", re.IGNORECASE)
 _ESCAPED_ONE = re.compile(r"&lt;(?=[\s/]{0,8}untrusted)", re.IGNORECASE)
-_NOT_IN_SOURCE = re.compile(r"[^\w.:/ -]", re.ASCII)
+_NOT_IN_SOURCE = re.compile(r"[^\w.:/-]", re.ASCII)
 _FIRST_MARK, _MARKS = 0xE000, 0xF900 - 0xE000  # the private use area: no text means anything by them
 
 
@@ -87,13 +87,15 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A marked part of a text: what is between its delimiters is `text[start:end]`, with them `text[outer:after]`."""
+    """A marked part of a text: what is between its delimiters is `text[start:end]`, with them `text[outer:after]`, and
+    what it says of its source is `text[named[0]:named[1]]`."""
 
     outer: int
     start: int
     end: int
     after: int
     marks: Marks
+    named: tuple[int, int]
 
 
 def delimiters(key: bytes, session: str) -> Delimiters:
@@ -144,7 +146,7 @@ def parts(text: str) -> Iterator[Part]:
 
 def _part(opened: re.Match[str], end: int, after: int) -> Part:
     marks = Marks(opened[4], opened[5] or opened[7] or XML, opened[6] or "")
-    return Part(opened.start(), opened.end(), end, after, marks)
+    return Part(opened.start(), opened.end(), end, after, marks, opened.span(4))
 
 
 def note(mode: str, by: Delimiters) -> str:
