@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from headgate.many.run import Priority
     from headgate.policy.recovery import WaitStrategy
     from headgate.settings.model import Settings
+    from headgate.stores.approvals import ApprovalStore
     from headgate.stores.reader import UsageReport
 
 DAY = 86_400.0
@@ -146,6 +147,11 @@ class Gate:
 
         built = self._built
         return httpx.AsyncClient(transport=AsyncTransport(built, built.engine), **options)
+
+    @property
+    def approvals(self) -> ApprovalStore:
+        """Tool calls that wait for a person: `list()`, `approve(id)`, `deny(id)`. Every method blocks for a commit."""
+        return self._built.approvals
 
     @property
     def stats(self) -> GateStats:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
+from headgate.gateway.admin_approvals import ApprovalsApi, named
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
@@ -23,6 +24,7 @@ from headgate.gateway.limits import error_body, error_headers
 PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
 _BUDGETS = PREFIX + "budgets"
+_APPROVALS = PREFIX + "approvals"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
@@ -69,7 +71,7 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_budgets", "_ring", "_store", "_token", "_traffic")
+    __slots__ = ("_approvals", "_budgets", "_ring", "_store", "_token", "_traffic")
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class AdminApi:
         ring: KeyRing,
         budgets: BudgetsApi | None = None,
         traffic: TrafficApi | None = None,
+        approvals: ApprovalsApi | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -86,12 +89,19 @@ class AdminApi:
         self._ring = ring
         self._budgets = budgets
         self._traffic = traffic
+        self._approvals = approvals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._admit(scope)
+            by_webhook = await self._decides(scope)
+            if not by_webhook:
+                self._admit(scope)
             body = await _read(receive)
-            if scope["path"] == _BUDGETS and self._budgets is not None:
+            rest = scope["path"].removeprefix(_APPROVALS)
+            if self._approvals is not None and rest != scope["path"] and named(rest):
+                status, query, by = 200, scope.get("query_string", b""), "webhook" if by_webhook else "api"
+                answer = await self._approvals.answer(scope["method"], rest, query, body, by=by)
+            elif scope["path"] == _BUDGETS and self._budgets is not None:
                 status = 200
                 answer = await self._budgets.answer(scope["method"], scope.get("query_string", b""), body)
             elif scope["path"] in _TRAFFIC and self._traffic is not None:
@@ -111,6 +121,13 @@ class AdminApi:
         headers.append((b"cache-control", b"no-store"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
+
+    async def _decides(self, scope: Scope) -> bool:
+        """It is a decision about one approval, with the token that was given out for that."""
+        if self._approvals is None or scope["method"] != "POST" or not scope["path"].startswith(_APPROVALS):
+            return False
+        token = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return await self._approvals.may_decide(scope["path"].removeprefix(_APPROVALS), token)
 
     def _admit(self, scope: Scope) -> None:
         """The same machine, not through a browser or a proxy, and with the token.

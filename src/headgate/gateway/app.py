@@ -15,6 +15,7 @@ from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
+from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRing
@@ -58,7 +59,8 @@ def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int 
     """
     now = built.engine.ports.clock.now
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
-    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, TrafficApi(built))
+    approvals = ApprovalsApi(built.approvals, now=now)
+    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, TrafficApi(built), approvals)
     return Gateway(built, ring, admin, body_bytes)
 
 

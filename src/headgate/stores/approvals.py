@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, inspect, select, update
@@ -16,6 +16,7 @@ from headgate.core.approvals import PREFIX, Decision, Parked, State
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, Unavailable
 from headgate.core.guards import ToolCall
+from headgate.policy.guards.decisions import edited_arguments
 from headgate.policy.guards.tokens import ID_LENGTH, read_use_token, use_token
 from headgate.stores.commands import Call
 from headgate.stores.rows import clean
@@ -124,6 +125,23 @@ class ApprovalStore:
     def list(self, *, state: State | None = None, limit: int = _LISTED) -> Sequence[Parked]:
         """The newest first. Raises as `get`."""
         return self._ledger.call(lambda sql: listed(sql, state, self._now(), limit))
+
+    def approve(self, approval: str, *, arguments: Mapping[str, Any] | None = None, note: str = "") -> Decided:
+        """Let whoever asked have the call, once.
+
+        Args:
+            arguments: in place of the model's.
+
+        Raises:
+            Unavailable: the ledger cannot be written.
+            ValueError: the arguments are no JSON object.
+        """
+        edited = None if arguments is None else edited_arguments(dict(arguments))
+        return self.decide(approval, Decision(True, edited, "python", note))
+
+    def deny(self, approval: str, *, note: str = "") -> Decided:
+        """Deny the call; whoever asked is told `note`. Raises as `get`."""
+        return self.decide(approval, Decision(False, None, "python", note))
 
     def decide(self, approval: str, decision: Decision) -> Decided:
         """Approve or deny a call that waits; the first decision counts. Raises as `get`."""
