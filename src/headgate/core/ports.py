@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from headgate.core.approvals import Parked
+from headgate.core.cache import CacheStats, Stored
 from headgate.core.caller import Caller
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Route, Upload
@@ -358,6 +359,34 @@ class Approvals(Protocol):
         ...
 
 
+class Cache(Protocol):
+    """Answers that may be given again (docs/cache.md).
+
+    A key is 16 hex digits of whose answers they are (`policy.caching.partition`), a colon, and 64 of what was asked.
+    """
+
+    async def get(self, key: str) -> Stored | None:
+        """What is kept under `key`, and has not expired. Never raises: what is corrupt, or was written by something
+        else, is not there, and is told of once; so is everything while its store is down."""
+        ...
+
+    def put(self, key: str, stored: Stored) -> None:
+        """Keep `stored`, which is sealed, in place of what was there. Never waits, never raises."""
+        ...
+
+    async def forget(self, prefix: str = "") -> int:
+        """Drop what is kept under keys that begin so; "" = everything. Returns how many that were.
+
+        Raises:
+            Unavailable: the store cannot be reached, and may keep them.
+        """
+        ...
+
+    def stats(self) -> CacheStats:
+        """How it has done in this process. Never waits, never raises."""
+        ...
+
+
 class Offload(Protocol):
     """CPU-heavy work beside the event loop (decisions 23)."""
 
@@ -383,3 +412,4 @@ class Ports:
     offload: Offload | None = None  # None: everything is done in place
     turns: Turns | None = None  # None: everybody may send at once
     approvals: Approvals | None = None  # None: no tool call can wait for a person
+    cache: Cache | None = None  # None: every answer is a provider's, of just now
