@@ -22,6 +22,7 @@ from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
 from headgate.settings.guard_answers import ANSWER_KEYS
+from headgate.settings.guard_output import LINK_KEYS
 from headgate.settings.guard_tools import (
     GLOBAL_TOOL_KEYS,
     LOOP_KEYS,
@@ -399,7 +400,7 @@ def test_the_documentation_names_every_key() -> None:
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
         "guards": (
-            *(*GUARD_KEYS, *GLOBAL_KEYS, *INPUT_LIMIT_KEYS),
+            *(*GUARD_KEYS, *GLOBAL_KEYS, *INPUT_LIMIT_KEYS, *LINK_KEYS),
             *(*TOOL_KEYS, *GLOBAL_TOOL_KEYS, *RULE_KEYS, *TEST_KEYS, *WEBHOOK_KEYS, *LOOP_KEYS),
         ),
         "budgets": BUDGET_KEYS,

@@ -34,6 +34,9 @@ class GuardSettings:
     isolate: str = ""  # of `policy.guards.provenance.ISOLATE`
     isolation_key: SecretRef | None = None  # only in the global section; None = random, for each process
     limits: InputLimits | None = None  # as written: `settings.guard_input.UNLIMITED` for `off`
+    link_allow: tuple[str, ...] | None = None  # hosts of `links.allow`; None = not told
+    canaries: tuple[SecretRef, ...] | None = None  # words that no answer may hold
+    answer_characters: int | None = None  # the longest answer
     callers: tuple[CallerGuards, ...] = ()  # `for`: the first that fits a caller decides; only in the global section
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.caller import Caller
@@ -11,6 +11,13 @@ from headgate.policy.guards.rules import MODES, PROFILES, GuardRules, resolve
 from headgate.settings.fields import Section
 from headgate.settings.guard_input import input_limits_of, isolation_of, read_input_limits, read_isolate
 from headgate.settings.guard_model import GUARDED_BY, CallerGuards, GuardSettings
+from headgate.settings.guard_output import (
+    OUTPUT_KEYS,
+    output_rules_of,
+    read_answer_characters,
+    read_canaries,
+    read_links,
+)
 from headgate.settings.guard_tools import read_loop_limits, read_tools, tool_rules_of
 from headgate.settings.tree import Scalar
 from headgate.settings.units import one_of, text_up_to, whole
@@ -18,7 +25,7 @@ from headgate.settings.units import one_of, text_up_to, whole
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
 
-GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits", "isolate", "limits")
+GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits", "isolate", "limits", *OUTPUT_KEYS)
 GLOBAL_KEYS = ("for", "isolation_key")
 RULE_SETS = ("standard", "classic")
 _name = text_up_to(200)
@@ -45,6 +52,7 @@ def _read(section: Section, callers: tuple[CallerGuards, ...] = (), *, everybody
     else:
         tool_rules = read_tools(section, everybody=everybody)
         tools = "on" if tool_rules is not None else ""
+    links, link_allow = read_links(section)
     return GuardSettings(
         profile=section.take("profile", one_of(PROFILES), ""),
         tools=tools,
@@ -55,8 +63,12 @@ def _read(section: Section, callers: tuple[CallerGuards, ...] = (), *, everybody
         isolate=section.take("isolate", read_isolate, ""),
         isolation_key=section.secret("isolation_key") if everybody else None,
         limits=read_input_limits(section),
+        links=links,
+        link_allow=link_allow,
+        canaries=read_canaries(section),
+        answer_characters=read_answer_characters(section),
         callers=callers,
-        **{name: section.take(name, _mode(name), "") for name in MODES if name != "tools"},
+        **{name: section.take(name, _mode(name), "") for name in MODES if name not in ("tools", "links")},
     )
 
 
@@ -75,9 +87,13 @@ def _mode(guard: str) -> Callable[[str], str]:
     return one_of(("on", *MODES[guard]))
 
 
-def guards_of(settings: Settings) -> Callable[[Caller], GuardRules]:
+def guards_of(settings: Settings, env: Mapping[str, str] | None = None) -> Callable[[Caller], GuardRules]:
     """What the guards do, by caller. The most specific section that says something of a guard decides: the first
-    fitting entry of `guards.for`, then the task's, then the global one."""
+    fitting entry of `guards.for`, then the task's, then the global one.
+
+    Args:
+        env: where canaries are read from; None: they are not read.
+    """
     made: dict[tuple[int, str], GuardRules] = {}
 
     def of(caller: Caller) -> GuardRules:
@@ -91,7 +107,7 @@ def guards_of(settings: Settings) -> Callable[[Caller], GuardRules]:
                 levels.insert(0, settings.tasks[task].guards)
             if place >= 0:
                 levels.insert(0, entries[place].guards)
-            rules = made[place, task] = rules_of(levels)
+            rules = made[place, task] = rules_of(levels, env)
         return rules
 
     return of
@@ -102,8 +118,16 @@ def fits(entry: CallerGuards, caller: Caller) -> bool:
     return all(getattr(caller, dimension) == value for dimension, value in entry.only)
 
 
-def rules_of(levels: list[GuardSettings]) -> GuardRules:
-    """Args: `levels`: what was told, the most specific first."""
+def rules_of(levels: list[GuardSettings], env: Mapping[str, str] | None = None) -> GuardRules:
+    """What was told, worked out.
+
+    Args:
+        levels: the most specific first.
+        env: as in `guards_of`.
+
+    Raises:
+        ConfigError: see `settings.guard_output.output_rules_of`.
+    """
     modes: dict[str, Any] = {
         name: resolve(name, [(each.profile, getattr(each, name)) for each in levels]) for name in MODES
     }
@@ -116,5 +140,6 @@ def rules_of(levels: list[GuardSettings]) -> GuardRules:
         loop_limits=next((each.loop_limits for each in levels if each.loop_limits is not None), DEFAULT_LIMITS),
         isolate=isolation_of(levels),
         limits=input_limits_of(levels),
+        output=output_rules_of(levels, env),
         **modes,
     )

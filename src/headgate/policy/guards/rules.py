@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from headgate.policy.guards.input_limits import NO_LIMITS, InputLimits
 from headgate.policy.guards.loops import DEFAULT_LIMITS, LoopLimits
+from headgate.policy.guards.output_rules import NO_OUTPUT_RULES, OutputRules
 from headgate.policy.guards.tools import ToolRules
 
 PROFILES = ("off", "observe", "standard", "strict")
@@ -72,6 +73,7 @@ class GuardRules:
         loop_limits: from when on an agent runs away.
         isolate: how what third parties say in a request is marked, one of `provenance.ISOLATE`.
         limits: on what a request may bring; over one it is blocked, whatever the profile.
+        output: of the guards of answers, beside their modes.
         The others are modes, see `MODES`.
     """
 
@@ -91,6 +93,7 @@ class GuardRules:
     loop_limits: LoopLimits = DEFAULT_LIMITS
     isolate: str = OFF
     limits: InputLimits = NO_LIMITS
+    output: OutputRules = NO_OUTPUT_RULES
 
     @property
     def strict(self) -> bool:
@@ -106,7 +109,8 @@ class GuardRules:
     @property
     def active(self) -> bool:
         """Whether any guard is on."""
-        return any(getattr(self, name) != OFF for name in MODES) or self.isolate != OFF or self.limits != NO_LIMITS
+        configured = self.isolate != OFF or self.limits != NO_LIMITS or self.output.answer_characters is not None
+        return configured or any(getattr(self, name) != OFF for name in MODES)
 
 
 def mode_of(profile: str, guard: str) -> str:
