@@ -28,6 +28,8 @@ from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
+from headgate.settings.guard_checkers import checkers_of, told
+from headgate.settings.guards import guards_of
 from headgate.settings.limits import limits_of
 from headgate.settings.lossy import losses_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, Settings, TaskSettings, frozen
@@ -133,9 +135,15 @@ def build(
     if proxied:
         upstream = _PerOrigin(upstream, {base: async_upstream(proxy=proxy) for base, proxy in proxied.items()})
         blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
+    blocking_clock = BlockingClock()
     new_id = id_maker(_ids.getrandbits)
     renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
     turns = LocalTurns(lambda: turns_of(settings), now=clock.now, random=random.random, tell=log.event)
+    asks, blocking_asks = None, None
+    if told(settings):
+        asks, blocking_asks = checkers_of(
+            settings, keeper, policies.router.providers, (clock, upstream), (blocking_clock, blocking), log.event
+        )
     ports = Ports(
         clock,
         upstream,
@@ -145,11 +153,12 @@ def build(
         new_id,
         renewal,
         sharing.limits(blocking=False),
+        checkers=asks,
         turns=turns.asynchronous(sharing.pace(blocking=False)),
         approvals=approvals.asynchronous(),
     )
     blocking_ports = Ports(
-        BlockingClock(),
+        blocking_clock,
         blocking,
         ledger.blocking(),
         tally,
@@ -157,17 +166,21 @@ def build(
         new_id,
         blocking_renewal,
         sharing.limits(blocking=True),
+        checkers=blocking_asks,
         turns=turns.blocking(sharing.pace(blocking=True)),
         approvals=approvals.blocking(),
     )
+    engine, blocking_engine = Engine(ports, policies), Engine(blocking_ports, policies)
+    if asks is not None and blocking_asks is not None:
+        asks.engine, blocking_asks.engine = engine, blocking_engine
     return Built(
         settings=settings,
         router=policies.router,
         ledger=ledger,
         log=log,
         tally=tally,
-        engine=Engine(ports, policies),
-        blocking_engine=Engine(blocking_ports, policies),
+        engine=engine,
+        blocking_engine=blocking_engine,
         upstream=upstream,
         blocking_upstream=blocking,
         secrets=keeper,
@@ -283,6 +296,7 @@ def policies_of(
         budget_status=settings.refusal_status.get("budget", 429),
         counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
         lossy=losses_of(settings) or lossy_by_default,
+        guards=guards_of(settings) if told(settings) else None,
     )
 
 

@@ -23,6 +23,7 @@ from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
 from headgate.settings.guard_answers import ANSWER_KEYS
 from headgate.settings.guard_output import LINK_KEYS
+from headgate.settings.guard_network import NETWORK_KEYS
 from headgate.settings.guard_tools import (
     GLOBAL_TOOL_KEYS,
     LOOP_KEYS,
@@ -400,7 +401,7 @@ def test_the_documentation_names_every_key() -> None:
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
         "guards": (
-            *(*GUARD_KEYS, *GLOBAL_KEYS, *INPUT_LIMIT_KEYS, *LINK_KEYS),
+            *(*GUARD_KEYS, *GLOBAL_KEYS, *INPUT_LIMIT_KEYS, *LINK_KEYS, *NETWORK_KEYS),
             *(*TOOL_KEYS, *GLOBAL_TOOL_KEYS, *RULE_KEYS, *TEST_KEYS, *WEBHOOK_KEYS, *LOOP_KEYS),
         ),
         "budgets": BUDGET_KEYS,
@@ -426,9 +427,12 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "budgets.md", "routing.md", "guards-answers.md"])
+PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_piece_of_yaml_in_the_documentation_is_valid(tmp_path: Path, page: str) -> None:
-    text = DOCS.with_name(page).read_text(encoding="utf-8")
+    text = DOCS.with_name(f"{page}.md").read_text(encoding="utf-8")
     pieces = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert pieces
     for piece in pieces:

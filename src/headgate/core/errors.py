@@ -145,8 +145,16 @@ class ContentBlocked(Refusal):
     code = "content_blocked"
     status_hint = 400
 
-    def __init__(self, message: str, *, guard: str, reasons: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status_hint: int | None = None,
+        guard: str = "",
+        reasons: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, code=code, status_hint=status_hint)
         self.guard = guard
         self.reasons = reasons
 

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 from headgate.core.approvals import Parked
 from headgate.core.cache import CacheStats, Stored
 from headgate.core.caller import Caller
+from headgate.core.checks import Check, Passage
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Route, Upload
+from headgate.core.guards import Finding
 from headgate.core.limits import Amount, Exceeded, Place, Taken
 from headgate.core.secret import Secret
 
@@ -386,6 +388,22 @@ class Cache(Protocol):
         """How it has done in this process. Never waits, never raises."""
         ...
 
+class Checkers(Protocol):
+    """Guards over the network: moderation, judges, topics, webhooks, classifiers (docs/guards-network.md)."""
+
+    async def check(
+        self, exchange: Exchange, checks: Sequence[Check], passages: Sequence[Passage], *, output: bool = False
+    ) -> tuple[Finding, ...]:
+        """What those of `checks` that look at this side say of the passages. Each has its own time; where several can
+        be asked at once, they are. Never raises but when it is cancelled: what cannot be asked is a finding with the
+        reason "unavailable".
+
+        Args:
+            exchange: whose texts they are. What a judge costs is charged to its caller, as an exchange of its own.
+            output: the passages are the model's.
+        """
+        ...
+
 
 class Offload(Protocol):
     """CPU-heavy work beside the event loop (decisions 23)."""
@@ -410,6 +428,7 @@ class Ports:
     limits: CallerLimits | None = None  # None: no caller has a limit
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
     offload: Offload | None = None  # None: everything is done in place
+    checkers: Checkers | None = None  # None: no guard asks anybody
     turns: Turns | None = None  # None: everybody may send at once
     approvals: Approvals | None = None  # None: no tool call can wait for a person
     cache: Cache | None = None  # None: every answer is a provider's, of just now

@@ -13,7 +13,7 @@ def whole_reply(
     books: Books, exchange: Exchange, plan: Plan, status: int, headers: HeaderList, body: bytes
 ) -> WholeReply:
     """The answer as it goes out; or a draft of it, where it is checked first."""
-    kind = WholeReply if plan.answer is None else Draft
+    kind = Draft if plan.answer is not None or plan.checks else WholeReply
     return kind(books, exchange, status, headers, body)
 
 

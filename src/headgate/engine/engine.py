@@ -29,6 +29,7 @@ from headgate.engine import limiting
 from headgate.engine.answer import passed_on
 from headgate.engine.approving import Approving
 from headgate.engine.books import Books, once_only, spent
+from headgate.engine.checking import Checking
 from headgate.engine.choosing import answered, fall_back
 from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
@@ -83,7 +84,8 @@ class Engine:
         self._degrading = Degrading(ports, policies, self._books)
         self._approving = Approving(ports, policies, self._books)
         self._turns = Turning(ports, policies, self._books, self._crossings)
-        self._structuring = Structuring(ports, self._books)
+        self._checking = Checking(ports, policies, self._books)
+        self._structuring = Structuring(ports, self._books, self._checking)
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -101,7 +103,7 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
-            if self.ports.limits is not None:
+            if self.ports.limits is not None and not exchange.request.of_guard:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if exchange.request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
                 self._turns.come_again(exchange, plan)
@@ -109,6 +111,8 @@ class Engine:
                 return await self._approving.answer(exchange, plan)
             if exchange.request.facts.stream:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
+            if self.ports.checkers is not None:
+                await self._checking.admit(exchange, plan)
             plain = plan.descent is None and not plan.takes_refusals
             reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
             if isinstance(reply, Draft):
@@ -116,8 +120,8 @@ class Engine:
             if exchange.request.on_cut and exchange.request.facts.stream:
                 reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
             if isinstance(reply, Mendable) and not reply.over:
-                return Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
-            return reply
+                reply = Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
+            return self._checking.held(exchange, plan, reply) if plan.checks else reply
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
             if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):

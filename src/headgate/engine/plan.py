@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.caller import Caller
+from headgate.core.checks import Check
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Attempt, Facts, Headers, Request, Route
 from headgate.core.guards import Inspector
@@ -170,6 +171,7 @@ class Plan:
         asked: the request as it is routed: its task's model may stand in place of its own, and later the one
             that a step of the ladder or a budget has led to.
         answer: what the answer has to be; None = whatever comes.
+        checks: guards that are asked about the answer.
         follows: what is sent in place of the caller's request, because an answer to that would not do. There is no
             `direct` route then.
         inspects: makes what watches an attempt's answer; None = nothing does.
@@ -202,6 +204,7 @@ class Plan:
     refused: Refused | None = None
     inspects: Callable[[], Inspector] | None = None
     answer: AnswerRules | None = None
+    checks: tuple[Check, ...] = ()
     follows: Request | None = None
     named: str = ""
     came_as: bytes = b""  # the caller's body, before anything was changed in it

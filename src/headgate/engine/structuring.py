@@ -16,12 +16,13 @@ from headgate.core.guards import Verdict
 from headgate.core.ports import Ports
 from headgate.engine.answer import served_model
 from headgate.engine.books import Books
+from headgate.engine.checking import Checking
 from headgate.engine.coded import legible
 from headgate.engine.draft import Draft
 from headgate.engine.looking import MOST_REASONS, look, note
 from headgate.engine.plan import Plan
 from headgate.engine.relay import Reply
-from headgate.policy.guards.answers import AnswerRules, Ending, Problem, next_step, repair_note
+from headgate.policy.guards.answers import ANYTHING, AnswerRules, Ending, Problem, next_step, repair_note
 from headgate.wire.endings import endings
 from headgate.wire.following import can_follow, going_on, repairing, with_text
 
@@ -51,20 +52,21 @@ class _Work:
 class Structuring:
     """Looks at answers. Shared by all exchanges of an engine."""
 
-    __slots__ = ("_books", "_ports")
+    __slots__ = ("_books", "_checking", "_ports")
 
-    def __init__(self, ports: Ports, books: Books) -> None:
+    def __init__(self, ports: Ports, books: Books, checking: Checking) -> None:
         self._ports = ports
         self._books = books
+        self._checking = checking
 
     async def finish(self, exchange: Exchange, plan: Plan, draft: Draft, attempts: Attempts) -> Reply:
         """The answer that goes to the caller.
 
         Raises:
             AnswerInvalid: there is none that would do.
+            ContentBlocked: a guard that was asked about it says no.
         """
-        rules, request = plan.answer, exchange.request
-        assert rules is not None  # there would be no draft
+        rules, request = plan.answer or ANYTHING, exchange.request
         can = request.facts.choices == 1 and can_follow(request.endpoint, request.body)
         work = _Work(draft)
         while True:
@@ -73,7 +75,7 @@ class Structuring:
             if work.said and choices:
                 # Put together as it came: what looks like a repetition at the seam may be one that the text has.
                 choices = [replace(choices[0], text=work.said + choices[0].text)]
-            found = await self._problems(exchange, rules, choices)
+            found = () if plan.answer is None else await self._problems(exchange, rules, choices)
             goes = can and not work.failed and self._books.now() < plan.first_content_by
             step = next_step(rules, found, continued=work.continued, repaired=work.repaired, can=goes)
             kind = step.kind
@@ -91,6 +93,8 @@ class Structuring:
                     work.draft, work.said, work.repaired = after, "", True
                 continue
             if kind in ("deliver", "flag") or rules.flags:
+                if plan.checks:
+                    await self._ask(exchange, plan, work, choices)
                 if kind == "deliver" and not work.continued and not work.repaired:
                     return work.draft.deliver()
                 return self._deliver(exchange, work, plain, text, found)
@@ -110,6 +114,11 @@ class Structuring:
 
         await self._ports.offload.run(slices())
         return tuple(found)
+
+    async def _ask(self, exchange: Exchange, plan: Plan, work: _Work, choices: Sequence[Ending]) -> None:
+        self._books.close(exchange, work.draft.attempt)  # its turn must not wait for others
+        exchange.attempts.sort(key=lambda attempt: attempt is work.draft.attempt)
+        await self._checking.answer(exchange, plan, [each.text for each in choices])
 
     async def _follow(
         self, exchange: Exchange, plan: Plan, work: _Work, body: bytes, attempts: Attempts, what: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from headgate.policy.guards.input_limits import InputLimits
 from headgate.policy.guards.loops import LoopLimits
+from headgate.settings.guard_network import CheckSettings
 from headgate.settings.secrets import SecretRef
 
 GUARDED_BY = ("key", "tenant", "user", "task", "environment")
@@ -37,6 +38,7 @@ class GuardSettings:
     link_allow: tuple[str, ...] | None = None  # hosts of `links.allow`; None = not told
     canaries: tuple[SecretRef, ...] | None = None  # words that no answer may hold
     answer_characters: int | None = None  # the longest answer
+    checks: tuple[CheckSettings, ...] = ()  # guards that ask somebody: those that are told of
     callers: tuple[CallerGuards, ...] = ()  # `for`: the first that fits a caller decides; only in the global section
 
 

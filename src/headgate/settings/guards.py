@@ -18,6 +18,7 @@ from headgate.settings.guard_output import (
     read_canaries,
     read_links,
 )
+from headgate.settings.guard_network import NETWORK_GUARDS, checks_of, read_checks
 from headgate.settings.guard_tools import read_loop_limits, read_tools, tool_rules_of
 from headgate.settings.tree import Scalar
 from headgate.settings.units import one_of, text_up_to, whole
@@ -25,7 +26,10 @@ from headgate.settings.units import one_of, text_up_to, whole
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
 
-GUARD_KEYS = ("profile", *MODES, "rules", "look_behind", "loop_limits", "isolate", "limits", *OUTPUT_KEYS)
+GUARD_KEYS = (
+    *("profile", *MODES, "rules", "look_behind", "loop_limits", "isolate", "limits"),
+    *(*OUTPUT_KEYS, *NETWORK_GUARDS),
+)
 GLOBAL_KEYS = ("for", "isolation_key")
 RULE_SETS = ("standard", "classic")
 _name = text_up_to(200)
@@ -58,6 +62,7 @@ def _read(section: Section, callers: tuple[CallerGuards, ...] = (), *, everybody
         tools=tools,
         tool_rules=tool_rules,
         loop_limits=read_loop_limits(section),
+        checks=read_checks(section),
         rules=section.take("rules", one_of(RULE_SETS), ""),
         look_behind=section.take("look_behind", whole(16, 4096), None),
         isolate=section.take("isolate", read_isolate, ""),
@@ -141,5 +146,6 @@ def rules_of(levels: list[GuardSettings], env: Mapping[str, str] | None = None) 
         isolate=isolation_of(levels),
         limits=input_limits_of(levels),
         output=output_rules_of(levels, env),
+        checks=checks_of([(each.profile, each.checks) for each in levels]),
         **modes,
     )

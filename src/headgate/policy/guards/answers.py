@@ -44,6 +44,9 @@ class AnswerRules:
     flags: bool = False
 
 
+ANYTHING = AnswerRules()
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with an answer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headgate.core.checks import Check
 from headgate.policy.guards.input_limits import NO_LIMITS, InputLimits
 from headgate.policy.guards.loops import DEFAULT_LIMITS, LoopLimits
 from headgate.policy.guards.output_rules import NO_OUTPUT_RULES, OutputRules
@@ -74,6 +75,7 @@ class GuardRules:
         isolate: how what third parties say in a request is marked, one of `provenance.ISOLATE`.
         limits: on what a request may bring; over one it is blocked, whatever the profile.
         output: of the guards of answers, beside their modes.
+        checks: guards that ask somebody over the network.
         The others are modes, see `MODES`.
     """
 
@@ -94,6 +96,7 @@ class GuardRules:
     isolate: str = OFF
     limits: InputLimits = NO_LIMITS
     output: OutputRules = NO_OUTPUT_RULES
+    checks: tuple[Check, ...] = ()
 
     @property
     def strict(self) -> bool:
@@ -110,7 +113,7 @@ class GuardRules:
     def active(self) -> bool:
         """Whether any guard is on."""
         configured = self.isolate != OFF or self.limits != NO_LIMITS or self.output.answer_characters is not None
-        return configured or any(getattr(self, name) != OFF for name in MODES)
+        return configured or bool(self.checks) or any(getattr(self, name) != OFF for name in MODES)
 
 
 def mode_of(profile: str, guard: str) -> str:

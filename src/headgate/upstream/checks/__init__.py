@@ -1,0 +1,1 @@
+"""Guards that ask somebody: `core.ports.Checkers`, in both colours."""
