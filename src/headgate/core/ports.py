@@ -388,6 +388,7 @@ class Cache(Protocol):
         """How it has done in this process. Never waits, never raises."""
         ...
 
+
 class Checkers(Protocol):
     """Guards over the network: moderation, judges, topics, webhooks, classifiers (docs/guards-network.md)."""
 
