@@ -22,8 +22,8 @@ from headgate.settings import Settings, load
 from headgate.settings.accounting import ANOMALY_KEYS, INVOICE_KEYS
 from headgate.settings.budgets import BUDGET_KEYS
 from headgate.settings.guard_answers import ANSWER_KEYS
-from headgate.settings.guard_output import LINK_KEYS
 from headgate.settings.guard_network import NETWORK_KEYS
+from headgate.settings.guard_output import LINK_KEYS
 from headgate.settings.guard_tools import (
     GLOBAL_TOOL_KEYS,
     LOOP_KEYS,

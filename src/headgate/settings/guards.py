@@ -11,6 +11,7 @@ from headgate.policy.guards.rules import MODES, PROFILES, GuardRules, resolve
 from headgate.settings.fields import Section
 from headgate.settings.guard_input import input_limits_of, isolation_of, read_input_limits, read_isolate
 from headgate.settings.guard_model import GUARDED_BY, CallerGuards, GuardSettings
+from headgate.settings.guard_network import NETWORK_GUARDS, checks_of, read_checks
 from headgate.settings.guard_output import (
     OUTPUT_KEYS,
     output_rules_of,
@@ -18,7 +19,6 @@ from headgate.settings.guard_output import (
     read_canaries,
     read_links,
 )
-from headgate.settings.guard_network import NETWORK_GUARDS, checks_of, read_checks
 from headgate.settings.guard_tools import read_loop_limits, read_tools, tool_rules_of
 from headgate.settings.tree import Scalar
 from headgate.settings.units import one_of, text_up_to, whole
