@@ -267,6 +267,9 @@ def test_where_no_call_can_wait_a_token_is_refused(run: Callable[..., Any]) -> N
 )
 def test_calls_are_watched_only_where_something_is_to_be_said_of_them(rules: GuardRules, watched: bool) -> None:
     engine = World().engine
-    exchange = engine.begin(World().request())
+    exchange = engine.begin(World().request(caller=ADA))
     found = engine._approving.watch(exchange, engine._admit(exchange), rules, tainted=False)
     assert (found is not None) is watched
+    nobody = engine.begin(World().request())
+    found = engine._approving.watch(nobody, engine._admit(nobody), rules, tainted=False)
+    assert (found is not None) is (watched and rules.judges_calls)

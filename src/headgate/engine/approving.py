@@ -52,6 +52,8 @@ class Approving:
         if not (rules.watches_calls and can_call(exchange.request.endpoint)):
             return None
         caller, approvals = exchange.request.caller, self._ports.approvals
+        if not rules.judges_calls and not (caller.session or caller.key or caller.user):
+            return None  # a row of calls is somebody's
         parking = None
         if approvals is not None and rules.tool_rules is not None and rules.tool_rules.approves:
             parking = self._parking(exchange, plan, approvals)

@@ -106,8 +106,12 @@ class GuardRules:
     @property
     def watches_calls(self) -> bool:
         """Whether anything is to be said of the tool calls of an answer."""
-        judged = self.tool_rules is not None or self.strict or self.tools == FLAG
-        return (self.tools != OFF and judged) or self.loops != OFF
+        return self.judges_calls or self.loops != OFF
+
+    @property
+    def judges_calls(self) -> bool:
+        """Whether calls are judged one by one."""
+        return self.tools != OFF and (self.tool_rules is not None or self.strict or self.tools == FLAG)
 
     @property
     def active(self) -> bool:
