@@ -21,13 +21,20 @@ DEFAULT_PORT = 8485
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
-@click.option("--scenario", metavar="NAME|FILE", help="healthy (the default), storm, mixed, outage, or a YAML file.")
+@click.option("--scenario", metavar="NAME|FILE", help="healthy (the default), storm, mixed, outage, obedient, or a YAML file.")
 @click.option("--seed", type=int, default=0, show_default=True, help="What answers and faults are drawn from.")
 @click.option("--pace", type=click.FloatRange(0, 60), metavar="SECONDS", help="Between two events of a stream.")
 @click.option("--first-token", type=click.FloatRange(0, 600), metavar="SECONDS", help="Before an answer's first token.")
+@click.option("--obey", is_flag=True, help="Do whatever any text in a request says: a model that has been fooled.")
 @config_option
 def simulate(
-    port: int, scenario: str | None, seed: int, pace: float | None, first_token: float | None, config: str | None
+    port: int,
+    scenario: str | None,
+    seed: int,
+    pace: float | None,
+    first_token: float | None,
+    obey: bool,
+    config: str | None,
 ) -> None:
     """The simulated provider: both dialects, faults on a script, rate limits, and an invoice of its own.
 
@@ -42,6 +49,8 @@ def simulate(
 
     settings_of(config)  # nothing of it is used yet; a mistake in it is still a mistake
     played = paced(scenario_named(scenario), pace, first_token)
+    if obey:
+        played = replace(played, obey=True)
     need_server()
     from headgate.testing.server import SimulatorServer
 

@@ -79,6 +79,7 @@ def _scenario(told: Mapping[str, Any], where: str) -> Scenario:
         batches=batches or Batching(),
         tls=tuple(rule for rule in tls if rule is not None),
         reports=reports or Reports(),
+        obey=made.obey,
     )
 
 
@@ -152,6 +153,8 @@ def _build(kind: type[T], told: Any, where: str, mistakes: list[str]) -> T | Non
             mistakes.append(f"{where}: unknown key {name!r}; known: {', '.join(types)}")
         elif types[name] in _NUMBERS and not _is_number(value, types[name]):
             mistakes.append(f"{where}.{name}: expected a number >= 0")
+        elif types[name] == "bool" and not isinstance(value, bool):
+            mistakes.append(f"{where}.{name}: expected true or false")
         elif name == "nth" and not isinstance(value, Sequence):
             good[name] = (value,)
         else:

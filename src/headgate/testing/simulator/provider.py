@@ -16,6 +16,7 @@ from headgate.testing.simulator.embeddings import Embeddings, Moderations
 from headgate.testing.simulator.faults import Fault
 from headgate.testing.simulator.filestore import FileStore
 from headgate.testing.simulator.limits import LimitBook
+from headgate.testing.simulator.obeying import obey
 from headgate.testing.simulator.openai_batches import write_files
 from headgate.testing.simulator.promptcache import PromptCache
 from headgate.testing.simulator.responses_store import ResponseStore
@@ -90,17 +91,23 @@ class Provider:
         """
         dialect, now = self.apis[path], self.clock.now()
         asked = typed(lambda: dialect.read(headers, decoded, scope=scope, cache=self.cache, seed=self.seed, now=now))
-        answers = self._answers(dialect, asked, body, fault) if asked.model.kind == "chat" else []
+        answers = self._answers(dialect, asked, decoded, body, fault) if asked.model.kind == "chat" else []
         asked.counts.reasoning = sum(one.thinking_tokens for one in answers)
         return Plan(dialect, asked, answers)
 
-    def _answers(self, dialect: Dialect, asked: Asked, body: bytes, fault: Fault | None) -> list[Answer]:
+    def _answers(
+        self, dialect: Dialect, asked: Asked, decoded: Json, body: bytes, fault: Fault | None
+    ) -> list[Answer]:
         """Every choice of an answer."""
         typical = self.scenario.output_tokens
         if fault is not None and fault.kind in ("refusal", "failed"):
             return [self._broken_off(asked, body, fault)]
         if fault is not None and fault.kind == "says":
             asked.text, asked.json, asked.tools = f"say: {fault.message}", "", ()
+        elif self.scenario.obey and not asked.json:
+            obeyed = [obey(asked, decoded, dice(self.seed, body, choice)) for choice in range(asked.choices)]
+            if obeyed[0] is not None:
+                return [each for each in obeyed if each is not None]
         wanted = wanted_stop(asked.text)
         if wanted and wanted not in dialect.stops:
             raise Fail(400, "invalid_request_error", f"stop: one of {', '.join(dialect.stops)}")

@@ -120,7 +120,10 @@ class TlsRule:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A day at the provider. `output_tokens`: a free answer's typical length. `seed` wins over the simulator's."""
+    """A day at the provider. `output_tokens`: a free answer's typical length. `seed` wins over the simulator's.
+
+    `obey`: the model does whatever any text tells it to, see `obeying`.
+    """
 
     name: str = "healthy"
     rules: Sequence[Rule] = ()
@@ -131,6 +134,7 @@ class Scenario:
     batches: Batching = field(default_factory=Batching)
     tls: Sequence[TlsRule] = ()
     reports: Reports = field(default_factory=Reports)
+    obey: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from headgate.testing.simulator.faults import Fault
-from headgate.testing.simulator.scenario import Rule, Scenario, When
+from headgate.testing.simulator.scenario import Pace, Rule, Scenario, When
 
 _STORM = Scenario(
     name="storm",
@@ -51,7 +51,9 @@ _MIXED = Scenario(
 
 _OUTAGE = Scenario(name="outage", rules=(Rule(Fault("overloaded"), name="everything is overloaded"),))
 
+_OBEDIENT = Scenario(name="obedient", obey=True, pace=Pace(tokens_per_event=1))
+
 SHIPPED: Mapping[str, Scenario] = MappingProxyType(
-    {scenario.name: scenario for scenario in (Scenario(), _STORM, _MIXED, _OUTAGE)}
+    {scenario.name: scenario for scenario in (Scenario(), _STORM, _MIXED, _OUTAGE, _OBEDIENT)}
 )
-"""By name: healthy, storm, mixed, outage."""
+"""By name: healthy, storm, mixed, outage, obedient."""
