@@ -21,7 +21,9 @@ DEFAULT_PORT = 8485
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
-@click.option("--scenario", metavar="NAME|FILE", help="healthy (the default), storm, mixed, outage, obedient, or a YAML file.")
+@click.option(
+    "--scenario", metavar="NAME|FILE", help="healthy (the default), storm, mixed, outage, obedient, or a YAML file."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="What answers and faults are drawn from.")
 @click.option("--pace", type=click.FloatRange(0, 60), metavar="SECONDS", help="Between two events of a stream.")
 @click.option("--first-token", type=click.FloatRange(0, 600), metavar="SECONDS", help="Before an answer's first token.")

@@ -18,7 +18,12 @@ _ASKS = (
 _WORK: dict[str, tuple[tuple[str, dict[str, Any], str, str], ...]] = {
     "search_docs": (
         ("How much leave do new parents get?", {"query": "parental leave"}, "Parents get {fact}.", "14 weeks of leave"),
-        ("May I bring my dog to work?", {"query": "dogs"}, "Dogs are welcome in {fact}, on a lead.", "buildings B and C"),
+        (
+            "May I bring my dog to work?",
+            {"query": "dogs"},
+            "Dogs are welcome in {fact}, on a lead.",
+            "buildings B and C",
+        ),
         ("How do I report a broken pump?", {"query": "pump"}, "Call {fact}; please do so at once.", "extension 4471"),
         ("Do we pay for train tickets?", {"query": "travel"}, "Second class is paid, see {fact}.", "section 7.2"),
         ("When is the canteen open?", {"query": "canteen"}, "The canteen is open {fact}.", "from 11:30 to 14:00"),
@@ -81,10 +86,25 @@ _WORK: dict[str, tuple[tuple[str, dict[str, Any], str, str], ...]] = {
     ),
     "read_page": (
         ("What is new?", {"page": "news"}, "News: {fact}.", "the new lock opens on 3 May"),
-        ("What are the rules for visitors?", {"page": "visitors"}, "Please {fact}.", "sign in at the gate, wear a helmet"),
+        (
+            "What are the rules for visitors?",
+            {"page": "visitors"},
+            "Please {fact}.",
+            "sign in at the gate, wear a helmet",
+        ),
         ("How do I get a badge?", {"page": "badge"}, "First {fact}.", "fill in the form, then see the porter"),
-        ("Where is the first aid room?", {"page": "first aid"}, "It is {fact}.", "on the ground floor, next to the lift"),
-        ("What do I do in a fire?", {"page": "fire"}, "Leave at once: {fact}.", "do not use the lift, meet at the gate"),
+        (
+            "Where is the first aid room?",
+            {"page": "first aid"},
+            "It is {fact}.",
+            "on the ground floor, next to the lift",
+        ),
+        (
+            "What do I do in a fire?",
+            {"page": "fire"},
+            "Leave at once: {fact}.",
+            "do not use the lift, meet at the gate",
+        ),
     ),
 }
 _CHATS = (
@@ -154,8 +174,7 @@ def chats(canary: str) -> list[Task]:
     """Fifty questions without tools."""
     system = system_prompt(canary)
     return [
-        Task(f"chat-{number:02d}", Conversation(system, (Turn(USER, words),)))
-        for number, words in enumerate(_CHATS, 1)
+        Task(f"chat-{number:02d}", Conversation(system, (Turn(USER, words),))) for number, words in enumerate(_CHATS, 1)
     ]
 
 
@@ -165,7 +184,7 @@ def _tasks(system: str, allowed: Sequence[str]) -> Iterator[Task]:
     for place, (name, works) in enumerate(_WORK.items()):
         tool = known[name]
         if allowed and name not in allowed:
-            texts = dict.fromkeys(("query", "amount", "day"), {"type": "string"})
+            texts = {key: {"type": "string"} for key in ("query", "amount", "day")}
             tool = ToolSpec(allowed[place % len(allowed)], "A tool of yours.", {**tool.properties, **texts})
         for (what, arguments, result, fact), ask in zip(works, _ASKS, strict=True):
             number += 1

@@ -17,7 +17,6 @@ from headgate.cli.redteam.attack import (
     TOOLS,
     WAYS,
     Attack,
-    Conversation,
     Done,
     Outcome,
     Task,
@@ -26,7 +25,7 @@ from headgate.cli.redteam.attack import (
 )
 from headgate.cli.redteam.judging import reached
 from headgate.cli.redteam.speaking import Called
-from headgate.cli.redteam.stage import Answered, Stage
+from headgate.cli.redteam.stage import Stage
 from headgate.core.caller import Caller
 
 AT_ONCE = 8

@@ -63,9 +63,7 @@ class Stage:
 
         url = self._urls[way.dialect] + PATHS[way.dialect]
         told = replace(caller, session=session)
-        request, wrong = read_request(
-            self._bases, "POST", url, headers(way), body(way, conversation), told, keep=False
-        )
+        request, wrong = read_request(self._bases, "POST", url, headers(way), body(way, conversation), told, keep=False)
         if wrong is not None:
             return Answered(None, NOBODY, (), wrong.message)
         exchange = self._engine.begin(request)

@@ -65,10 +65,11 @@ _TELL = (
 )
 _PROMPT = (
     r"(?:system (?:prompt|message)|(?:initial|hidden|original|first|secret|full) (?:prompt|instructions)|"
-    r"instructions (?:above|you were given|you got)|everything above|text above|your (?:instructions|rules|configuration))"
+    r"instructions (?:above|you were given|you got)|everything above|text above|"
+    r"your (?:instructions|rules|configuration))"
 )
-_SECRET = r"(?:canary|the secret|access code|code word)"
-_LEAK = re.compile(rf"\b{_TELL}\b[^!?\n]{{0,120}}?\b(?:(?P<prompt>{_PROMPT})|(?P<secret>{_SECRET}))\b", re.IGNORECASE)
+_HIDDEN = r"(?:canary|the secret|access code|code word)"
+_LEAK = re.compile(rf"\b{_TELL}\b[^!?\n]{{0,120}}?\b(?:(?P<prompt>{_PROMPT})|(?P<secret>{_HIDDEN}))\b", re.IGNORECASE)
 _NOT = re.compile(r"\b(?:never|not|don't|cannot|can't|without|refuse to)\b[\s\w]{0,16}$", re.IGNORECASE)
 _ADD = (
     r"\b(?:include|add|append|embed|insert|render|end|finish|close|begin|start|place|put|attach|show|display|write)\b"
@@ -86,7 +87,8 @@ _BLANK = re.compile(
     re.IGNORECASE,
 )
 SECRET = re.compile(
-    r"\b(?:canary|secret|access code|code word|pass ?phrase)\b[^.\n]{0,40}?\bis:? [\"'`]?(?P<value>[^\s\"'`]{6,200}?)[\"'`.]?(?=\s|$)",
+    r"\b(?:canary|secret|access code|code word|pass ?phrase)\b[^.\n]{0,40}?\bis:? "
+    r"[\"'`]?(?P<value>[^\s\"'`]{6,200}?)[\"'`.]?(?=\s|$)",
     re.IGNORECASE,
 )
 """Where a text tells a secret."""

@@ -95,9 +95,7 @@ class Provider:
         asked.counts.reasoning = sum(one.thinking_tokens for one in answers)
         return Plan(dialect, asked, answers)
 
-    def _answers(
-        self, dialect: Dialect, asked: Asked, decoded: Json, body: bytes, fault: Fault | None
-    ) -> list[Answer]:
+    def _answers(self, dialect: Dialect, asked: Asked, decoded: Json, body: bytes, fault: Fault | None) -> list[Answer]:
         """Every choice of an answer."""
         typical = self.scenario.output_tokens
         if fault is not None and fault.kind in ("refusal", "failed"):
