@@ -31,6 +31,7 @@ PROFILES = ("off", "observe", "standard", "strict")
 @click.option("--profile", type=click.Choice(PROFILES), help="As if `guards.profile` said so, with all its modes.")
 @click.option("--as", "who", metavar="KIND=NAME", help="Only these calls: everybody, task=NAME, key=NAME, ...")
 @click.option("--family", "families", type=click.Choice(FAMILIES), multiple=True, help="Only this one; may come again.")
+@click.option("--every", type=click.IntRange(1, 100), default=1, show_default=True, help="Only each so manieth.")
 @click.option("--report", metavar="FILE", help="Write a page, too: .html or .md.")
 @click.option("--no-advice", is_flag=True, help="Do not look for lines that would have stopped what got through.")
 @click.option("--seed", type=int, default=7, show_default=True, help="What the model's answers are cut by.")
@@ -40,6 +41,7 @@ def redteam(
     profile: str | None,
     who: str | None,
     families: tuple[str, ...],
+    every: int,
     report: str | None,
     no_advice: bool,
     seed: int,
@@ -82,6 +84,7 @@ def redteam(
             env=os.environ,
             seed=seed,
             only=wanted,
+            every=every,
             advising=not no_advice,
             progress=progress,
         )

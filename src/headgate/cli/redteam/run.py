@@ -49,6 +49,7 @@ def run(
     seed: int = 7,
     ways: Sequence[Way] = WAYS,
     only: Callable[[Attack | Task], bool] = lambda _: True,
+    every: int = 1,
     advising: bool = True,
     progress: Callable[[int], Callable[[], None]] = lambda _: lambda: None,
 ) -> list[Result]:
@@ -56,7 +57,7 @@ def run(
 
     Args:
         env: where the configuration's references are read.
-        only: leaves out attacks and tasks.
+        only, every: leave out attacks and tasks.
         advising: look for lines that would have stopped what got through.
         progress: is told how many calls there will be, and gives what is called after each.
     """
@@ -65,8 +66,8 @@ def run(
     with world(env, seed) as place:
         for subject in found:
             named, allowed = tools_of(subject)
-            attacked = [each for each in attacks(canary, named) if only(each)]
-            tasks = [each for each in (*tool_tasks(canary, allowed), *chats(canary)) if only(each)]
+            attacked = [each for each in attacks(canary, named) if only(each)][::every]
+            tasks = [each for each in (*tool_tasks(canary, allowed), *chats(canary)) if only(each)][::every]
             step = progress((len(attacked) + len(tasks)) * len(ways))
             with place.stage(settings) as stage:
                 outcomes = asyncio.run(play(stage, subject.caller, canary, attacked, ways, step))
