@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from headgate.clocks import AsyncClock, BlockingClock
+from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
 from headgate.core.ids import id_maker
 from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
@@ -214,7 +216,11 @@ def approvals_of(
             return tools.key.resolve(env).reveal().encode()
         return log_key(approval_key_file(settings.storage), of="approvals")
 
-    return ApprovalStore(ledger, key, now=now, tell=tell)
+    store = ApprovalStore(ledger, key, now=now, tell=tell)
+    if tools is not None and tools.key is not None and not tools.key.local:
+        with contextlib.suppress(ConfigError):  # a store that is asked here keeps no call waiting; else at the first
+            _ = store.key
+    return store
 
 
 def _hook(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,53 @@ def test_of_ten_who_want_it_at_once_one_has_it_and_it_cost_nothing(world: World)
     built.log.flush()
     events = [line["event"] for line in lines(Path(f"{path}.log.jsonl"))]
     assert {"approval_parked", "approval_decided"} <= set(events)
+
+
+def test_a_webhook_approves_a_call_with_other_arguments(tmp_path: Path, world: World) -> None:
+    told: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["content-length"])))
+            answer = b'{"decision": "edit", "arguments": {"to": "bob@acme.example"}}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    tools = {"approve": ["send_email"], "key": "env:APPROVALS_KEY", "webhook": {"url": url, "secret": "env:HOOK"}}
+    env = {"ANTHROPIC_BASE_URL": world.sim.url, "APPROVALS_KEY": "k" * 32, "HOOK": "shared"}
+    with Gate.load(env=env, storage=f"sqlite:///{tmp_path / 'own.db'}", guards={"tools": tools}) as gate:
+        watched(gate.built)
+        decided = threading.Event()
+        decide = gate.approvals.decide
+
+        def deciding(*arguments: Any) -> Any:
+            found = decide(*arguments)
+            decided.set()
+            return found
+
+        hook = gate.built.hook
+        assert hook is not None
+        hook._decide = deciding
+        client = anthropic.Anthropic(api_key="not-a-key", base_url=world.sim.url, http_client=gate.client())
+        call = Call(client, "messages", stream=False, marker="webhook")
+        call()
+        last = headgate.last()
+        assert last is not None
+        assert decided.wait(20)
+        _, calls = call(**{"x-headgate-approval": last.approvals[0].token})
+    assert calls == [{"to": "bob@acme.example"}]
+    assert json.loads(told[0])["tool"] == "send_email"
+    assert not (tmp_path / "own.db.approvalkey").exists()
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_call_still_waits_after_a_restart_and_its_token_holds(tmp_path: Path, world: World) -> None:

@@ -246,6 +246,18 @@ def test_a_call_of_openais_dialect_is_had_likewise(desk: Desk) -> None:
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == SEND.arguments
 
 
+def test_what_an_attempt_has_parked_whose_answer_nobody_got_is_not_told(desk: Desk) -> None:
+    engine = desk.world.engine
+    exchange = engine.begin(desk.request())
+    plan = engine._admit(exchange)
+    for _ in range(2):
+        watch = engine._approving.watch(exchange, plan, RULES, tainted=False)
+        assert watch is not None
+        watch.tool(SEND)
+    assert list(exchange.parked) == watch.parked
+    assert len(exchange.parked) == 1
+
+
 def test_where_no_call_can_wait_a_token_is_refused(run: Callable[..., Any]) -> None:
     world = World()
     played = run(world.call(replace(world.request(), approval="ap_" + "a" * 26)))

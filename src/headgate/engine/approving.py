@@ -48,7 +48,12 @@ class Approving:
         self._books = books
 
     def watch(self, exchange: Exchange, plan: Plan, rules: GuardRules, *, tainted: bool) -> ToolWatch | None:
-        """What watches the tool calls of an attempt's answer; None where neither rules nor loops ask for it."""
+        """What watches the tool calls of an attempt's answer; None where neither rules nor loops ask for it.
+
+        Args:
+            tainted: documents or tool results are in the conversation.
+        """
+        exchange.parked = ()  # those of an attempt before, whose answer is not the caller's
         if not (rules.watches_calls and can_call(exchange.request.endpoint)):
             return None
         caller, approvals = exchange.request.caller, self._ports.approvals
