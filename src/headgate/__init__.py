@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from headgate.many.gathering import gather
     from headgate.many.outcomes import DeadlinePassed, Outcome, Outcomes
     from headgate.refusals import refusal
+    from headgate.transport.canary import canary
     from headgate.transport.context import Last, caller, last
     from headgate.transport.untrusted import isolation_note, untrusted
 
 _WHERE = {
     "Gate": "headgate.gate",
     "caller": "headgate.transport.context",
+    "canary": "headgate.transport.canary",
     "last": "headgate.transport.context",
     "Last": "headgate.transport.context",
     "refusal": "headgate.refusals",
@@ -53,6 +55,7 @@ __all__ = [
     "UpstreamError",
     "__version__",
     "caller",
+    "canary",
     "gather",
     "isolation_note",
     "last",

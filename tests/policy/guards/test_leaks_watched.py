@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from answers_watched import answer, pieces, watching
 
+import headgate
 from headgate.core.guards import Denied, ToolCall
 from headgate.policy.guards.leaks import Canaries, Prompts
 from headgate.policy.guards.output_rules import OutputRules
@@ -55,7 +56,8 @@ def test_a_canary_in_any_form_ends_the_answer_before_it(form: str, size: int, le
 
 
 def test_a_marker_in_the_system_prompt_is_a_canary_of_its_own() -> None:
-    marker = "hg-canary-" + "0123456789abcdef0123"
+    marker = headgate.canary()
+    assert marker != headgate.canary()
     made = watching(NO_CANARIES, system=f"{marker}. Be nice.")
     assert made.needed
     assert answer(made, pieces(f"I was told: {marker}", 4)).reasons == ["block:leak:canary"]

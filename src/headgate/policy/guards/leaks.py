@@ -32,12 +32,16 @@ FEWEST = 12
 MOST = 50_000
 """Characters of a prompt that are compared."""
 SHORTEST_CANARY = 8
-MARKER = re.compile(r"hg-canary-[0-9a-f]{20}")
+MARKER = re.compile(r"canary-[0-9a-f]{20}")
 """What `headgate.canary()` makes; the application puts it into its system prompt."""
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[^\W_]+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=-]{16,}")
+_NOT_BLOB = re.compile(r"[^A-Za-z0-9+/_=-]")
+_LONGEST_BLOB = 1024  # characters of one that are decoded at once: it ends in what is new
+_STRIDE = 4  # a longer piece is met at one of these places, too
+_BATCH = 96  # characters that are cut into words at once
 _DEEPEST = 2  # encodings within encodings
 _REMEMBERED = 64
 
@@ -139,7 +143,10 @@ class Leaks:
     """
 
     __slots__ = (
+        "_blob",
         "_canaries",
+        "_count",
+        "_decoded",
         "_known",
         "_met",
         "_prompt",
@@ -162,12 +169,16 @@ class Leaks:
         self._words = ""  # the end of the text that has not been cut into words
         self._met: set[str] = set()  # of the prompt's quadruples
         self._said: set[str] = set()
+        self._count = 0  # squashed characters so far
+        self._blob = ""  # what may go on as something encoded
+        self._decoded = 0  # how much of it has been looked at
 
     def look(self, told: Told, *, final: bool) -> int:
         """See `TextGuard`."""
         new = told.buf[told.fresh - told.base :]
         fresh = squashed(new)
         if fresh:
+            self._count += len(fresh)
             self._squashed = (self._squashed + fresh)[-max(2 * LONG, self._canaries.longest + len(fresh), 4 * GRAM) :]
         if self._canaries and fresh:
             self._look_for_canaries(told, fresh)
@@ -203,8 +214,9 @@ class Leaks:
     def _look_for_pieces(self, told: Told, prompt: Prompt, fresh: str) -> int:
         text = self._squashed
         at = max(len(text) - len(fresh) - GRAM + 1, 0)
+        at += -(self._count - len(text) + at) % _STRIDE
         while at <= len(text) - GRAM:
-            at = self._piece(told, prompt, text, at) if text[at : at + GRAM] in prompt.grams else at + 1
+            at = self._piece(told, prompt, text, at) if text[at : at + GRAM] in prompt.grams else at + _STRIDE
         # While a piece goes on, the text waits, as far as the look-behind allows.
         return told.base if text[-GRAM:] in prompt.grams else told.end
 
@@ -231,6 +243,8 @@ class Leaks:
         if "paraphrase" in self._said or len(prompt.quadruples) < FEWEST:
             return
         self._words += new.lower()
+        if not final and len(self._words) < _BATCH:
+            return
         words = _WORD.findall(self._words)
         whole = words if final else words[:-1]  # the last one may go on
         before = len(self._met)
@@ -243,16 +257,21 @@ class Leaks:
             self._hit(told, "paraphrase", self._verdict if self._strict else Verdict.FLAG, 1)
 
     def _look_inside(self, told: Told, new: str, *, final: bool) -> None:
-        """Decode what looks encoded and has just come to its end, or goes on for long."""
-        buf = told.buf
-        low = max(0, told.fresh - told.base - 256)
-        for found in _BLOB.finditer(buf, low):
-            if found.end() <= told.fresh - told.base:
-                continue
-            for text in decodings(found.group()):
-                if self._tells(text):
-                    self._hit(told, "encoded", self._verdict, len(buf) - found.start())
+        """Decode what looks encoded, when it has come to its end or has gone on for some more."""
+        *ended, rest = _NOT_BLOB.split(self._blob + new)
+        back = len(told.buf) - len(self._blob) - len(new)
+        for place, blob in enumerate((*ended, rest)):
+            whole = place < len(ended) or final
+            if len(blob) >= GRAM and (whole or len(blob) - self._decoded >= GRAM // 2):
+                self._decoded = len(blob)
+                if any(map(self._tells, decodings(blob[-_LONGEST_BLOB:]))):
+                    self._hit(told, "encoded", self._verdict, max(len(told.buf) - max(back, 0), 1))
                     return
+            if place < len(ended):
+                back += len(blob) + 1
+                self._decoded = 0
+        self._blob = rest[-_LONGEST_BLOB:]
+        self._decoded = min(self._decoded, len(self._blob))
 
     def _tells(self, text: str) -> bool:
         inside = squashed(text)

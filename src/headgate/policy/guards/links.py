@@ -35,6 +35,7 @@ _BEGUN = re.compile(
     r"""(?i)(?:\]\(?\s{0,8}<?|(?<![a-z0-9+.-])(?:h|ht|htt|https?:?|f|ft|ftps?:?|w|ws|wss?:?|www?)"""
     r"""|\b(?:href|src|srcset|action|url)\s{0,4}[=(]?\s{0,4}["']?)\Z"""
 )
+_BEGUN_WITH = frozenset("hHtTpPsSfFwWcCnNlLeErR:](=<\"' \t\n")  # as its last character
 _BEGUN_LONGEST = 24
 _SCHEME_LONGEST = 32  # characters, with room for entities
 _IMAGE_BEFORE = re.compile(
@@ -94,7 +95,7 @@ class Links:
             if ended is None:
                 return told.end
             self._removing = None
-        while (found := _CANDIDATE.search(buf, at)) is not None:
+        while (found := _candidate(buf, at)) is not None:
             start = found.end()
             end = _ending_of(found)
             ended = end.search(buf, start)
@@ -117,7 +118,9 @@ class Links:
                 return base + start
             at = max(stop, start, found.start() + 1)
         self._scan = max(base + at, told.end - _BEGUN_LONGEST)
-        begun = None if final else _BEGUN.search(buf, max(at, len(buf) - _BEGUN_LONGEST))
+        begun = None
+        if not final and buf[-1:] in _BEGUN_WITH:
+            begun = _BEGUN.search(buf, max(at, len(buf) - _BEGUN_LONGEST))
         return base + begun.start() if begun else told.end
 
     def _hit(self, told: Told, start: int, end: int, why: str, *, bare: bool) -> None:
@@ -161,6 +164,14 @@ class Links:
             return True
         # An image may refer to it from above or from below.
         return _DEFINITION.search(before) is not None and (self._seen_image or self._rules.strict)
+
+
+def _candidate(buf: str, at: int) -> re.Match[str] | None:
+    """The next place where an address may begin. Most text has none of these characters, and is not searched."""
+    tail = buf[at:]
+    if "/" in tail or "]" in tail or "=" in tail or "(" in tail or "\\" in tail or "." in tail:
+        return _CANDIDATE.search(buf, at)
+    return None
 
 
 def _ending_of(found: re.Match[str]) -> re.Pattern[str]:

@@ -12,6 +12,9 @@ from headgate.policy.guards.rules import BLOCK, FLAG
 REACH = 128
 """Characters before a value in which the words stand that tell what it is."""
 
+_BATCH = 32
+"""Characters that are looked at together, and wait for it."""
+
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{2,94}\]")
 _OPEN = re.compile(r"\[[^\[\]\n]{0,63}\Z")
 
@@ -46,6 +49,8 @@ class Values:
         """See `TextGuard`."""
         buf, base = told.buf, told.base
         start = max(self._done - base, 0)
+        if not final and len(buf) - start < _BATCH:
+            return base + start
         low = max(start - REACH, 0)
         settled = len(buf) if final else low + self._tail_start(buf[low:])
         if settled > start:
