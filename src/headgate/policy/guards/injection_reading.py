@@ -1,0 +1,122 @@
+"""A text read sentence by sentence, and what its *blocks* of sixteen sentences have of the rules.
+
+A planted instruction is a few sentences in a long document, so a document is as suspicious as its most suspicious
+block. Blocks overlap by half, so that none falls between two.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headgate.policy.guards.injection_lines import BACKWARDS, TURNED, fold, line, sentences
+from headgate.policy.guards.injection_rules import LINES, STANDARD, TEXTS
+
+BLOCK, STEP = 16, 8  # sentences
+CONTEXT = ("about", "about_share", "length", "marks", "document")
+"""What a block is told by besides the rules: talk about attacks, its length, marks as in code, and the channel."""
+
+_MARKS = frozenset("{}[]=()<>#*|/")
+_COUNTED = 2  # times that a rule counts in one block
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Where it is in the text that was read, and what was found in it.
+
+    Attributes:
+        part: which part of the text it is in, and `start` and `end` are places in that part.
+        hits: numbers of the rules met, in `injection_rules.STANDARD`, with repetitions of different sentences only.
+    """
+
+    part: int
+    start: int
+    end: int
+    words: int
+    about: int
+    marks: int
+    hits: tuple[int, ...]
+
+
+class Reading:
+    """What has been read of one text, part by part."""
+
+    def __init__(self) -> None:
+        self.sentences: list[Sentence] = []
+        self.lines_read = 0
+
+    def add(self, part: int, text: str) -> tuple[int, int]:
+        """Read one part; how many words of it are known ones in rot13, and from behind."""
+        spans = sentences(text, 0, len(text))
+        folded = [fold(text[start:end]) for start, end in spans]
+        lines = [line(each) for each in folded]
+        hits = _met(lines, folded)
+        for n, ((start, end), kinds) in enumerate(zip(spans, lines, strict=True)):
+            marks = sum(map(folded[n].count, _MARKS))
+            self.sentences.append(
+                Sentence(part, start, end, len(kinds), kinds.count("b"), marks, tuple(hits.get(n, ())))
+            )
+        self.lines_read += len(lines)
+        joined = "".join(lines)
+        return joined.count(TURNED), joined.count(BACKWARDS)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """First sentence and the one behind the last, of each block."""
+        count = len(self.sentences)
+        if count <= BLOCK:
+            yield 0, count
+            return
+        for first in range(0, count - BLOCK, STEP):
+            yield first, first + BLOCK
+        yield count - BLOCK, count
+
+    def of(self, first: int, last: int, document: bool) -> tuple[dict[int, int], tuple[float, ...]]:
+        """A block's features: how often each rule was met, at most twice, and its context."""
+        counts: dict[int, int] = {}
+        words = about = marks = letters = 0
+        for each in self.sentences[first:last]:
+            words += each.words
+            about += each.about
+            marks += each.marks
+            letters += each.end - each.start
+            for rule in each.hits:
+                counts[rule] = min(_COUNTED, counts.get(rule, 0) + 1)
+        context = (
+            min(about, 6) / 3,
+            min(2.0, 20 * about / (words + 1)),
+            math.log1p(words) / 5,
+            min(2.0, 10 * marks / (letters + 1)),
+            float(document),
+        )
+        return counts, context
+
+
+def _met(lines: list[str], folded: list[str]) -> dict[int, set[int]]:
+    """Which rules each sentence meets."""
+    met: dict[int, set[int]] = {}
+    joined, starts = _join(lines, "\n")
+    there = set(joined)
+    for number, rule in enumerate(LINES):
+        if not there.isdisjoint(rule.needs):
+            for found in rule.pattern.finditer(joined):
+                met.setdefault(bisect_right(starts, found.start()) - 1, set()).add(number)
+    text, starts = _join(folded, "")
+    for number, rule in enumerate(TEXTS, start=len(LINES)):
+        if any(mark in text for mark in rule.needs):
+            for found in rule.pattern.finditer(text):
+                met.setdefault(bisect_right(starts, found.start()) - 1, set()).add(number)
+    return met
+
+
+def _join(parts: list[str], between: str) -> tuple[str, list[int]]:
+    starts: list[int] = []
+    at = 0
+    for part in parts:
+        starts.append(at)
+        at += len(part) + len(between)
+    return between.join(parts), starts
+
+
+NAMES = tuple(rule.name for rule in STANDARD)

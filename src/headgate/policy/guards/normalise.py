@@ -1,0 +1,170 @@
+"""A text without its disguise: hidden characters, look-alikes, and what was written in letters of another alphabet.
+
+`clean` undoes what changes the look of single characters, and is the text that everything else reads. `disguises`
+undoes what changes words: leetspeak, spaced letters, reversal, rot13. (`decodings` finds what is encoded.)
+All are linear in the text's length.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.policy.guards.homoglyphs import LATIN_LOOKS, LETTER_SIGNS, TO_LATIN
+from headgate.policy.guards.injection_lines import knows
+
+_HIDDEN = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_DROP = re.compile(f"[{_HIDDEN}]+")
+_TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
+_LOOK_ALIKE = re.compile(f"[{re.escape(LATIN_LOOKS)}]")
+_MIXED_WORD = re.compile(r"[^\W\d_]+")
+_LATIN = re.compile("[A-Za-z]")
+_SIGNS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff]")
+
+_LEET: Final = str.maketrans("0134578@$!|+", "oieastbasilt")
+_LEET_GATE = re.compile(r"[A-Za-z][013457@$!|+][A-Za-z]|[013457@$!|+]{1,2}[A-Za-z]{1,3}[013457@$!|+]")
+_LEET_WORD = re.compile(r"(?<![\w@$!|+])(?=[\w@$!|+]{0,30}[A-Za-z])[\w@$!|+]{2,32}(?![\w@$|+])")
+_SPACED = re.compile(r"(?<!\w)(?:\w[ \t._*|/\-]{1,3}){5,400}\w(?!\w)")
+_BETWEEN_LETTERS = re.compile(r"[ \t._*|/\-]")
+_BETWEEN_WORDS = re.compile(r"[ \t._*|/\-]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """A text whose characters are what they look like.
+
+    Attributes:
+        text: NFKC, without hidden characters and look-alikes.
+        source: the text it was made of.
+        hidden: what invisible characters spelled out (Unicode tags, variation selectors), "" for nothing.
+        changed: how many hidden characters and look-alikes there were.
+    """
+
+    text: str
+    source: str
+    hidden: str = ""
+    changed: int = 0
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where a part of `text` is in `source`. Exact to the character but for letters composed of several."""
+        if self.text == self.source:
+            return start, end
+        if not self.text:
+            return 0, len(self.source)
+        offsets: list[int] = []
+        for at, letter in enumerate(self.source):
+            offsets.extend([at] * len(_plain(letter)[0]))
+        last = len(offsets) - 1
+        if last < 0:
+            return 0, len(self.source)
+        first = offsets[min(start, last)]
+        return first, max(first, offsets[min(max(start, end - 1), last)] + 1)
+
+
+def clean(text: str) -> Clean:
+    """Undo hidden characters, compatibility forms and look-alike letters. An ASCII text comes back as it is."""
+    if text.isascii():
+        return Clean(text, text)
+    hidden = _spelled(text)
+    plain, changed = _plain(text)
+    if _LOOK_ALIKE.search(plain):
+        plain, alike = _latin(plain)
+        changed += alike
+    return Clean(plain, text, hidden, changed)
+
+
+def _plain(text: str) -> tuple[str, int]:
+    """Without hidden characters and compatibility forms, and how many were hidden."""
+    shown = _DROP.sub("", text)
+    if _SIGNS.search(shown):
+        shown = shown.translate(LETTER_SIGNS)
+    return unicodedata.normalize("NFKC", shown), len(text) - len(shown)
+
+
+def _spelled(text: str) -> str:
+    """What tag characters and variation selectors say."""
+    if text.isascii() or not _DROP.search(text):
+        return ""
+    parts = ["".join(chr(ord(letter) - 0xE0000) for letter in found.group()) for found in _TAGS.finditer(text)]
+    for found in _SELECTORS.finditer(text):
+        spelled = bytes(
+            ord(letter) - 0xFE00 if ord(letter) < 0x10000 else ord(letter) - 0xE0100 + 16 for letter in found.group()
+        )
+        parts.append(spelled.decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def _latin(text: str) -> tuple[str, int]:
+    """Look-alikes to Latin letters: in words of two alphabets, and in all words where most letters are Latin."""
+    latin = len(_LATIN.findall(text))
+    alike = len(_LOOK_ALIKE.findall(text))
+    letters = sum(map(len, _MIXED_WORD.findall(text)))
+    mostly = latin + alike >= 0.95 * letters and latin >= 0.2 * letters
+    changed = 0
+
+    def word(found: re.Match[str]) -> str:
+        nonlocal changed
+        each = found.group()
+        if each.isascii() or not (mostly or _LATIN.search(each)):
+            return each
+        made = each.translate(TO_LATIN)
+        changed += made != each
+        return made
+
+    return _MIXED_WORD.sub(word, text), changed
+
+
+def disguises(text: str, turned: int, backwards: int) -> Iterator[tuple[str, str]]:
+    """What a cleaned text says where its words are in disguise: (how, text) for each disguise there are signs of.
+
+    Args:
+        turned: how many of its words are known ones in rot13; three are a sign.
+        backwards: how many are known ones from behind.
+    """
+    if turned >= 3:
+        yield "rot13", codecs.encode(text, "rot13")
+    if backwards >= 3:
+        yield "reversed", text[::-1]
+    if len(_LEET_GATE.findall(text, 0, 20_000)) >= 2:
+        yield "leetspeak", _LEET_WORD.sub(lambda found: found.group().replace("11", "ll").translate(_LEET), text)
+    if _SPACED.search(text):
+        yield "spaced", _SPACED.sub(lambda found: _join(found.group()), text)
+
+
+def _join(spaced: str) -> str:
+    """Letters with gaps to words: a wider gap is the end of a word; without any, known words are looked for."""
+    words = [_BETWEEN_LETTERS.sub("", word) for word in _BETWEEN_WORDS.split(spaced)]
+    return _split(words[0]) if len(words) == 1 else " ".join(words)
+
+
+def _split(run: str) -> str:
+    """A run of letters to known words, the longest first from the left; the rest stays together."""
+    words: list[str] = []
+    rest = ""
+    at = 0
+    low = run.lower()
+    while at < len(run):
+        for length in range(min(16, len(run) - at), 1, -1):
+            if knows(low[at : at + length]) or low[at : at + length] in _SHORT:
+                if rest:
+                    words.append(rest)
+                    rest = ""
+                words.append(run[at : at + length])
+                at += length
+                break
+        else:
+            rest += run[at]
+            at += 1
+    return " ".join([*words, rest] if rest else words)
+
+
+_SHORT_WORDS = "the and you are was not for with that this now me my of to in is it as an or on do be by if so"
+_SHORT = frozenset(_SHORT_WORDS.split())
