@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from headgate.policy.guards.injection import Look
-from headgate.policy.guards.injection_model import Model
 from headgate.policy.guards.injection_reading import CONTEXT, NAMES
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,12 +23,16 @@ IMAGINED = 15.0
 """How many attacks each rule's imagined one counts as."""
 STRENGTH = 1.0
 """Inverse of the penalty on weights."""
+DIFFERENCE = 0.7
+"""How freely the weights for documents differ from the others."""
 ROUNDS = 3
 """Of learning, each teaching the blocks that the one before thought worst."""
 FLAGGED = {"user": (0.0022, 0.009), "document": (0.005, 0.05)}
 """Shares of plain and of hard benign texts that the flag threshold lets be flagged, per channel. Below the targets
 (0.5% and 2% together), because new sources do worse. Documents about injection are hard, and few."""
-BLOCKED = {"user": (0.0006, 0.0016), "document": (0.0006, 0.012)}
+BLOCKED = {"user": (0.0003, 0.001), "document": (0.0003, 0.006)}
+BLOCK_MARGIN = 1.0
+"""Log-odds added to the block threshold: it is an estimate of the last few of thousands."""
 FOLDS = 4
 """Parts of the training data, by source, that are left out in turn to choose the thresholds."""
 
@@ -111,7 +114,7 @@ def read(texts: list[str], document: Array) -> tuple[Array, Array, Array, Array]
         for name, reading in looking.readings():
             spans = [span for span in reading.blocks() if span[0] < span[1]]
             for first, last in spans:
-                hits, context = reading.of(first, last, bool(document[number]))
+                hits, context = reading.of(first, last)
                 row = np.zeros(len(NAMES) + len(CONTEXT))
                 for rule, times in hits.items():
                     row[rule] = times
@@ -124,8 +127,8 @@ def read(texts: list[str], document: Array) -> tuple[Array, Array, Array, Array]
 
 
 def scores(rows: Rows, weights: Array) -> Array:
-    """The log-odds of each row under some weights (the bias last)."""
-    each = rows.features @ weights[:-1] + weights[-1] - np.log(np.maximum(1.0, rows.blocks / 8))
+    """The log-odds of each row under some weights, as `learn` returns them."""
+    each = _spread(rows.features, rows.document[rows.owner]) @ weights - np.log(np.maximum(1.0, rows.blocks / 8))
     best = np.full(len(rows), -60.0)
     np.maximum.at(best, rows.owner, each)
     return best
@@ -139,21 +142,37 @@ def learn(rows: Rows, taught: Array) -> Array:
     weight[positive] = _by_source(rows.source[positive], 0.5)
     weight[negative] = _by_source(rows.source[negative], 0.25)
     owner, seen = rows.owner, rows.plainly
-    imagined, usual = np.eye(len(NAMES)), np.median(rows.features[seen & negative[owner]], axis=0)
-    imagined = np.hstack([imagined, np.tile(usual[len(NAMES) :], (len(NAMES), 1))])
+    document = rows.document[owner]
+    imagined, imagined_document = _imagine(rows, seen & negative[owner])
+    spread = _spread(rows.features, document)
     suspicion = rows.features[:, : len(NAMES)].sum(1)
-    weights = np.zeros(rows.features.shape[1] + 1)
+    weights = np.zeros(spread.shape[1])
     for _ in range(ROUNDS):
         best = np.full(len(rows), -np.inf)
         np.maximum.at(best, owner[seen], suspicion[seen])
         chosen = seen & (negative[owner] | (positive[owner] & (suspicion == best[owner])))
         weights = _regress(
-            np.vstack([rows.features[chosen], imagined]),
-            np.concatenate([attack[owner[chosen]], np.ones(len(NAMES), dtype=bool)]),
-            np.concatenate([weight[owner[chosen]], np.full(len(NAMES), IMAGINED)]),
+            np.vstack([spread[chosen], _spread(imagined, imagined_document)]),
+            np.concatenate([attack[owner[chosen]], np.ones(len(imagined), dtype=bool)]),
+            np.concatenate([weight[owner[chosen]], np.full(len(imagined), IMAGINED)]),
         )
-        suspicion = rows.features @ weights[:-1]
+        suspicion = spread @ weights
     return weights
+
+
+def _imagine(rows: Rows, negative: Array) -> tuple[Array, Array]:
+    """For what is said and for what is read, an attack per rule that meets it alone, in a usual context."""
+    out = []
+    for document in (False, True):
+        usual = np.median(rows.features[negative & (rows.document[rows.owner] == document)], axis=0)[len(NAMES) :]
+        out.append(np.hstack([np.eye(len(NAMES)), np.tile(usual, (len(NAMES), 1))]))
+    return np.vstack(out), np.repeat([False, True], len(NAMES))
+
+
+def _spread(features: Array, document: Array) -> Array:
+    """Features and a one, then the same again for documents only: what differs between what is said and read."""
+    ones = np.hstack([features, np.ones((len(features), 1))])
+    return np.hstack([ones, DIFFERENCE * ones * document[:, None]])
 
 
 def _by_source(source: Array, power: float) -> Array:
@@ -163,10 +182,10 @@ def _by_source(source: Array, power: float) -> Array:
 
 
 def _regress(features: Array, label: Array, weight: Array) -> Array:
-    """Newton's method; a penalty on every weight but the bias."""
-    x = np.hstack([features, np.ones((len(features), 1))])
+    """Newton's method; a penalty on every weight but the first bias."""
+    x = features
     penalty = np.full(x.shape[1], 1 / STRENGTH)
-    penalty[-1] = 1e-6
+    penalty[len(NAMES) + len(CONTEXT)] = 1e-6
     beta = np.zeros(x.shape[1])
     for _ in range(25):
         p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
@@ -215,21 +234,30 @@ def choose(rows: Rows, logits: Array, judged: Array, shares: dict[str, tuple[flo
     return out
 
 
+def block_at(rows: Rows, logits: Array, judged: Array, flag: dict[str, float]) -> dict[str, float]:
+    """The log-odds from which on a text is blocked, per channel; never below those of flagging."""
+    block = choose(rows, logits, judged, BLOCKED)
+    return {channel: max(flag[channel], block[channel] + BLOCK_MARGIN) for channel in flag}
+
+
 def as_model(weights: Array, flag: dict[str, float], block: dict[str, float]) -> dict[str, Any]:
     """What the data file holds, but for its provenance."""
+    half = len(weights) // 2
+    both = {"user": weights[:half], "document": weights[:half] + DIFFERENCE * weights[half:]}
+    return {
+        "weights": {kind: _named(each) for kind, each in both.items()},
+        "thresholds": {name: [_odds(flag[name]), _odds(block[name])] for name in flag},
+    }
+
+
+def _named(weights: Array) -> dict[str, Any]:
     names = len(NAMES)
     return {
         "rules": {name: round(float(each), 3) for name, each in zip(NAMES, weights[:names], strict=True)},
         "context": {name: round(float(each), 3) for name, each in zip(CONTEXT, weights[names:-1], strict=True)},
         "bias": round(float(weights[-1]), 3),
-        "thresholds": {name: [_odds(flag[name]), _odds(max(flag[name], block[name]))] for name in flag},
     }
 
 
 def _odds(logit: float) -> float:
     return round(float(1 / (1 + np.exp(-logit))), 6)
-
-
-def vector(model: Model) -> Array:
-    """A model's weights as `scores` takes them."""
-    return np.array([*model.rules, *model.context, model.bias])

@@ -4,7 +4,7 @@
     .venv/bin/python scripts/train_guard.py --date 2026-11-21            # --data: default ../shared/guard-data
     .venv/bin/python scripts/train_guard.py --date 2026-11-21 --check    # exit 1 if the file would change
 
-Weights are taught only rows whose licence is MIT, Apache-2.0, BSD, CC0 or CC-BY. Thresholds are chosen on scores of rows
+Weights are taught only rows whose licence is MIT, Apache-2.0, BSD, CC0 or CC-BY. Thresholds are chosen on rows scored
 by weights that have not seen their source.
 
 The output depends on nothing but the data, the rules and the date, which is
@@ -38,7 +38,7 @@ def train(data: Path, date: str) -> dict[str, Any]:
     weights = learning.learn(rows, taught)
     unseen = learning.left_out(rows, taught, everything, count=None)
     flag = learning.choose(rows, unseen, everything, learning.FLAGGED)
-    block = learning.choose(rows, unseen, everything, learning.BLOCKED)
+    block = learning.block_at(rows, unseen, everything, flag)
     made = learning.as_model(weights, flag, block)
     made["provenance"] = {
         "date": date,

@@ -12,8 +12,8 @@ from headgate.policy.guards.injection_words import KINDS, LETTERS
 
 def test_every_rule_has_a_weight_and_every_weight_a_rule() -> None:
     told = json.loads(FILE.read_text(encoding="utf-8"))
-    assert set(told["rules"]) == set(NAMES)
-    assert set(told["context"]) == set(CONTEXT)
+    assert all(set(each["rules"]) == set(NAMES) for each in told["weights"].values())
+    assert all(set(each["context"]) == set(CONTEXT) for each in told["weights"].values())
 
 
 def test_the_weights_say_what_they_were_taught() -> None:

@@ -17,14 +17,15 @@ _B64 = r"[A-Za-z0-9+/_\-]"
 _BASE64 = re.compile(
     rf"(?<![A-Za-z0-9+/_\-])(?:{_B64}{{16,}}(?:\r?\n{_B64}{{16,}}){{0,400}}(?:\r?\n{_B64}{{1,76}})?)={{0,2}}"
 )
-_HEX = re.compile(r"(?<![0-9A-Fa-f])(?:0x)?(?:[0-9A-Fa-f]{2}[ :,]?(?:0x|\\x)?){8,}")
+# Those that are tried on every text begin with a class of characters that are rare in prose, so that it is skimmed.
+_HEX = re.compile(r"[0-9c-fC-F][0-9A-Fa-f](?<![0-9A-Fa-f]{3})(?:[ :,]?(?:0x|\\x)?[0-9A-Fa-f]{2}){7,}")
 _URL = re.compile(r"(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){3,}[^\s%]{0,400}")
 _ONE = r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|U\+[0-9A-Fa-f]{4})"
 _ESCAPES = re.compile(rf"{_ONE}(?:[ ]?{_ONE}){{3,}}")
 _ESCAPE = re.compile(r"(?:\\u|\\x|U\+)([0-9A-Fa-f]{2,4})")
 _ENTITIES = re.compile(r"(?:&#x?[0-9A-Fa-f]{2,6};[ ]?){4,}")
-_BINARY = re.compile(r"(?<![01])(?:[01]{8}[ ,]?){4,}(?![01])")
-_MORSE = re.compile(r"(?<![.\-\w])(?:[.\-]{1,6}(?: {1,3}| ?/ ?)){8,}[.\-]{1,6}(?![.\-])")
+_BINARY = re.compile(r"[01]{8}(?:[ ,]?[01]{8}){3,}(?![01])")
+_MORSE = re.compile(r"[.\-]{1,6}(?:(?: {1,3}| ?/ ?)[.\-]{1,6}){8,}(?![.\-])")
 _WORDLIKE = re.compile(r"[^\W\d_]{2,}")
 _SAMPLE = 96  # bytes of an encoded part that decide whether it is text
 
@@ -37,8 +38,9 @@ _MORSE_LETTERS = dict(zip(_MORSE_CODES.split(), "abcdefghijklmnopqrstuvwxyz01234
 
 def decoded(text: str) -> Iterator[tuple[str, int, int, str]]:
     """What is encoded in a text: (how, start, end, what it says)."""
+    long = any(len(word) >= 16 for word in text.split())
     for how, needs, pattern, decode in _KINDS:
-        if needs not in text:
+        if needs not in text or (pattern is _BASE64 and not long):
             continue
         for found in pattern.finditer(text):
             said = decode(found.group())

@@ -82,7 +82,7 @@ def thresholds(channel: str = "user", *, model: Model | None = None) -> tuple[fl
     _known(channel)
     if channel == "system":
         return NEVER, NEVER
-    return (model or shipped()).thresholds["document" if _is_data(channel) else "user"]
+    return (model or shipped()).thresholds[_kind(channel)]
 
 
 def _known(channel: str) -> None:
@@ -90,8 +90,8 @@ def _known(channel: str) -> None:
         raise ValueError(f"channel {channel!r} is none of {', '.join(CHANNELS)}")
 
 
-def _is_data(channel: str) -> bool:
-    return channel in TAINTED or channel in ("assistant", "tool_call")
+def _kind(channel: str) -> str:
+    return "document" if channel in TAINTED or channel in ("assistant", "tool_call") else "user"
 
 
 class Look:
@@ -108,7 +108,7 @@ class Look:
         if rules not in RULE_SETS:
             raise ValueError(f"rule set {rules!r} is none of {', '.join(RULE_SETS)}")
         self._text = text
-        self._document = _is_data(channel)
+        self._kind = _kind(channel)
         self._classic = rules == "classic"
         self._model = model
         self._readings: dict[str, Reading] = {}
@@ -191,7 +191,7 @@ class Look:
         model = self._model or shipped()
         best, how, first, last = NEVER, "", 0, 0
         for name, reading in self._readings.items():
-            logit, begin, end = model.logit(reading, self._document)
+            logit, begin, end = model.logit(reading, self._kind)
             if best is NEVER or logit > best:
                 best, how, first, last = logit, name, begin, end
         if best is NEVER or first == last:
@@ -199,16 +199,17 @@ class Look:
         return Suspicion(round(score(best), 6), *self._why(model, how, first, last))
 
     def _why(self, model: Model, how: str, first: int, last: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
+        rules = model.weights[self._kind][0]
         counted: dict[str, float] = {}
         spans: list[Span] = []
         for sentence in self._readings[how].sentences[first:last]:
-            strong = [rule for rule in sentence.hits if model.rules[rule] > 0]
+            strong = [rule for rule in sentence.hits if rules[rule] > 0]
             for rule in strong:
                 reason = STANDARD[rule].reason
-                counted[reason] = counted.get(reason, 0.0) + model.rules[rule]
+                counted[reason] = counted.get(reason, 0.0) + rules[rule]
             if strong:
                 part = self._parts[how][sentence.part]
-                top = max(strong, key=model.rules.__getitem__)
+                top = max(strong, key=rules.__getitem__)
                 spans.append(_span(part, sentence.start, sentence.end, top))
         reasons = sorted(counted, key=lambda each: -counted[each])
         if how:
@@ -223,9 +224,9 @@ def _cut(text: str, at: int) -> int:
     end = at + SLICE
     if end >= len(text):
         return len(text)
-    for mark in ("\n", " "):
+    for mark in ("\n", ". ", " "):
         if (found := text.rfind(mark, at + SLICE // 2, end)) > 0:
-            return found + 1
+            return found + len(mark)
     return end
 
 

@@ -76,6 +76,7 @@ def _learn_disguises() -> None:
 
 
 _build()
+_starts = frozenset((*_phrases, *_runs))
 _COMMON_WORDS = (
     "the and that this with for have from are was not but they what when there which were been their would could should"
     " will can about into than then them these other some more only over also after back because way even most"
@@ -139,12 +140,12 @@ def line(folded: str) -> str:
     out: list[str] = []
     add = out.append
     known = _known
-    phrases = _phrases
+    starts = _starts
     free = 0  # words before this place belong to a phrase already
     for place, word in enumerate(words):
         if place < free:
             continue
-        if word in phrases or word in _runs:
+        if word in starts:
             letter, length = _longest(words, place)
             if length:
                 add(letter)

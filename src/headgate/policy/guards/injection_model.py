@@ -19,6 +19,9 @@ from headgate.policy.guards.injection_reading import CONTEXT, NAMES, Reading
 FILE = Path(__file__).parents[2] / "data" / "injection.json"
 _FREE_BLOCKS = 8  # a longer text has more chances to look odd by accident
 
+KINDS_OF_TEXT = ("user", "document")
+"""What weights and thresholds are learned for: what somebody says to a model, and what it is given to read."""
+
 NEVER = math.inf
 """The threshold of a channel that is never flagged."""
 
@@ -28,28 +31,26 @@ class Model:
     """What was learned.
 
     Attributes:
-        rules: weight of each rule, in the order of `NAMES`.
-        context: weight of each of `CONTEXT`.
+        weights: "user" and "document" to the weights of each rule (as `NAMES`), of each of `CONTEXT`, and the bias.
         thresholds: "user" and "document" to (flag, block), as scores of 0 to 1.
         provenance: date, rows, licences, seed, as trained.
     """
 
-    rules: tuple[float, ...]
-    context: tuple[float, ...]
-    bias: float
+    weights: Mapping[str, tuple[tuple[float, ...], tuple[float, ...], float]]
     thresholds: Mapping[str, tuple[float, float]]
     provenance: Mapping[str, Any]
 
-    def logit(self, reading: Reading, document: bool) -> tuple[float, int, int]:
+    def logit(self, reading: Reading, kind: str) -> tuple[float, int, int]:
         """The log-odds of the most suspicious block, and its sentences. Minus infinity for an empty text."""
+        rules, contexts, bias = self.weights[kind]
         best, where, count = -math.inf, (0, 0), 0
         for first, last in reading.blocks():
             count += 1
             if first == last:
                 continue
-            hits, context = reading.of(first, last, document)
-            sum_ = self.bias + sum(self.rules[rule] * times for rule, times in hits.items())
-            sum_ += sum(weight * value for weight, value in zip(self.context, context, strict=True))
+            hits, context = reading.of(first, last)
+            sum_ = bias + sum(rules[rule] * times for rule, times in hits.items())
+            sum_ += sum(weight * value for weight, value in zip(contexts, context, strict=True))
             if sum_ > best:
                 best, where = sum_, (first, last)
         return best - math.log(max(1.0, count / _FREE_BLOCKS)), *where
@@ -69,9 +70,16 @@ def shipped() -> Model:
 def model(told: Mapping[str, Any]) -> Model:
     """A model as `scripts/train_guard.py` writes it. A rule without a weight counts nothing."""
     return Model(
-        tuple(float(told["rules"].get(name, 0.0)) for name in NAMES),
-        tuple(float(told["context"].get(name, 0.0)) for name in CONTEXT),
-        float(told["bias"]),
-        {channel: (float(flag), float(block)) for channel, (flag, block) in told["thresholds"].items()},
+        {kind: _weights(told["weights"][kind]) for kind in KINDS_OF_TEXT},
+        {kind: (float(flag), float(block)) for kind, (flag, block) in told["thresholds"].items()},
         told.get("provenance", {}),
+    )
+
+
+def _weights(told: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...], float]:
+    rules, context = told["rules"], told["context"]
+    return (
+        tuple(float(rules.get(name, 0.0)) for name in NAMES),
+        tuple(float(context.get(name, 0.0)) for name in CONTEXT),
+        float(told["bias"]),
     )

@@ -7,6 +7,7 @@ block. Blocks overlap by half, so that none falls between two.
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from headgate.policy.guards.injection_lines import BACKWARDS, TURNED, fold, line
 from headgate.policy.guards.injection_rules import LINES, STANDARD, TEXTS
 
 BLOCK, STEP = 16, 8  # sentences
-CONTEXT = ("about", "about_share", "length", "marks", "document")
-"""What a block is told by besides the rules: talk about attacks, its length, marks as in code, and the channel."""
+CONTEXT = ("about", "about_share", "length", "marks", "topic", "quoted", "fenced")
+"""What a block is told by besides the rules: words such as "detect" and "example", its length, marks as in code, words
+such as "injection" in it and around it, and sentences that meet a rule between quotes or in a fence of code."""
 
-_MARKS = frozenset("{}[]=()<>#*|/")
+_NO_MARKS = dict.fromkeys(map(ord, "{}[]=()<>#*|/"))
+_QUOTES = re.compile("[\"`\u201c\u201d\u00ab\u201e]|\\\\n|(?<![a-z])'|'(?![a-z])")
+_FENCE = "```"
+_AROUND = 16  # sentences on each side of a block in which the topic is looked for
 _COUNTED = 2  # times that a rule counts in one block
 
 
@@ -37,6 +42,9 @@ class Sentence:
     words: int
     about: int
     marks: int
+    topic: int
+    quoted: bool
+    fenced: bool
     hits: tuple[int, ...]
 
 
@@ -53,10 +61,26 @@ class Reading:
         folded = [fold(text[start:end]) for start, end in spans]
         lines = [line(each) for each in folded]
         hits = _met(lines, folded)
+        fenced = False
         for n, ((start, end), kinds) in enumerate(zip(spans, lines, strict=True)):
-            marks = sum(map(folded[n].count, _MARKS))
+            each = folded[n]
+            if _FENCE in each:
+                fenced ^= each.count(_FENCE) % 2 == 1
+            met = tuple(hits.get(n, ()))
+            quoted = bool(met) and _QUOTES.search(each) is not None
             self.sentences.append(
-                Sentence(part, start, end, len(kinds), kinds.count("b"), marks, tuple(hits.get(n, ())))
+                Sentence(
+                    part,
+                    start,
+                    end,
+                    len(kinds),
+                    kinds.count("b"),
+                    len(each) - len(each.translate(_NO_MARKS)),
+                    kinds.count("i"),
+                    quoted,
+                    fenced and bool(met),
+                    met,
+                )
             )
         self.lines_read += len(lines)
         joined = "".join(lines)
@@ -72,23 +96,28 @@ class Reading:
             yield first, first + BLOCK
         yield count - BLOCK, count
 
-    def of(self, first: int, last: int, document: bool) -> tuple[dict[int, int], tuple[float, ...]]:
+    def of(self, first: int, last: int) -> tuple[dict[int, int], tuple[float, ...]]:
         """A block's features: how often each rule was met, at most twice, and its context."""
         counts: dict[int, int] = {}
-        words = about = marks = letters = 0
+        words = about = marks = letters = quoted = fenced = 0
         for each in self.sentences[first:last]:
             words += each.words
             about += each.about
             marks += each.marks
             letters += each.end - each.start
+            quoted += each.quoted
+            fenced += each.fenced
             for rule in each.hits:
                 counts[rule] = min(_COUNTED, counts.get(rule, 0) + 1)
+        topic = sum(each.topic for each in self.sentences[max(0, first - _AROUND) : last + _AROUND])
         context = (
             min(about, 6) / 3,
             min(2.0, 20 * about / (words + 1)),
             math.log1p(words) / 5,
             min(2.0, 10 * marks / (letters + 1)),
-            float(document),
+            min(topic, 4) / 2,
+            min(quoted, 3) / 1.5,
+            min(fenced, 3) / 1.5,
         )
         return counts, context
 

@@ -147,11 +147,7 @@ TEXTS: tuple[Rule, ...] = (
         ),
         ("turn", ":", r"^\W{0,4}(?:assistant|user|human|ai|chatgpt|system)[ ]?:"),
         ("mode_tag", "[<", r"[\[<](?:test|debug|god|system|admin|developer|maintenance)[ _-]?(?:mode)[\]>]"),
-        (
-            "banner",
-            "*=-",
-            r"(?:\*{3}|={3}|-{3}|>{3}|<{3}|\+{3}|!{3})[ ]?[a-z ]{4,40}[ ]?(?:\*{3}|={3}|-{3}|<{3}|>{3}|\+{3}|!{3})",
-        ),
+        ("banner", "*=->+!<", r"[*=>+!<\-]{3}[ ]?[a-z ]{4,40}[*=>+!<\-]{3}"),
     ),
     *_rules(
         "exfiltration",

@@ -322,11 +322,17 @@ KINDS: dict[str, str] = {
         """,
     # Talk about attacks, which is what documentation and questions do.
     "about": """
-        injection injections attack attacks attacker attackers adversarial vulnerabilit* guardrail*
-        guard scanner scanners detect detects detected detection detector malicious mitigat* defend
-        defense defence protect protects protection prevent prevents sanitiz* classifier threat threats
-        owasp red_team redteam benchmark probe probes security risk risks example examples for_example
+        attack attacks guard detect detects detected detection detector defend defense defence protect
+        protects protection prevent prevents benchmark security risk risks example examples for_example
         such_as called known_as
+        """,
+    "topic": """
+        injection injections attacker attackers adversarial vulnerabilit* guardrail* scanner scanners
+        malicious mitigat* sanitiz* classifier threat threats owasp red_team redteam probe probes
+        prompt_injection prompt_injections jailbreak_detection jailbreak_attempts jailbreaking
+        red_teaming redteaming injected llm_security ai_security prompt_leaking attack_vector inyeccion
+        iniezione injektion angriff angreifer prompt_leak exploits threat_model detector detectors
+        exploitation
         """,
 }
 """Kind -> words. After a change `scripts/train_guard.py` has to be run anew: what a rule counts depends on them."""
@@ -367,5 +373,6 @@ LETTERS: dict[str, str] = {
     "task": "t",
     "ask": "q",
     "about": "b",
+    "topic": "i",
 }
 """Kind -> its letter in the line of kinds that `injection_rules` reads."""

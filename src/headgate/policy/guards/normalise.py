@@ -30,9 +30,11 @@ _LATIN = re.compile("[A-Za-z]")
 _SIGNS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff]")
 
 _LEET: Final = str.maketrans("0134578@$!|+", "oieastbasilt")
-_LEET_GATE = re.compile(r"[A-Za-z][013457@$!|+][A-Za-z]|[013457@$!|+]{1,2}[A-Za-z]{1,3}[013457@$!|+]")
+# Gates begin with a class of rare characters: the engine then skips to the next of them at the speed of C.
+_LEET_GATE = re.compile(r"[013457@$!|+](?<=[A-Za-z].)(?=[A-Za-z])")
 _LEET_WORD = re.compile(r"(?<![\w@$!|+])(?=[\w@$!|+]{0,30}[A-Za-z])[\w@$!|+]{2,32}(?![\w@$|+])")
-_SPACED = re.compile(r"(?<!\w)(?:\w[ \t._*|/\-]{1,3}){5,400}\w(?!\w)")
+_SPACED = re.compile(r"(?<!\S)\S(?:[ \t]{1,3}\S(?!\S)){5,}|(?<!\w)(?:\w[ \t._*|/\-]{1,3}){5,}\w(?!\w)")
+_SPACED_GATE = re.compile(r"[ \t._*|/\-]\S(?:[ \t._*|/\-]{1,3}[^\s._*|/\-](?!\w)){3}")
 _BETWEEN_LETTERS = re.compile(r"[ \t._*|/\-]")
 _BETWEEN_WORDS = re.compile(r"[ \t._*|/\-]{2,}")
 
@@ -135,7 +137,7 @@ def disguises(text: str, turned: int, backwards: int) -> Iterator[tuple[str, str
         yield "reversed", text[::-1]
     if len(_LEET_GATE.findall(text, 0, 20_000)) >= 2:
         yield "leetspeak", _LEET_WORD.sub(lambda found: found.group().replace("11", "ll").translate(_LEET), text)
-    if _SPACED.search(text):
+    if _SPACED_GATE.search(text):
         yield "spaced", _SPACED.sub(lambda found: _join(found.group()), text)
 
 
