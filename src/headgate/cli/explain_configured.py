@@ -21,7 +21,7 @@ from headgate.stores.redis_place import place_of
 if TYPE_CHECKING:
     from headgate.core.budget import Budget
     from headgate.core.caller import Caller
-    from headgate.settings.guard_model import GuardSettings
+    from headgate.settings.guard_model import GuardSettings, ToolRuleSettings
     from headgate.settings.model import Settings, TaskSettings
 
 _ROUTES = ("model", "provider")  # dimensions that the route decides, not the caller
@@ -115,6 +115,11 @@ def _mode(guards: GuardSettings, name: str) -> str:
     mode: str = getattr(guards, name)
     if name == "tools" and guards.tool_rules is not None:
         rules = guards.tool_rules.rules
-        of = {then: [rule.tool for rule in rules if rule.then == then] for then in ("block", "approve", "allow")}
+        of = {then: [_tool(rule) for rule in rules if rule.then == then] for then in ("block", "approve", "allow")}
         return "; ".join(f"{then} {', '.join(tools)}" for then, tools in of.items() if tools) or "on"
     return mode
+
+
+def _tool(rule: ToolRuleSettings) -> str:
+    """A rule's tool, and the arguments that it is about."""
+    return rule.tool + (f" (by {', '.join('.'.join(each.path) for each in rule.when)})" if rule.when else "")
