@@ -229,6 +229,26 @@ def test_a_quotation_has_to_stand_in_what_the_request_gives(play: Play) -> None:
     assert play(world(message(bad), rules=rules), body).status == 422
 
 
+@pytest.mark.parametrize(
+    ("turn", "status"),
+    [
+        ({"role": "user", "content": "Somebody said the gate is closed until the spring."}, 200),
+        ({"role": "assistant", "content": "The gate is closed until the spring."}, 422),
+        ({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [
+            {"type": "text", "text": "the gate is closed until the spring"}]}]}, 200),
+    ],
+)  # fmt: skip
+def test_what_the_model_itself_has_said_is_no_source(play: Play, turn: dict[str, Any], status: int) -> None:
+    there = world(message('It says "the gate is closed until the spring".'), rules=AnswerRules(quotes=5))
+    body = messages_request(messages=[{"role": "user", "content": "hello"}, turn, {"role": "user", "content": "So?"}])
+    assert play(there, body).status == status
+
+
+def test_the_instructions_are_no_source(play: Play) -> None:
+    there = world(message('It says "the gate is closed until the spring".'), rules=AnswerRules(quotes=5))
+    assert play(there, messages_request(system="The gate is closed until the spring.")).status == 422
+
+
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 def test_a_stream_is_flagged_at_its_end_and_no_byte_of_it_changes(play: Play, dialect: str) -> None:
     body, stream = (
@@ -245,3 +265,31 @@ def test_a_stream_is_flagged_at_its_end_and_no_byte_of_it_changes(play: Play, di
         (Verdict.FLAG, ("schema /properties/price/type",))
     ]
     assert play(world(message_stream(GOOD)), messages_request(stream=True), stream=True).exchange.findings == ()
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+def test_a_stream_that_is_held_back_goes_out_when_it_is_valid_and_else_an_error_stands_in_its_place(
+    play: Play, dialect: str
+) -> None:
+    body, stream = (
+        (messages_request(stream=True), message_stream)
+        if dialect == "anthropic"
+        else (chat_request(stream=True), completion_stream)
+    )
+    good = play(world(stream(GOOD), on_cut="buffer"), body, dialect=dialect, stream=True)
+    plain = play(World(stream(GOOD)), body, dialect=dialect, stream=True)
+    assert good.body == plain.body
+    bad = play(world(stream(BAD), on_cut="buffer"), body, dialect=dialect, stream=True)
+    assert b"answer_invalid" in bad.body
+    assert b"/properties/price/type" in bad.body
+    assert b"seven" not in bad.body
+    assert bad.exchange.cost_nano > 0
+    assert [f.verdict for f in bad.exchange.findings] == [Verdict.BLOCK]
+    rules = AnswerRules(schema=SCHEMA, flags=True)
+    flagged = play(world(stream(BAD), on_cut="buffer", rules=rules), body, dialect=dialect, stream=True)
+    assert b"seven" in flagged.body
+
+
+def test_a_stream_of_several_choices_is_never_taken_for_checked(play: Play) -> None:
+    played = play(world(completion_stream(GOOD)), chat_request(stream=True, n=2), dialect="openai", stream=True)
+    assert [f.reasons for f in played.exchange.findings] == [("unchecked",)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headgate.testing.canned import chat_request, completion, message, messages_request
 from headgate.wire import DIALECTS
 from headgate.wire.endings import endings
-from headgate.wire.following import asked_schema, can_follow, given_texts, going_on, repairing, with_text
+from headgate.wire.following import asked_schema, can_follow, going_on, repairing, with_text
 
 BODIES = {
     "messages": messages_request(),
@@ -106,19 +106,3 @@ def test_a_request_s_schema_is_found_wherever_its_dialect_has_it() -> None:
             assert json.loads(asked_schema(endpoint, json.dumps(body).encode())) == schema
     assert asked_schema("chat", b'{"response_format":{"type":"json_object"}}') == '{"type":"object"}'
     assert asked_schema("chat", b'{"response_format":{"type":"text"}}') == ""
-
-
-def test_the_given_texts_are_users_documents_and_tools_and_nobody_else_s() -> None:
-    turns = [
-        {"role": "system", "content": "system"},
-        {"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": "document"}}]},
-        {"role": "user", "content": [{"type": "image", "source": {"type": "base64", "data": "AAAA"}}]},
-        {"role": "assistant", "content": "assistant"},
-        {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "result"}]}]},
-        {"role": "user", "content": "user"},
-    ]
-    found = given_texts("messages", json.dumps({"messages": turns, "system": "system"}).encode())
-    assert sorted(found) == ["document", "result", "user"]
-    items = [{"type": "function_call_output", "output": "result"}, {"role": "user", "content": "user"}]
-    assert sorted(given_texts("responses", json.dumps({"input": items}).encode())) == ["result", "user"]
-    assert given_texts("responses", BODIES["responses"]) == ["hello"]

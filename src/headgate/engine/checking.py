@@ -14,9 +14,11 @@ from headgate.core.guards import Finding, Verdict
 from headgate.core.ports import Ports
 from headgate.engine.books import Books
 from headgate.engine.choosing import ANSWERS
+from headgate.engine.looking import holds_back, invalid
 from headgate.engine.mending import PING, PING_SECONDS
 from headgate.engine.plan import Plan, Policies
 from headgate.engine.relay import Reply
+from headgate.policy.guards.answers import GUARD
 from headgate.policy.guards.network import blocked
 from headgate.wire.segments import segments
 
@@ -66,7 +68,7 @@ class Checking:
         return await self._ports.checkers.check(exchange, plan.checks, places, output=True)
 
     def held(self, exchange: Exchange, plan: Plan, reply: Reply) -> Reply:
-        """A stream that is asked about at its end, and held back until then where a guard may block it."""
+        """A stream that is looked at when it has ended, and held back until then where it may be blocked."""
         streams = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, v in reply.headers)
         return Held(self, self._books, exchange, plan, reply) if streams else reply
 
@@ -90,7 +92,7 @@ class Held:
         self._inner = inner
         # What goes out is in the caller's dialect, translated or not: a meter of its own reads it.
         self._meter = plan.dialect.meter(request.endpoint, request.facts, keep_text=True)
-        self._holds = any(check.blocks for check in plan.checks)
+        self._holds = holds_back(plan) or any(check.blocks for check in plan.checks)
         self._held: list[bytes] = []
         self._size = 0
         self._asked = False
@@ -136,6 +138,9 @@ class Held:
     async def _ask(self) -> Finding | None:
         """What blocks it."""
         self._asked = True
+        noted = [each for each in self.exchange.findings if each.guard == GUARD and each.verdict is Verdict.BLOCK]
+        if noted:
+            return noted[-1]
         if self._size > MAX_HELD_BYTES:
             found: tuple[Finding, ...] = (Finding("length", Verdict.BLOCK, ("too_long",), channel="assistant"),)
         else:
@@ -153,7 +158,7 @@ class Held:
         if stopped is None:
             self._holds = False
             return out
-        error = blocked(stopped)
+        error = invalid(self.exchange, stopped.reasons) if stopped.guard == GUARD else blocked(stopped)
         return self._plan.dialect.error_event(error.code, error.message, self.exchange.id, behind=self._meter)
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ from headgate.engine.degrading import Degrading
 from headgate.engine.draft import Draft, whole_reply
 from headgate.engine.holds import Holds
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
+from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
 from headgate.engine.reading import (
@@ -121,7 +122,8 @@ class Engine:
                 reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
             if isinstance(reply, Mendable) and not reply.over:
                 reply = Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
-            return self._checking.held(exchange, plan, reply) if plan.checks else reply
+            late = plan.checks or (plan.answer is not None and holds_back(plan))
+            return self._checking.held(exchange, plan, reply) if late else reply
         except BaseException as error:
             self._books.settle(exchange, _ending_of(error), error)
             if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):

@@ -14,12 +14,11 @@ from headgate.core.errors import AnswerInvalid, Refusal, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.guards import Verdict
 from headgate.core.ports import Ports
-from headgate.engine.answer import served_model
 from headgate.engine.books import Books
 from headgate.engine.checking import Checking
 from headgate.engine.coded import legible
 from headgate.engine.draft import Draft
-from headgate.engine.looking import MOST_REASONS, look, note
+from headgate.engine.looking import MOST_REASONS, invalid, look, note, reasons_of
 from headgate.engine.plan import Plan
 from headgate.engine.relay import Reply
 from headgate.policy.guards.answers import ANYTHING, AnswerRules, Ending, Problem, next_step, repair_note
@@ -157,18 +156,11 @@ class Structuring:
         return work.draft.deliver(told, body=with_text(exchange.request.endpoint, plain, text))
 
     def _refusal(self, exchange: Exchange, work: _Work, found: Sequence[Problem]) -> AnswerInvalid:
-        reasons = tuple(dict.fromkeys(each.word for each in found))[:MOST_REASONS]
+        reasons = reasons_of(found)
         self._books.close(exchange, work.draft.attempt)
         exchange.attempts.sort(key=lambda attempt: attempt is work.draft.attempt)
         note(exchange, Verdict.BLOCK, (*work.words(), *reasons))
-        done = f" ({', '.join(work.words())})" if work.words() else ""
-        model = served_model(exchange)
-        return AnswerInvalid(
-            f"The answer of {model[:100]} is not what the task {exchange.request.caller.task[:100]!r} asks for: "
-            f"{'; '.join(reasons)}{done}. It was paid for and is not shown. "
-            "See tasks.<name>.answer in the gate's configuration.",
-            reasons=reasons,
-        )
+        return invalid(exchange, reasons, work.words())
 
 
 def _plain(draft: Draft) -> bytes:

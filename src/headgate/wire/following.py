@@ -114,36 +114,3 @@ def asked_schema(endpoint: str, body: bytes) -> str:
     if isinstance(told.get("schema"), dict):
         return _encode(told["schema"]).decode()
     return '{"type":"object"}' if told.get("type") == "json_object" else ""
-
-
-def given_texts(endpoint: str, body: bytes) -> list[str]:
-    """The texts that a request gives its model: what users, tools and documents say; not its instructions, and not
-    what the model itself has said."""
-    try:
-        asked = table(msgspec.json.decode(body))
-    except (msgspec.DecodeError, RecursionError):
-        return []
-    turns = asked.get(_MEMBER.get(endpoint, ""))
-    if isinstance(turns, str):
-        return [turns]
-    found: list[str] = []
-    left: list[Any] = [
-        turn
-        for turn in (turns if isinstance(turns, list) else [])
-        if isinstance(turn, dict) and turn.get("role") not in ("assistant", "system", "developer")
-    ]
-    while left:
-        each = left.pop()
-        if isinstance(each, list):
-            left.extend(each)
-        elif isinstance(each, dict):
-            for name, value in each.items():
-                if isinstance(value, str) and name in _TEXTS and each.get("type") not in _NO_TEXT:
-                    found.append(value)
-                elif isinstance(value, dict | list):
-                    left.append(value)
-    return found
-
-
-_TEXTS = frozenset({"text", "content", "data", "output", "title", "context", "source"})
-_NO_TEXT = frozenset({"base64", "image", "input_image", "function_call", "tool_use"})
