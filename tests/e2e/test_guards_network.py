@@ -218,3 +218,11 @@ def test_a_webhook_is_asked_with_a_signature(world: World) -> None:
     assert told["channel"] == "user"
     assert headers["x-headgate-signature"].startswith("v1=")
     assert [each["channel"] for _, each in Hook.seen] == ["user", "assistant", "user"]
+
+
+def test_no_header_of_a_caller_s_makes_its_call_a_guard_s_own(world: World) -> None:
+    told = asked("anthropic", "please flag: violence", "moderated")
+    for on_cut in ("error", "buffer", "restart"):
+        told["extra_headers"]["x-headgate-on-cut"] = on_cut
+        told["extra_headers"]["x-headgate-task"] = "moderated"
+        assert call(world.ways["gateway"], "anthropic", "sync", told).error.status_code == 400
