@@ -128,7 +128,6 @@ class Request:
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
     of_guard: str = ""  # a guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
-    of_guard: str = ""  # a guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it
 
 
 @dataclass(slots=True)
