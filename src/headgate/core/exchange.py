@@ -126,8 +126,8 @@ class Request:
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
-    of_guard: str = ""  # a guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
+    of_guard: str = ""  # a guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it
 
 
 @dataclass(slots=True)
