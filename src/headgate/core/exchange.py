@@ -127,7 +127,9 @@ class Request:
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
-    of_guard: str = ""  # a guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it
+    # A guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it. Never by position:
+    # what ways in take from headers must not slip into its place.
+    of_guard: str = field(default="", kw_only=True)
 
 
 @dataclass(slots=True)
