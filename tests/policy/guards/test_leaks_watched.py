@@ -55,6 +55,13 @@ def test_a_canary_in_any_form_ends_the_answer_before_it(form: str, size: int, le
     assert out.most_held <= 64
 
 
+@pytest.mark.parametrize("size", [5, 50_000])
+def test_a_canary_deep_inside_of_a_long_run_is_found(size: int) -> None:
+    inner = base64.b64encode(f"{'so it goes. ' * 90}{CANARY}{' and on it goes' * 90}".encode())
+    out = answer(watching(RULES), pieces(base64.b64encode(inner).decode(), size))
+    assert out.watch.stopped is not None
+
+
 def test_a_marker_in_the_system_prompt_is_a_canary_of_its_own() -> None:
     marker = headgate.canary()
     assert marker != headgate.canary()

@@ -39,7 +39,8 @@ _NOT_WORD = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[^\W_]+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=-]{16,}")
 _NOT_BLOB = re.compile(r"[^A-Za-z0-9+/_=-]")
-_LONGEST_BLOB = 1024  # characters of one that are decoded at once: it ends in what is new
+_LONGEST_BLOB = 256  # characters of one that are decoded at once: it ends in what is new
+_MORE = 24  # characters of one, after which it is decoded again
 _STRIDE = 4  # a longer piece is met at one of these places, too
 _BATCH = 96  # characters that are cut into words at once
 _DEEPEST = 2  # encodings within encodings
@@ -262,16 +263,20 @@ class Leaks:
         back = len(told.buf) - len(self._blob) - len(new)
         for place, blob in enumerate((*ended, rest)):
             whole = place < len(ended) or final
-            if len(blob) >= GRAM and (whole or len(blob) - self._decoded >= GRAM // 2):
+            if len(blob) < self._decoded:
+                self._decoded = 0
+            if len(blob) >= GRAM and (whole or len(blob) - self._decoded >= _MORE):
+                first = max(0, min(self._decoded, len(blob) - _LONGEST_BLOB // 2) - _LONGEST_BLOB // 2)
                 self._decoded = len(blob)
-                if any(map(self._tells, decodings(blob[-_LONGEST_BLOB:]))):
+                windows = (blob[at : at + _LONGEST_BLOB] for at in range(first, len(blob), _LONGEST_BLOB // 2))
+                if any(self._tells(text) for window in windows for text in decodings(window)):
                     self._hit(told, "encoded", self._verdict, max(len(told.buf) - max(back, 0), 1))
                     return
             if place < len(ended):
                 back += len(blob) + 1
                 self._decoded = 0
         self._blob = rest[-_LONGEST_BLOB:]
-        self._decoded = min(self._decoded, len(self._blob))
+        self._decoded = max(0, self._decoded - (len(rest) - len(self._blob)))
 
     def _tells(self, text: str) -> bool:
         inside = squashed(text)

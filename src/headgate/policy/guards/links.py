@@ -98,8 +98,8 @@ class Links:
         while (found := _candidate(buf, at)) is not None:
             start = found.end()
             end = _ending_of(found)
-            ended = end.search(buf, start)
-            stop = ended.start() if ended else len(buf)
+            ended = end.search(buf, start, start + LONGEST + 1)
+            stop = ended.start() if ended else min(len(buf), start + LONGEST + 1)
             whole = final or ended is not None or stop - start > LONGEST
             why = self._judge(buf, found, buf[start:stop], whole=whole)
             if why is None:
