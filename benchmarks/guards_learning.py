@@ -27,11 +27,11 @@ DIFFERENCE = 0.7
 """How freely the weights for documents differ from the others."""
 ROUNDS = 3
 """Of learning, each teaching the blocks that the one before thought worst."""
-FLAGGED = {"user": (0.0022, 0.009), "document": (0.005, 0.05)}
+FLAGGED = {"user": (0.0022, 0.009), "document": (0.005, 0.07)}
 """Shares of plain and of hard benign texts that the flag threshold lets be flagged, per channel. Below the targets
 (0.5% and 2% together), because new sources do worse. Documents about injection are hard, and few."""
 BLOCKED = {"user": (0.0003, 0.001), "document": (0.0003, 0.006)}
-BLOCK_MARGIN = 1.0
+BLOCK_MARGIN = 2.0
 """Log-odds added to the block threshold: it is an estimate of the last few of thousands."""
 FOLDS = 4
 """Parts of the training data, by source, that are left out in turn to choose the thresholds."""
