@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cached_answers import T0, answer
 from memcached_server import the_memcached
 from redis_server import the_redis
 
 from headgate.core.cache import Stored, sealed
-from headgate.core.usage import Usage
 from headgate.engine.blocking import run_blocking
 from headgate.stores.cache_layers import LayeredCache
 from headgate.stores.cache_memcached import MemcachedBackend
@@ -23,14 +22,8 @@ from headgate.stores.cache_thread import ThreadedCache
 from headgate.stores.memcached_place import memcached_place
 from headgate.stores.redis_place import redis_place
 
-T0 = 1_795_132_800.0
 PATIENT = 30.0  # this suite is not about outages, and the machine may be busy
 ADA, BOB = "a" * 16, "b" * 16  # whose answers
-HEADERS = ((b"content-type", b"application/json"), (b"request-id", b"req_\xff"))
-
-
-def answer(body: bytes = b"{}", *, seconds: float = 3600.0, now: float = T0, **more: Any) -> Stored:
-    return Stored("whole", 200, HEADERS, body, made=now, expires=now + seconds, usage=Usage(3, output_tokens=4), **more)
 
 
 class Kept:
@@ -152,9 +145,3 @@ class LayeredKept(RedisKept):
 
 
 CACHES = (MemoryKept, SqliteKept, RedisKept, MemcachedKept, LayeredKept)
-
-
-def a_closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

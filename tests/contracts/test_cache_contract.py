@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cache_store import ADA, BOB, CACHES, T0, Kept, answer
+from cache_store import ADA, BOB, CACHES, Kept
+from cached_answers import T0, answer
 
 from headgate.core.cache import intact, sealed
 from headgate.core.usage import Iteration, Usage

@@ -22,7 +22,7 @@ VERSION = 1
 """Of this layout and of `Stored`'s fields: whoever changes either counts on."""
 DEFLATE_BYTES = 4096
 """What is longer is deflated: below it the time is not worth the bytes."""
-MOST_BYTES = 256 * 1024 * 1024
+MOST_BYTES = 64 * 1024 * 1024
 """What an entry may become when it is inflated; more was not written by us."""
 MOST_SECRET = 64
 """Bytes of a secret: BLAKE2b's longest key. Longer ones are hashed to it."""

@@ -80,9 +80,8 @@ class SqliteBackend:
             self._lock = LockFile.acquire(self._path, now=self._now())
         try:
             self._sql = self._opened()
-            self._entries, self._size = self._sql.execute(
-                "SELECT count(*), coalesce(sum(size), 0) FROM entries"
-            ).fetchone()
+            found = self._run("SELECT count(*), coalesce(sum(size), 0) FROM entries").fetchone()
+            self._entries, self._size = found
             self.tend()
         except BaseException:
             self.hang_up()
