@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headgate._version import __version__
 
 if TYPE_CHECKING:
+    from headgate import guards
     from headgate.core.errors import ConfigError, HeadgateError, Refusal, UpstreamError
     from headgate.gate import Gate
     from headgate.many.gathering import gather
@@ -57,6 +58,7 @@ __all__ = [
     "caller",
     "canary",
     "gather",
+    "guards",
     "isolation_note",
     "last",
     "refusal",
@@ -66,6 +68,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     where = _WHERE.get(name)
+    if name == "guards":
+        import importlib
+
+        return importlib.import_module("headgate.guards")
     if where is None:
         raise AttributeError(f"module 'headgate' has no attribute {name!r}")
     import importlib

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -19,6 +21,7 @@ from headgate.core.secret import Secret
 from headgate.draining import Drains
 from headgate.engine.engine import Engine
 from headgate.engine.plan import Policies, TaskPolicy, lossy_by_default
+from headgate.offloading import InPlace, OffLoop
 from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
@@ -31,7 +34,8 @@ from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.guard_checkers import checkers_of, told
-from headgate.settings.guards import guards_of
+from headgate.settings.guard_input import isolation_key
+from headgate.settings.guards import guards_of, guards_on
 from headgate.settings.limits import limits_of
 from headgate.settings.lossy import losses_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, Settings, TaskSettings, frozen
@@ -156,6 +160,7 @@ def build(
         renewal,
         sharing.limits(blocking=False),
         checkers=asks,
+        offload=OffLoop(),
         turns=turns.asynchronous(sharing.pace(blocking=False)),
         approvals=approvals.asynchronous(),
     )
@@ -169,6 +174,7 @@ def build(
         blocking_renewal,
         sharing.limits(blocking=True),
         checkers=blocking_asks,
+        offload=InPlace(),
         turns=turns.blocking(sharing.pace(blocking=True)),
         approvals=approvals.blocking(),
     )
@@ -296,14 +302,22 @@ def policies_of(
         charges=charges,
         dialects=DIALECTS.__getitem__,
         tasks=lambda name: tasks.get(name, default),
-        keep_text=settings.log.bodies == "full",
+        keep_text=settings.log.bodies != "off",
         budgets=Budgets(budgets_of(settings)),
         unbounded_ceiling=settings.unbounded == "ceiling",
         budget_status=settings.refusal_status.get("budget", 429),
+        guards=guards_of(settings, env) if guards_on(settings) else None,
+        isolation_key=partial(_isolation_key, settings, env),
         counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
         lossy=losses_of(settings) or lossy_by_default,
-        guards=guards_of(settings) if told(settings) else None,
     )
+
+
+def _isolation_key(settings: Settings, env: Mapping[str, str]) -> bytes:
+    """The installation's: delimiters stay the same in a session whichever process of it a call comes to."""
+    if settings.guards.isolation_key is not None:
+        return isolation_key(settings.guards, env)
+    return hmac.digest(log_key(log_key_file(settings.storage)), b"isolation", "sha256")
 
 
 def _task(settings: Settings, said: Settings | TaskSettings, wait: WaitStrategy | None, name: str = "") -> TaskPolicy:

@@ -19,9 +19,6 @@ import headgate
 from headgate import Gate
 from headgate.build import Built
 from headgate.core.approvals import Parked, State
-from headgate.core.guards import Denied, Finding, Seen, ToolCall
-from headgate.policy.guards.toolwatch import ToolWatch
-from headgate.settings.guards import guards_of
 from headgate.testing.server import SimulatorServer
 
 OVERRIDES: dict[str, Any] = {
@@ -29,45 +26,6 @@ OVERRIDES: dict[str, Any] = {
 }
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
 TURNS: Any = [{"role": "user", "content": "write to her"}]
-
-
-class Host:
-    """An inspector that does nothing but show tool calls to the watch, as the composed one does."""
-
-    def __init__(self, watch: ToolWatch) -> None:
-        self._watch = watch
-        self.tools = True
-        self.stopped: Finding | None = None
-
-    @property
-    def findings(self) -> list[Finding]:
-        return self._watch.findings
-
-    def text(self, place: str, piece: str, *, final: bool = False) -> Seen:
-        return Seen(1 << 60)
-
-    def tool(self, call: ToolCall) -> ToolCall | Denied:
-        return self._watch.tool(call)
-
-
-def watched(built: Built) -> None:
-    """Have answers watched, where nothing else has it done."""
-    rules_of = guards_of(built.settings)
-    for engine in (built.engine, built.blocking_engine):
-
-        def admit(exchange: Any, engine: Any = engine, admit: Any = engine._admit) -> Any:
-            plan = admit(exchange)
-
-            def inspects() -> Host:
-                rules = rules_of(exchange.request.caller)
-                watch = engine._approving.watch(exchange, plan, rules, tainted=False)
-                assert watch is not None
-                return Host(watch)
-
-            plan.inspects = plan.inspects or inspects
-            return plan
-
-        setattr(engine, "_admit", admit)  # noqa: B010 -- the real one is a method
 
 
 class World:
@@ -88,15 +46,11 @@ class World:
 
 def make_gate(folder: Path, sim: SimulatorServer) -> Gate:
     env = {"ANTHROPIC_BASE_URL": sim.url, "OPENAI_BASE_URL": sim.openai_url}
-    gate = Gate.load(env=env, storage=f"sqlite:///{folder / 'own.db'}", **OVERRIDES)
-    watched(gate.built)
-    return gate
+    return Gate.load(env=env, storage=f"sqlite:///{folder / 'own.db'}", **OVERRIDES)
 
 
 def make_gateway(folder: Path, sim: SimulatorServer) -> Gateway:
-    gateway = Gateway(folder, sim.url, sim.openai_url, overrides=OVERRIDES)
-    watched(gateway.built)
-    return gateway
+    return Gateway(folder, sim.url, sim.openai_url, overrides=OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +248,6 @@ def test_a_webhook_approves_a_call_with_other_arguments(tmp_path: Path, world: W
     tools = {"approve": ["send_email"], "key": "env:APPROVALS_KEY", "webhook": {"url": url, "secret": "env:HOOK"}}
     env = {"ANTHROPIC_BASE_URL": world.sim.url, "APPROVALS_KEY": "k" * 32, "HOOK": "shared"}
     with Gate.load(env=env, storage=f"sqlite:///{tmp_path / 'own.db'}", guards={"tools": tools}) as gate:
-        watched(gate.built)
         decided = threading.Event()
         decide = gate.approvals.decide
 

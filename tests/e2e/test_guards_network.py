@@ -83,6 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, hook: str) -> Iterator[World
     folder = tmp_path_factory.mktemp("network")
     topics = {**JUDGE, "topics": ["canals and locks"]}
     overrides: dict[str, Any] = {
+        "log": {"bodies": "off"},  # what guards write of a text is none of it
         "providers": {name: {"breaker": "off", "concurrency": "off"} for name in ("anthropic", "openai")},
         "retry": {"attempts": "1"},
         "budgets": [{"only": {"task": "guard:judge", "user": "spender"}, "usd": "0"}],

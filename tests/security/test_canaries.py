@@ -55,6 +55,7 @@ CREDENTIALS = {
     )
 }
 BODY, SYSTEM = _canary("user-message"), _canary("system-prompt")
+MAIL = f"{_canary('mail')}@example.org"
 
 CONFIG = """
 providers:
@@ -155,7 +156,7 @@ def _exchanges(served: Served, evidence: Evidence) -> None:
     }
     claude = anthropic.Anthropic(api_key=key, base_url=served.url, max_retries=0, default_headers=stray)
     gpt = openai.OpenAI(api_key=key, base_url=f"{served.url}/v1", max_retries=0, default_headers=stray)
-    said: Any = [{"role": "user", "content": f"say: {BODY}"}]
+    said: Any = [{"role": "user", "content": f"say: {BODY} of {MAIL}"}]
     query = {"key": CREDENTIALS["query-key"]}
     calls = [
         lambda: claude.messages.create(model="claude-haiku-4-5", max_tokens=90, system=SYSTEM, messages=said),
@@ -172,9 +173,11 @@ def _exchanges(served: Served, evidence: Evidence) -> None:
     ]
     for number, call in enumerate(calls):
         try:
-            evidence.add(f"answer {number}", repr(call()).replace(BODY, ""))
+            evidence.add(f"answer {number}", repr(call()).replace(BODY, "").replace(MAIL, ""))
         except (anthropic.APIError, openai.APIError) as error:
-            evidence.add(f"error {number}", f"{error!r} {error} {getattr(error, 'body', '')}".replace(BODY, ""))
+            evidence.add(
+                f"error {number}", f"{error!r} {error} {getattr(error, 'body', '')}".replace(BODY, "").replace(MAIL, "")
+            )
 
 
 def _strangers(served: Served, evidence: Evidence) -> None:
@@ -209,7 +212,7 @@ def _strangers(served: Served, evidence: Evidence) -> None:
             evidence.add("answers to garbage", connection.recv(65536))
 
 
-@pytest.fixture(scope="module", params=["redacted", "full"])
+@pytest.fixture(scope="module", params=["off", "redacted", "full"])
 def evidence(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Evidence]:
     """What a gateway said and wrote, once for each setting of `bodies`."""
     folder = tmp_path_factory.mktemp("canaries") / "run"
@@ -251,9 +254,14 @@ def test_the_search_would_find_what_it_looks_for(evidence: tuple[str, Evidence])
     assert found.holders("claude-haiku-4-5")
 
 
-def test_bodies_are_written_only_where_the_log_is_told_to_keep_them_whole(evidence: tuple[str, Evidence]) -> None:
+def test_bodies_are_written_only_where_the_log_is_told_to_keep_them(evidence: tuple[str, Evidence]) -> None:
     bodies, found = evidence
-    assert found.holders(BODY) == (["headgate.db.log.jsonl"] if bodies == "full" else [])
+    assert found.holders(BODY) == ([] if bodies == "off" else ["headgate.db.log.jsonl"])
+
+
+def test_what_is_personal_is_written_only_where_bodies_are_kept_whole(evidence: tuple[str, Evidence]) -> None:
+    bodies, found = evidence
+    assert found.holders(MAIL) == (["headgate.db.log.jsonl"] if bodies == "full" else [])
 
 
 def test_a_system_prompt_is_only_ever_written_as_its_hash(evidence: tuple[str, Evidence]) -> None:

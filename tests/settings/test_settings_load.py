@@ -172,11 +172,8 @@ def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Pat
     write(tmp_path, PRODUCT)
     assert load(env={"HEADGATE_KEY": "x"}).warnings == (
         "tasks.classify.cache (headgate.yaml:11:44) is read but not enforced yet",
-        "guards (headgate.yaml:23:1) are read but not enforced yet",
         "log.keep (headgate.yaml:27:30) is read but not enforced yet",
         "alerts (headgate.yaml:28:1) are read but not enforced yet",
-        "log.bodies (headgate.yaml:27:12) is read but not enforced yet: until the PII guard exists, "
-        "`redacted` stores none",
     )
 
 

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,7 @@ def test_a_line_has_every_promised_field(logs: OpenLog, make: Maker, tmp_path: P
     log.flush()
     (line,) = lines(tmp_path)
     assert set(PROMISED) <= set(line)
-    assert "user_message" not in line
-    assert "response_text" not in line
+    assert (line["user_message"], line["response_text"]) == ("", "")
     key = log_key(tmp_path / "log.key")
     expected = {
         "timestamp": "2027-01-15T08:00:01.750Z",
@@ -121,8 +121,10 @@ def test_a_line_has_every_promised_field(logs: OpenLog, make: Maker, tmp_path: P
     assert {name: line[name] for name in expected} == expected
 
 
-def test_bodies_are_written_only_when_they_are_full(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
-    exchange = make.exchange(user_message="hello there")
+def test_bodies_are_written_whole_or_redacted_or_not_at_all(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
+    secret = "".join(("sk", "-ant-", "api03-", sha512(b"a key").hexdigest()[:93], "AA"))
+    said = f"hello, write to ada.lovelace@example.org, the key is {secret}"
+    exchange = make.exchange(user_message=said)
     exchange.response_text = "general"
     make.attempt(exchange)
     make.answered(exchange)
@@ -132,8 +134,10 @@ def test_bodies_are_written_only_when_they_are_full(logs: OpenLog, make: Maker, 
         log.close()
     off, redacted, full = lines(tmp_path)
     assert "user_message" not in off
-    assert "user_message" not in redacted
-    assert (full["user_message"], full["response_text"]) == ("hello there", "general")
+    assert redacted["user_message"].startswith("hello, write to [email], the key is [")
+    assert redacted["response_text"] == "general"
+    assert secret not in str(redacted)
+    assert (full["user_message"], full["response_text"]) == (said, "general")
 
 
 def test_a_refusal_says_why(logs: OpenLog, make: Maker, tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_no_canary_reaches_the_log_or_the_ledger(
     )
     attempt.error = UpstreamRejected(canary, kind="auth", body=canary.encode(), headers=[(b"x", canary.encode())])
     make.ended(exchange, Ending.FAILED, error=attempt.error)
-    log, ledger = logs(bodies="redacted"), ledgers()
+    log, ledger = logs(bodies="off"), ledgers()
     log.write(exchange)
     ledger.blocking().settle(exchange)
     ledger.keys.create("dev")

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "headgate.cli.providers:providers",
         "How traffic stands with each provider: breakers, limits, who waits.",
     ),
+    "scan": ("headgate.cli.scan:scan", "What the guards say of a text, or of many, on standard input."),
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
     "invoice": ("headgate.cli.invoice:invoice", "What a tenant owes for a month: table, CSV, JSON, a page to print."),
     "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),

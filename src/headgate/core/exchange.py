@@ -11,7 +11,7 @@ from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamError
-from headgate.core.guards import Finding
+from headgate.core.guards import Finding, worst
 from headgate.core.limits import Taken
 from headgate.core.secret import Secret
 from headgate.core.usage import Usage
@@ -212,7 +212,8 @@ class Exchange:
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked
     waited: float = 0.0  # seconds for turns that never came; what came of others is in their attempts
-    findings: tuple[Finding, ...] = ()  # what guards had to say of it; () = nothing, or there were none
+    guarded: bool = False  # guards have looked at it
+    findings: tuple[Finding, ...] = ()  # what they had to say of it
     parked: tuple[Parked, ...] = ()  # tool calls of its answer that wait for a person
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
@@ -225,6 +226,11 @@ class Exchange:
     def estimated(self) -> bool:
         """True where any part of the cost is an estimate."""
         return any(a.estimated for a in self.attempts)
+
+    @property
+    def verdict(self) -> str:
+        """What its guards made of it all: the most severe; "" where there were none."""
+        return str(worst(finding.verdict for finding in self.findings)) if self.guarded else ""
 
     @property
     def degradation(self) -> str:

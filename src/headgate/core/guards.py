@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 _ORDER = {each: place for place, each in enumerate(Verdict)}
 
 
-def worst(verdicts: list[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The most severe of them; allow, where there is none."""
     return max(verdicts, key=_ORDER.__getitem__, default=Verdict.ALLOW)
 
@@ -56,7 +56,8 @@ class Finding:
 
     Attributes:
         guard: "injection", "pii", "secrets", "tools", "links", "leak", "moderation", "limits", ...
-        verdict: never allow: a guard that has nothing to say makes no finding.
+        verdict: allow where it is only told, as what is taken out of the log alone; a guard that has nothing to say
+            makes no finding.
         reasons: short words for the log, the rules or kinds that were met: "override", "role_play", "email".
         score: 0 to 1, how sure it is; 1 where it is not a matter of degree.
         spans: where in the text.
@@ -71,6 +72,11 @@ class Finding:
     spans: tuple[Span, ...] = ()
     channel: str = ""
     place: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """It in words for the log and for headers: ``guard:reason`` for each reason."""
+        return tuple(f"{self.guard}:{reason}" for reason in self.reasons) or (self.guard,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
 from headgate.engine.draft import Draft, whole_reply
+from headgate.engine.guarding import Guarding
 from headgate.engine.holds import Holds
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
@@ -84,6 +85,7 @@ class Engine:
         self._crossings = Crossings(policies)
         self._degrading = Degrading(ports, policies, self._books)
         self._approving = Approving(ports, policies, self._books)
+        self._guarding = Guarding(ports, policies, self._approving)
         self._turns = Turning(ports, policies, self._books, self._crossings)
         self._checking = Checking(ports, policies, self._books)
         self._structuring = Structuring(ports, self._books, self._checking)
@@ -106,6 +108,8 @@ class Engine:
             plan = self._admit(exchange)
             if self.ports.limits is not None and not exchange.request.of_guard:
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
+            if self.policies.guards is not None:
+                await self._guarding.admit(exchange, plan)
             if exchange.request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
                 self._turns.come_again(exchange, plan)
             if exchange.request.approval:

@@ -18,7 +18,9 @@ from headgate.policy.budgets import Budgets
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
 from headgate.policy.guards.answers import AnswerRules
+from headgate.policy.guards.incoming import Memory
 from headgate.policy.guards.loops import LoopWatch
+from headgate.policy.guards.querying import Queries
 from headgate.policy.guards.rules import GuardRules
 from headgate.policy.ladder import Descent, Step
 from headgate.policy.recovery import Recovery
@@ -149,7 +151,10 @@ class Policies:
     budget_status: int = 429  # of a budget's refusal
     lossy: Callable[[str, str], LossPolicy] = lossy_by_default  # by task and model asked: what translation may lose
     guards: Callable[[Caller], GuardRules] | None = None  # None: no guard is on for anybody
+    known_texts: Memory = field(default_factory=Memory)  # what guards have found in texts
+    queries: Queries = field(default_factory=Queries)  # what callers ask, one after the other
     loops: LoopWatch | None = None  # what sessions have called; None: nobody remembers
+    isolation_key: Callable[[], bytes] = bytes  # the installation's secret that delimiters are made with
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headgate.settings.fields import DEFAULT
-from headgate.settings.guard_model import GuardSettings
 from headgate.settings.model import Settings
 
 
@@ -19,7 +18,7 @@ def not_enforced(settings: Settings) -> list[str]:
         origin = settings.origins.get(path, DEFAULT)
         if active and origin != DEFAULT:
             found.setdefault(label, []).append((path, origin))
-    return [_line(label, places) for label, places in found.items()] + list(_not_available(settings))
+    return [_line(label, places) for label, places in found.items()]
 
 
 def unenforced(settings: Settings) -> frozenset[str]:
@@ -31,9 +30,7 @@ def unenforced(settings: Settings) -> frozenset[str]:
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
     for name, task in s.tasks.items():
-        yield "tasks.*.guards", f"tasks.{name}.guards", _asks(task.guards)
         yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
-    yield "guards", "guards", _asks(s.guards)
     yield "cache", "cache", bool(s.cache_seconds)
     for number, key in enumerate(s.keys):
         yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
@@ -41,25 +38,9 @@ def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     yield "alerts", "alerts", bool(s.alerts)
 
 
-def _asks(guards: GuardSettings) -> bool:
-    """True where any guard is wanted; `off` is what happens anyway."""
-    modes = (guards.profile, guards.injection, guards.pii, guards.secrets, guards.tools)
-    return any(mode not in ("", "off") for mode in modes)
-
-
 def _line(label: str, places: list[tuple[str, str]]) -> str:
     path, origin = places[0]
     name = path if len(places) == 1 else label
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    plural = label in (
-        "guards",
-        "alerts",
-        "tasks.*.guards",
-    )
+    plural = label == "alerts"
     return f"{name} ({origin}{more}) {'are' if plural else 'is'} read but not enforced yet"
-
-
-def _not_available(s: Settings) -> Iterator[str]:
-    origin = s.origins.get("log.bodies", DEFAULT)
-    if s.log.bodies == "redacted" and origin != DEFAULT:
-        yield f"log.bodies ({origin}) is read but not enforced yet: until the PII guard exists, `redacted` stores none"

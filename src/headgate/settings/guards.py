@@ -118,6 +118,13 @@ def guards_of(settings: Settings, env: Mapping[str, str] | None = None) -> Calla
     return of
 
 
+def guards_on(settings: Settings) -> bool:
+    """Whether any guard is on for anybody."""
+    entries = (GuardSettings(), *(each.guards for each in settings.guards.callers))
+    tasks = (GuardSettings(), *(task.guards for task in settings.tasks.values()))
+    return any(rules_of([entry, task, settings.guards]).active for entry in entries for task in tasks)
+
+
 def fits(entry: CallerGuards, caller: Caller) -> bool:
     """Whether an entry of `guards.for` is about a caller."""
     return all(getattr(caller, dimension) == value for dimension, value in entry.only)

@@ -256,7 +256,7 @@ class KeySettings:
 class LogSettings:
     """The searchable record of exchanges."""
 
-    bodies: str = "redacted"  # "off" | "redacted" (no bodies until the PII guard exists) | "full"
+    bodies: str = "redacted"  # "off" | "redacted" (without personal data and credentials) | "full"
     keep_seconds: float = 30 * 86400.0  # 60..10 years
 
 

@@ -20,7 +20,7 @@ from headgate.stores.log_key import log_key
 from headgate.stores.log_line import LineMaker, render, timestamp
 
 Bodies = Literal["full", "redacted", "off"]
-"""`redacted` writes no bodies until the guard that redacts them exists."""
+"""`redacted` writes them without the personal data and the credentials that the guards know."""
 
 LINGER_SECONDS = 0.1
 """How long a line may wait for company; nobody waits for it, and one waking costs more than many lines. A process that
@@ -33,6 +33,13 @@ MAX_QUEUED_BYTES = 64 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 
 _STDOUT = 1
+
+
+def scrubbed(text: str) -> str:
+    """Without the personal data and the credentials that the guards know."""
+    from headgate.policy.guards.placeholders import scrub  # most of it is read only where a text is written
+
+    return scrub(text)
 
 
 class _Event:
@@ -71,13 +78,13 @@ class LineLog:
         Args:
             path: appended to, made with mode 0600, opened anew when moved away; None is standard output.
             key_file: see :func:`log_key`.
-            bodies: "full" adds `user_message` and `response_text`.
+            bodies: "full" and "redacted" add `user_message` and `response_text`.
             max_queued: lines waiting to be written above which new ones are dropped; >= 1.
             now: seconds since the epoch.
         """
         self._path = path
         self._key_file = key_file
-        self._with_bodies = bodies == "full"
+        self._bodies = bodies
         self._max_queued = max_queued
         self._now = now
         self._fd = -1
@@ -243,7 +250,11 @@ class LineLog:
         self._out.append(rendered)
 
     def _make_maker(self) -> LineMaker:
-        self._maker = LineMaker(log_key(self._key_file), with_bodies=self._with_bodies)
+        self._maker = LineMaker(
+            log_key(self._key_file),
+            with_bodies=self._bodies != "off",
+            clean=scrubbed if self._bodies == "redacted" else None,
+        )
         return self._maker
 
     def _write_lines(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hmac import digest as hmac_digest
@@ -43,6 +43,7 @@ class _Own(msgspec.Struct, gc=False):
     latency_ms: float | None
     ttft_ms: float | None
     cost_usd: msgspec.Raw  # a number written out exactly, which a float would not be
+    guards: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     degraded: str | msgspec.UnsetType = msgspec.UNSET
@@ -57,7 +58,7 @@ class _Own(msgspec.Struct, gc=False):
 _SHARED = (
     *("key", "tenant", "task", "feature", "environment", "way_in", "dialect", "endpoint", "stream", "provider"),
     *("model_asked", "model_served", "system_prompt_hash", "ending", "stop_reason", "attempts", "client_retries"),
-    *("estimated", "price_version", "status_code", "error_type", "error_kind", "simulated"),
+    *("estimated", "price_version", "status_code", "error_type", "error_kind", "simulated", "verdict"),
 )
 """What thousands of exchanges have in common: encoded and escaped once."""
 
@@ -65,16 +66,18 @@ _SHARED = (
 class LineMaker:
     """Turns exchanges into lines. One thread at a time."""
 
-    __slots__ = ("_hashes", "_key", "_shared", "_with_bodies")
+    __slots__ = ("_clean", "_hashes", "_key", "_shared", "_with_bodies")
 
-    def __init__(self, hmac_key: bytes, *, with_bodies: bool) -> None:
+    def __init__(self, hmac_key: bytes, *, with_bodies: bool, clean: Callable[[str], str] | None = None) -> None:
         """
         Args:
             hmac_key: see :func:`system_prompt_hash`.
             with_bodies: add `user_message` and `response_text`.
+            clean: takes out of them what must not be kept; None: nothing.
         """
         self._key = hmac_key
         self._with_bodies = with_bodies
+        self._clean = clean or _as_it_is
         self._hashes: dict[bytes, str] = {}
         self._shared: dict[tuple[Any, ...], bytes] = {}
 
@@ -109,6 +112,8 @@ class LineMaker:
             None if first is None else _ms(first - exchange.started),
             msgspec.Raw(_usd(cost)) if cost else _ZERO,
         )
+        if exchange.findings:
+            own.guards = tuple(dict.fromkeys(word for each in exchange.findings for word in each.words))
         if caller.tags:
             own.tags = dict(caller.tags)
         if exchange.upstream_gateway:
@@ -126,10 +131,11 @@ class LineMaker:
         if isinstance(error, NoTurn) and error.cause:
             own.error_cause = error.cause
         if self._with_bodies:
-            own.user_message = facts.user_message
-            own.response_text = exchange.response_text
+            clean = self._clean
+            own.user_message = clean(facts.user_message[:MAX_TEXT_BYTES])
+            own.response_text = clean(exchange.response_text[:MAX_TEXT_BYTES])
             if exchange.discarded_texts:
-                own.discarded_texts = exchange.discarded_texts
+                own.discarded_texts = tuple(clean(text[:MAX_TEXT_BYTES]) for text in exchange.discarded_texts)
         shared = (
             caller.key,
             caller.tenant,
@@ -154,6 +160,7 @@ class LineMaker:
             "" if error is None else error.code,
             "" if error is None else getattr(error, "kind", ""),
             simulated,
+            exchange.verdict if exchange.guarded else "",
         )
         line = to_line(own)[:-1] + (self._shared.get(shared) or self._share(shared))
         if len(line) <= MAX_TEXT_BYTES:
@@ -230,6 +237,10 @@ def render(logger: object, method: str, event: MutableMapping[str, Any]) -> byte
         return b"\n".join(lines)
     record = event.pop("record")
     return _bounded_line({"timestamp": event.pop("timestamp"), "event": event.pop("event"), **record})
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _bounded_line(event: dict[str, Any]) -> bytes:

@@ -31,6 +31,7 @@ from headgate.policy.budget_words import refusal, warning
 from headgate.policy.budgets import Account, Budgets
 from headgate.policy.charging import Charging
 from headgate.policy.fallback import Fallbacks
+from headgate.policy.guards.rules import GuardRules
 from headgate.policy.holding import Ask
 from headgate.policy.ladder import Step as LadderStep
 from headgate.policy.preferences import Preferences, Virtual
@@ -330,6 +331,7 @@ class World:
         on_cut: what is done about a stream that breaks off.
         limits: the callers'.
         turns: how every provider is treated; None: everybody may send at once.
+        guards: what they do, for everybody; None: there are none.
 
     Attributes:
         happened: "intend", "send" and "settle" in order; with turns "turn", "unsent" and "ended", too.
@@ -357,6 +359,7 @@ class World:
         fallbacks: Fallbacks | None = None,
         task: Mapping[str, Any] | None = None,
         turns: TurnRules | None = None,
+        guards: GuardRules | None = None,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -386,6 +389,7 @@ class World:
             budgets=Budgets(budgets),
             unbounded_ceiling=unbounded_ceiling,
             budget_status=budget_status,
+            guards=None if guards is None else lambda caller: guards,
         )
         self._made = 0
         self.limits = FakeLimits(limits, self.clock.now) if limits else None

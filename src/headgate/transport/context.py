@@ -14,6 +14,7 @@ from headgate.core.approvals import Parked
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Exchange
+from headgate.core.guards import Finding
 from headgate.core.money import usd
 from headgate.engine.answer import served_model
 
@@ -142,6 +143,16 @@ class Last:
     def cost_usd(self) -> Decimal:
         """What it cost, exactly."""
         return usd(self._exchange.cost_nano)
+
+    @property
+    def verdict(self) -> str:
+        """What the guards made of it: "allow", "flag", "redact" or "block"; "" where they are off."""
+        return self._exchange.verdict
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the guards had to say of it."""
+        return self._exchange.findings
 
     @property
     def estimated(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.core.checks import Check
 from headgate.policy.guards.input_limits import NO_LIMITS, InputLimits
@@ -118,6 +118,11 @@ class GuardRules:
         """Whether any guard is on."""
         configured = self.isolate != OFF or self.limits != NO_LIMITS or self.output.answer_characters is not None
         return configured or bool(self.checks) or any(getattr(self, name) != OFF for name in MODES)
+
+
+def profile_rules(profile: str) -> GuardRules:
+    """What a profile, one of `PROFILES`, does where nothing else was told."""
+    return replace(GuardRules(profile), **_BY_PROFILE[profile])  # type: ignore[arg-type]  # all of them are str
 
 
 def mode_of(profile: str, guard: str) -> str:
