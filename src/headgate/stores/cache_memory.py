@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,13 +20,17 @@ class MemoryCache:
     Args:
         most_bytes: of all entries together, by `Stored.size`; >= 0, and 0 keeps nothing.
         now: seconds since the epoch.
+        most_seconds: after which an entry goes, whenever it expires; > 0. For what others may forget elsewhere.
     """
 
-    def __init__(self, most_bytes: int = DEFAULT_BYTES, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, most_bytes: int = DEFAULT_BYTES, *, now: Callable[[], float], most_seconds: float = math.inf
+    ) -> None:
         self._most = most_bytes
+        self._most_seconds = most_seconds
         self._now = now
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, tuple[Stored, int]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Stored, int, float]] = OrderedDict()
         self._size = self._hits = self._misses = self._stored = self._evicted = 0
 
     async def get(self, key: str) -> Stored | None:
@@ -36,7 +41,7 @@ class MemoryCache:
         """`get`, for those who need not await it."""
         with self._lock:
             found = self._entries.get(key)
-            if found is not None and found[0].expires > self._now():
+            if found is not None and found[2] > self._now():
                 self._entries.move_to_end(key)
                 self._hits += 1
                 return found[0]
@@ -50,9 +55,10 @@ class MemoryCache:
         size = stored.size + 2 * len(key)
         with self._lock:
             self._drop(key)
-            if size * _LARGEST > self._most or stored.expires <= self._now():
+            now = self._now()
+            if size * _LARGEST > self._most or stored.expires <= now:
                 return
-            self._entries[key] = (stored, size)
+            self._entries[key] = (stored, size, min(stored.expires, now + self._most_seconds))
             self._size += size
             self._stored += 1
             while self._size > self._most:

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 from headgate.stores.inbox import Inbox
 from headgate.stores.redis_place import NO_ANSWER, RedisPlace, reason
 from headgate.stores.redis_scripts import ALL, BEAT, Script
-from headgate.stores.waiters import AsyncWaiter, Waiter, wake
+from headgate.stores.waiters import Waiter, wait_at_most, wake
 
 if TYPE_CHECKING:
-    import asyncio
-
     import redis
 
 Connection = Any
@@ -115,14 +113,7 @@ class RedisLink:
         waiter = new_waiter()
         command = Command(script, keys, args, waiter)
         self._put(command)
-        if isinstance(waiter, AsyncWaiter):
-            late = waiter.loop.call_later(self.place.timeout, _give_up, waiter.future)
-            try:
-                await waiter.future
-            finally:
-                late.cancel()
-        else:
-            waiter.wait(self.place.timeout)
+        await wait_at_most(waiter, self.place.timeout)
         if command.reply is None:
             self._late()
         return command.reply
@@ -271,11 +262,11 @@ class RedisLink:
         from redis.exceptions import NoScriptError
 
         told = [("EVALSHA", each.script.sha, len(each.keys), *each.keys, *each.args) for each in commands]
-        replies = _pipelined(connection, told)
+        replies = pipelined(connection, told)
         forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if forgotten:
             _load(connection)
-            for i, reply in zip(forgotten, _pipelined(connection, [told[i] for i in forgotten]), strict=True):
+            for i, reply in zip(forgotten, pipelined(connection, [told[i] for i in forgotten]), strict=True):
                 replies[i] = reply
         return replies
 
@@ -283,7 +274,7 @@ class RedisLink:
         connection = self._connection
         if connection is not None and self.up:
             try:
-                _pipelined(connection, [("ZREM", self.key("replicas"), self.id)])
+                pipelined(connection, [("ZREM", self.key("replicas"), self.id)])
             except Exception as error:  # the others will miss our beats instead
                 self._last_error = reason(error)
         self._hang_up()
@@ -296,12 +287,12 @@ class RedisLink:
 
 
 def _load(connection: Connection) -> None:
-    for said in _pipelined(connection, [("SCRIPT", "LOAD", script.text) for script in ALL]):
+    for said in pipelined(connection, [("SCRIPT", "LOAD", script.text) for script in ALL]):
         if isinstance(said, BaseException):
             raise said
 
 
-def _pipelined(connection: Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def pipelined(connection: Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """All in one go. redis-py's own pipelines take twice as long for it."""
     from redis.exceptions import ResponseError
 
@@ -317,11 +308,6 @@ def _pipelined(connection: Connection, commands: Sequence[tuple[Any, ...]]) -> l
 
 def _wake(batch: Iterable[Command]) -> None:
     wake([command.waiter for command in batch if command.waiter is not None])
-
-
-def _give_up(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 _links: weakref.WeakSet[RedisLink] = weakref.WeakSet()

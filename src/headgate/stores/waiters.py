@@ -47,6 +47,18 @@ class AsyncWaiter:
 Waiter = BlockingWaiter | AsyncWaiter
 
 
+async def wait_at_most(waiter: Waiter, seconds: float) -> None:
+    """Return when the thread is done, or after so many `seconds`, >= 0; raise what it reports."""
+    if not isinstance(waiter, AsyncWaiter):
+        waiter.wait(seconds)
+        return
+    late = waiter.loop.call_later(seconds, _give_up, waiter.future)
+    try:
+        await waiter.future
+    finally:
+        late.cancel()
+
+
 def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
     """End the waiting of all, with one call into each event loop however many of its tasks wait."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -65,6 +77,11 @@ def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
         except RuntimeError:
             # The loop was closed meanwhile: its tasks are gone, and nobody is left to tell.
             continue
+
+
+def _give_up(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: HeadgateError | None) -> None:
