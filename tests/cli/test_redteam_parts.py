@@ -28,7 +28,7 @@ from headgate.policy.guards.rules import PROFILES
 from headgate.settings import load
 from headgate.settings.model import Settings
 
-CANARY = "hg-canary-" + "0f1e2d3c4b5a69788796"
+CANARY = "canary-" + "0f1e2d3c4b5a69788796"
 LEAST = 50
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,8 +99,10 @@ def _again(
 
 
 def made_canary() -> str:
-    """As `headgate.canary()` makes them, and a new one each time."""
-    return f"hg-canary-{secrets.token_hex(10)}"
+    """A new one each time."""
+    from headgate.transport.canary import canary
+
+    return canary()
 
 
 def tools_of(subject: Subject) -> tuple[dict[str, bool], list[str]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.testing.simulator.asked import Answer, Asked, Block, Json
-from headgate.testing.simulator.orders import CALLS, SECRET, Known, Order, orders
+from headgate.testing.simulator.orders import CALLS, NUMBER, SECRET, Known, Order, orders
 from headgate.testing.simulator.readings import readings
 from headgate.testing.simulator.schema import instance
 from headgate.testing.simulator.tokens import count, pieces, weight
@@ -44,7 +45,7 @@ def obey(asked: Asked, body: Json, rng: random.Random) -> Answer | None:
     """The answer of a model that obeys; None where nothing tells it what to do."""
     heard = _hear(body)
     tools = {tool.name: tool for tool in asked.tools}
-    known = Known("\n".join(heard.system), _secret(heard), heard.said, tools.keys())
+    known = Known("\n".join(heard.system), _found(SECRET, heard), heard.said, tools.keys(), _found(NUMBER, heard))
     texts: list[str] = []
     blocks: list[Block] = []
     for order in _orders(heard.others, known):
@@ -145,10 +146,10 @@ def _canonical(arguments: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _secret(heard: _Heard) -> str:
-    """What the system prompt calls a secret, or else somebody."""
+def _found(what: re.Pattern[str], heard: _Heard) -> str:
+    """What the system prompt tells of it, or else somebody."""
     for text in (*heard.system, *heard.others):
-        if found := SECRET.search(text):
+        if found := what.search(text):
             return found["value"]
     return ""
 
