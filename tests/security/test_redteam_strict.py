@@ -66,7 +66,7 @@ def said(url: str, way: Way, attack: Attack | Task) -> Said:
     try:
         return _anthropic(url, asked) if way.dialect == "anthropic" else _openai(url, asked)
     except (anthropic.BadRequestError, openai.BadRequestError) as error:
-        refusal = str(error)
+        refusal = f"{error} {error.body}"
     assert "content_blocked" in refusal
     assert CANARY not in refusal
     return Said("")
