@@ -174,7 +174,9 @@ def test_nothing_of_the_configurations_money_and_addresses_is_used(tmp_path: Pat
         tmp_path,
         "budgets: [{usd: 1, every: day}]\nlimits: [{per: user, requests_per_minute: 1}]\n"
         "alerts: [{to: 'https://hook.example/x'}]\nstorage: sqlite:///real.db\n"
-        "guards: {tools: {approve: [pay], webhook: {url: 'https://hook.example/y', secret: env:S}}}\n",
+        "guards: {tools: {approve: [pay], webhook: {url: 'https://hook.example/y', secret: env:S}},\n"
+        "  canaries: [env:NOT_SET], for: [{key: dev, webhook: {url: 'https://hook.example/z', secret: env:S}}]}\n"
+        "tasks: {sum: {guards: {webhook: {url: 'https://hook.example/z', secret: env:S}}}}\n",
     )
     left = alone(settings, tmp_path / "lab.db")
     assert (left.budgets, left.limits, left.alerts) == ((), (), ())
@@ -182,6 +184,11 @@ def test_nothing_of_the_configurations_money_and_addresses_is_used(tmp_path: Pat
     assert left.guards.tool_rules is not None
     assert left.guards.tool_rules.webhook is None
     assert left.guards.tool_rules.rules
+    assert left.guards.canaries is None
+    assert settings.tasks["sum"].guards.checks
+    assert settings.guards.callers[0].guards.checks
+    assert not left.tasks["sum"].guards.checks
+    assert not left.guards.callers[0].guards.checks
 
 
 def _document(name: str) -> dict[str, object]:

@@ -165,7 +165,8 @@ def alone(settings: Settings, ledger: Path) -> Settings:
         settings,
         providers=frozen(providers),
         keys=keys,
-        guards=_without_addresses(settings),
+        tasks=frozen({name: replace(task, guards=_guards(task.guards)) for name, task in settings.tasks.items()}),
+        guards=_guards(settings.guards),
         budgets=(),
         limits=(),
         max_usd_per_call_nano=None,
@@ -177,9 +178,14 @@ def alone(settings: Settings, ledger: Path) -> Settings:
     )
 
 
-def _without_addresses(settings: Settings) -> GuardSettings:
-    """Webhooks are not called, and no key is read."""
-    guards = settings.guards
-    if guards.tool_rules is None:
-        return guards
-    return replace(guards, tool_rules=replace(guards.tool_rules, key=None, webhook=None))
+def _guards(told: GuardSettings) -> GuardSettings:
+    """A section without what asks somebody, tells somebody, or reads a secret."""
+    rules = told.tool_rules
+    return replace(
+        told,
+        tool_rules=None if rules is None else replace(rules, key=None, webhook=None),
+        isolation_key=None,
+        canaries=None,
+        checks=(),
+        callers=tuple(replace(each, guards=_guards(each.guards)) for each in told.callers),
+    )
