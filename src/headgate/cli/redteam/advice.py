@@ -73,7 +73,9 @@ def _candidates(goal: str, subject: Subject, through: Sequence[Outcome]) -> Iter
     """(key, value, the change) from the mildest to the strongest."""
     if goal == TOOL:
         names = sorted({outcome.attack.tool for outcome in through})
-        yield "tools", f"{{approve: [{', '.join(names)}]}}", lambda guards: _approving(guards, names)
+        listed = sorted(set(names) & _allowed(subject))
+        line = f"{{approve: [{', '.join(names)}]}}" + (f", and no more allow for {', '.join(listed)}" if listed else "")
+        yield "tools", line, lambda guards: _approving(guards, names)
     for key, value in {
         LINK: (("links", "redact"), ("links", "block")),
         TELL: (("leaks", "block"),),
@@ -83,6 +85,12 @@ def _candidates(goal: str, subject: Subject, through: Sequence[Outcome]) -> Iter
             yield key, value, _telling(key, value)
     if not subject.rules.strict:
         yield "profile", "strict", _strict
+
+
+def _allowed(subject: Subject) -> set[str]:
+    """Tools that are allowed by their full name: a file may not name them under `approve`, too."""
+    rules = subject.rules.tool_rules
+    return {rule.tool.text for rule in rules.rules if rule.then == "allow"} if rules is not None else set()
 
 
 def _telling(key: str, value: str) -> Change:
