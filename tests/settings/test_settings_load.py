@@ -152,7 +152,7 @@ def test_the_example_has_no_mistake_and_means_what_it_says() -> None:
         ("send_email", "approve"),
         ("search_docs", "allow"),
     ]
-    assert found.cache_seconds == 0
+    assert found.cache.default_seconds == 0
     assert found.keys[0].key.resolve({"HEADGATE_KEY": "y"}).reveal() == "y"
     assert found.log.keep_seconds == 30 * 86_400
 
@@ -171,7 +171,6 @@ def test_the_product_page_is_read_whole_its_models_of_two_dialects_too(tmp_path:
 def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Path) -> None:
     write(tmp_path, PRODUCT)
     assert load(env={"HEADGATE_KEY": "x"}).warnings == (
-        "tasks.classify.cache (headgate.yaml:11:44) is read but not enforced yet",
         "log.keep (headgate.yaml:27:30) is read but not enforced yet",
         "alerts (headgate.yaml:28:1) are read but not enforced yet",
     )
@@ -220,7 +219,7 @@ def test_modes_mean_what_they_say_in_yaml_1_1(tmp_path: Path) -> None:
     guards = found.guards
     assert (guards.injection, guards.pii, guards.secrets, guards.tools) == ("off", "off", "on", "off")
     assert found.log.bodies == "off"
-    assert found.cache_seconds == 3600
+    assert found.cache.default_seconds == 3600
 
 
 def test_a_task_inherits_what_it_does_not_say(tmp_path: Path) -> None:

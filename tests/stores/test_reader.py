@@ -58,6 +58,7 @@ def test_totals_have_the_fields_of_usage_json(ledgers: Open, make: Maker) -> Non
             "cache_write_long_tokens": 80,
             "reasoning_tokens": 10,
             "web_searches": 4,
+            "cache_hits": 0,
         },
         "rows": [],
     }

@@ -15,7 +15,6 @@ from headgate.settings.budgets import budgets_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.fields import DEFAULT
 from headgate.settings.limits import ADDRESS, limits_of
-from headgate.settings.units import duration_text
 from headgate.stores.redis_place import place_of
 
 if TYPE_CHECKING:
@@ -33,12 +32,7 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     """Add it, each with whether this version acts on it."""
     pending = origins.pending
     task = origins.task
-    cache = task.cache_seconds if task is not None and task.cache_seconds is not None else settings.cache_seconds
-    path = origins.path("cache", "cache.default")
-    shown = "not told" if cache is None else "off" if cache == 0 else duration_text(cache)
-    said.add("cache", "keep", shown, origins.of("cache", "cache.default"), enforced=path not in pending and not cache)
     for name, value, guard in _guards(settings, task, pending):
-        path = origins.path(f"guards.{name}", "guards")
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
     _ladder(said, settings, caller.task)
     _budgets(said, settings, origins, caller)

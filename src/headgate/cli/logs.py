@@ -131,6 +131,8 @@ def _exchange_lines(row: Mapping[str, Any]) -> Iterator[str]:
     if row["client_retries"]:
         yield f"│  caller's SDK is retrying: {row['client_retries']} times before"
     yield f"│  tokens    {_tokens(row)}"
+    if row["cache"]:
+        yield f"│  cache     {row['cache']}"
     prices = f", prices {row['price_version']}" if row["price_version"] else ""
     yield f"│  cost      {_cost(row)}{prices}"
     if row["error_code"]:

@@ -33,8 +33,9 @@ _COLUMNS: tuple[tuple[str, str, Callable[[int], str]], ...] = (
     ("cache read", "cache_read_tokens", count),
     ("cache write", "cache_write_tokens", count),
     ("output", "output_tokens", count),
+    ("hits", "cache_hits", count),
 )
-_OFTEN_EMPTY = ("estimated_nano", "held_nano", "cache_read_tokens", "cache_write_tokens")
+_OFTEN_EMPTY = ("estimated_nano", "held_nano", "cache_read_tokens", "cache_write_tokens", "cache_hits")
 
 
 def _with_filters(command: Any) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from headgate.core.exchange import Headers
+from headgate.core.exchange import Attempt, Exchange, Headers, Route
 from headgate.core.usage import Usage
 
 Kind = Literal["whole", "stream"]
@@ -77,6 +77,19 @@ class CacheStats(NamedTuple):
     stored: int = 0
     evicted: int = 0
     corrupt: int = 0
+
+
+_NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
+
+
+def not_attempted(exchange: Exchange) -> Attempt:
+    """What stands in records for the last attempt of an exchange that had none: who had given the kept answer, if its
+    caller got one. It costs nothing, and has counted nothing."""
+    kept = exchange.recalled
+    if kept is None:
+        return _NO_ATTEMPT
+    route = Route(kept.provider, "", "", "")
+    return Attempt(0, route, 0.0, model_served=kept.model, stop_reason=kept.stop_reason)
 
 
 def sealed(key: str, stored: Stored) -> Stored:

@@ -182,6 +182,13 @@ class AnswerInvalid(Refusal):
         self.reasons = reasons
 
 
+class CacheMiss(Refusal):
+    """Only a kept answer was wanted (`x-headgate-cache: only`), and there is none. Nothing was sent."""
+
+    code = "cache_miss"
+    status_hint = 504
+
+
 class Unavailable(Refusal):
     """Headgate itself cannot take the call now: the ledger is closed or its disk is full, or it is shutting down."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
@@ -15,6 +15,9 @@ from headgate.core.guards import Finding, worst
 from headgate.core.limits import Taken
 from headgate.core.secret import Secret
 from headgate.core.usage import Usage
+
+if TYPE_CHECKING:
+    from headgate.core.cache import Stored
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as (lower-case name, value), in order, duplicates kept."""
@@ -127,6 +130,7 @@ class Request:
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
+    cache: str = ""  # what the caller wants of kept answers: "off", "refresh", "only"; "" = not told
     # A guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it. Never by position:
     # what ways in take from headers must not slip into its place.
     of_guard: str = field(default="", kw_only=True)
@@ -203,7 +207,10 @@ class Exchange:
     ended: float | None = None
     status: int = 0  # the HTTP status the caller got, 0 = none
     response_text: str = ""  # only with log bodies: full
-    cache: str = ""  # hit, miss, bypass, similar; "" until the cache exists
+    cache: str = ""  # hit, miss, bypass, similar; "" where no answer of its kind is kept
+    cache_why: str = ""  # a word for a bypass, see `policy.caching`
+    detached: bool = False  # others wait for its answer, too: what runs it settles it, and not its own caller's leaving
+    recalled: Stored | None = None  # the kept answer that its caller got
     upstream_gateway: str = ""  # the exchange id of a Headgate that already charged this call (decisions 20)
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
     unsent: int = 0  # attempts whose intent was on record and was closed again: they are not in `attempts`

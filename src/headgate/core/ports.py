@@ -5,7 +5,7 @@ Await nothing but ports, and hold no lock across an `await`: that is what lets o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -406,6 +406,44 @@ class Checkers(Protocol):
         ...
 
 
+class News(Protocol):
+    """What one that waits is told by. One use."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is woken, or after so many seconds; >= 0, infinity = never."""
+        ...
+
+
+class Beside(Protocol):
+    """Work that goes on when the one who has begun it leaves: what several wait for is not one's own any more."""
+
+    def news(self) -> News:
+        """For whoever runs here."""
+        ...
+
+    def wake(self, several: Sequence[News]) -> None:
+        """End their waiting, whatever thread or event loop they are in. Never waits, never raises."""
+        ...
+
+    async def start(self, work: Coroutine[Any, Any, None]) -> Callable[[], None]:
+        """Begin `work`; in place, and to its end, where nobody can leave in the middle of it.
+
+        Returns:
+            What cancels it, from any thread; it may have ended.
+        """
+        ...
+
+    async def go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on with `work` inside of what was started: in place where that is beside everybody already."""
+        ...
+
+    @property
+    def shares_thread(self) -> bool:
+        """Whether what is started runs in the threads of those that wait for it, so that it stands still while one of
+        them is doing something."""
+        ...
+
+
 class Offload(Protocol):
     """CPU-heavy work beside the event loop (decisions 23)."""
 
@@ -433,3 +471,4 @@ class Ports:
     turns: Turns | None = None  # None: everybody may send at once
     approvals: Approvals | None = None  # None: no tool call can wait for a person
     cache: Cache | None = None  # None: every answer is a provider's, of just now
+    beside: Beside | None = None  # needed with a cache

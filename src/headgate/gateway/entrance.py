@@ -110,6 +110,7 @@ class Head:
             self.address,
             said.on_cut,
             said.approval,
+            said.cache,
         )
         return request, wrong
 

@@ -42,6 +42,7 @@ class Asked:
         batch: whether the call has priority "batch", after the interactive ones; None = not told.
         on_cut: "error", "buffer" or "restart", what is wanted of a stream that breaks off; "" = not told.
         approval: tokens of parked tool calls, as they were sent; "" = none.
+        cache: "off", "refresh" or "only", what is wanted of kept answers; "" = not told.
     """
 
     caller: Caller
@@ -52,6 +53,7 @@ class Asked:
     batch: bool | None = None
     on_cut: str = ""
     approval: str = ""
+    cache: str = ""
 
 
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
@@ -90,6 +92,8 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 out.on_cut = _on_cut(value)
             elif name == b"x-headgate-approval":
                 out.approval = _tokens(value)
+            elif name == b"x-headgate-cache":
+                out.cache = _cache(value)
             continue
         if name in _ALIASES:
             aliases.setdefault(_FIELDS[name], _text(value))
@@ -144,6 +148,13 @@ def _on_cut(value: bytes) -> str:
     wanted = _text(value)
     if wanted not in ("", "error", "buffer", "restart"):
         raise BadRequest(f"x-headgate-on-cut: {wanted!r} is none of 'error', 'buffer' and 'restart'")
+    return wanted
+
+
+def _cache(value: bytes) -> str:
+    wanted = _text(value)
+    if wanted not in ("", "off", "refresh", "only"):
+        raise BadRequest(f"x-headgate-cache: {wanted!r} is none of 'off', 'refresh' and 'only'")
     return wanted
 
 

@@ -29,11 +29,6 @@ def unenforced(settings: Settings) -> frozenset[str]:
 
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
-    for name, task in s.tasks.items():
-        yield "tasks.*.cache", f"tasks.{name}.cache", bool(task.cache_seconds)
-    yield "cache", "cache", bool(s.cache_seconds)
-    for number, key in enumerate(s.keys):
-        yield "keys[*].cache", f"keys[{number}].cache", bool(key.cache_seconds)
     yield "log.keep", "log.keep", True
     yield "alerts", "alerts", bool(s.alerts)
 

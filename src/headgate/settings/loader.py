@@ -11,6 +11,7 @@ from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
 from headgate.settings import accounting, degrading, operations, policies, providers, traffic, virtual_models
 from headgate.settings.budgets import BudgetReader
+from headgate.settings.cache import read_cache
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
@@ -133,7 +134,7 @@ def _settings(root: Section) -> Settings:
     retries = root.section("retry", traffic.RETRY_KEYS)
     retry = traffic.read_retry_budget(retries, policies.read_retry(retries, RetrySettings()))
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
-    cache = policies.read_cache_default(root)
+    cache = read_cache(root)
     ceiling = root.take("max_usd_per_call", usd, None)
     zone = root.take("zone", zone_name, UTC_NAME)
     served = {route.model for routes in models.routes.values() for route in routes}
@@ -144,7 +145,7 @@ def _settings(root: Section) -> Settings:
         models=models.routes,
         virtual=models.virtual,
         fallback=models.fallback,
-        tasks=policies.read_tasks(root, names, retry, timeouts, cache, ceiling),
+        tasks=policies.read_tasks(root, names, retry, timeouts, cache.default_seconds, ceiling),
         budgets=budgets.read(root),
         limits=limits.read(root),
         prices=providers.read_prices(root, known),
@@ -157,7 +158,7 @@ def _settings(root: Section) -> Settings:
         lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,
         guards=read_guards(root, callers=True),
-        cache_seconds=cache,
+        cache=cache,
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),

@@ -16,6 +16,7 @@ from headgate.core.ports import Timeouts
 from headgate.policy.fallback import Lists
 from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.rules import Rule
+from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
 from headgate.settings.secrets import SecretRef
 
@@ -157,7 +158,7 @@ class TaskSettings:
     model: str = ""  # a virtual model, provider/model or a plain model name; "" = what the caller asks for
     max_tokens: int | None = None  # output cap, 1..10,000,000; None = the caller's
     guards: GuardSettings = field(default_factory=GuardSettings)
-    cache_seconds: float | None = None  # 0 = off; None = as `cache.default` says
+    cache_seconds: float | None = None  # 0 = off; None = as the key, or `cache.default`, says
     on_cut: str = "error"  # "error" | "buffer" | "restart" (decisions 13)
     thinking: str = "keep"  # "keep" | "drop" (decisions 14)
     retry: RetrySettings = RetrySettings()
@@ -325,7 +326,7 @@ class Settings:
     lossy: LossySettings = LossySettings()
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)
-    cache_seconds: float | None = None  # `cache.default`; 0 = off; None = only what decisions 19 allows by default
+    cache: CacheSettings = field(default_factory=CacheSettings)
     storage: str = field(
         default="sqlite:///headgate.db", repr=False
     )  # sqlite:///path ("{pid}" allowed) | postgresql:// | memory

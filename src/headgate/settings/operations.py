@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 
 from headgate.settings.budgets import BudgetReader
+from headgate.settings.cache import read_seconds
 from headgate.settings.fields import Context, Section
 from headgate.settings.limits import LimitReader
 from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, Settings, frozen
-from headgate.settings.policies import DAY, read_cache
+from headgate.settings.policies import DAY
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
@@ -125,7 +126,7 @@ def read_keys(root: Section, budgets: BudgetReader, limits: LimitReader) -> tupl
                 tenant=section.take("tenant", text_up_to(200), ""),
                 environment=section.take("environment", text_up_to(200), ""),
                 may_speak_for_tenants=section.take("may_speak_for_tenants", switch, False),
-                cache_seconds=read_cache(section, "cache", None),
+                cache_seconds=read_seconds(section, "cache", None),
                 budgets=budgets.read(section, key=name),
                 limits=limits.read(section, key=name),
             )

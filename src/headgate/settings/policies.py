@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.core.ports import Timeouts
+from headgate.settings.cache import ON_SECONDS, read_seconds
 from headgate.settings.degrading import read_degrade
 from headgate.settings.fields import Section, suggestion
 from headgate.settings.guard_answers import read_answer
@@ -42,8 +43,6 @@ TASK_KEYS = (
     "lossy",
     "answer",
 )
-
-_DEFAULT_CACHE = 3600.0  # what `cache: on` means where `cache.default` is silent
 
 # Names of models that dialects' default providers serve, where no provider is written.
 _VENDOR_MODEL = re.compile(r"(claude-|gpt-|chatgpt-|o[0-9])[A-Za-z0-9._-]*")
@@ -84,29 +83,6 @@ def read_timeouts(section: Section, default: Timeouts) -> Timeouts:
     return Timeouts(**{key: section.take(key, _timeout, getattr(default, key)) for key in TIMEOUT_KEYS})
 
 
-def read_cache(section: Section, key: str, default: float | None, on: float = _DEFAULT_CACHE) -> float | None:
-    """A duration, `off` (0) or `on` (as long as `on` says)."""
-
-    def read(text: str) -> float:
-        try:
-            return on if one_of(("on", "off"))(text) == "on" else 0.0
-        except ValueError:
-            pass
-        try:
-            return seconds(1, 365 * DAY, zero=True)(text)
-        except ValueError as error:
-            raise Unfit(f"{error}, or on or off") from None
-
-    return section.take(key, read, default)
-
-
-def read_cache_default(root: Section) -> float | None:
-    """`cache: {default: 1h}`, or `cache: off`."""
-    if isinstance(root.table.entries.get("cache"), Scalar):
-        return read_cache(root, "cache", None)
-    return read_cache(root.section("cache", ("default",)), "default", None)
-
-
 def read_tasks(
     root: Section,
     names: Names,
@@ -128,7 +104,7 @@ def read_tasks(
             model=section.take("model", names.model, ""),
             max_tokens=section.take("max_tokens", whole(1, 10_000_000), None),
             guards=read_guards(section),
-            cache_seconds=read_cache(section, "cache", None, cache or _DEFAULT_CACHE),
+            cache_seconds=read_seconds(section, "cache", None, cache or ON_SECONDS),
             on_cut=section.take("on_cut", one_of(("error", "buffer", "restart")), "error"),
             thinking=section.take("thinking", one_of(("keep", "drop")), "keep"),
             retry=read_retry(section.section("retry", ("attempts", "deadline")), retry),

@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.cache import not_attempted
 from headgate.core.errors import NoTurn, RateExceeded
-from headgate.core.exchange import Attempt, Exchange, Route
+from headgate.core.exchange import Attempt, Exchange
 from headgate.core.money import usd_bytes, usd_text
 from headgate.core.usage import Usage
 
@@ -58,7 +59,7 @@ class _Own(msgspec.Struct, gc=False):
 _SHARED = (
     *("key", "tenant", "task", "feature", "environment", "way_in", "dialect", "endpoint", "stream", "provider"),
     *("model_asked", "model_served", "system_prompt_hash", "ending", "stop_reason", "attempts", "client_retries"),
-    *("estimated", "price_version", "status_code", "error_type", "error_kind", "simulated", "verdict"),
+    *("estimated", "price_version", "status_code", "error_type", "error_kind", "simulated", "verdict", "cache"),
 )
 """What thousands of exchanges have in common: encoded and escaped once."""
 
@@ -93,7 +94,7 @@ class LineMaker:
         error = exchange.error
         attempts = exchange.attempts
         ended, ending = exchange.ended, exchange.ending
-        last = attempts[-1] if attempts else _NO_ATTEMPT
+        last = attempts[-1] if attempts else not_attempted(exchange)
         uncached, output, read, written, cost, estimated, simulated = _sums(attempts)
         first = last.first_content
         own = _Own(
@@ -161,6 +162,7 @@ class LineMaker:
             "" if error is None else getattr(error, "kind", ""),
             simulated,
             exchange.verdict if exchange.guarded else "",
+            exchange.cache,
         )
         line = to_line(own)[:-1] + (self._shared.get(shared) or self._share(shared))
         if len(line) <= MAX_TEXT_BYTES:
@@ -196,7 +198,6 @@ _SHARED_BYTES = 4096
 
 _ZERO = msgspec.Raw(b"0")
 _NO_USAGE = Usage()
-_NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
 
 
 def system_prompt_hash(key: bytes, system: bytes) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.cache import not_attempted
 from headgate.core.errors import HeadgateError, NoTurn
-from headgate.core.exchange import Attempt, Ending, Exchange, Route
+from headgate.core.exchange import Attempt, Ending, Exchange
 from headgate.core.text import storable
 from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
@@ -26,7 +27,6 @@ _SPENT = ("spent_nano", "spent_tokens", "alerted", "alerted_tokens")
 ACCOUNTS = Insert(accounts, ("id", "budget", "scope", "period_start", "period_end", *_SPENT), update=_SPENT)
 
 _NO_USAGE = Usage()
-_NO_ATTEMPT = Attempt(0, Route("", "", "", ""), started=0.0)
 _NOT_ONE = (None, None, None)
 _NOTHING_TOLD = ("", "", "", "")
 _FAILED = Ending.FAILED.value
@@ -102,7 +102,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
     # `.value` goes through a descriptor written in Python.
     ending = (exchange.ending or Ending.FAILED)._value_
     count = len(tried)
-    last = tried[-1] if count else _NO_ATTEMPT
+    last = tried[-1] if count else not_attempted(exchange)
     route = last.route
     if count == 1:
         usage = last.usage or _NO_USAGE
@@ -161,6 +161,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         request.client_retries,
         1 if simulated else 0,
         last.status,
+        exchange.cache,
     )
     return (
         exchange.id,

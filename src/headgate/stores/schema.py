@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -63,17 +63,19 @@ SHAPE_COLUMNS = (
     *("ending", "error_code", "error_kind", "price_version", "stop_reason"),
     *("outcome", "attempt_error_kind", "provider_code", "service"),
     *("stream", "status", "attempts", "estimated", "client_retries", "simulated", "attempt_status"),
+    "cache",
 )
 """What thousands of exchanges have in common, kept once. A bound text costs 0.1 us of CPU, and these are most of them.
-The last seven are numbers; `route_model`, `outcome` and what follows tell of an only attempt."""
+Seven are numbers; `route_model`, `outcome` and what follows, up to them, tell of an only attempt."""
 _NUMBERS = 7
 
 shapes = Table(
     "shapes",
     metadata,
     Column("id", NUMBER, primary_key=True, autoincrement=False),
-    *map(_text, SHAPE_COLUMNS[:-_NUMBERS]),
-    *map(_whole, SHAPE_COLUMNS[-_NUMBERS:]),
+    *map(_text, SHAPE_COLUMNS[: -_NUMBERS - 1]),
+    *map(_whole, SHAPE_COLUMNS[-_NUMBERS - 1 : -1]),
+    _text("cache"),
 )
 
 exchange_rows = Table(
@@ -153,6 +155,7 @@ exchanges = Table(
     *map(_text, ("stop_reason", "correlation_id", "request_id")),
     *map(_whole, ("client_retries", "simulated")),
     _text("upstream_gateway"),
+    _text("cache"),  # hit, miss, bypass, similar; "" = no answer of its kind is kept
 )
 
 attempts = Table("attempts", views, *(Column(each.name, each.type, nullable=each.nullable) for each in _ATTEMPT))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from headgate.core.money import usd_text
 from headgate.stores.dimensions import BUCKETS, NO_OFFSET, TAG, Offsets, dimension, in_order, label, offsets_of
@@ -36,6 +36,7 @@ class Amounts:
     cache_write_long_tokens: int = 0  # the part of them that is kept longer
     reasoning_tokens: int = 0  # part of output_tokens
     web_searches: int = 0
+    cache_hits: int = 0  # exchanges that were answered with a kept answer
 
     def as_json(self) -> dict[str, int | str]:
         """For `headgate usage --json`: money as decimal strings of USD."""
@@ -92,7 +93,8 @@ def sums(
     """(Sums over settled exchanges, bounds of attempts on their way), each by the values of `by`."""
     c = exchanges.c
     long = c.cache_write_long_tokens
-    summed = {name: c[name] for name in _SUMMED} | {"cache_write_tokens": c.cache_write_tokens + long}
+    summed: dict[str, ColumnElement[Any]] = {name: c[name] for name in _SUMMED if name != "cache_hits"}
+    summed |= {"cache_write_tokens": c.cache_write_tokens + long, "cache_hits": case((c.cache == "hit", 1), else_=0)}
     dialect, ordered = connection.dialect.name, ids_tell_time(connection)
     dimensions, named = _named(connection, by, since, until, zone)
     query = select(

@@ -97,6 +97,7 @@ def read_request(
         batch=batch if said.batch is None else said.batch,
         on_cut=said.on_cut,
         approval=said.approval or approval,
+        cache=said.cache,
     )
     return request, wrong
 
