@@ -121,7 +121,11 @@ class BlockingBeside:
 
     async def go_on(self, work: Coroutine[Any, Any, None]) -> None:
         """See the port."""
-        threading.Thread(target=run_blocking, args=(work,), name="headgate-flight", daemon=True).start()
+        thread = threading.Thread(target=run_blocking, args=(work,), name="headgate-flight", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            await work
 
 
 def _nothing() -> None:

@@ -97,6 +97,10 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         headers.append((b"x-headgate-approval", approvals_of(exchange).encode()))
     if exchange.cache:
         headers.append((b"x-headgate-cache", exchange.cache.encode()))
+        if exchange.cache_why:
+            headers.append((b"x-headgate-cache-why", exchange.cache_why.encode()))
+        if exchange.recalled is not None and exchange.recalled.model:
+            headers.append((b"x-headgate-model", _header_value(exchange.recalled.model)))
     waited = exchange.waited
     cost, spent = 0, now - exchange.started - waited
     for attempt in attempts:
@@ -137,6 +141,8 @@ def _budget_headers(attempt: Attempt, *, final: bool) -> HeaderList:
 
 def served_model(exchange: Exchange) -> str:
     """The model that answered, as the provider names it; else the one it was asked for; "" where none has."""
+    if exchange.recalled is not None:
+        return exchange.recalled.model
     if not exchange.attempts or exchange.stood_in:
         return ""
     last = exchange.attempts[-1]
@@ -156,6 +162,8 @@ def trailing_comment(exchange: Exchange) -> bytes:
     parts = [f"x-headgate-exchange={exchange.id}", f"x-headgate-cost-usd={usd_text(exchange.cost_nano)}"]
     if exchange.estimated:
         parts.append("x-headgate-cost-estimated=true")
+    if exchange.cache:
+        parts.append(f"x-headgate-cache={exchange.cache}")
     if exchange.parked:
         parts.append(f"x-headgate-approval={approvals_of(exchange)}")
     degraded = exchange.degradation  # of a stream that was mended its headers could not say it

@@ -15,6 +15,7 @@ from headgate.core.ports import Timeouts
 from headgate.core.usage import Usage
 from headgate.engine.choosing import ANSWERS, choose
 from headgate.policy.budgets import Budgets
+from headgate.policy.caching import CacheRules
 from headgate.policy.calibration import Shown
 from headgate.policy.estimate import Bound
 from headgate.policy.guards.answers import AnswerRules
@@ -155,6 +156,7 @@ class Policies:
     queries: Queries = field(default_factory=Queries)  # what callers ask, one after the other
     loops: LoopWatch | None = None  # what sessions have called; None: nobody remembers
     isolation_key: Callable[[], bytes] = bytes  # the installation's secret that delimiters are made with
+    caching: CacheRules | None = None  # None: no answer is kept
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 
