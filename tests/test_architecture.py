@@ -23,6 +23,7 @@ ORDER = [
     {"upstream"},
     {"settings"},
     {
+        "beside",
         "build",
         "budget_left",
         "clocks",

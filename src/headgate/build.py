@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from headgate.beside import AsyncBeside, BlockingBeside
 from headgate.clocks import AsyncClock, BlockingClock
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
@@ -20,6 +21,7 @@ from headgate.core.ports import Incoming, Outgoing, Ports, Upstream
 from headgate.core.secret import Secret
 from headgate.draining import Drains
 from headgate.engine.engine import Engine
+from headgate.engine.flights import Flights
 from headgate.engine.plan import Policies, TaskPolicy, lossy_by_default
 from headgate.offloading import InPlace, OffLoop
 from headgate.policy.anomalies import Rules
@@ -32,6 +34,7 @@ from headgate.policy.preferences import Preferences
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
+from headgate.settings.cache_rules import caching_of
 from headgate.settings.degrading import ladder_of
 from headgate.settings.guard_checkers import checkers_of, told
 from headgate.settings.guard_input import isolation_key
@@ -47,6 +50,7 @@ from headgate.settings.turn_rules import turns_of
 from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
+from headgate.stores.cache_memory import MemoryCache
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.log_key import log_key
 from headgate.stores.opening import approval_key_file, log_file, log_key_file, open_ledger
@@ -150,6 +154,7 @@ def build(
         asks, blocking_asks = checkers_of(
             settings, keeper, policies.router.providers, (clock, upstream), (blocking_clock, blocking), log.event
         )
+    cache, flights = MemoryCache(settings.cache.bytes, now=clock.now), Flights()
     ports = Ports(
         clock,
         upstream,
@@ -163,6 +168,8 @@ def build(
         offload=OffLoop(),
         turns=turns.asynchronous(sharing.pace(blocking=False)),
         approvals=approvals.asynchronous(),
+        cache=cache,
+        beside=AsyncBeside(),
     )
     blocking_ports = Ports(
         blocking_clock,
@@ -177,8 +184,10 @@ def build(
         offload=InPlace(),
         turns=turns.blocking(sharing.pace(blocking=True)),
         approvals=approvals.blocking(),
+        cache=cache,
+        beside=BlockingBeside(),
     )
-    engine, blocking_engine = Engine(ports, policies), Engine(blocking_ports, policies)
+    engine, blocking_engine = Engine(ports, policies, flights), Engine(blocking_ports, policies, flights)
     if asks is not None and blocking_asks is not None:
         asks.engine, blocking_asks.engine = engine, blocking_engine
     return Built(
@@ -310,6 +319,7 @@ def policies_of(
         isolation_key=partial(_isolation_key, settings, env),
         counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
         lossy=losses_of(settings) or lossy_by_default,
+        caching=caching_of(settings),
     )
 
 

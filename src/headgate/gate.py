@@ -158,11 +158,13 @@ class Gate:
         """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything, as of a
         tenth of a second ago (`budget` is exact, and waits for the ledger)."""
         rates, waiting = self._built.turns.rates()
+        cache = self._built.engine.ports.cache
         stats = replace(
             self._built.tally.stats(),
             attempt_error_rate=rates.attempt_errors,
             exchange_error_rate=rates.exchange_errors,
             waiting=waiting,
+            cache_size=0 if cache is None else cache.stats().entries,
         )
         if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
             return stats

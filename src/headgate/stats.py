@@ -22,7 +22,8 @@ class GateStats:
     """Since the gate was made. Latencies are milliseconds over the last `WINDOW` exchanges, None before the first.
 
     `attempt_error_rate` is how often providers fail, `exchange_error_rate` how often callers see it, over the last five
-    minutes; retries hide the difference. `waiting` is for turns, now. `cache_*` stay 0 until the cache exists;
+    minutes; retries hide the difference. `waiting` is for turns, now. `cache_hit_rate` is a share of
+    the calls that a kept answer could have answered, `cache_size` how many answers this process keeps in memory;
     `budget_remaining_usd` is None without a budget over everything.
     """
 
@@ -61,6 +62,7 @@ class Tally:
         self._lock = threading.RLock()
         self._calls = self._attempts = self._cost = self._estimated = 0
         self._input = self._output = self._failed = self._refused = self._degraded = 0
+        self._hits = self._misses = 0
         self._latency: deque[float] = deque(maxlen=WINDOW)
         self._ttft: deque[float] = deque(maxlen=WINDOW)
 
@@ -84,6 +86,9 @@ class Tally:
                 self._refused += ending is Ending.REFUSED
             if exchange.degraded:
                 self._degraded += 1
+            if exchange.cache:
+                self._hits += exchange.cache == "hit"
+                self._misses += exchange.cache == "miss"
             if ended is not None:
                 self._latency.append(ended - exchange.started)
             if first is not None:
@@ -108,6 +113,7 @@ class Tally:
                 failed_calls=self._failed,
                 refused_calls=self._refused,
                 degraded_calls=self._degraded,
+                cache_hit_rate=self._hits / (self._hits + self._misses) if self._hits else 0.0,
                 latency_p50_ms=percentile(latency, 0.50),
                 latency_p95_ms=percentile(latency, 0.95),
                 latency_p99_ms=percentile(latency, 0.99),

@@ -1,9 +1,9 @@
 """The procedure: the only file that knows the order of the steps.
 
-    admit -> attempt (route, turn, set money aside, send, read to the first content) -> relay -> settle
+    admit -> recall (a kept answer, or one that another is waiting for)
+          -> attempt (route, turn, set money aside, send, read to the first content) -> relay -> settle
                  ^------ recovery decides: again, elsewhere, or give up
 
-Recall (the cache) has its place between admit and attempt and comes with its issue.
 Await nothing but ports here, and hold no lock across an `await` (core/ports.py).
 """
 
@@ -36,6 +36,7 @@ from headgate.engine.crossing import Crossings, answer_back, headers_back, is_cr
 from headgate.engine.degrading import Degrading
 from headgate.engine.draft import Draft, whole_reply
 from headgate.engine.guarding import Guarding
+from headgate.engine.flights import Flights
 from headgate.engine.holds import Holds
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
@@ -51,8 +52,10 @@ from headgate.engine.reading import (
     read_headers,
     truncated,
 )
+from headgate.engine.recalling import nothing_kept, recalling_of
 from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply
+from headgate.engine.replaying import Given
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.structuring import Structuring
 from headgate.engine.turning import Turning
@@ -75,9 +78,10 @@ class Engine:
     Args:
         ports: everything outside.
         policies: every decision.
+        flights: shared with the engine of the other colour; None: it has its own.
     """
 
-    def __init__(self, ports: Ports, policies: Policies) -> None:
+    def __init__(self, ports: Ports, policies: Policies, flights: Flights | None = None) -> None:
         self.ports = ports
         self.policies = policies
         self._books = Books(ports, policies)
@@ -89,6 +93,9 @@ class Engine:
         self._turns = Turning(ports, policies, self._books, self._crossings)
         self._checking = Checking(ports, policies, self._books)
         self._structuring = Structuring(ports, self._books, self._checking)
+        self._recalling = recalling_of(
+            ports, policies, self._books, self._checking, self._proceed, self._failed, flights
+        )
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -118,22 +125,44 @@ class Engine:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
             if self.ports.checkers is not None:
                 await self._checking.admit(exchange, plan)
-            plain = plan.descent is None and not plan.takes_refusals
-            reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
-            if isinstance(reply, Draft):
-                reply = await self._structuring.finish(exchange, plan, reply, self._attempts)
-            if exchange.request.on_cut and exchange.request.facts.stream:
-                reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
-            if isinstance(reply, Mendable) and not reply.over:
-                reply = Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
+            reply = await self._recalled(exchange, plan)
             late = plan.checks or (plan.answer is not None and holds_back(plan))
-            return self._checking.held(exchange, plan, reply) if late else reply
+            if late and not isinstance(reply, Given):  # which was looked at before
+                return self._checking.held(exchange, plan, reply)
+            return reply
         except BaseException as error:
-            self._books.settle(exchange, _ending_of(error), error)
-            if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):
-                # No intent row stands for it, so its own row must be durable before we answer.
-                await self._recorded()
+            if not exchange.detached:
+                await self._failed(exchange, error)
             raise
+
+    async def _failed(self, exchange: Exchange, error: BaseException) -> None:
+        """Close the books on an exchange that has no answer."""
+        self._books.settle(exchange, _ending_of(error), error)
+        if not exchange.attempts and isinstance(error, HeadgateError) and not limiting.recorded_later(error):
+            # No intent row stands for it, so its own row must be durable before we answer.
+            await self._recorded()
+
+    async def _recalled(self, exchange: Exchange, plan: Plan) -> Reply:
+        """A kept answer, or a provider's."""
+        if self._recalling is not None:
+            wanted = self._recalling.wanted(exchange, plan)
+            if wanted is not None:
+                return await self._recalling.answer(exchange, plan, wanted)
+        elif exchange.request.cache == "only":
+            raise nothing_kept()
+        return await self._proceed(exchange, plan)
+
+    async def _proceed(self, exchange: Exchange, plan: Plan) -> Reply:
+        """An answer that no other caller has had. Raises as `open`, and settles nothing."""
+        plain = plan.descent is None and not plan.takes_refusals
+        reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
+        if isinstance(reply, Draft):
+            reply = await self._structuring.finish(exchange, plan, reply, self._attempts)
+        if exchange.request.on_cut and exchange.request.facts.stream:
+            reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
+        if isinstance(reply, Mendable) and not reply.over:
+            return Mending(self._books, plan, reply, self._answer, MAX_WHOLE_BYTES)
+        return reply
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Record a call that a way in turned away before the engine saw a request it could run."""

@@ -1,8 +1,8 @@
 """One upstream call, and all who wait for its answer: single flight.
 
-Whoever asks first leads: what it asked for runs beside everybody (`core.ports.Beside`), so that its leaving ends nothing
-while another is there. The answer is read into the flight, and each takes it from there, from the beginning and at its
-own pace, in whatever thread or event loop.
+Whoever asks first leads: what it asked for runs beside everybody (`core.ports.Beside`), so that its leaving ends
+nothing while another is there. The answer is read into the flight, and each takes it from there, from the beginning and
+at its own pace, in whatever thread or event loop.
 """
 
 from __future__ import annotations
@@ -171,10 +171,14 @@ class Flights:
         flight.beside.wake(told)
 
     async def news(self, flight: Flight, place: int, beside: Beside, seconds: float) -> None:
-        """Return when there is more than `place` pieces, a head where there were none, or the end; or after so long."""
+        """Return when there are more than `place` pieces, or the end; or after so many seconds.
+
+        Args:
+            place: -1 = a head, in place of pieces.
+        """
         with self._lock:
             changes = flight._changes
-            if flight.over or len(flight.pieces) > place or (place < 0 and flight.head is not None):
+            if flight.over or (len(flight.pieces) > place if place >= 0 else flight.head is not None):
                 return
             news = beside.news()
             flight._waiting.append(news)

@@ -20,7 +20,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, UpstreamBroken
 from headgate.core.exchange import Attempt, Exchange, Headers, Kept, Request, Route
 from headgate.core.limits import Limit
-from headgate.core.ports import Outgoing, Ports, Timeouts
+from headgate.core.ports import Beside, Cache, Outgoing, Ports, Timeouts
 from headgate.core.secret import Secret
 from headgate.engine.answer import error_answer
 from headgate.engine.engine import Engine
@@ -29,6 +29,7 @@ from headgate.engine.relay import Reply
 from headgate.policy.accounts import Accounts
 from headgate.policy.budget_words import refusal, warning
 from headgate.policy.budgets import Account, Budgets
+from headgate.policy.caching import CacheRules
 from headgate.policy.charging import Charging
 from headgate.policy.fallback import Fallbacks
 from headgate.policy.guards.rules import GuardRules
@@ -332,6 +333,7 @@ class World:
         limits: the callers'.
         turns: how every provider is treated; None: everybody may send at once.
         guards: what they do, for everybody; None: there are none.
+        caching, cache, beside: what is kept, where, and what outlives who has begun it; without one of them, nothing.
 
     Attributes:
         happened: "intend", "send" and "settle" in order; with turns "turn", "unsent" and "ended", too.
@@ -360,6 +362,9 @@ class World:
         task: Mapping[str, Any] | None = None,
         turns: TurnRules | None = None,
         guards: GuardRules | None = None,
+        caching: CacheRules | None = None,
+        cache: Cache | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -390,6 +395,7 @@ class World:
             unbounded_ceiling=unbounded_ceiling,
             budget_status=budget_status,
             guards=None if guards is None else lambda caller: guards,
+            caching=caching,
         )
         self._made = 0
         self.limits = FakeLimits(limits, self.clock.now) if limits else None
@@ -403,6 +409,8 @@ class World:
             self._new_id,
             limits=self.limits,
             turns=self.turns,
+            cache=cache,
+            beside=beside,
         )
         self.engine = Engine(ports, policies)
 
