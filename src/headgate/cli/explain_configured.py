@@ -1,4 +1,4 @@
-"""What the configuration says about a call besides its routes and its money: cache, guards, budgets, limits, log."""
+"""What the configuration says about a call besides its routes and its money: guards, budgets, limits, log."""
 
 from __future__ import annotations
 

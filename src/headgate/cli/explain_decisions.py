@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from headgate.cli.explain_cache import caching
 from headgate.cli.explain_configured import configured
 from headgate.cli.explain_crossing import Ways, crossings
 from headgate.cli.explain_money import bound_text, price_fields, price_origin, price_text
@@ -65,6 +66,7 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
     timers(said, plan, settings)
     if plan.routes:
         recovery(said, request, plan, policies, origins, now)
+    caching(said, request, plan, policies, settings, origins)
     configured(said, settings, origins, request.caller)
     return said
 
