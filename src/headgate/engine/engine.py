@@ -35,8 +35,8 @@ from headgate.engine.coded import decoded, legible
 from headgate.engine.crossing import Crossings, answer_back, headers_back, is_crossed, meter_back
 from headgate.engine.degrading import Degrading
 from headgate.engine.draft import Draft, whole_reply
-from headgate.engine.guarding import Guarding
 from headgate.engine.flights import Flights
+from headgate.engine.guarding import Guarding
 from headgate.engine.holds import Holds
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
