@@ -32,6 +32,7 @@ ORDER = [
         "guards",
         "offloading",
         "stats",
+        "substituting",
         "traffic_report",
         "watch",
     },

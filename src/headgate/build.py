@@ -56,6 +56,7 @@ from headgate.stores.log_key import log_key
 from headgate.stores.opening import approval_key_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
+from headgate.substituting import substituting_of
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
@@ -155,6 +156,7 @@ def build(
             settings, keeper, policies.router.providers, (clock, upstream), (blocking_clock, blocking), log.event
         )
     cache, flights = MemoryCache(settings.cache.bytes, now=clock.now), Flights()
+    stand_ins = substituting_of(settings, clock.now)
     ports = Ports(
         clock,
         upstream,
@@ -170,6 +172,8 @@ def build(
         approvals=approvals.asynchronous(),
         cache=cache,
         beside=AsyncBeside(),
+        substitutes=stand_ins.substitutes,
+        witnesses=stand_ins.witnesses,
     )
     blocking_ports = Ports(
         blocking_clock,
@@ -186,6 +190,8 @@ def build(
         approvals=approvals.blocking(),
         cache=cache,
         beside=BlockingBeside(),
+        substitutes=stand_ins.substitutes,
+        witnesses=stand_ins.witnesses,
     )
     engine, blocking_engine = Engine(ports, policies, flights), Engine(blocking_ports, policies, flights)
     if asks is not None and blocking_asks is not None:

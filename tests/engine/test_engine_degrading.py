@@ -240,7 +240,7 @@ def test_a_substitute_stands_in_as_it_was_found(run: Any) -> None:
     world = with_substitutes(World(busy(), recovery=ONCE, ladder=[LAST_GOOD, SAY]), last_good=remembered)
     played: Played = run(world.call())
     assert (played.body, remembered.why) == (b'{"from": "before"}', "overload")
-    assert played.headers[b"x-headgate-degraded"] == b"overload: last_good"
+    assert played.headers[b"x-headgate-degraded"] == b"overload: last good answer"
 
 
 def test_a_substitute_that_is_not_there_leaves_it_to_the_next_step(run: Any) -> None:

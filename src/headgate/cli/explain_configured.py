@@ -45,7 +45,7 @@ def _ladder(said: Explanation, settings: Settings, task: str) -> None:
     """What is tried when an answer cannot be had, in order."""
     for place, step in enumerate(ladder_of(settings, task), 1):
         classes = ", ".join(name for name in CLASSES if name in step.on)
-        what = f"try {step.model}" if step.model else f'say "{step.say}"'
+        what = f"try {step.model}" if step.model else f'say "{step.say}"' if step.say else f"use the {step.word}"
         said.add("degrade", str(place), f"on {classes}: {what}", step.source)
 
 

@@ -222,6 +222,7 @@ class Exchange:
     guarded: bool = False  # guards have looked at it
     findings: tuple[Finding, ...] = ()  # what they had to say of it
     parked: tuple[Parked, ...] = ()  # tool calls of its answer that wait for a person
+    original: Request | None = None  # as it came in, where `core.ports.Ports.witnesses` are to see it
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
 
     @property

@@ -323,6 +323,20 @@ class Substitutes(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """Sees complete answers of providers, as their callers have got them."""
+
+    def wants(self, exchange: Exchange) -> bool:
+        """Whether the answer to `exchange.original` is to be seen. Never waits, never raises."""
+        ...
+
+    def saw(self, exchange: Exchange, answer: Substitute) -> None:
+        """The answer has been handed on, all of it, and its exchange is settled: a complete one, unflagged, of the
+        model that was asked for. Its body is in no coding and without our trailing comment. Never waits, never raises.
+        """
+        ...
+
+
 class Approvals(Protocol):
     """Tool calls that wait for a person (docs/guards-tools.md)."""
 
@@ -466,6 +480,7 @@ class Ports:
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
+    witnesses: Sequence[Witness] = ()  # who sees answers; () = nobody
     offload: Offload | None = None  # None: everything is done in place
     checkers: Checkers | None = None  # None: no guard asks anybody
     turns: Turns | None = None  # None: everybody may send at once

@@ -59,6 +59,7 @@ from headgate.engine.replaying import Given
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.structuring import Structuring
 from headgate.engine.turning import Turning
+from headgate.engine.witnessing import seen
 from headgate.policy.recovery import GiveUp, Retry
 from headgate.wire.dialect import Dialect, Meter
 from headgate.wire.refused import is_refusal
@@ -110,6 +111,8 @@ class Engine:
             UpstreamError: no provider answered. `exchange` is settled in both cases, and when the task is cancelled.
         """
         try:
+            if self.ports.witnesses and not exchange.request.of_guard:
+                exchange.original = exchange.request
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
@@ -128,8 +131,8 @@ class Engine:
             reply = await self._recalled(exchange, plan)
             late = plan.checks or (plan.answer is not None and holds_back(plan))
             if late and not isinstance(reply, Given):  # which was looked at before
-                return self._checking.held(exchange, plan, reply)
-            return reply
+                reply = self._checking.held(exchange, plan, reply)
+            return reply if exchange.original is None else seen(self.ports.witnesses, exchange, reply)
         except BaseException as error:
             if not exchange.detached:
                 await self._failed(exchange, error)

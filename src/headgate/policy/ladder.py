@@ -14,6 +14,8 @@ from headgate.policy.error_classes import class_of as failure_class
 
 CLASSES = (*PROVIDERS, "missing", "context_length", "budget")
 
+_WORDS = {"last_good": "last good answer", "similar": "similar answer"}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -36,7 +38,7 @@ class Step:
     @property
     def word(self) -> str:
         """What `x-headgate-degraded` calls it."""
-        return self.model or self.use or "say"
+        return self.model or _WORDS.get(self.use, self.use) or "say"
 
 
 def class_of(error: HeadgateError) -> str:

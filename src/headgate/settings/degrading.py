@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.policy.error_classes import ANY, PROVIDERS
@@ -19,11 +20,8 @@ STEP_KEYS = ("on", "model", "say", "use")
 _WAYS = ("model", "say", "use")
 _MAX_SENTENCE = 4_000  # characters
 _MAX_STEPS = 16
-_NOT_YET = {
-    "last_good": "the cache",
-    "similar": "the cache",
-    "defer": "the jobs",
-}
+_USES = ("last_good",)
+_NOT_YET = {"similar": "similar answers", "defer": "the jobs"}
 
 
 def read_degrade(section: Section, names: Names) -> tuple[DegradeSettings, ...] | None:
@@ -58,14 +56,15 @@ def _read(context: Context, node: Node, path: str, names: Names) -> DegradeSetti
         model=section.take("model", names.model, ""),
         say=section.take("say", text_up_to(_MAX_SENTENCE), ""),
     )
-    use = section.take("use", one_of(tuple(_NOT_YET)), "")
-    if use:
+    use = section.take("use", one_of((*_USES, *_NOT_YET)), "")
+    step = replace(step, use=use)
+    if use in _NOT_YET:
         section.wrong("use", f"{use} is not there yet: it comes with {_NOT_YET[use]}; until then take `model` or `say`")
     if isinstance(node, Table) and node.entries.keys() <= set(STEP_KEYS):
         ways = [way for way in _WAYS if way in section.table.entries]
         if len(ways) != 1:
             what = "nothing to do" if not ways else f"{' and '.join(ways)}"
-            context.wrong(path, f"a step has one of model and say, and this one has {what}")
+            context.wrong(path, f"a step has one of model, say and use, and this one has {what}")
         elif step.model and "budget" in step.on:
             section.wrong("model", "a budget degrades to a model by its own `then: degrade <model>`; here it may `say`")
     return step
@@ -97,6 +96,8 @@ def ladder_of(settings: Settings, task: str = "") -> tuple[Step, ...]:
     own = settings.tasks[task].degrade if task in settings.tasks else None
     steps, path = (settings.degrade, "degrade") if own is None else (own, f"tasks.{task}.degrade")
     return tuple(
-        Step(frozenset(step.on), step.model, step.say, source=settings.origins.get(f"{path}[{place}]", DEFAULT))
+        Step(
+            frozenset(step.on), step.model, step.say, step.use, source=settings.origins.get(f"{path}[{place}]", DEFAULT)
+        )
         for place, step in enumerate(steps)
     )

@@ -19,6 +19,7 @@ from headgate.settings.guards import read_guards
 from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
+from headgate.settings.similar import read_last_good
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
 from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
@@ -44,6 +45,7 @@ TOP_KEYS = (
     "retry",
     "fairness",
     "degrade",
+    "last_good",
     "lossy",
     "timeouts",
     "guards",
@@ -155,6 +157,7 @@ def _settings(root: Section) -> Settings:
         retry=retry,
         fairness=traffic.read_fairness(root),
         degrade=degrading.read_degrade(root, names) or (),
+        last_good=read_last_good(root),
         lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,
         guards=read_guards(root, callers=True),

@@ -19,6 +19,7 @@ from headgate.policy.rules import Rule
 from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
 from headgate.settings.secrets import SecretRef
+from headgate.settings.similar import LastGoodSettings
 
 DRAIN_SECONDS = 30.0
 DRAIN_USD_NANO = 100_000_000
@@ -143,11 +144,12 @@ class FairnessSettings:
 
 @dataclass(frozen=True, slots=True)
 class DegradeSettings:
-    """One step of what is tried when an answer cannot be had. Exactly one of `model` and `say` is set."""
+    """One step of what is tried when an answer cannot be had. Exactly one of `model`, `say` and `use` is set."""
 
     on: tuple[str, ...]  # of `policy.ladder.CLASSES`, in that order
     model: str = ""  # whose routes are tried: a virtual model, provider/model or a plain model name
     say: str = ""  # a sentence for a person, at most 4,000 characters
+    use: str = ""  # "last_good" | "similar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +326,7 @@ class Settings:
     fairness: FairnessSettings = FairnessSettings()
     degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
     lossy: LossySettings = LossySettings()
+    last_good: LastGoodSettings = field(default_factory=LastGoodSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
