@@ -446,9 +446,8 @@ def test_the_gates_figures_are_the_ledgers(client: anthropic.Anthropic, gate: Ga
     assert stats.ttft_p50_ms <= stats.latency_p99_ms
 
 
-def test_no_credential_and_no_body_reaches_ledger_or_log(
-    gate: Gate, headgate_simulator: SimulatorServer, tmp_path: Any
-) -> None:
+def test_no_credential_and_no_body_reaches_ledger_or_log(headgate_simulator: SimulatorServer, tmp_path: Any) -> None:
+    gate = Gate.load(env={}, storage=f"sqlite:///{tmp_path / 'own.db'}", log={"bodies": "off"})
     canary = "-".join(["sk", "ant", "canary" * 5])
     client = anthropic.Anthropic(base_url=headgate_simulator.url, api_key=canary, http_client=gate.client())
     client.messages.create(**ask("say: the-body-canary"), extra_headers={"x-api-key": canary})

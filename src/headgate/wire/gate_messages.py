@@ -71,7 +71,7 @@ class MessagesGate(Gate):
         kind = name.decode("utf-8", "replace") or (text(event.type) if event is not None else "")
         reader = _READERS.get(kind)
         if event is None or reader is None:
-            self._push(frame)
+            self._push(frame, quiet=kind == "error")
         else:
             reader(self, frame, data, event)
 

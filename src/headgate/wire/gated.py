@@ -41,11 +41,12 @@ class Gated:
         metered: the meter behind it.
     """
 
-    __slots__ = ("_gate", "_text", "metered")
+    __slots__ = ("_gate", "_lost", "metered")
 
     def __init__(self, metered: Meter, gate: Gate) -> None:
         self.metered = metered
         self._gate = gate
+        self._lost = False  # the provider failed before anything had gone out
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.metered, name)
@@ -63,7 +64,7 @@ class Gated:
     @property
     def started(self) -> bool:
         """See `Meter`."""
-        return self._gate.spoke
+        return self._gate.spoke and not self._lost
 
     @property
     def ended(self) -> bool:
@@ -76,7 +77,10 @@ class Gated:
         error = self.metered.error
         if error is not None and error.type == "event_too_large":
             return self._gate.fail()
+        silent = not self._gate.spoke
         out = self._gate.feed(block)
+        if silent and error is not None:
+            self._lost = True
         if self.metered.ended or (error is not None and error.type not in UNREADABLE):
             out += self._gate.finish()
         return out
