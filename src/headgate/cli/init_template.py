@@ -101,12 +101,13 @@ retry: {attempts: 4, deadline: 120s, budget: 20%}
 
 timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total: 600s}
 
-# Checks on input and output. Any of them: off.
+# Checks on input and output; the standard profile holds without a word. Tools by name and links by host are the two
+# lines that matter most: only you know which are yours (`headgate lab redteam` shows what gets through). Any guard: off.
 #: guards:
-#:   profile: standard              # off, standard, strict
-#:   injection: block
+#:   profile: standard              # off, observe, standard, strict
 #:   pii: redact-logs
 #:   secrets: block
+#:   links: {mode: redact, allow: ["*.acme.example"]}
 #:   tools: {allow: [search_docs], approve: [send_email]}
 
 # How long answers are kept where they may be; off = never.
@@ -124,7 +125,7 @@ shared: memory
 #: keys:
 #:   - {name: dev, key: env:HEADGATE_KEY, tenant: acme, environment: development}
 
-# What is kept of prompts and answers: off, redacted, full.
+# What is kept of prompts and answers: off, redacted (without personal data and credentials), full.
 #: log: {bodies: redacted, keep: 30d}
 
 # How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
