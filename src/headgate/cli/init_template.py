@@ -92,6 +92,8 @@ retry: {attempts: 4, deadline: 120s, budget: 20%}
 # When no answer can be had: another model, or a sentence that a person can be shown. Tried in order.
 #: degrade:
 #:   - {on: [overload, timeout, server], model: fast}
+# How the answers of `use: last_good` there are kept.
+#: last_good: {keep: 7d}
 
 # Which models follow a failure, by its class, where a virtual model does not say so itself.
 #: fallback: {context_length: anthropic/claude-sonnet-5-5}
@@ -102,7 +104,7 @@ retry: {attempts: 4, deadline: 120s, budget: 20%}
 timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total: 600s}
 
 # Checks on input and output; the standard profile holds without a word. Tools by name and links by host are the two
-# lines that matter most: only you know which are yours (`headgate lab redteam` shows what gets through). Any guard: off.
+# lines that matter most: only you know which are yours (`headgate lab redteam` shows what gets through).
 #: guards:
 #:   profile: standard              # off, observe, standard, strict
 #:   pii: redact-logs
