@@ -37,7 +37,7 @@ ORDER = [
         "watch",
     },
     {"transport"},
-    {"gate", "many", "refusals"},
+    {"gate", "jobs", "many", "refusals"},
     {"gateway"},
     {"cli"},
 ]

@@ -51,6 +51,7 @@ from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.cache_memory import MemoryCache
+from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.log_key import log_key
 from headgate.stores.opening import approval_key_file, log_file, log_key_file, open_ledger
@@ -89,6 +90,7 @@ class Built:
     turns: LocalTurns
     sharing: Sharing
     approvals: ApprovalStore
+    jobs: JobsPlace
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     drains: Drains = field(default_factory=Drains)
@@ -103,6 +105,7 @@ class Built:
             self.watch.close()
         if self.hook is not None:
             self.hook.close()
+        self.jobs.close()
         self.ledger.close()
         self.log.close()
 
@@ -210,6 +213,7 @@ def build(
         turns=turns,
         sharing=sharing,
         approvals=approvals,
+        jobs=JobsPlace(settings.storage, durability=settings.durability, now=clock.now),
         hook=hook,
         watch=watch,
     )

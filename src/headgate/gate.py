@@ -20,6 +20,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
 from headgate.core.money import usd
+from headgate.jobs.of_gate import Batches
 from headgate.policy.budget_scopes import budget_named, scope_told
 from headgate.settings import load
 from headgate.settings.caps import cap_amounts
@@ -45,7 +46,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Gate:
+class Gate(Batches):
     """Governs the calls of unmodified official SDKs: ``anthropic.Anthropic(http_client=gate.client())``.
 
     Safe to share between threads and event loops. Nothing is opened before the first call. After a fork the child

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),
     "budgets": ("headgate.cli.budgets:budgets", "What is left in each budget; caps changed without a restart."),
     "prices": ("headgate.cli.prices:prices", "What models cost: show, check, update."),
+    "batch": ("headgate.cli.batch:batch", "Many calls from a file: submit, run, status, results, cancel."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),

@@ -129,6 +129,7 @@ class Request:
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
+    prepaid_nano: int = 0  # set aside for it by the batch that it is of: only an attempt that goes beyond it is held
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
     cache: str = ""  # what the caller wants of kept answers: "off", "refresh", "only"; "" = not told
     # A guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it. Never by position:
@@ -167,6 +168,9 @@ class Attempt:
     turn: object | None = None  # leave to send it: `core.ports.Turns`
     warning: str = ""  # a budget of them that is near its cap, in words for a header
     sent_as: Request | None = None  # the request as its route gets it, where it had to be translated
+    lasting: bool = False  # its hold is a batch's: nobody waits for it to settle (decisions 4)
+    elsewhere_nano: int = 0  # its hold settles with this, too, which the rows of other exchanges show
+    elsewhere_tokens: int = 0
     lost: tuple[str, ...] = ()  # what translation lost, by the words of `wire.translate.FEATURES`
 
     @property

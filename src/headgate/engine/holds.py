@@ -53,7 +53,14 @@ class Holds:
         if most is None and not budgets.all:
             await self._ports.ledger.intend(exchange, attempt)
             return
+        prepaid = exchange.request.prepaid_nano
         try:
+            if prepaid and attempt.bound_nano is not None and exchange.cost_nano + attempt.bound_nano <= prepaid:
+                self._check(exchange, attempt, None)
+                if most is not None:
+                    self._check_ceiling(exchange, most, attempt)
+                await self._ports.ledger.intend(exchange, attempt)
+                return
             applying = self._claim(exchange, attempt, attempt.started)
             if most is not None or applying.hard is not None:
                 self._check(exchange, attempt, applying.hard)

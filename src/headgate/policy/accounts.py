@@ -17,8 +17,9 @@ from itertools import islice
 
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy import budget_alerts
-from headgate.policy.budgets import FITS, NEVER, WAITS, Account, verdict
+from headgate.policy.budgets import FITS, NEVER, WAITS, Account
 from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms
+from headgate.policy.lasting import why_not, without_end
 
 MOST_IDLE = 100_000
 """Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
@@ -39,6 +40,7 @@ class Accounts:
         # By the identity of the tuple of claims, which the value keeps alive.
         self._claimed: dict[int, Claimed] = {}
         self._holds: dict[tuple[str, int], Ask] = {}  # who has money set aside, by exchange and number
+        self._lasting: dict[tuple[str, int], Ask] = {}  # those of `_holds` that nobody waits for
         self._tickets = 0
         self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
@@ -163,6 +165,8 @@ class Accounts:
             else:
                 ask.held, ask.left_nano = held, least
                 holds[ask.exchange, ask.number] = ask
+                if ask.lasting:
+                    self._lasting[ask.exchange, ask.number] = ask
                 taken.append(ask)
                 outcomes.append((ask, None))
                 continue
@@ -188,7 +192,7 @@ class Accounts:
             self._set_aside(ask)
             return FITS
         if said == NEVER or not ask.may_wait:
-            self._deny(ask, claim, place, self._why(ask, claim, place) if said == NEVER else "held")
+            self._deny(ask, claim, place, why_not(ask, claim, place) if said == NEVER else "held")
             return NEVER
         insort(place.queue, ask)
         ask.at = place
@@ -219,14 +223,11 @@ class Accounts:
                 if after > cap_tokens:
                     return place, claim, NEVER
                 waits = waits or after + account.held_tokens > cap_tokens
+            if waits and self._lasting and without_end(self._lasting.values(), ask, claim, place):
+                return place, claim, NEVER
             if waits and (lacked is None or _rather(claim, lacked, ask)):
                 lacking, lacked = place, claim
         return lacking, lacked, WAITS
-
-    def _why(self, ask: Ask, claim: Claim, place: Place) -> str:
-        cap_nano, cap_tokens = place.caps(claim)
-        alone = verdict(Account(), cap_nano, cap_tokens, ask.nano, ask.tokens)
-        return "too_large" if alone == NEVER else "spent"
 
     def _set_aside(self, ask: Ask) -> None:
         ask.held = held = self._claimed.get(id(ask.claims)) or self._look_up(ask.claims)
@@ -235,6 +236,8 @@ class Accounts:
         ask.left_nano, warned, share = self.left(ask.claims)
         ask.warned = None if warned is None else (warned, share)
         self._holds[ask.exchange, ask.number] = ask
+        if ask.lasting:
+            self._lasting[ask.exchange, ask.number] = ask
         self._taken.append(ask)
         self._outcomes.append((ask, None))
 
@@ -254,13 +257,21 @@ class Accounts:
         if ask is not None:
             self._close(ask, 0, 0, nano - ask.nano, tokens - ask.tokens)
 
+    def amend(self, ask: Ask, nano: int, tokens: int) -> None:
+        """A hold that the store has charged in full has come to this much. All its accounts have been loaded."""
+        ask.held = self._look_up(ask.claims)
+        self._close(ask, 0, 0, nano - ask.nano, tokens - ask.tokens)
+
     def forget(self, exchange: str, number: int) -> None:
         """The store has closed a hold already: what it came to is in the accounts as they were loaded."""
         self._holds.pop((exchange, number), None)
+        self._lasting.pop((exchange, number), None)
 
     def _close(self, ask: Ask, held_nano: int, held_tokens: int, nano: int, tokens: int) -> None:
         held = ask.held
         assert held is not None
+        if ask.lasting:
+            self._lasting.pop((ask.exchange, ask.number), None)
         self._closed.append((ask, held, held_nano, held_tokens, nano, tokens))
         for terms in held.terms:
             account = terms.account
@@ -394,11 +405,13 @@ class Accounts:
             for terms in held.terms:
                 terms.account.close((-held_nano, -held_tokens), (-nano, -tokens))
             self._holds[ask.exchange, ask.number] = ask
+            self._lasting |= {(ask.exchange, ask.number): ask} if ask.lasting else {}
         for ask in self._taken:
             for terms in ask.held.terms if ask.held is not None else ():
                 terms.account.close((ask.nano, ask.tokens), (0, 0))
                 self._freed[terms.place] = None
             del self._holds[ask.exchange, ask.number]
+            self._lasting.pop((ask.exchange, ask.number), None)
         for place, (alerted, alerted_tokens) in self._told.items():
             place.alerted, place.alerted_tokens = alerted, alerted_tokens
         self._taken.clear()

@@ -20,6 +20,7 @@ class Ask:
         exchange, number: the attempt.
         claims: the accounts, in the order of their keys; not empty.
         nano, tokens: the most that the attempt can cost, and use; >= 0.
+        lasting: it will be held for long: others are refused where they would have to wait for it.
         may_wait: wait where it does not fit now but may later; else it is refused at once.
         until: when waiting ends, seconds since the epoch.
         bearer: the store's own object, which learns the outcome.
@@ -42,6 +43,7 @@ class Ask:
     held: Claimed | None = None
     left_nano: int | None = None
     warned: tuple[Claim, int] | None = None
+    lasting: bool = False
 
     def __lt__(self, other: Ask) -> bool:
         return self.ticket < other.ticket

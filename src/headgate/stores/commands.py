@@ -14,7 +14,8 @@ from headgate.stores.waiters import Waiter
 
 def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
     """What closes an attempt's hold."""
-    return exchange.id, attempt.number, attempt.cost_nano, attempt.used_tokens
+    spent, used = attempt.cost_nano + attempt.elsewhere_nano, attempt.used_tokens + attempt.elsewhere_tokens
+    return exchange.id, attempt.number, spent, used
 
 
 class Intent:

@@ -60,7 +60,8 @@ class Desk:
         for attempt in exchange.attempts:
             if attempt.claims:
                 # `commands.closing_of`, written out: this is on the way of every call.
-                self._closing.append((exchange.id, attempt.number, attempt.cost_nano, attempt.used_tokens))
+                spent, used = attempt.cost_nano + attempt.elsewhere_nano, attempt.used_tokens + attempt.elsewhere_tokens
+                self._closing.append((exchange.id, attempt.number, spent, used))
         if self._accounts.waiting:
             self._accounts.leave(exchange.id)
 
@@ -127,6 +128,25 @@ class Desk:
         """The intents' rows of those who were let in, with the accounts that each bound is held on: what a sweep
         charges."""
         return [(*ask.bearer.row, ask.tokens, ask.held.numbers) for ask, _ in told if ask.held is not None]
+
+    def amend(self, session: Session, asks: Sequence[tuple[Ask, int, int]], attempts: Sequence[Row], row: Row) -> None:
+        """What was charged for these holds of a dead process is replaced by (nano-dollars, tokens), with the rows of
+        their exchange, in one transaction."""
+        accounts = self._accounts
+        claims = [claim for ask, _, _ in asks for claim in ask.claims]
+        try:
+            if claims:
+                session.prepare(accounts, claims, ())
+            for ask, nano, tokens in asks:
+                accounts.amend(ask, nano, tokens)
+            session.commit((), attempts, (row,), self.changed(session))
+        except BaseException:
+            accounts.rollback()
+            for ask, _, _ in asks:
+                accounts.forget(ask.exchange, ask.number)
+            raise
+        for alert in accounts.commit():
+            self._alert(alert)
 
     def changed(self, session: Session) -> Sequence[Changed]:
         """The accounts to write."""

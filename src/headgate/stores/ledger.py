@@ -19,6 +19,7 @@ from headgate.core.ports import Ledger
 from headgate.policy.budget_words import warning
 from headgate.policy.holding import Ask, Cap
 from headgate.stores.commands import Call, Closed, Intent, closing_of
+from headgate.stores.correcting import correct
 from headgate.stores.homes import read_kept
 from headgate.stores.keys import KeyStore
 from headgate.stores.reader import Reader
@@ -163,6 +164,23 @@ class WrittenLedger(ABC):
         are left out. In PostgreSQL others may have spent on them since."""
         return self.writer().desk.peek(claims)
 
+    def correct(self, exchange: Exchange) -> bool:
+        """Settle an exchange whose process was taken for dead, and whose bound was charged: its rows and its accounts
+        say from now on what it has come to (decisions 3). Blocks.
+
+        Args:
+            exchange: settled; its attempts as they were intended, with their claims.
+
+        Returns:
+            False where nothing was charged for it, or it was corrected before: nothing is changed then.
+
+        Raises:
+            Unavailable: it could not be written.
+        """
+        shared = self.shared()
+        desk, owner = shared.writer.desk, shared.owner
+        return bool(self._call(lambda session: correct(session, desk, exchange, owner)))
+
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
         """Override a budget's cap for one scope value, at once and durably, in this period and later ones.
 
@@ -277,6 +295,7 @@ class _Port:
                 may_wait,
                 until,
                 intent,
+                lasting=attempt.lasting,
             )
         self._ledger.shared().writer.intend(intent)
         if isinstance(waiter, AsyncWaiter):
