@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeGate, claude, gpt, write_lines
+from batch_files import MakeGate, claude, gpt, write_lines
 
 from headgate import Gate
 from headgate.core.errors import BudgetExceeded, ConfigError
@@ -107,9 +107,10 @@ def test_failed_lines_are_kept_apart_with_reasons_and_can_be_sent_again(
 
 
 def test_a_provider_that_is_over_its_limit_for_a_while_costs_no_line(
-    gate: Gate, headgate_simulator: SimulatorServer
+    make_gate: MakeGate, headgate_simulator: SimulatorServer
 ) -> None:
-    headgate_simulator.load(Scenario(rules=[Rule(Fault("overloaded"), Match(), When(first=12))]))
+    headgate_simulator.load(Scenario(rules=[Rule(Fault("overloaded"), Match(), When(first=3))]))
+    gate = make_gate(retry={"attempts": 1})
     status = gate.batch([claude(str(n), f"say {n}") for n in range(20)], via="paced").run()
     assert (status.succeeded, status.failed) == (20, 0)
 
@@ -127,9 +128,7 @@ def test_what_the_batch_can_cost_is_set_aside_before_anything_is_sent_or_nothing
     assert "set aside" in job.status.why
 
 
-def test_its_hold_settles_at_what_the_lines_have_cost(
-    make_gate: MakeGate, headgate_simulator: SimulatorServer
-) -> None:
+def test_its_hold_settles_at_what_the_lines_have_cost(make_gate: MakeGate, headgate_simulator: SimulatorServer) -> None:
     gate = make_gate(budgets=[{"usd": 1, "every": "day"}, {"per": "user", "usd": "0.50"}])
     lines = [claude(str(n), f"say {n}", metadata={"user_id": f"user {n % 3}"}) for n in range(30)]
     status = gate.batch(lines, via="paced").run()
@@ -153,9 +152,7 @@ def test_without_the_hold_the_lines_that_fit_are_answered_and_the_others_say_why
     assert gate.budget()[0].spent_usd <= Decimal("0.01")
 
 
-def test_a_batch_that_was_cancelled_sends_nothing_and_says_so(
-    gate: Gate, headgate_simulator: SimulatorServer
-) -> None:
+def test_a_batch_that_was_cancelled_sends_nothing_and_says_so(gate: Gate, headgate_simulator: SimulatorServer) -> None:
     job = gate.batch([claude("1", "one"), claude("2", "two")], via="paced")
     job.cancel()
     status = job.run()

@@ -261,7 +261,7 @@ def recover(built: Built, store: BatchStore, batch: Batch, holds: BatchHolds) ->
     """What a dead process has left: lines that it had under way wait again, with what the ledger says they have cost;
     and what was set aside for them is settled with that. Blocks."""
     built.ledger.open()  # so that the sweep has been here
-    after = -1
+    after, sent = -1, list[int]()
     while lost := store.page(batch.id, after=after, limit=_AT_ONCE, states=(SENT,)):
         after = lost[-1].place
         own = {correlation(batch.id, each.line): each for each in lost if each.shard is None}
@@ -277,7 +277,8 @@ def recover(built: Built, store: BatchStore, batch: Batch, holds: BatchHolds) ->
                           drawn_tokens=tokens)
                 )  # fmt: skip
         store.finish(batch.id, ended)
-    store.recover(batch.id)
+        sent += [each.place for each in ended]
+    store.recover(batch.id, sent)
     holds.end_old()
 
 

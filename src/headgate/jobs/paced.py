@@ -235,6 +235,8 @@ class Paced:
             return
         over = [number for number in self._holds.open if self._left.get(number, 0) <= 0]
         try:
+            # What is said to be over has its cost on record: else a sweep would charge its bound, and nobody know.
+            await self._engine.ports.ledger.flush()
             await asyncio.to_thread(self._store.finish, self._batch.id, ended)
         except Unavailable:
             self._ended = ended + self._ended  # kept, and tried again; nothing more is begun meanwhile

@@ -300,8 +300,9 @@ class BatchStore:
     def claim(self, batch_id: str, owner: str, now: float, *, stale: float) -> bool:
         """Be the one that works at it; False where another process does, and was seen within `stale` seconds."""
         b = batches.c
-        free = (b.owner == "") | (b.owner == owner) | (b.heartbeat < now - stale)
-        taken = update(batches).where(b.id == batch_id, free).values(owner=owner, heartbeat=now)
+        taken = update(batches).where(b.id == batch_id).values(owner=owner, heartbeat=now)
+        if self.place.shared:  # a file has one process, and whoever was there before is gone
+            taken = taken.where((b.owner == "") | (b.owner == owner) | (b.heartbeat < now - stale))
         return bool(self.place.run(lambda c: c.execute(taken).rowcount))
 
     def remove(self, batch_id: str) -> None:
@@ -373,12 +374,19 @@ class BatchStore:
         ]
         self.place.run(lambda connection: connection.execute(done, rows))
 
-    def recover(self, batch_id: str) -> int:
-        """Those that a dead process had under way itself wait again, and are marked: it may have paid for them."""
+    def recover(self, batch_id: str, paid: Sequence[int]) -> None:
+        """Those that a dead process had under way itself wait again. Those at the places `paid` are marked: something
+        was sent for them."""
         i = items.c
-        again = update(items).where(i.batch == batch_id, i.state == SENT, i.shard.is_(None))
-        again = again.values(state=WAITING, twice=1)
-        return int(self.place.run(lambda connection: connection.execute(again).rowcount))
+
+        def work(connection: Connection) -> None:
+            mark = update(items).where(i.batch == bindparam("b"), i.place == bindparam("p")).values(twice=1)
+            if paid:
+                connection.execute(mark, [{"b": batch_id, "p": place} for place in paid])
+            again = update(items).where(i.batch == batch_id, i.state == SENT, i.shard.is_(None))
+            connection.execute(again.values(state=WAITING))
+
+        self.place.run(work)
 
     def give_back(self, batch_id: str) -> int:
         """Those that are `sent`, and were not: they wait again, and nothing was paid."""
