@@ -76,7 +76,7 @@ def _terms(command: Callable[..., Any]) -> Callable[..., Any]:
 @_terms
 @json_option
 @config_option
-def submit(file: str, as_json: bool, config: str | None, **told: Any) -> None:
+def submit(file: str, as_json: bool, config: str | None, **told: Any) -> int:
     """Read FILE and write it down as a batch; `headgate batch run` then works at it. Nothing is sent yet.
 
     FILE is JSONL: a request of Anthropic's ({custom_id, params}) or of OpenAI's ({custom_id, method, url, body}) per
@@ -95,8 +95,7 @@ def submit(file: str, as_json: bool, config: str | None, **told: Any) -> None:
         else:
             _tell(job)
             click.echo(f"run it with: headgate batch run {job.id}")
-    if found.broken_count:
-        sys.exit(1)
+    return 1 if found.broken_count else 0
 
 
 @batch.command()
@@ -115,7 +114,7 @@ def run(
     as_json: bool,
     config: str | None,
     **told: Any,
-) -> None:
+) -> int:
     """Work at a batch until it is over; what was done before stays done. A FILE is submitted first.
 
     It may be stopped at any time, with Ctrl-C or however: the next run goes on from there. Lines that were under way
@@ -138,7 +137,7 @@ def run(
         status = _worked(job, concurrency)
         written = job.write(output) if output else None
         _report(job, status, as_json=as_json, output=output, written=written)
-    sys.exit(0 if status.state == "ended" and not (status.failed or status.broken) else 1)
+    return 0 if status.state == "ended" and not (status.failed or status.broken) else 1
 
 
 @batch.command()
@@ -181,7 +180,7 @@ def status(batch_id: str | None, as_json: bool, config: str | None) -> None:
 @click.argument("batch_id", metavar="ID")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write them there. Default: standard output.")
 @config_option
-def results(batch_id: str, output: str | None, config: str | None) -> None:
+def results(batch_id: str, output: str | None, config: str | None) -> int:
     """The results: a line for each line of the input, in its order, in the vendor's own format.
 
     \b
@@ -202,7 +201,7 @@ def results(batch_id: str, output: str | None, config: str | None) -> None:
     told = status_of(store, one)
     if not told.over:
         click.echo(f"{one.id} is not over: {count(told.waiting + told.sent)} lines have no result yet", err=True)
-        sys.exit(1)
+    return 0 if told.over else 1
 
 
 @batch.command()

@@ -129,12 +129,13 @@ class Request:
     batch: bool = False  # of many, nobody waits for it in person: interactive exchanges go first
     address: str = ""  # the caller's network address, as limits count by it; "" = not known
     on_cut: str = ""  # what the caller wants of a stream that breaks off: "error", "buffer", "restart"; "" = not told
-    prepaid_nano: int = 0  # set aside for it by the batch that it is of: only an attempt that goes beyond it is held
     approval: str = ""  # tokens or ids of parked tool calls that the caller wants to have now; "" = none
     cache: str = ""  # what the caller wants of kept answers: "off", "refresh", "only"; "" = not told
     # A guard of ours asks, by its name: nobody guards it, and its caller's limits do not count it. Never by position:
     # what ways in take from headers must not slip into its place.
     of_guard: str = field(default="", kw_only=True)
+    # Set aside for it by the batch that it is of, in nano-dollars: only an attempt that goes beyond it is held.
+    prepaid_nano: int = field(default=0, kw_only=True)
 
 
 @dataclass(slots=True)
