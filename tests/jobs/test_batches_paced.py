@@ -109,7 +109,7 @@ def test_failed_lines_are_kept_apart_with_reasons_and_can_be_sent_again(
 def test_a_provider_that_is_over_its_limit_for_a_while_costs_no_line(
     make_gate: MakeGate, headgate_simulator: SimulatorServer
 ) -> None:
-    headgate_simulator.load(Scenario(rules=[Rule(Fault("overloaded"), Match(), When(first=3))]))
+    headgate_simulator.load(Scenario(rules=[Rule(Fault("overloaded"), Match(), When(first=2))]))
     gate = make_gate(retry={"attempts": 1})
     status = gate.batch([claude(str(n), f"say {n}") for n in range(20)], via="paced").run()
     assert (status.succeeded, status.failed) == (20, 0)
