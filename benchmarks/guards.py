@@ -76,6 +76,7 @@ def judged_unseen(rows: Rows) -> tuple[Array, Array]:
     """Which rows are flagged and blocked by weights and thresholds that have not seen their source."""
     everything, shippable = np.ones(len(rows), dtype=bool), rows.shippable
     flagged, blocked = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    twofold = learning.twofold(rows)
     for group in learning.folds(rows, everything, None):
         test = np.isin(rows.source, group)
         taught = shippable & ~test & ~np.isin(rows.cluster, rows.cluster[test & rows.attack])
@@ -85,7 +86,7 @@ def judged_unseen(rows: Rows) -> tuple[Array, Array]:
         logits = learning.scores(rows, learning.learn(rows, taught))
         for channel, mine in (("user", test & ~rows.document), ("document", test & rows.document)):
             flagged[mine] = logits[mine] > flag[channel]
-            blocked[mine] = logits[mine] > block[channel]
+            blocked[mine] = twofold[mine] & (logits[mine] > block[channel])
         print(f"  without {', '.join(group)}", file=sys.stderr, flush=True)
     return flagged, blocked
 

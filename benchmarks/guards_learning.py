@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from headgate.policy.guards.injection import Look
+from headgate.policy.guards.injection_model import score
 from headgate.policy.guards.injection_reading import CONTEXT, NAMES
+from headgate.policy.guards.injection_rules import REASONS, STANDARD
 
 Array = np.ndarray[Any, np.dtype[Any]]
 IMAGINED = 15.0
@@ -132,6 +134,15 @@ def scores(rows: Rows, weights: Array) -> Array:
     best = np.full(len(rows), -60.0)
     np.maximum.at(best, rows.owner, each)
     return best
+
+
+def twofold(rows: Rows) -> Array:
+    """Rows with a block that has two reasons or more, of which an encoding is one: others are never blocked."""
+    reasons = np.array([[rule.reason == reason for reason in REASONS] for rule in STANDARD], dtype=float)
+    counted = (rows.features[:, : len(NAMES)] @ reasons > 0).sum(1) + ~rows.plainly.astype(bool)
+    most = np.zeros(len(rows))
+    np.maximum.at(most, rows.owner, counted)
+    return np.asarray(most >= 2)
 
 
 def learn(rows: Rows, taught: Array) -> Array:
@@ -260,4 +271,4 @@ def _named(weights: Array) -> dict[str, Any]:
 
 
 def _odds(logit: float) -> float:
-    return round(float(1 / (1 + np.exp(-logit))), 6)
+    return round(score(logit), 6)

@@ -27,6 +27,9 @@ SLICE: Final = 8192
 _DEPTH = 2  # encodings inside of each other
 _EXPANSION = 3  # times the text's own length that decodings and disguises of it may be read
 _SPANS = 20  # at most, the first ones
+_SIGNS = (
+    2  # reasons that blocking takes: shared prompts begin with "Ignore all previous instructions", and mean no harm
+)
 _DISGUISE = {"base64": "encoded", "hex": "encoded", "url": "encoded", "escapes": "encoded", "entities": "encoded"}
 _DISGUISE |= {"binary": "encoded", "morse": "encoded", "rot13": "encoded", "": ""}
 
@@ -196,7 +199,11 @@ class Look:
                 best, how, first, last = logit, name, begin, end
         if best is NEVER or first == last:
             return Suspicion(0.0)
-        return Suspicion(round(score(best), 6), *self._why(model, how, first, last))
+        found = round(score(best), 6)
+        reasons, spans = self._why(model, how, first, last)
+        if len(reasons) < _SIGNS:
+            found = min(found, model.thresholds[self._kind][1] - 1e-6)
+        return Suspicion(found, reasons, spans)
 
     def _why(self, model: Model, how: str, first: int, last: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
         rules = model.weights[self._kind][0]

@@ -57,8 +57,8 @@ class Model:
 
 
 def score(logit: float) -> float:
-    """Log-odds to 0..1."""
-    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
+    """Log-odds to 0..1, at a third of their steepness: else all that is blocked would be 0.99999 and more."""
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit / 3))))
 
 
 @lru_cache(maxsize=1)
