@@ -1,5 +1,5 @@
-"""`python -m benchmarks [imports|gateway|first-chunk|in-process ...]` prints the numbers; a missed target fails only
-with --check."""
+"""`python -m benchmarks [imports|gateway|first-chunk|in-process|cache ...]` prints the numbers; a missed
+target fails only with --check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import report
 from benchmarks.processes import CannotRun
 from benchmarks.report import Number
 
-BENCHMARKS = ("imports", "gateway", "first-chunk", "in-process")
+BENCHMARKS = ("imports", "gateway", "first-chunk", "in-process", "cache")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +54,10 @@ def _run(name: str, told: argparse.Namespace) -> Iterator[Number]:
         from benchmarks import first_chunk
 
         yield from first_chunk.measure(told.seconds)
+    elif name == "cache":
+        from benchmarks import cache
+
+        yield from cache.measure(told.seconds)
     else:
         from benchmarks import in_process
 

@@ -33,6 +33,7 @@ def made(upstream: str) -> Built:
             "storage": "sqlite:///bench.db",
             "log": {"bodies": "off"},
             "guards": {"profile": "off"},
+            "cache": os.environ.get("BENCH_CACHE", "off"),
             # Asked by every call, and never reached.
             "limits": [{"per": "key", "requests_per_minute": 10**9, "tokens_per_minute": 10**12}],
         },
