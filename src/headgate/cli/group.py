@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "scan": ("headgate.cli.scan:scan", "What the guards say of a text, or of many, on standard input."),
     "usage": ("headgate.cli.usage:usage", "What was spent, by user, model, day, ..."),
+    "audit": ("headgate.cli.audit:audit", "Where the money goes, and what each change would have saved."),
     "invoice": ("headgate.cli.invoice:invoice", "What a tenant owes for a month: table, CSV, JSON, a page to print."),
     "reconcile": ("headgate.cli.reconcile:reconcile", "The ledger against the provider's own report, with causes."),
     "budgets": ("headgate.cli.budgets:budgets", "What is left in each budget; caps changed without a restart."),

@@ -107,7 +107,7 @@ def reprice(settings: Settings, version: str, by: tuple[str, ...], read: Read) -
     from headgate.stores.price_files import PriceFiles, prices_folder
 
     files = PriceFiles(prices_folder(os.environ))
-    repricer = Repricer(_target(settings, files, version), _by_version(files))
+    repricer = Repricer(_target(settings, files, version), files_by_version(files))
     report = RepriceReport(repricer.target.version, by)
     groups: defaultdict[tuple[str, ...], Repriced] = defaultdict(Repriced)
 
@@ -160,7 +160,7 @@ def _target(settings: Settings, files: PriceFiles, version: str) -> PriceBook:
     return book
 
 
-def _by_version(files: PriceFiles) -> Callable[[str], PriceFile | None]:
+def files_by_version(files: PriceFiles) -> Callable[[str], PriceFile | None]:
     """Price files by their version; each is read once."""
     from headgate.policy.pricefile import PriceFile
 

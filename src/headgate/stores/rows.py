@@ -14,6 +14,7 @@ from headgate.core.exchange import Attempt, Ending, Exchange
 from headgate.core.text import storable
 from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
+from headgate.stores.asked import asked_text
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
 from headgate.stores.statements import Insert, Row
 
@@ -181,6 +182,7 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         last.first_byte,
         last.first_content,
         *only,
+        asked_text(request) if count else "",
     )
 
 

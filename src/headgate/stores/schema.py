@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -92,6 +92,7 @@ exchange_rows = Table(
     # Of an only attempt, which has no row of its own; NULL where there were none or several.
     *map(_real, ("attempt_started", "attempt_ended")),
     Column("bound_nano", BigInteger, nullable=True),
+    _text("asked"),  # what the audit has to know of the request: see `asked.py`
     PrimaryKeyConstraint("id"),
     # The id is time-ordered (`core.ids`), so the table itself is the index, of times too: one B-tree to append to.
     sqlite_with_rowid=False,
@@ -156,6 +157,7 @@ exchanges = Table(
     *map(_whole, ("client_retries", "simulated")),
     _text("upstream_gateway"),
     _text("cache"),  # hit, miss, bypass, similar; "" = no answer of its kind is kept
+    _text("asked"),
 )
 
 attempts = Table("attempts", views, *(Column(each.name, each.type, nullable=each.nullable) for each in _ATTEMPT))
