@@ -20,11 +20,11 @@ def feature() -> list[Call]:
     answers that run on to it now and then."""
     draw = random.Random(7)
     found = []
-    for number in range(34_900):
+    for number in range(37_700):
         task = draw.choices(("classify", "summarise", "answer"), (5, 3, 2))[0]
-        length = {"classify": 30, "summarise": 320, "answer": 1_900}[task] * draw.uniform(0.6, 1.4)
+        length = {"classify": 30, "summarise": 320, "answer": 1_000}[task] * draw.uniform(0.6, 1.4)
         output = 4_096 if draw.random() < 0.015 else round(length)
-        at = DAY + number * 86_400 / 34_900
+        at = DAY + number * 86_400 / 37_700
         found.append(
             Call(
                 at=at,
