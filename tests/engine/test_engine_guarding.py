@@ -7,12 +7,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from headgate.core.errors import ContentBlocked
 from headgate.core.exchange import Ending
 from headgate.core.guards import Verdict
+from headgate.engine import guarding
 from headgate.offloading import OffLoop
 from headgate.policy.guards.rules import GuardRules, profile_rules
 from headgate.testing import World
@@ -149,3 +151,27 @@ def test_rules_are_asked_for_each_caller(play: Play) -> None:
     play(world, body("anthropic", ATTACK))
     assert world.exchange is not None
     assert world.exchange.ending is Ending.COMPLETE
+
+
+def test_of_a_long_request_nothing_is_looked_at_on_the_event_loop(
+    dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: dict[str, str] = {}
+
+    def noted(name: str) -> None:
+        real = getattr(guarding, name)
+
+        def looked(*arguments: Any, **named: Any) -> Any:
+            where[name] = threading.current_thread().name
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(guarding, name, looked)
+
+    for name in ("segments", "floods", "looping", "Incoming", "redacted", "Watching", "isolated"):
+        noted(name)
+    world = World([ANSWER[dialect]], guards=replace(profile_rules("strict"), floods="flag", isolate="xml"))
+    world.engine._guarding._offload = OffLoop()
+    played = asyncio.run(world.call(world.request(body(dialect, MAIL * 100), dialect=dialect)))
+    assert played.status == 200
+    assert len(where) == 7
+    assert threading.main_thread().name not in where.values()

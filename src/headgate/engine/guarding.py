@@ -25,8 +25,8 @@ from headgate.policy.guards.watch import Watching
 from headgate.wire.measuring import measure
 from headgate.wire.segments import SIGNED, Segment, segments, splice, tainted
 
-AT_ONCE = 2048
-"""Characters that are looked at in place: handing over to a thread costs as much."""
+AT_ONCE = 3072
+"""Bytes of a body that are looked at in place: handing over to a thread costs as much."""
 GUARDED = frozenset({"messages", "count_tokens", "chat", "responses", "embeddings", "moderations"})
 
 _LOGPROBS = re.compile(rb'"logprobs"\s*:\s*true|"top_logprobs"\s*:\s*[1-9]')
@@ -62,14 +62,26 @@ class Guarding:
         if not rules.active:
             return
         exchange.guarded = True
-        found = segments(request.dialect, request.endpoint, request.body)
-        self._note(exchange, self._of_the_whole(request, rules, found))
-        look = Incoming(rules, found, self._policies.known_texts)
-        if self._offload is None or look.size <= AT_ONCE:
-            for _ in look.slices():
+        steps = self._steps(exchange, plan, rules)
+        if self._offload is None or len(request.body) <= AT_ONCE:
+            for _ in steps:
                 pass
         else:
-            await self._offload.run(look.slices())
+            await self._offload.run(steps)
+
+    def _steps(self, exchange: Exchange, plan: Plan, rules: GuardRules) -> Iterator[None]:
+        """All of it, a few milliseconds at a time: of a megabyte, finding its texts and making ready what watches its
+        answer take as long as an event loop must not be held up. Raises as `admit`.
+
+        While another thread goes through it, nobody else touches the exchange but one that gives it up.
+        """
+        request = exchange.request
+        found = segments(request.dialect, request.endpoint, request.body)
+        yield
+        self._note(exchange, self._of_the_whole(request, rules, found))
+        yield
+        look = Incoming(rules, found, self._policies.known_texts)
+        yield from look.slices()
         self._note(exchange, look.findings)
         redactor = None
         if look.redactions:
@@ -77,6 +89,7 @@ class Guarding:
             request = replace(request, body=redacted(request.body, found, look, redactor))
             found = segments(request.dialect, request.endpoint, request.body)
             exchange.request = request
+            yield
         self._watch(exchange, plan, rules, found, redactor)
         if rules.isolate != OFF:
             exchange.request = isolated(request, rules.isolate, self._policies.isolation_key(), found)
