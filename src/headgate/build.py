@@ -31,6 +31,7 @@ from headgate.policy.charging import Charging
 from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.tokens import decide_token
 from headgate.policy.preferences import Preferences
+from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.settings.budgets import budgets_of
@@ -305,7 +306,7 @@ def policies_of(
     """
     book = price_book(settings, env)
     charges = Charging(book)
-    default = _task(settings, settings, wait)
+    default = replace(_task(settings, settings, wait), prompt_caching=settings.prompt_caching == "auto")
     tasks = {
         name: replace(
             _task(settings, task, wait, name),
@@ -313,9 +314,11 @@ def policies_of(
             max_tokens=task.max_tokens,
             drops_thinking=task.thinking == "drop",
             answer=task.answer,
+            prompt_caching=task.prompt_caching == "auto",
         )
         for name, task in settings.tasks.items()
     }
+    cached = default.prompt_caching or any(each.prompt_caching for each in tasks.values())
     return Policies(
         router=_router(settings, env, keeper, Preferences(draw, charges.expected)),
         charges=charges,
@@ -330,6 +333,7 @@ def policies_of(
         counts_tokens=any(limit.tokens_per_minute is not None for limit in limits_of(settings)),
         lossy=losses_of(settings) or lossy_by_default,
         caching=caching_of(settings),
+        prompts=PromptCaching() if cached else None,
     )
 
 

@@ -22,6 +22,7 @@ from headgate.core.exchange import Route
 from headgate.core.money import usd
 from headgate.jobs.of_gate import Batches
 from headgate.policy.budget_scopes import budget_named, scope_told
+from headgate.policy.prompt_caching import PrefixStats
 from headgate.settings import load
 from headgate.settings.caps import cap_amounts
 from headgate.stats import GateStats
@@ -177,6 +178,12 @@ class Gate(Batches):
         left = {each.claim.key: each.left_nano for each in built.ledger.peek(claims) if not each.claim.budget.soft}
         found = [nano for nano in (caps | left).values() if nano is not None]
         return replace(stats, budget_remaining_usd=usd(min(found)) if found else None)
+
+    def prompts(self) -> list[PrefixStats]:
+        """What providers' prompt caches did for each prompt prefix since the gate was made: calls, hits, tokens read
+        and written, and money saved or lost. Those that made the largest difference come first."""
+        caching = self._built.engine.policies.prompts
+        return [] if caching is None else caching.stats()
 
     def providers(self) -> list[dict[str, Any]]:
         """How traffic stands with each provider in this process: breakers, rate limits, caps, who waits, errors. Sends

@@ -35,6 +35,7 @@ class GateStats:
     output_tokens: int = 0
     failed_calls: int = 0
     refused_calls: int = 0
+    prompt_cache_saved_usd: Decimal = Decimal(0)  # by providers' prompt caches; negative = their writes cost more
     degraded_calls: int = 0  # answered by another model, by a sentence of ours or by a substitute
     attempt_error_rate: float = 0.0
     exchange_error_rate: float = 0.0
@@ -63,6 +64,7 @@ class Tally:
         self._calls = self._attempts = self._cost = self._estimated = 0
         self._input = self._output = self._failed = self._refused = self._degraded = 0
         self._hits = self._misses = 0
+        self._saved = 0
         self._latency: deque[float] = deque(maxlen=WINDOW)
         self._ttft: deque[float] = deque(maxlen=WINDOW)
 
@@ -76,6 +78,8 @@ class Tally:
                 cost, usage = attempt.cost_nano, attempt.usage
                 self._attempts += 1
                 self._cost += cost
+                if attempt.saved_nano:
+                    self._saved += attempt.saved_nano
                 if attempt.estimated:
                     self._estimated += cost
                 if usage is not None:
@@ -114,6 +118,7 @@ class Tally:
                 refused_calls=self._refused,
                 degraded_calls=self._degraded,
                 cache_hit_rate=self._hits / (self._hits + self._misses) if self._hits else 0.0,
+                prompt_cache_saved_usd=usd(self._saved),
                 latency_p50_ms=percentile(latency, 0.50),
                 latency_p95_ms=percentile(latency, 0.95),
                 latency_p99_ms=percentile(latency, 0.99),

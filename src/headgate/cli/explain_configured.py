@@ -32,6 +32,8 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     """Add it, each with whether this version acts on it."""
     pending = origins.pending
     task = origins.task
+    marks = settings.prompt_caching if task is None else task.prompt_caching
+    said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
     for name, value, guard in _guards(settings, task, pending):
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
     _ladder(said, settings, caller.task)

@@ -173,6 +173,10 @@ class Attempt:
     elsewhere_nano: int = 0  # its hold settles with this, too, which the rows of other exchanges show
     elsewhere_tokens: int = 0
     lost: tuple[str, ...] = ()  # what translation lost, by the words of `wire.translate.FEATURES`
+    marks: object | None = None  # what was decided of the provider's prompt cache: `policy.prompt_caching.Marks`
+    marked: bytes = b""  # the body with marks for it; b"" = there are none
+    prefix: str = ""  # which beginning its prompt shares with others, by name; "" = none that is kept track of
+    saved_nano: int = 0  # by the provider's prompt cache, in nano-dollars; negative = lost
 
     @property
     def used_tokens(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
 from headgate.core.ports import Incoming, Ports
-from headgate.engine import limiting
+from headgate.engine import limiting, prompting
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Plan, Policies
 from headgate.policy.calibration import Shown, widths
@@ -58,10 +58,11 @@ def above_bound(attempt: Attempt) -> bool:
 class Books:
     """Keeps exchanges' records. Shared by the engine and its replies."""
 
-    __slots__ = ("_ceiling", "_charges", "_clock", "_ports", "_tasks")
+    __slots__ = ("_ceiling", "_charges", "_clock", "_policies", "_ports", "_tasks")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
+        self._policies = policies
         self._clock = ports.clock
         self._charges = policies.charges
         self._tasks = policies.tasks
@@ -266,6 +267,8 @@ class Books:
         self._ports.ledger.close(exchange, attempt)
 
     def _end_turn(self, exchange: Exchange, attempt: Attempt) -> None:
+        if attempt.marks is not None:
+            prompting.ended(exchange, attempt, self._policies)
         turns = self._ports.turns
         if turns is not None:
             turns.ended(exchange, attempt)
@@ -301,6 +304,8 @@ class Books:
                 self.charge_unseen(exchange, last)  # cancelled in flight
             elif last.sent and not last.price_version:
                 self._charge_interrupted(exchange, last)
+        if last is not None and last.marks is not None:
+            prompting.ended(exchange, last, self._policies)
         turns = self._ports.turns
         if turns is not None and last is not None:
             turns.closed(exchange)

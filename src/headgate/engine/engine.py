@@ -42,6 +42,7 @@ from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
 from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
+from headgate.engine.prompting import Prompting
 from headgate.engine.reading import (
     failed,
     failed_inside,
@@ -93,6 +94,7 @@ class Engine:
         self._guarding = Guarding(ports, policies, self._approving)
         self._turns = Turning(ports, policies, self._books, self._crossings)
         self._checking = Checking(ports, policies, self._books)
+        self._prompting = None if policies.prompts is None else Prompting(ports, policies, policies.prompts)
         self._structuring = Structuring(ports, self._books, self._checking)
         self._recalling = recalling_of(
             ports, policies, self._books, self._checking, self._proceed, self._failed, flights
@@ -233,6 +235,8 @@ class Engine:
         while True:
             while plan.routes[place] is not plan.direct and not crossings.passes(exchange, plan, place):
                 pass  # it was taken out of the plan, and the next one is at its place
+            if exchange.request.batch and self._prompting is not None:
+                await self._prompting.warm(exchange, plan, place)
             try:
                 attempt, wait = self._turns.begin(exchange, plan, place, waited)
                 if wait is not None:
@@ -297,6 +301,8 @@ class Engine:
         request = attempt.sent_as or exchange.request
         clock = self.ports.clock
         dialect = self._dialect(plan, attempt)
+        if self._prompting is not None:
+            self._prompting.mark(exchange, request, attempt)
         body = body_for(request, dialect, attempt)
         outgoing = Outgoing(
             request.method,
@@ -320,6 +326,8 @@ class Engine:
                 raise error
             if turns is not None:
                 turns.answered(attempt, incoming.status, incoming.headers)
+            if attempt.marked and self._prompting is not None:
+                self._prompting.begun(attempt)
             if request.endpoint not in METERED and not (request.endpoint == "stored" and is_told(incoming.headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and is_stream(incoming.headers):

@@ -24,6 +24,7 @@ from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.querying import Queries
 from headgate.policy.guards.rules import GuardRules
 from headgate.policy.ladder import Descent, Step
+from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
@@ -131,6 +132,7 @@ class TaskPolicy:
     max_tokens: int | None = None  # the largest output cap, per choice; None = the caller's
     drops_thinking: bool = False  # `thinking: drop`: what another model has thought does not keep a call from a route
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
+    prompt_caching: bool = True  # its prompts are marked for providers' caches, where that pays
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -157,6 +159,7 @@ class Policies:
     loops: LoopWatch | None = None  # what sessions have called; None: nobody remembers
     isolation_key: Callable[[], bytes] = bytes  # the installation's secret that delimiters are made with
     caching: CacheRules | None = None  # None: no answer is kept
+    prompts: PromptCaching | None = None  # None: no prompt is marked for a provider's cache
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 

@@ -7,16 +7,18 @@ from headgate.wire.dialect import Dialect
 
 
 def body_for(request: Request, dialect: Dialect, attempt: Attempt) -> bytes:
-    """The request's body, with the route's model, the usage we need, and the output cap that money is held for."""
+    """The request's body, with the route's model, the usage we need, the output cap that money is held for, and its
+    marks for the provider's prompt cache."""
     facts, route = request.facts, attempt.route
+    given = attempt.marked or request.body
     model = route.model if route.model and route.model != facts.model else None
     ask_usage = request.endpoint == "chat" and facts.stream and not facts.include_usage
     cap = attempt.output_cap or None
     if model is None and not ask_usage and cap is None:
-        return request.body
+        return given
     return dialect.rewrite(
         request.endpoint,
-        request.body,
+        given,
         model=model,
         ask_usage=ask_usage,
         output_cap=cap,

@@ -19,6 +19,7 @@ from headgate.settings.guards import read_guards
 from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
+from headgate.settings.shaping import read_prompt_caching
 from headgate.settings.similar import read_last_good
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
@@ -50,6 +51,7 @@ TOP_KEYS = (
     "timeouts",
     "guards",
     "cache",
+    "prompt_caching",
     "storage",
     "durability",
     "shared",
@@ -137,6 +139,7 @@ def _settings(root: Section) -> Settings:
     retry = traffic.read_retry_budget(retries, policies.read_retry(retries, RetrySettings()))
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
     cache = read_cache(root)
+    caching = read_prompt_caching(root)
     ceiling = root.take("max_usd_per_call", usd, None)
     zone = root.take("zone", zone_name, UTC_NAME)
     served = {route.model for routes in models.routes.values() for route in routes}
@@ -147,7 +150,7 @@ def _settings(root: Section) -> Settings:
         models=models.routes,
         virtual=models.virtual,
         fallback=models.fallback,
-        tasks=policies.read_tasks(root, names, retry, timeouts, cache.default_seconds, ceiling),
+        tasks=policies.read_tasks(root, names, retry, timeouts, cache.default_seconds, ceiling, caching),
         budgets=budgets.read(root),
         limits=limits.read(root),
         prices=providers.read_prices(root, known),
@@ -162,6 +165,7 @@ def _settings(root: Section) -> Settings:
         timeouts=timeouts,
         guards=read_guards(root, callers=True),
         cache=cache,
+        prompt_caching=caching,
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=operations.read_shared(root),

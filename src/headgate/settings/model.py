@@ -170,6 +170,7 @@ class TaskSettings:
     degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
     lossy: LossySettings | None = None  # over the global one; None = not told
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
+    prompt_caching: str = "auto"  # "auto" | "off"; complete, as `retry` is
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +331,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    prompt_caching: str = "auto"  # "auto" | "off": marks for providers' prompt caches, where they pay
     storage: str = field(
         default="sqlite:///headgate.db", repr=False
     )  # sqlite:///path ("{pid}" allowed) | postgresql:// | memory

@@ -21,6 +21,7 @@ from headgate.settings.model import (
     frozen,
 )
 from headgate.settings.providers import route_name
+from headgate.settings.shaping import read_prompt_caching
 from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
 from headgate.settings.units import Unfit, money, one_of, seconds, usd, whole
@@ -42,6 +43,7 @@ TASK_KEYS = (
     "degrade",
     "lossy",
     "answer",
+    "prompt_caching",
 )
 
 # Names of models that dialects' default providers serve, where no provider is written.
@@ -90,8 +92,10 @@ def read_tasks(
     timeouts: Timeouts,
     cache: float | None,
     ceiling: int | None,
+    caching: str = "auto",
 ) -> Mapping[str, TaskSettings]:
-    """`tasks:`. What a task leaves out of `retry`, `timeouts` and `max_usd_per_call` is the global value."""
+    """`tasks:`. What a task leaves out of `retry`, `timeouts`, `max_usd_per_call` and `prompt_caching` is the
+    global value."""
     found = {}
     for name, node, path in root.named("tasks"):
         section = Section(root.context, node, path, TASK_KEYS)
@@ -114,6 +118,7 @@ def read_tasks(
             degrade=read_degrade(section, names),
             lossy=read_lossy(section),
             answer=read_answer(section),
+            prompt_caching=read_prompt_caching(section, caching),
         )
     return frozen(found)
 

@@ -49,6 +49,8 @@ class _Own(msgspec.Struct, gc=False):
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     limit: str | msgspec.UnsetType = msgspec.UNSET
+    prompt_prefix: str | msgspec.UnsetType = msgspec.UNSET
+    prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     waited_ms: float | msgspec.UnsetType = msgspec.UNSET
     error_cause: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
@@ -122,6 +124,11 @@ class LineMaker:
         degraded = exchange.degradation
         if degraded:
             own.degraded = degraded
+        if last.prefix:
+            own.prompt_prefix = last.prefix
+            saved = sum(attempt.saved_nano for attempt in attempts)
+            if saved:
+                own.prompt_cache_saved_usd = msgspec.Raw(_usd(saved))
         if isinstance(error, RateExceeded):
             own.limit = error.source
         waited = exchange.waited

@@ -37,6 +37,7 @@ from headgate.policy.holding import Ask
 from headgate.policy.ladder import Step as LadderStep
 from headgate.policy.preferences import Preferences, Virtual
 from headgate.policy.pricebook import PriceBook, Unknown
+from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.policy.turn import TurnRules
@@ -334,6 +335,7 @@ class World:
         turns: how every provider is treated; None: everybody may send at once.
         guards: what they do, for everybody; None: there are none.
         caching, cache, beside: what is kept, where, and what outlives who has begun it; without one of them, nothing.
+        prompts: marks prompts for providers' caches; None: nobody does.
 
     Attributes:
         happened: "intend", "send" and "settle" in order; with turns "turn", "unsent" and "ended", too.
@@ -365,6 +367,7 @@ class World:
         caching: CacheRules | None = None,
         cache: Cache | None = None,
         beside: Beside | None = None,
+        prompts: PromptCaching | None = None,
     ) -> None:
         self.happened: list[str] = []
         self.clock = FakeClock()
@@ -396,6 +399,7 @@ class World:
             budget_status=budget_status,
             guards=None if guards is None else lambda caller: guards,
             caching=caching,
+            prompts=prompts,
         )
         self._made = 0
         self.limits = FakeLimits(limits, self.clock.now) if limits else None
