@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from headgate.background import Background
 from headgate.beside import AsyncBeside, BlockingBeside
 from headgate.clocks import AsyncClock, BlockingClock
 from headgate.core.errors import ConfigError
@@ -49,6 +50,7 @@ from headgate.settings.secrets_providers import provider_secrets
 from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
 from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
+from headgate.shadowing import shadows_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.cache_memory import MemoryCache
@@ -94,10 +96,13 @@ class Built:
     jobs: JobsPlace
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
+    background: Background | None = None  # work that nobody waits for
     drains: Drains = field(default_factory=Drains)
 
     def close(self) -> None:
         """Write what is queued; give the ledger back. Idempotent."""
+        if self.background is not None:
+            self.background.close()
         self.drains.close()
         self.turns.close()
         self.sharing.close()
@@ -161,6 +166,12 @@ def build(
         )
     cache, flights = MemoryCache(settings.cache.bytes, now=clock.now), Flights()
     stand_ins = substituting_of(settings, clock.now)
+    background = Background(log.event)
+    shadows = shadows_of(settings, background, now=clock.now, tell=log.event)
+    witnesses = stand_ins.witnesses if shadows is None else (*stand_ins.witnesses, shadows)
+    if shadows is not None:
+        guards = None if policies.guards is None else shadows.guards(policies.guards)
+        policies = replace(policies, tasks=shadows.tasks(policies.tasks), guards=guards)
     ports = Ports(
         clock,
         upstream,
@@ -177,7 +188,7 @@ def build(
         cache=cache,
         beside=AsyncBeside(),
         substitutes=stand_ins.substitutes,
-        witnesses=stand_ins.witnesses,
+        witnesses=witnesses,
     )
     blocking_ports = Ports(
         blocking_clock,
@@ -195,11 +206,13 @@ def build(
         cache=cache,
         beside=BlockingBeside(),
         substitutes=stand_ins.substitutes,
-        witnesses=stand_ins.witnesses,
+        witnesses=witnesses,
     )
     engine, blocking_engine = Engine(ports, policies, flights), Engine(blocking_ports, policies, flights)
     if asks is not None and blocking_asks is not None:
         asks.engine, blocking_asks.engine = engine, blocking_engine
+    if shadows is not None:
+        shadows.engine = blocking_engine
     return Built(
         settings=settings,
         router=policies.router,
@@ -217,6 +230,7 @@ def build(
         jobs=JobsPlace(settings.storage, durability=settings.durability, now=clock.now),
         hook=hook,
         watch=watch,
+        background=background,
     )
 
 

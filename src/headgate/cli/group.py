@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "budgets": ("headgate.cli.budgets:budgets", "What is left in each budget; caps changed without a restart."),
     "prices": ("headgate.cli.prices:prices", "What models cost: show, check, update."),
     "batch": ("headgate.cli.batch:batch", "Many calls from a file: submit, run, status, results, cancel."),
+    "shadow": ("headgate.cli.shadow:shadow", "Models compared on live calls: what came of it; switch, and back."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),

@@ -136,6 +136,8 @@ class Request:
     of_guard: str = field(default="", kw_only=True)
     # Set aside for it by the batch that it is of, in nano-dollars: only an attempt that goes beyond it is held.
     prepaid_nano: int = field(default=0, kw_only=True)
+    # We ask for a purpose of our own, by its name: its caller's limits do not count it, and no witness sees it.
+    on_our_own: str = field(default="", kw_only=True)
 
 
 @dataclass(slots=True)

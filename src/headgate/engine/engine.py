@@ -113,12 +113,12 @@ class Engine:
             UpstreamError: no provider answered. `exchange` is settled in both cases, and when the task is cancelled.
         """
         try:
-            if self.ports.witnesses and not exchange.request.of_guard:
+            if self.ports.witnesses and not (exchange.request.of_guard or exchange.request.on_our_own):
                 exchange.original = exchange.request
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
-            if self.ports.limits is not None and not exchange.request.of_guard:
+            if self.ports.limits is not None and not (exchange.request.of_guard or exchange.request.on_our_own):
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if self.policies.guards is not None:
                 await self._guarding.admit(exchange, plan)

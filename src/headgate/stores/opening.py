@@ -128,6 +128,12 @@ def approval_key_file(storage: str) -> Path:
     return _beside(storage, ".approvalkey")
 
 
+def shadow_file(storage: str) -> Path | None:
+    """What comparing models has found, beside the ledger; of all processes' where each has a ledger of its own. None:
+    it is kept in memory, as the ledger is."""
+    return None if storage == MEMORY else _beside(storage.replace("{pid}", "all"), ".shadow.db")
+
+
 def _beside(storage: str, suffix: str) -> Path:
     path = sqlite_file(storage) or Path(_BESIDE_NO_FILE)
     return path.with_name(path.name + suffix)
