@@ -49,6 +49,8 @@ from headgate.settings.operations import KEY_KEYS, SERVER_KEYS
 from headgate.settings.policies import TASK_KEYS, TIMEOUT_KEYS
 from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
+from headgate.settings.shadow import KEYS as SHADOW_KEYS
+from headgate.settings.similar import LAST_GOOD_KEYS
 from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
 from headgate.settings.virtual_models import MODEL_KEYS
 
@@ -392,7 +394,8 @@ def test_the_documentation_names_every_key() -> None:
     assert set(sections) == set(TOP_KEYS)
     for section, keys in {
         "providers": (*PROVIDER_KEYS, *RATE_KEYS),
-        "tasks": (*TASK_KEYS, *ANSWER_KEYS),
+        "tasks": (*TASK_KEYS, *ANSWER_KEYS, *SHADOW_KEYS),
+        "last_good": LAST_GOOD_KEYS,
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
@@ -423,7 +426,7 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network")
+PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network", "shadow")
 
 
 @pytest.mark.parametrize("page", PAGES)

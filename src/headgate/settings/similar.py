@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headgate.settings.model import DegradeSettings, Settings
 
 DAY = 86_400.0
+LAST_GOOD_KEYS = ("keep", "bytes", "per")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class LastGoodSettings:
 
 def read_last_good(root: Section) -> LastGoodSettings:
     """`last_good:`."""
-    section = root.section("last_good", ("keep", "bytes", "per"))
+    section = root.section("last_good", LAST_GOOD_KEYS)
     told = LastGoodSettings()
     return LastGoodSettings(
         section.take("keep", seconds(1, 365 * DAY), told.keep_seconds),
