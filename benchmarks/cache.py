@@ -76,15 +76,19 @@ def _in_process(sim: SimulatorServer, folder: Path) -> Iterator[Number]:
 
         for name, hit in (("an SDK's transport", through_the_transport), ("the engine", through_the_engine)):
             hit()  # a miss
-            took = []
+            took, used = [], []
             for _ in range(HITS):
-                began = time.perf_counter()
+                began, worked = time.perf_counter(), time.thread_time()
                 said = hit()
+                used.append(time.thread_time() - worked)
                 took.append(time.perf_counter() - began)
                 assert said == "hit", said
             took.sort()
+            used.sort()
             p99, p50 = took[int(HITS * 0.99)] * 1e3, took[HITS // 2] * 1e3
-            yield Number("cache", f"an exact hit through {name}, p99", p99, "ms", 1.0, note=f"p50 {p50:.3f} ms")
+            cpu = used[int(HITS * 0.99)] * 1e3  # of this thread: what a machine that does other things leaves as it is
+            note = f"p50 {p50:.3f} ms; p99 of its CPU time {cpu:.3f} ms"
+            yield Number("cache", f"an exact hit through {name}, p99", p99, "ms", 1.0, note=note)
 
 
 def _together(sim: SimulatorServer, folder: Path) -> Number:

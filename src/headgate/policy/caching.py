@@ -75,6 +75,7 @@ class CacheRules:
     version: str = ""
     per_user: bool = False
     _read: dict[tuple[str, bytes], Read] = field(default_factory=dict, repr=False, compare=False)
+    _keys: dict[tuple[object, ...], str] = field(default_factory=dict, repr=False, compare=False)
 
     def seconds(self, caller: Caller) -> float | None:
         """How long answers for a caller are kept; None: nobody has said anything."""
@@ -132,7 +133,12 @@ class CacheRules:
 
     def _key(self, request: Request, read: Read, routes: Sequence[Route], output_cap: int, answer: object) -> str:
         whose = partition_of(request)
-        asked = request.facts.model
+        facts = request.facts
+        if len(routes) == 1:
+            route = routes[0]
+            served: tuple[tuple[str, ...], ...] = ((route.provider, route.base_url, route.model or facts.model),)
+        else:
+            served = tuple(sorted({(each.provider, each.base_url, each.model or facts.model) for each in routes}))
         told = (
             _SCHEME,
             whose,
@@ -142,13 +148,19 @@ class CacheRules:
             request.endpoint,
             request.path.partition("?")[2],
             _changing(request.headers),
-            sorted({(route.provider, route.base_url, route.model or asked) for route in routes}),
-            (request.facts.stream, request.facts.stream and request.facts.include_usage),
+            served,
+            (facts.stream, facts.stream and facts.include_usage),
             output_cap,
             "" if answer is None else repr(answer),
             read.digest,
         )
-        return f"{whose}:{sha256(repr(told).encode('utf-8', 'surrogatepass')).hexdigest()}"
+        found = self._keys.get(told)
+        if found is None:
+            found = f"{whose}:{sha256(repr(told).encode('utf-8', 'surrogatepass')).hexdigest()}"
+            if len(self._keys) >= _REMEMBERED:
+                self._keys.clear()
+            self._keys[told] = found
+        return found
 
 
 _REMEMBERED = 512
@@ -234,13 +246,15 @@ def _obstacle(request: Request, read: Read, *, per_user: bool) -> str:
     return "" if read.digest else "body"
 
 
-def _changing(headers: Headers) -> list[tuple[bytes, list[bytes]]]:
+def _changing(headers: Headers) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
     """The headers that change answers; what they list has no order."""
+    told = [header for header in headers if header[0] in _CHANGING_HEADERS]
+    if len(told) == 1 and b"," not in told[0][1]:
+        return ((told[0][0], (told[0][1].strip(),)),)
     found: dict[bytes, set[bytes]] = {}
-    for name, value in headers:
-        if name in _CHANGING_HEADERS:
-            found.setdefault(name, set()).update(each.strip() for each in value.split(b","))
-    return sorted((name, sorted(values)) for name, values in found.items())
+    for name, value in told:
+        found.setdefault(name, set()).update(each.strip() for each in value.split(b","))
+    return tuple(sorted((name, tuple(sorted(values))) for name, values in found.items()))
 
 
 def partition(*, tenant: str = "", key: str = "", credential: bytes = b"") -> str:
