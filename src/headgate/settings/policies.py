@@ -21,8 +21,8 @@ from headgate.settings.model import (
     frozen,
 )
 from headgate.settings.providers import route_name
-from headgate.settings.shaping import read_prompt_caching
 from headgate.settings.shadow import read_shadow
+from headgate.settings.shaping import read_prompt_caching
 from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
 from headgate.settings.units import Unfit, money, one_of, seconds, usd, whole
