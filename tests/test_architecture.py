@@ -27,6 +27,7 @@ ORDER = [
         "build",
         "background",
         "budget_left",
+        "cache_report",
         "clocks",
         "draining",
         "estimating",

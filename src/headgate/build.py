@@ -53,11 +53,11 @@ from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
 from headgate.shadowing import shadows_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
-from headgate.stores.cache_memory import MemoryCache
+from headgate.stores.caching import Caching
 from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.log_key import log_key
-from headgate.stores.opening import approval_key_file, log_file, log_key_file, open_ledger
+from headgate.stores.opening import approval_key_file, cache_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
 from headgate.substituting import substituting_of
@@ -93,6 +93,7 @@ class Built:
     turns: LocalTurns
     sharing: Sharing
     approvals: ApprovalStore
+    caching: Caching
     jobs: JobsPlace
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
@@ -106,6 +107,7 @@ class Built:
         self.drains.close()
         self.turns.close()
         self.sharing.close()
+        self.caching.close()
         self.secrets.close()
         if self.watch is not None:
             self.watch.close()
@@ -164,7 +166,8 @@ def build(
         asks, blocking_asks = checkers_of(
             settings, keeper, policies.router.providers, (clock, upstream), (blocking_clock, blocking), log.event
         )
-    cache, flights = MemoryCache(settings.cache.bytes, now=clock.now), Flights()
+    caching = open_caching(settings, env=env, now=clock.now, tell=log.event)
+    flights = Flights()
     stand_ins = substituting_of(settings, clock.now)
     background = Background(log.event)
     shadows = shadows_of(settings, background, now=clock.now, tell=log.event)
@@ -185,7 +188,7 @@ def build(
         offload=OffLoop(),
         turns=turns.asynchronous(sharing.pace(blocking=False)),
         approvals=approvals.asynchronous(),
-        cache=cache,
+        cache=caching.port(blocking=False),
         beside=AsyncBeside(),
         substitutes=stand_ins.substitutes,
         witnesses=witnesses,
@@ -203,7 +206,7 @@ def build(
         offload=InPlace(),
         turns=turns.blocking(sharing.pace(blocking=True)),
         approvals=approvals.blocking(),
-        cache=cache,
+        cache=caching.port(blocking=True),
         beside=BlockingBeside(),
         substitutes=stand_ins.substitutes,
         witnesses=witnesses,
@@ -227,6 +230,7 @@ def build(
         turns=turns,
         sharing=sharing,
         approvals=approvals,
+        caching=caching,
         jobs=JobsPlace(settings.storage, durability=settings.durability, now=clock.now),
         hook=hook,
         watch=watch,
@@ -261,6 +265,28 @@ def approvals_of(
         with contextlib.suppress(ConfigError):  # a store that is asked here keeps no call waiting; else at the first
             _ = store.key
     return store
+
+
+def open_caching(
+    settings: Settings, *, env: Mapping[str, str], now: Callable[[], float], tell: Callable[..., None]
+) -> Caching:
+    """Where answers are kept. Nothing is opened yet, but a secret is read.
+
+    Raises:
+        ConfigError: a package that the backend needs is not installed, or there is no such secret.
+    """
+    told, place = settings.cache, settings.cache.place
+    return Caching(
+        place.backend,
+        file=cache_file(settings.storage),
+        now=now,
+        tell=tell,
+        memory_bytes=told.bytes,
+        memory_seconds=place.memory_seconds,
+        disk_bytes=place.disk_bytes,
+        entry_bytes=place.entry_bytes,
+        secret=b"" if place.secret is None else place.secret.resolve(env).reveal().encode(),
+    )
 
 
 def _hook(

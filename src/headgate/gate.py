@@ -160,13 +160,12 @@ class Gate(Batches):
         """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything, as of a
         tenth of a second ago (`budget` is exact, and waits for the ledger)."""
         rates, waiting = self._built.turns.rates()
-        cache = self._built.engine.ports.cache
         stats = replace(
             self._built.tally.stats(),
             attempt_error_rate=rates.attempt_errors,
             exchange_error_rate=rates.exchange_errors,
             waiting=waiting,
-            cache_size=0 if cache is None else cache.stats().entries,
+            cache_size=self._built.caching.in_memory,
         )
         if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
             return stats
@@ -202,6 +201,25 @@ class Gate(Batches):
         from headgate.traffic_report import lift
 
         return lift(self._built, provider, by="python")
+
+    def forget(self, *, tenant: str = "", key: str = "") -> int | None:
+        """Forget the answers that are kept (docs/cache.md): a tenant's, a key's, or all of them. Blocks.
+
+        Returns:
+            How many they were; None where the place does not tell.
+
+        Raises:
+            ValueError: both are told, or a name is too long.
+            Unavailable: the place cannot be reached, and may keep them.
+        """
+        from headgate.cache_report import forgotten, told_of, whose_answers
+        from headgate.engine.blocking import run_blocking
+
+        told = {name: value for name, value in (("tenant", tenant), ("key", key)) if value}
+        whose = whose_answers(told or {"everything": True})
+        count = run_blocking(forgotten(self._built.caching.port(blocking=True), whose))
+        told_of(self._built, whose, count, by="python")
+        return None if count < 0 else count
 
     def usage(
         self,

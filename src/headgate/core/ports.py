@@ -391,7 +391,8 @@ class Cache(Protocol):
         ...
 
     async def forget(self, prefix: str = "") -> int:
-        """Drop what is kept under keys that begin so; "" = everything. Returns how many that were.
+        """Drop what is kept under keys that begin so; "" = everything. Returns how many that were; -1 =
+        the store does not tell.
 
         Raises:
             Unavailable: the store cannot be reached, and may keep them.

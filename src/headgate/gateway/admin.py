@@ -16,6 +16,7 @@ from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, R
 from headgate.core.secret import Secret
 from headgate.gateway.admin_approvals import ApprovalsApi, named
 from headgate.gateway.admin_budgets import BudgetsApi
+from headgate.gateway.admin_cache import CacheApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
@@ -25,6 +26,7 @@ PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
 _BUDGETS = PREFIX + "budgets"
 _APPROVALS = PREFIX + "approvals"
+_CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
@@ -71,7 +73,7 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_approvals", "_budgets", "_ring", "_store", "_token", "_traffic")
+    __slots__ = ("_approvals", "_budgets", "_cache", "_ring", "_store", "_token", "_traffic")
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class AdminApi:
         budgets: BudgetsApi | None = None,
         traffic: TrafficApi | None = None,
         approvals: ApprovalsApi | None = None,
+        cache: CacheApi | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -90,6 +93,7 @@ class AdminApi:
         self._budgets = budgets
         self._traffic = traffic
         self._approvals = approvals
+        self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -107,6 +111,8 @@ class AdminApi:
             elif scope["path"] in _TRAFFIC and self._traffic is not None:
                 status = 200
                 answer = self._traffic.answer(scope["method"], scope["path"], scope.get("query_string", b""), body)
+            elif scope["path"] in _CACHE and self._cache is not None:
+                status, answer = 200, await self._cache.answer(scope["method"], scope["path"], body)
             else:
                 status, answer = await self._answer(scope["method"], scope["path"], body)
             payload = json.dumps(answer).encode()

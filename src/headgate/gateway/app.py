@@ -17,6 +17,7 @@ from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_budgets import BudgetsApi
+from headgate.gateway.admin_cache import CacheApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRing
 from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
@@ -60,7 +61,8 @@ def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int 
     now = built.engine.ports.clock.now
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
     approvals = ApprovalsApi(built.approvals, now=now)
-    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, TrafficApi(built), approvals)
+    traffic, cache = TrafficApi(built), CacheApi(built)
+    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, traffic, approvals, cache)
     return Gateway(built, ring, admin, body_bytes)
 
 

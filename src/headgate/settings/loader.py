@@ -138,7 +138,8 @@ def _settings(root: Section) -> Settings:
     retries = root.section("retry", traffic.RETRY_KEYS)
     retry = traffic.read_retry_budget(retries, policies.read_retry(retries, RetrySettings()))
     timeouts = policies.read_timeouts(root.section("timeouts", policies.TIMEOUT_KEYS), Timeouts())
-    cache = read_cache(root)
+    shared = operations.read_shared(root)
+    cache = read_cache(root, shared)
     caching = read_prompt_caching(root)
     ceiling = root.take("max_usd_per_call", usd, None)
     zone = root.take("zone", zone_name, UTC_NAME)
@@ -168,7 +169,7 @@ def _settings(root: Section) -> Settings:
         prompt_caching=caching,
         storage=operations.read_storage(root),
         durability=root.take("durability", one_of(("process", "full")), "process"),
-        shared=operations.read_shared(root),
+        shared=shared,
         keys=operations.read_keys(root, budgets, limits),
         log=operations.read_log(root),
         alerts=operations.read_alerts(root),

@@ -25,7 +25,7 @@ TIMEOUT = 0.25
 _MARK = 16  # bytes
 _ALL = b""  # the partition whose mark all entries bear
 _MONTH = 30 * 86_400  # a longer time is a date to Memcached
-_INSTALL = 'cache: memcached://… needs the package pymemcache: pip install "headgate[memcached]"'
+_INSTALL = 'cache.backend: memcached://… needs the package pymemcache: pip install "headgate[memcached]"'
 
 
 def memcached_backend(place: MemcachedPlace, *, largest: int = LARGEST) -> MemcachedBackend:

@@ -134,6 +134,11 @@ def shadow_file(storage: str) -> Path | None:
     return None if storage == MEMORY else _beside(storage.replace("{pid}", "all"), ".shadow.db")
 
 
+def cache_file(storage: str) -> Path:
+    """Where answers are kept with ``cache.backend: sqlite``."""
+    return _beside(storage, ".cache")
+
+
 def _beside(storage: str, suffix: str) -> Path:
     path = sqlite_file(storage) or Path(_BESIDE_NO_FILE)
     return path.with_name(path.name + suffix)

@@ -21,7 +21,7 @@ DEFAULT_PREFIX = "headgate"
 
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_INSTALL = 'shared: redis://… needs the package redis: pip install "headgate[redis]"'
+_INSTALL = 'redis://… needs the package redis: pip install "headgate[redis]"'
 _EXPECTED = "expected redis://host:port/0 or rediss://host:port/0"
 _CODE = re.compile(r"[A-Z]{2,32}")
 
@@ -62,8 +62,8 @@ class RedisPlace:
         )
 
 
-def redis_place(url: str) -> RedisPlace:
-    """As `place_of`, for use.
+def redis_place(url: str, setting: str = "shared") -> RedisPlace:
+    """As `place_of`, for use by what `setting` names.
 
     Raises:
         ConfigError: it is no such URL, or redis-py is not installed.
@@ -71,8 +71,8 @@ def redis_place(url: str) -> RedisPlace:
     try:
         place = place_of(url)
     except ValueError as error:
-        raise ConfigError(f"shared: {error}") from None
-    _redis()
+        raise ConfigError(f"{setting}: {error}") from None
+    _redis(setting)
     return place
 
 
@@ -113,11 +113,11 @@ def _options(query: str) -> tuple[str, dict[str, Any]]:
     return prefix, options
 
 
-def _redis() -> Any:
+def _redis(setting: str) -> Any:
     try:
         import redis
     except ImportError:
-        raise ConfigError(_INSTALL) from None
+        raise ConfigError(f"{setting}: {_INSTALL}") from None
     return redis
 
 

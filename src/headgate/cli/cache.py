@@ -1,0 +1,99 @@
+"""`headgate cache`: answers that are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from headgate.cli.group import config_option, json_option, settings_of
+from headgate.cli.text import print_json, safe
+
+
+@click.group()
+def cache() -> None:
+    """Answers that are kept, and given again to the same question (docs/cache.md).
+
+    \b
+    Example:
+      headgate cache stats
+      headgate cache forget --tenant acme
+    """
+
+
+@cache.command()
+@json_option
+@config_option
+def stats(as_json: bool, config: str | None) -> int:
+    """How the cache of the running gateway does, since it started.
+
+    Exit code 1 where no gateway is running, or the place where answers are kept is gone.
+
+    \b
+    Example:
+      headgate cache stats
+    """
+    from headgate.cli.cache_door import stats as ask
+
+    found = ask(settings_of(config))
+    if as_json:
+        print_json({"running": found is not None, **(found or {})})
+    elif found is None:
+        click.echo("Nothing to see: no gateway of this ledger is running here.")
+    else:
+        for name, text in _lines(found):
+            click.echo(f"{name:<10} {safe(text)}")
+    return 0 if found is not None and found["ok"] else 1
+
+
+@cache.command()
+@click.option("--tenant", metavar="NAME", help="A tenant's answers, whichever key asked for them.")
+@click.option("--key", metavar="NAME", help="Answers of a key without a tenant.")
+@click.option("--all", "everything", is_flag=True, help="Everybody's.")
+@json_option
+@config_option
+def forget(tenant: str | None, key: str | None, everything: bool, as_json: bool, config: str | None) -> int:
+    """Forget answers, in the running gateway and in the place where they are kept.
+
+    Other gateways that share the place may have some of them in memory, for `cache.memory` at the most. Memcached does
+    not tell how many they were.
+
+    \b
+    Example:
+      headgate cache forget --tenant acme
+      headgate cache forget --all
+    """
+    from headgate.cache_report import whose_answers
+    from headgate.cli.cache_door import forget as ask
+
+    told: dict[str, Any] = {name: value for name, value in (("tenant", tenant), ("key", key)) if value is not None}
+    if everything:
+        told["everything"] = True
+    try:
+        whose = whose_answers(told)
+    except ValueError:
+        raise click.UsageError("say whose answers: one of --tenant NAME, --key NAME and --all") from None
+    found = ask(settings_of(config), whose)
+    if as_json:
+        print_json(found)
+        return 0
+    count = found["forgotten"]
+    number = "Answers" if count is None else f"{count:,} answer{'' if count == 1 else 's'}"
+    click.echo(f"{number} forgotten in {safe(found['cache'])}.")
+    return 0
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    asked = found["hits"] + found["misses"]
+    rate = "nothing was asked for yet" if not asked else f"{found['hits']:,} of {asked:,} ({found['hit_rate']:.1%})"
+    state = "answers" if found["ok"] else f"is gone: {found['last_error']}"
+    rows = [("kept in", f"{found['cache']}, which {state}" if found["cache"] != "memory" else "memory"), ("hits", rate)]
+    if found["entries"] is not None:
+        rows.append(("entries", f"{found['entries']:,}, {found['bytes']:,} bytes"))
+    if "memory" in found:
+        memory = found["memory"]
+        rows.append(("in memory", f"{memory['entries']:,}, {memory['bytes']:,} bytes, {memory['hits']:,} of the hits"))
+    rows.append(("stored", f"{found['stored']:,}; {found['evicted']:,} went for room; {found['dropped']:,} not kept"))
+    if found["corrupt"]:
+        rows.append(("corrupt", f"{found['corrupt']:,}: see cache_corrupt in the log"))
+    return rows
