@@ -103,8 +103,8 @@ def test_many_processes_with_limits_of_their_own_are_pointed_out() -> None:
 def test_without_the_extra_the_configuration_is_a_mistake_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def missing() -> None:
-        raise ConfigError(redis_place._INSTALL)
+    def missing(setting: str) -> None:
+        raise ConfigError(f"{setting}: {redis_place._INSTALL}")
 
     monkeypatch.setattr(redis_place, "_redis", missing)
     found = settings(shared="redis://cache", storage=f"sqlite:///{tmp_path / 'own.db'}")
