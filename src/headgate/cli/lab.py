@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from headgate.cli.lab_costs import costs
 from headgate.cli.lab_redteam import redteam
 from headgate.cli.lab_retries import retries
 
@@ -14,11 +15,13 @@ def lab() -> None:
 
     \b
     Example:
+      headgate lab costs
       headgate lab redteam
       headgate lab retries
       headgate lab retries --requests-per-minute 50 --overload 5 --chart retries.svg
     """
 
 
+lab.add_command(costs)
 lab.add_command(redteam)
 lab.add_command(retries)
