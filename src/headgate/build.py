@@ -28,6 +28,7 @@ from headgate.offloading import InPlace, OffLoop
 from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
+from headgate.policy.caps import DEFAULT_CAPS
 from headgate.policy.charging import Charging
 from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.tokens import decide_token
@@ -358,6 +359,11 @@ def policies_of(
         )
         for name, task in settings.tasks.items()
     }
+    if settings.caps != "off":
+        enforce = settings.caps == "enforce"
+        for name, cap in DEFAULT_CAPS.items():
+            if tasks.get(name, default).max_tokens is None:
+                tasks[name] = replace(tasks.get(name, default), default_cap=cap, enforces_cap=enforce)
     cached = default.prompt_caching or any(each.prompt_caching for each in tasks.values())
     return Policies(
         router=_router(settings, env, keeper, Preferences(draw, charges.expected)),

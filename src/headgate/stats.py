@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from headgate.core.exchange import Ending, Exchange
 from headgate.core.money import usd
 from headgate.core.ports import Log
+from headgate.policy.caps import Truncation
 
 WINDOW = 2048
 """Exchanges that the percentiles look back on."""
@@ -35,6 +36,7 @@ class GateStats:
     output_tokens: int = 0
     failed_calls: int = 0
     refused_calls: int = 0
+    truncation_rates: Mapping[str, float] = field(default_factory=dict)  # by task: share of answers that met their cap
     prompt_cache_saved_usd: Decimal = Decimal(0)  # by providers' prompt caches; negative = their writes cost more
     degraded_calls: int = 0  # answered by another model, by a sentence of ours or by a substitute
     attempt_error_rate: float = 0.0
@@ -65,6 +67,7 @@ class Tally:
         self._input = self._output = self._failed = self._refused = self._degraded = 0
         self._hits = self._misses = 0
         self._saved = 0
+        self._truncation = Truncation()
         self._latency: deque[float] = deque(maxlen=WINDOW)
         self._ttft: deque[float] = deque(maxlen=WINDOW)
 
@@ -72,6 +75,7 @@ class Tally:
         """See `core.ports.Log`."""
         attempts, ending, ended = exchange.attempts, exchange.ending, exchange.ended
         first = attempts[-1].first_content if attempts else None
+        task, too_low = exchange.request.caller.task, None
         with self._lock:
             self._calls += 1
             for attempt in attempts:
@@ -88,6 +92,8 @@ class Tally:
             if ending is not _COMPLETE:
                 self._failed += ending in (Ending.FAILED, Ending.CUT)
                 self._refused += ending is Ending.REFUSED
+            if task and attempts and ending is _COMPLETE:
+                too_low = self._truncation.count(task, attempts[-1].stop_reason)
             if exchange.degraded:
                 self._degraded += 1
             if exchange.cache:
@@ -98,6 +104,8 @@ class Tally:
             if first is not None:
                 self._ttft.append(first - exchange.started)
         self._log.write(exchange)
+        if too_low is not None:
+            self._log.event("often_truncated", task=task, calls=too_low[0], truncated=too_low[1])
 
     def event(self, name: str, **fields: Any) -> None:
         """See `core.ports.Log`."""
@@ -118,6 +126,7 @@ class Tally:
                 refused_calls=self._refused,
                 degraded_calls=self._degraded,
                 cache_hit_rate=self._hits / (self._hits + self._misses) if self._hits else 0.0,
+                truncation_rates=self._truncation.rates(),
                 prompt_cache_saved_usd=usd(self._saved),
                 latency_p50_ms=percentile(latency, 0.50),
                 latency_p95_ms=percentile(latency, 0.95),

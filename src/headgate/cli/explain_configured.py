@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from headgate.cli.explain_record import Explanation, Origins
 from headgate.core.money import usd_text
 from headgate.policy.budgets import TAG
+from headgate.policy.caps import DEFAULT_CAPS
 from headgate.policy.ladder import CLASSES
 from headgate.policy.limit_words import rates_text, scope_text
 from headgate.settings.budgets import budgets_of
@@ -33,6 +34,9 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     pending = origins.pending
     task = origins.task
     marks = settings.prompt_caching if task is None else task.prompt_caching
+    if settings.caps != "off" and caller.task in DEFAULT_CAPS and (task is None or task.max_tokens is None):
+        cap = f"{DEFAULT_CAPS[caller.task]} tokens of text, {settings.caps}"
+        said.add("economy", "output cap", cap, settings.origins.get("caps", DEFAULT))
     said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
     for name, value, guard in _guards(settings, task, pending):
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)

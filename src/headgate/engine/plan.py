@@ -28,6 +28,7 @@ from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.wire.dialect import Dialect
+from headgate.wire.thinking_room import thinking_room
 from headgate.wire.translate import DEFAULT as LOSSY_BY_DEFAULT
 from headgate.wire.translate import LossPolicy
 
@@ -132,6 +133,8 @@ class TaskPolicy:
     max_tokens: int | None = None  # the largest output cap, per choice; None = the caller's
     drops_thinking: bool = False  # `thinking: drop`: what another model has thought does not keep a call from a route
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
+    default_cap: int | None = None  # tokens of visible text, where `max_tokens` says nothing; None = no cap
+    enforces_cap: bool = False  # it also lowers a cap that the caller has given
     prompt_caching: bool = True  # its prompts are marked for providers' caches, where that pays
 
 
@@ -250,7 +253,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     """
     task = policies.tasks(request.caller.task)
     router = policies.router
-    asked = as_asked(request, task) if task.model or task.max_tokens else request
+    asked = as_asked(request, task) if task.model or task.max_tokens or task.default_cap else request
     routes = router.routes(asked, now)
     if len(routes) > 1 and request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
@@ -275,7 +278,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     plan.named = asked.facts.model
     plan.came_as = request.body
     if request.endpoint in ANSWERS:
-        plan.output_cap = _cap(request.facts, task)
+        plan.output_cap = _cap(request, task)
         if task.answer is not None and _is_written(request):
             plan.answer = task.answer
         if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:
@@ -292,10 +295,10 @@ def _is_written(request: Request) -> bool:
 
 def as_asked(request: Request, task: TaskPolicy) -> Request:
     """The request as it is routed: with its task's model and output cap in place of its own."""
-    if request.endpoint not in ASKS or not (task.model or task.max_tokens):
+    if request.endpoint not in ASKS or not (task.model or task.max_tokens or task.default_cap):
         return request
     facts = request.facts
-    cap = _cap(facts, task) or facts.max_output_tokens
+    cap = _cap(request, task) or facts.max_output_tokens
     return replace(request, facts=replace(facts, model=task.model or facts.model, max_output_tokens=cap))
 
 
@@ -306,9 +309,12 @@ def capped(request: Request, plan: Plan) -> Request:
     return replace(request, facts=replace(request.facts, max_output_tokens=plan.output_cap))
 
 
-def _cap(facts: Facts, task: TaskPolicy) -> int:
+def _cap(request: Request, task: TaskPolicy) -> int:
     """The cap that the body has to be given; 0 where its own is no higher."""
-    asked, most = facts.max_output_tokens, task.max_tokens
+    asked, most = request.facts.max_output_tokens, task.max_tokens
+    if most is None and task.default_cap is not None and (asked is None or task.enforces_cap):
+        model = task.model or request.facts.model
+        most = task.default_cap + thinking_room(request.dialect, request.endpoint, request.body, model)
     return most if most is not None and (asked is None or asked > most) else 0
 
 

@@ -333,6 +333,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    caps: str = "off"  # "off" | "defaults" | "enforce": `policy.caps.DEFAULT_CAPS`, where a task says no `max_tokens`
     prompt_caching: str = "auto"  # "auto" | "off": marks for providers' prompt caches, where they pay
     storage: str = field(
         default="sqlite:///headgate.db", repr=False
