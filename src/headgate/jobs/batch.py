@@ -279,7 +279,10 @@ def recover(built: Built, store: BatchStore, batch: Batch, holds: BatchHolds) ->
         store.finish(batch.id, ended)
         sent += [each.place for each in ended]
     store.recover(batch.id, sent)
-    holds.end_old()
+    if batch.via == "provider":
+        holds.adopt_old()
+    else:
+        holds.end_old()
 
 
 def new_owner() -> str:

@@ -75,8 +75,9 @@ class BatchHolds:
         self._built = built
         self._store = store
         self._batch = batch
-        self._mine: dict[int, tuple[Exchange, Attempt]] = {}  # opened here
-        self.open: set[int] = set()
+        # Opened in this process, by whichever run: of what is at a provider, they outlive it.
+        self._mine: dict[int, tuple[Exchange, Attempt]] = store.place.held.setdefault(batch.id, {})
+        self.open: set[int] = set(self._mine)
         """Numbers of the holds that lines can be sent on."""
 
     def end_old(self) -> None:
@@ -84,6 +85,10 @@ class BatchHolds:
         for hold in self._store.holds(self._batch.id):
             if hold.state == OPEN and hold.number not in self._mine:
                 self._close(hold, self._store.drawn(self._batch.id, hold.number).get(hold.number, Drawn()))
+
+    def adopt_old(self) -> None:
+        """Those of an earlier process stay charged as they are until their lines are over: these are at a provider."""
+        self.open |= {hold.number for hold in self._store.holds(self._batch.id) if hold.state == OPEN}
 
     async def take(self, *, always: bool, numbers: set[int] | None = None) -> int:
         """Set aside what the lines that are left can cost: all of it, or nothing. Returns that, in nano-dollars.
@@ -147,8 +152,15 @@ class BatchHolds:
 
     def give_back(self) -> None:
         """Nobody works at the batch for now: what is not used is given back."""
-        for number in sorted(self._mine):
+        for number in sorted(self.open):
             self.settle(number)
+
+    def settle_over(self) -> None:
+        """Settle those of which no line is left."""
+        drawn = self._store.drawn(self._batch.id)
+        for number in sorted(self.open):
+            if not drawn.get(number, Drawn()).left:
+                self.settle(number)
 
     def _close(self, hold: Hold, drawn: Drawn) -> None:
         mine = self._mine.pop(hold.number, None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WAY_IN = "batch"
 TAG = "batch"
-_HEADERS: Mapping[str, Headers] = {
+HEADERS: Mapping[str, Headers] = {
     "anthropic": [(b"content-type", b"application/json"), (b"anthropic-version", b"2023-06-01")],
     "openai": [(b"content-type", b"application/json")],
 }
@@ -48,7 +48,7 @@ def request_of(
         endpoint=endpoint,
         method="POST",
         path=path,
-        headers=_HEADERS[dialect],
+        headers=HEADERS[dialect],
         body=body,
         facts=facts,
         caller=caller,

@@ -10,6 +10,8 @@ from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError
 from headgate.jobs.batch import BEAT, STALE, OnProgress, cancel_mark, new_owner, recover, status_of
 from headgate.jobs.holding import BatchHolds
 from headgate.jobs.paced import Paced
+from headgate.jobs.provider import OVER as OVER_SHARD
+from headgate.jobs.provider import Submitting
 from headgate.stores.batch_items import CANCELLED, OVER, Batch, BatchStore
 
 if TYPE_CHECKING:
@@ -36,11 +38,12 @@ class Running:
         self._on_progress = on_progress
         self._holds = BatchHolds(built, store, batch)
         self._owner = new_owner()
+        self._submitting = Submitting(built, store, batch, self._holds)
         self._paced = Paced(built, store, batch, self._holds, most=concurrency)
 
     def stop(self) -> None:
         """Begin nothing more."""
-        self._paced.stop = True
+        self._paced.stop = self._submitting.stop = True
 
     async def run(self) -> None:
         """See `BatchJob.run`."""
@@ -59,6 +62,9 @@ class Running:
                 await asyncio.to_thread(store.change, batch.id, state="running", why="")
             if batch.state == "running":
                 await self._work()
+            if self._cancelled() and batch.via == "provider":
+                self._submitting.stop = False
+                await self._submitting.run(cancel=True)
         except BudgetExceeded as error:
             await asyncio.to_thread(store.change, batch.id, state="ready", why=error.message)
             raise
@@ -73,9 +79,17 @@ class Running:
             self._on_progress(status_of(store, batch))
 
     async def _work(self) -> None:
+        if self._batch.via == "provider":
+            # Out of our hands once it is submitted: on record in any case, and held wherever a budget applies.
+            await self._holds.take(always=True)
+            await self._submitting.run()
+            return
         if self._batch.hold:
             await self._holds.take(always=False)
         await self._paced.run()
+
+    def _cancelled(self) -> bool:
+        return self._batch.state == "cancelling"
 
     async def _looking(self) -> None:
         """Say that this process lives; see whether it was cancelled; tell how far it is."""
@@ -86,8 +100,9 @@ class Running:
             with contextlib.suppress(HeadgateError):
                 known = await asyncio.to_thread(self._store.batch, self._batch.id)
                 if known is None or known.state == "cancelling" or self._asked_to_cancel():
+                    if self._batch.state != "cancelling":
+                        self.stop()
                     self._batch.state = "cancelling"
-                    self.stop()
                 if self._now() - beat >= BEAT:
                     beat = self._now()
                     await asyncio.to_thread(self._store.claim, self._batch.id, self._owner, beat, stale=STALE)
@@ -105,7 +120,8 @@ class Running:
         """Give back what is not used, and say how it stands."""
         store, batch = self._store, self._batch
         with contextlib.suppress(HeadgateError):  # what cannot be written now, the next run puts right
-            self._holds.give_back()
+            if batch.via != "provider" or not any(each.state != OVER_SHARD for each in store.shards(batch.id)):
+                self._holds.give_back()  # else it is at the provider, and may cost what is set aside for it
             late = batch.deadline is not None and self._now() >= batch.deadline
             if batch.state == "cancelling":
                 store.end_waiting(batch.id, CANCELLED, "cancelled before it was sent")

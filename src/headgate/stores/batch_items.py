@@ -115,8 +115,8 @@ shards = Table(
     Column("batch", Text, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("state", Text, nullable=False),
+    Column("provider", Text, nullable=False),
     Column("url", Text, nullable=False),
-    Column("model", Text, nullable=False),
     Column("items", Integer, nullable=False),
     Column("provider_id", Text, nullable=False),
     Column("file_id", Text, nullable=False),
@@ -262,6 +262,30 @@ class Drawn:
     drawn_tokens: int = 0
 
 
+@dataclass(slots=True)
+class Shard:
+    """A part of a batch that is one batch of its provider's.
+
+    Attributes:
+        state: "new"; "submitting": it may be there; "submitted"; "fetching": some results are on record; "over".
+        provider: ours, whose it is.
+        items: so many.
+        provider_id, file_id: the provider's; "" = not known.
+        begun: when it was first about to be submitted.
+    """
+
+    number: int
+    provider: str
+    url: str
+    items: int
+    state: str = "new"
+    provider_id: str = ""
+    file_id: str = ""
+    begun: float = 0.0
+    submitted: float | None = None
+    why: str = ""
+
+
 class BatchStore:
     """See the module. Every method is one transaction, and blocks."""
 
@@ -404,7 +428,7 @@ class BatchStore:
         """Those that have failed, or were cancelled, wait again; returns how many. What they have cost stays."""
         i = items.c
         again = update(items).where(i.batch == batch_id, i.state.in_((FAILED, CANCELLED)))
-        again = again.values(state=WAITING, reason="", status=0, result=None, shard=None, hold=None)
+        again = again.values(state=WAITING, reason="", status=0, result=None, shard=None)
         return int(self.place.run(lambda connection: connection.execute(again).rowcount))
 
     def add_holds(self, batch_id: str, rows: Sequence[Hold]) -> None:
@@ -439,6 +463,49 @@ class BatchStore:
         ).where(i.batch == batch_id, i.hold.is_not(None) if number is None else i.hold == number)
         rows = self.place.run(lambda c: c.execute(told.group_by(i.hold)).all())
         return {row[0]: Drawn(*(int(each or 0) for each in row[1:])) for row in rows}
+
+    def shards(self, batch_id: str = "") -> list[Shard]:
+        """All of a batch, in order; "" = of all batches."""
+        wanted = select(shards).order_by(shards.c.batch, shards.c.number)
+        if batch_id:
+            wanted = wanted.where(shards.c.batch == batch_id)
+        rows = self.place.run(lambda c: c.execute(wanted).mappings().all())
+        return [Shard(**{name: value for name, value in row.items() if name != "batch"}) for row in rows]
+
+    def add_shard(self, batch_id: str, shard: Shard, places: Sequence[int]) -> None:
+        """A new one, of items that wait."""
+        i = items.c
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(shards).values(batch=batch_id, **asdict(shard)))
+            belongs = update(items).where(i.batch == bindparam("b"), i.place == bindparam("p"))
+            belongs = belongs.values(shard=shard.number, state=SENT, attempt=i.attempt + 1)
+            connection.execute(belongs, [{"b": batch_id, "p": place} for place in places])
+
+        self.place.run(work)
+
+    def set_shard(self, batch_id: str, shard: Shard) -> None:
+        """Write one anew."""
+        s = shards.c
+        change = update(shards).where(s.batch == batch_id, s.number == shard.number).values(asdict(shard))
+        self.place.run(lambda connection: connection.execute(change))
+
+    def of_shard(self, batch_id: str, number: int, *, after: int = -1, limit: int = 200) -> list[Item]:
+        """Its items, in order, that are not over."""
+        i = items.c
+        wanted = select(*_ITEM).where(i.batch == batch_id, i.shard == number, i.place > after, i.state == SENT)
+        return [_item(row) for row in self.place.run(lambda c: c.execute(wanted.order_by(i.place).limit(limit)).all())]
+
+    def leave_shard(self, batch_id: str, number: int, state: str, reason: str = "") -> int:
+        """What is left of one is in this state from now on, and of no shard."""
+        i = items.c
+        left = update(items).where(i.batch == batch_id, i.shard == number, i.state == SENT)
+        left = left.values(state=state, reason=reason, shard=None)
+        return int(self.place.run(lambda connection: connection.execute(left).rowcount))
+
+    def unsharded(self, batch_id: str, *, after: int = -1, limit: int = 200) -> list[Item]:
+        """Items that wait, in order."""
+        return self.page(batch_id, after=after, limit=limit, states=(WAITING,))
 
     def counts(self, batch_id: str) -> Counts:
         """How far it is."""

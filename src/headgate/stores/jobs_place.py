@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, inspect
 from sqlalchemy.exc import DBAPIError
@@ -51,6 +51,8 @@ class JobsPlace:
         self._durability = durability
         self._now = now
         self._read_only = read_only
+        self.held: dict[str, dict[int, Any]] = {}
+        """By batch and number: what this process has set aside (`jobs.holding`)."""
         self._lock = threading.RLock()
         self._file_lock: LockFile | None = None
         self._engine: Engine | None = None

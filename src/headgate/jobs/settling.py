@@ -1,0 +1,123 @@
+"""Results of a provider's batch, line by line: in the ledger at the batch's price, then in the batch's items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from headgate.core.errors import HeadgateError
+from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
+from headgate.core.usage import Usage
+from headgate.engine.books import BOUND, FREE
+from headgate.jobs.paid import paid
+from headgate.jobs.requests import caller_of, correlation, cost_of, facts_of, request_of
+from headgate.policy.batching import at_share, batch_share
+from headgate.policy.pricing import cost_nano
+from headgate.stores.batch_items import CANCELLED, DONE, FAILED, SENT, Batch, BatchStore, Ended, Item, Shard
+from headgate.wire import DIALECTS
+from headgate.wire.batch_lines import ENDPOINTS, Result
+
+if TYPE_CHECKING:
+    from headgate.build import Built
+    from headgate.policy.charging import Charging
+
+
+class Settling:
+    """Of one batch."""
+
+    def __init__(self, built: Built, store: BatchStore, batch: Batch) -> None:
+        self._built = built
+        self._store = store
+        self._batch = batch
+
+    def request(self, item: Item) -> Request:
+        """The call that a line stands for."""
+        batch = self._batch
+        facts = facts_of(batch.dialect, item.url, item.body, keep_text=False)
+        caller = caller_of(batch.caller, batch.id, facts.user)
+        return request_of(batch.id, batch.dialect, item.line, item.url, item.body, caller, facts)
+
+    async def settle(self, shard: Shard, found: Sequence[tuple[int, Result]], *, check: bool) -> None:
+        """Write these down, once: lines that are over already are left alone.
+
+        Args:
+            check: some may be in the ledger already; their results are not on record then.
+        """
+        if found:
+            ended = await asyncio.to_thread(self._settled, shard, found, check)
+            await self._built.engine.ports.ledger.flush()
+            await asyncio.to_thread(self._store.finish, self._batch.id, ended)
+
+    async def fail(self, items: Sequence[Item], reasons: Mapping[int, str]) -> None:
+        """These have failed, and cost nothing."""
+        ended = [Ended(each.place, FAILED, reason=reasons.get(each.place, "")) for each in items]
+        await asyncio.to_thread(self._store.finish, self._batch.id, ended)
+
+    def _settled(self, shard: Shard, found: Sequence[tuple[int, Result]], check: bool) -> list[Ended]:
+        items = self._store.at(self._batch.id, [place for place, _ in found])
+        known = {}
+        if check:
+            names = [correlation(self._batch.id, each.line) for each in items.values() if each.state == SENT]
+            known = paid(self._built.ledger, names, since=shard.begun)
+        ended = []
+        for place, result in found:
+            item = items.get(place)
+            if item is None or item.state != SENT or item.shard != shard.number or result.kind == "expired":
+                continue  # what has expired waits again
+            before = known.get(correlation(self._batch.id, item.line))
+            if result.kind == "canceled":
+                ended.append(Ended(place, CANCELLED, reason="cancelled at the provider"))
+                continue
+            state = DONE if result.kind == "succeeded" else FAILED
+            one = Ended(place, state, result.status, result.body, result.request_id)
+            if state == FAILED:
+                one.reason = f"the provider's error {result.status or ''}".strip()
+            if before is None:
+                exchange = self._exchange(shard, item, result)
+                self._built.engine.ports.ledger.settle(exchange)
+                self._built.engine.ports.log.write(exchange)
+                one.exchange, one.cost_nano = exchange.id, exchange.cost_nano
+                one.drawn_tokens = exchange.attempts[0].used_tokens if item.hold is not None else 0
+            else:
+                one.exchange, one.cost_nano = before.exchange, before.nano
+                one.drawn_tokens = before.tokens if item.hold is not None else 0
+            one.drawn_nano = one.cost_nano if item.hold is not None else 0
+            ended.append(one)
+        return ended
+
+    def _exchange(self, shard: Shard, item: Item, result: Result) -> Exchange:
+        ports, request = self._built.engine.ports, self.request(item)
+        now = ports.clock.now()
+        sent = shard.submitted or shard.begun
+        cost = cost_of(self._built, request, sent)
+        route = cost.route if cost is not None else Route(shard.provider, request.facts.model, self._batch.dialect, "")
+        attempt = Attempt(1, route, sent, sent=True, status=result.status, ended=now, request_id=result.request_id)
+        exchange = Exchange(ports.new_id(now), request, sent, [attempt], ended=now, status=result.status)
+        exchange.ending = Ending.COMPLETE if result.kind == "succeeded" else Ending.FAILED
+        if result.kind == "succeeded":
+            self._charge(attempt, item, result)
+        else:
+            attempt.price_version = FREE  # only what has succeeded is billed (wire-formats 1.7)
+        return exchange
+
+    def _charge(self, attempt: Attempt, item: Item, result: Result) -> None:
+        answer, _ = DIALECTS[self._batch.dialect].read_answer(ENDPOINTS[item.url][0], result.body)
+        attempt.model_served, attempt.stop_reason = answer.model, answer.stop_reason
+        route, book = attempt.route, cast("Charging", self._built.engine.policies.charges).book
+        try:
+            price = book.price_served(route.provider, route.model, answer.model, attempt.started)
+        except HeadgateError:
+            attempt.cost_nano, attempt.estimated, attempt.price_version = item.bound_nano or 0, True, BOUND
+            return
+        attempt.bound_nano = None if item.bound_nano is None else at_share(item.bound_nano, batch_share(price))
+        if answer.usage is None:
+            attempt.cost_nano, attempt.estimated, attempt.price_version = attempt.bound_nano or 0, True, BOUND
+            return
+        usage: Usage = answer.usage
+        if usage.service_tier in ("", "default", "standard"):
+            usage = replace(usage, service_tier="batch")  # as Anthropic says it; OpenAI says "default" (2.5)
+        attempt.usage, attempt.usage_final = usage, True
+        attempt.cost_nano = cost_nano(price, usage, at=attempt.started, batch=True)
+        attempt.price_version = price.version
