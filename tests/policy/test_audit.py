@@ -116,14 +116,14 @@ def test_a_batch_costs_half_and_only_what_nobody_waits_for_goes_into_one() -> No
     assert only("batch", calls, batch_tasks=frozenset({"nightly"})).saved_nano == 2 * found.saved_nano
 
 
-def test_a_repeated_system_prompt_is_written_once_and_read_while_it_is_kept() -> None:
+def test_a_repeated_system_prompt_is_sent_once_written_once_and_then_read_while_it_is_kept() -> None:
     calls = [
         call(n * 60, usage=Usage(input_tokens=9_000, output_tokens=10), system="s", system_tokens=8_000)
         for n in range(10)
     ]
     found = only("prompt_caching", calls)
     each = cost(SONNET, plain=1_000, output=10)
-    assert found.after_nano == 10 * each + cost(SONNET, write=8_000) + 9 * cost(SONNET, read=8_000)
+    assert found.after_nano == 10 * each + cost(SONNET, plain=8_000, write=8_000, read=8 * 8_000)
 
 
 def test_calls_further_apart_than_five_minutes_take_the_hour_long_cache_where_it_pays() -> None:
@@ -133,7 +133,7 @@ def test_calls_further_apart_than_five_minutes_take_the_hour_long_cache_where_it
     ]
     found = only("prompt_caching", calls)
     each = cost(SONNET, plain=1_000, output=10)
-    assert found.after_nano == 10 * each + 8_000 * 4_000 + 9 * cost(SONNET, read=8_000)
+    assert found.after_nano == 10 * each + 8_000 * 4_000 + cost(SONNET, plain=8_000, read=8 * 8_000)
 
 
 def test_a_prompt_that_never_comes_again_is_not_advised_to_be_cached() -> None:
@@ -146,14 +146,13 @@ def test_a_prefix_shorter_than_the_model_caches_is_not_advised() -> None:
     assert only("prompt_caching", calls).advice == []
 
 
-def test_calls_before_the_first_answer_has_begun_all_pay_for_the_write() -> None:
-    calls = [
-        call(0, ready=NOW + 2, usage=Usage(input_tokens=9_000), system="s", system_tokens=8_000),
-        call(1, ready=NOW + 3, usage=Usage(input_tokens=9_000), system="s", system_tokens=8_000),
-        *(call(5 + n, usage=Usage(input_tokens=9_000), system="s", system_tokens=8_000) for n in range(8)),
-    ]
+def test_calls_before_the_writing_answer_has_begun_neither_read_nor_write() -> None:
+    long = {"usage": Usage(input_tokens=9_000), "system": "s", "system_tokens": 8_000}
+    calls = [call(0, **long), call(1, ready=NOW + 4, **long), call(2, **long), *(call(5 + n, **long) for n in range(7))]
     found = only("prompt_caching", calls)
-    assert found.after_nano == 10 * 1_000 * 2_000 + 2 * cost(SONNET, write=8_000) + 8 * cost(SONNET, read=8_000)
+    assert found.after_nano == 10 * cost(SONNET, plain=1_000) + cost(
+        SONNET, plain=2 * 8_000, write=8_000, read=7 * 8_000
+    )
 
 
 def test_a_conversation_is_pruned_in_blocks_and_keeps_what_it_began_with() -> None:

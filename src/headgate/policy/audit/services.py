@@ -177,24 +177,25 @@ def _pays(each: Kept, prices: Prices) -> bool:
 
 
 def _replayed(group: list[Kept], long: bool, prices: Prices) -> tuple[int, list[tuple[Usage, int]]]:
-    """What the calls would have cost with the prefix marked on each; a read renews what is kept, as a write does."""
+    """What the calls would have cost with `prompt_caching: auto` (docs/token-economy.md): the first time a prefix is
+    sent as it is, the second writes it, and from when that answer has begun others read it, which renews it. Calls
+    meanwhile pay for no second write."""
     ttl = TTL_LONG_SECONDS if long else TTL_SECONDS
-    begins, ends = float("inf"), float("-inf")  # when the prefix can be read
+    begins = ends = float("-inf")  # when the prefix can be read, once it has been written
     found: list[tuple[Usage, int]] = []
     total = 0
-    for each in group:
-        call = each.call
-        size = min(call.system_tokens, each.usage.input_tokens)
-        rest = each.usage.input_tokens - size
-        if begins <= call.at < ends:
-            usage = replace(each.usage, input_tokens=rest, cache_read_tokens=size)
-        elif long:
-            usage = replace(each.usage, input_tokens=rest, cache_write_long_tokens=size)
-        else:
-            usage = replace(each.usage, input_tokens=rest, cache_write_tokens=size)
+    for number, each in enumerate(group):
+        call, usage = each.call, each.usage
+        size = min(call.system_tokens, usage.input_tokens)
+        rest = usage.input_tokens - size
         ready = max(call.ready, call.at)
-        begins = ready if call.at >= ends else min(begins, ready)
-        ends = max(ends, ready + ttl)
+        if number and begins <= call.at < ends:
+            usage = replace(usage, input_tokens=rest, cache_read_tokens=size)
+            ends = max(ends, ready + ttl)
+        elif number and call.at >= ends:
+            written = {"cache_write_long_tokens": size} if long else {"cache_write_tokens": size}
+            usage = replace(usage, input_tokens=rest, **written)
+            begins, ends = ready, ready + ttl
         nano = prices.now(each, usage=usage)
         total += nano
         found.append((usage, nano))
