@@ -193,8 +193,8 @@ def _replayed(group: list[Kept], long: bool, prices: Prices) -> tuple[int, list[
             usage = replace(usage, input_tokens=rest, cache_read_tokens=size)
             ends = max(ends, ready + ttl)
         elif number and call.at >= ends:
-            written = {"cache_write_long_tokens": size} if long else {"cache_write_tokens": size}
-            usage = replace(usage, input_tokens=rest, **written)
+            short, lasting = (0, size) if long else (size, 0)
+            usage = replace(usage, input_tokens=rest, cache_write_tokens=short, cache_write_long_tokens=lasting)
             begins, ends = ready, ready + ttl
         nano = prices.now(each, usage=usage)
         total += nano
