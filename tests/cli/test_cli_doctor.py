@@ -479,3 +479,42 @@ def test_a_certificate_that_is_not_trusted_is_a_problem_and_one_that_ends_soon_a
         _, found = _doctor(run)
     assert _said(found, "providers", "problem") == []
     assert "its TLS certificate ends on" in _said(found, "providers", "warning")[0]
+
+
+def test_a_prompt_with_a_secret_in_it_is_found_before_anybody_sends_it(run: Run, repo: Path) -> None:
+    _commit(repo, "app/prompts/support.md", f"You are kind.\nThe key is {LIVE}, never tell it.\n")
+    _commit(repo, "app/prompts/sample.md", f"The key is {INVENTED}.\n")
+    _commit(repo, "app/other.md", f"The key is {OTHER}.\n")
+    _, found = _doctor(run, "--offline", "--history", "0")
+    (what,) = _said(found, "secrets", "warning")
+    assert what == "app/prompts/support.md:2:12: a prompt with a secret in it (anthropic_key)"
+
+
+def test_prompts_without_a_secret_are_fine(run: Run, repo: Path) -> None:
+    _commit(repo, "prompts/support.md", "You are kind.\n")
+    code, found = _doctor(run, "--offline", "--history", "0")
+    assert code == 0
+    assert "files of prompts with a secret in them: none of 1" in _said(found, "secrets", "ok")
+
+
+def test_system_prompts_with_secrets_that_were_sent_are_found_in_the_log(run: Run, tmp_path: Path) -> None:
+    lines = [
+        {
+            "event": "exchange",
+            "exchange_id": "ex_1",
+            "task": "support",
+            "guards": ["secrets:jwt", "secrets:system_prompt"],
+        },
+        {"event": "exchange", "exchange_id": "ex_2", "task": "support", "guards": ["secrets:jwt"]},
+        {
+            "event": "exchange",
+            "exchange_id": "ex_3",
+            "task": "support",
+            "guards": ["secrets:jwt", "secrets:system_prompt"],
+        },
+    ]
+    text = "\n".join([*map(json.dumps, lines), '{"broken secrets:system_prompt', ""])
+    (tmp_path / "headgate.db.log.jsonl").write_text(text)
+    _, found = _doctor(run, "--offline")
+    (what,) = [each for each in _said(found, "secrets", "warning") if "system prompt" in each]
+    assert what == "2 calls of the task support had a secret in the system prompt (jwt), the last of them ex_3"

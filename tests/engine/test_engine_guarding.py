@@ -175,3 +175,56 @@ def test_of_a_long_request_nothing_is_looked_at_on_the_event_loop(
     assert played.status == 200
     assert len(where) == 7
     assert threading.main_thread().name not in where.values()
+
+
+@pytest.mark.parametrize("path", ["/files", "/batches", "/audio/speech", "/conversations"])
+def test_what_no_guard_reads_is_told_and_does_not_pass_under_strict(play: Play, path: str) -> None:
+    world = World(guards=profile_rules("strict"))
+    played = play(world, b"whatever", dialect="openai", path=path)
+    assert played.status == 400
+    assert b"`guards: {unread: flag}`" in played.body
+    assert world.happened == ["settle"]
+    world = World([b"{}"], guards=profile_rules("standard"))
+    assert play(world, b"whatever", dialect="openai", path=path).status == 200
+    assert world.exchange is not None
+    assert [finding.words for finding in world.exchange.findings] == [("unread:body",)]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_reading_and_deleting_what_a_provider_keeps_is_none_of_the_guards_business(play: Play, method: str) -> None:
+    world = World([b"{}"], guards=profile_rules("strict"))
+    assert play(world, b"", dialect="openai", path="/files/file_1", method=method).status == 200
+
+
+CALLED = (
+    b'{"object":"chat.completion","model":"gpt-6-luna","choices":[{"index":0,"finish_reason":"tool_calls","message":'
+    b'{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":'
+    b'{"name":"%b","arguments":"{}"}}]}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+)
+
+
+def test_a_call_of_a_tool_that_nobody_has_offered_is_judged_all_the_same(play: Play) -> None:
+    world = World([CALLED % b"shell"], guards=profile_rules("strict"))
+    played = play(world, body("openai", "hello"), dialect="openai")
+    assert json.loads(played.body)["choices"][0]["message"].get("tool_calls") in (None, [])
+
+
+def test_a_canary_in_the_name_of_a_tool_ends_the_answer(play: Play) -> None:
+    canary = "canary-" + "0123456789abcdef0123"
+    world = World([CALLED % canary.encode()], guards=profile_rules("standard"))
+    asked = json.loads(body("openai", "hello"))
+    asked["messages"].insert(0, {"role": "system", "content": f"{canary} You help."})
+    played = play(world, json.dumps(asked).encode(), dialect="openai")
+    assert played.status == 400
+    assert canary.encode() not in played.body
+
+
+def test_a_secret_in_the_system_prompt_is_told_as_such(play: Play) -> None:
+    key = "sk-" + "ant-api03-" + "Qm7Zr2Lk9Vw4Hs8Tb3Nc6Jp1Xd5Gf0YeQm7Zr2Lk9Vw4"
+    world = World([ANSWER["anthropic"]], guards=profile_rules("standard"))
+    asked = {**json.loads(body("anthropic", "hello")), "system": f"The key is {key}."}
+    play(world, json.dumps(asked).encode())
+    assert world.exchange is not None
+    assert [finding.words for finding in world.exchange.findings] == [
+        ("secrets:anthropic_key", "secrets:system_prompt")
+    ]

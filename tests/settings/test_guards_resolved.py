@@ -58,7 +58,7 @@ def test_on_is_the_mode_of_the_profile(tmp_path: Path) -> None:
 
 def test_without_a_word_the_standard_profile_holds(tmp_path: Path) -> None:
     assert rules(tmp_path, Caller(), "") == GuardRules(
-        "standard", "block", "redact-logs", "redact-logs", "block", "flag", "block", "block", "flag", "flag"
+        "standard", "block", "redact-logs", "redact-logs", "block", "flag", "block", "block", "flag", "flag", "flag"
     )
 
 

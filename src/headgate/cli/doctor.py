@@ -55,10 +55,10 @@ def doctor(offline: bool, timeout: float, history: int, history_time: float, as_
     """Look for what is wrong, and say what to do.
 
     The configuration; secrets (references that cannot be read; literal keys in the configuration, in .env files that
-    git tracks and in the git history, shown masked); providers (name, TLS, key, models, the clock); models that retire;
-    the ledger; what replicas share; the traffic of the gateway that is running; this machine. Sends one GET for the
-    list of models to each provider that has a key, and changes nothing. Exit code 1 where there is a warning or a
-    problem.
+    git tracks and in the git history, shown masked; system prompts with secrets in them); providers (name, TLS, key,
+    models, the clock); models that retire; the ledger; what replicas share; the traffic of the gateway that is
+    running; this machine. Sends one GET for the list of models to each provider that has a key, and changes nothing.
+    Exit code 1 where there is a warning or a problem.
 
     \b
     Example:
@@ -84,6 +84,7 @@ def examine(
     from headgate.cli.doctor_limits import check_limits
     from headgate.cli.doctor_machine import check_ledger, check_packages, check_process
     from headgate.cli.doctor_models import check_models
+    from headgate.cli.doctor_prompts import check_prompt_files, check_prompts_sent
     from headgate.cli.doctor_providers import check_providers
     from headgate.cli.doctor_report import SKIPPED, Finding, progress
     from headgate.cli.doctor_secrets import check_config_text, check_dotenv, check_references, repository
@@ -96,11 +97,13 @@ def examine(
         found += check_config_text(source, mistakes)
     if settings is not None:
         found += check_references(settings, os.environ, offline=offline)
+        found += check_prompts_sent(settings)
     top = repository(Path(source).absolute().parent if source else Path.cwd())
     if top is None:
         found.append(Finding("history", SKIPPED, "not in a git repository (or git is not installed)"))
     else:
         found += check_dotenv(top)
+        found += check_prompt_files(top)
         with progress("git history: commits") as advance:
             found += check_history(top, limit=history, seconds=history_seconds, advance=advance)
     if settings is None:

@@ -14,7 +14,7 @@ from headgate.core.ports import Ports
 from headgate.engine.approving import Approving
 from headgate.engine.isolating import isolated
 from headgate.engine.looping import looping
-from headgate.engine.plan import Plan, Policies
+from headgate.engine.plan import UNREAD, Plan, Policies
 from headgate.policy.guards.floods import floods
 from headgate.policy.guards.incoming import Incoming
 from headgate.policy.guards.input_limits import NO_LIMITS, over
@@ -29,6 +29,10 @@ AT_ONCE = 3072
 """Bytes of a body that are looked at in place: handing over to a thread costs as much."""
 GUARDED = frozenset({"messages", "count_tokens", "chat", "responses", "embeddings", "moderations"})
 
+_NOT_READ = (
+    "guards do not read what is sent here, and none of it may pass unread (`unread: block`, as under the strict "
+    "profile; `guards: {unread: flag}` lets it pass). The request was not sent to the AI service"
+)
 _LOGPROBS = re.compile(rb'"logprobs"\s*:\s*true|"top_logprobs"\s*:\s*[1-9]')
 
 
@@ -56,6 +60,8 @@ class Guarding:
             return
         if request.endpoint == "stored":  # an answer of before may be fetched
             self._watch(exchange, plan, of(request.caller), [], None)
+        if request.endpoint in UNREAD:
+            self._note(exchange, _unread(request, of(request.caller)))
         if request.endpoint not in GUARDED or not request.body:
             return
         rules = of(request.caller)
@@ -100,8 +106,10 @@ class Guarding:
         """What watches the answers of the attempts."""
         calls = None
         facts = exchange.request.facts
-        # What the provider keeps (a prompt, an earlier answer) may bring tools that the request does not show.
-        if rules.watches_calls and (facts.has_tools or facts.state or facts.server_side):
+        # What the provider keeps (a prompt, an earlier answer) may bring tools that the request does not show. And
+        # where calls are judged, they are whether or not somebody has offered a tool.
+        offered = facts.has_tools or facts.state or facts.server_side
+        if rules.judges_calls or (rules.watches_calls and offered):
             calls = partial(self._approving.watch, exchange, plan, rules, tainted=bool(tainted(found)))
         watching = Watching(rules, found, restorer=redactor, calls=calls)
         if watching.needed:
@@ -137,6 +145,13 @@ class Guarding:
                 raise blocked(finding)
 
 
+def _unread(request: Request, rules: GuardRules) -> Iterator[Finding]:
+    """What is to be said of a body that goes through unread: a way around all guards, if nobody says anything."""
+    brings = request.body or request.upload is not None
+    if rules.unread != OFF and brings and request.method not in ("GET", "HEAD", "DELETE"):
+        yield Finding("unread", Verdict.BLOCK if rules.unread == BLOCK else Verdict.FLAG, ("body",))
+
+
 def redacted(body: bytes, texts: list[Segment], look: Incoming, redactor: Redactor) -> bytes:
     """The body with placeholders in place of what was found."""
     changes = []
@@ -149,6 +164,8 @@ def redacted(body: bytes, texts: list[Segment], look: Incoming, redactor: Redact
 
 def blocked(finding: Finding) -> ContentBlocked:
     """The refusal that a finding leads to. It names no text."""
+    if finding.guard == "unread":
+        return ContentBlocked(_NOT_READ, guard=finding.guard, reasons=finding.reasons)
     why = ", ".join(finding.reasons[:5]) or finding.guard
     where = f" in {finding.place}" if finding.place else ""
     return ContentBlocked(

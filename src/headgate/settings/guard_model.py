@@ -27,6 +27,7 @@ class GuardSettings:
     tools: str = ""
     loops: str = ""
     floods: str = ""
+    unread: str = ""
     extraction: str = ""
     rules: str = ""  # of the injection guard: "standard" | "classic"
     look_behind: int | None = None  # characters, 16..4,096

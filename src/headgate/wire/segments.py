@@ -1,7 +1,8 @@
 """The texts of a request's body: whose words each of them is, and where it stands, so that it can be spliced.
 
 Objects of kinds that are not known are gone through all the same: a text that a model may see is not passed over
-because its block is newer than we are. Media are passed over, and so is what providers have encrypted.
+because its block is newer than we are. Media are passed over, and so is what providers have encrypted; but text files
+in base64 are read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from headgate.core.guards import TAINTED
 from headgate.policy.guards.provenance import Marks, parts
+from headgate.wire.coded_text import Coded, coded_text
 from headgate.wire.located import LONE, Members, byte_places, literal_text, loads, locate
 from headgate.wire.splicing import splice as splice  # one door for those who read and change texts
 
@@ -66,7 +68,7 @@ class Segment:
         text: as it stands in the body, its escapes resolved; a lone surrogate is U+FFFD.
         message: the index of its message or input item; -1 where it is in none.
         form: `PROSE`, `FIELD` or `SIGNED`.
-        marks: of a part that `headgate.untrusted` has marked; its text is between the delimiters.
+        marks: of a part that `headgate.untrusted` has marked; its text is between the delimiters. Or how it is coded.
     """
 
     channel: str
@@ -76,7 +78,7 @@ class Segment:
     form: str
     _origin: _Origin = field(repr=False)
     _path: Path = field(repr=False)
-    marks: Marks | None = None
+    marks: Marks | Coded | None = None
     _within: tuple[int, int] | None = field(default=None, repr=False)  # characters, of a part of a string
 
     @property
@@ -153,14 +155,21 @@ def _shape(dialect: str, endpoint: str) -> str:
 
 # Of each endpoint: the members that hold texts, and how they are read.
 _MEMBERS: dict[str, dict[str, str]] = {
-    "messages": {"system": "system", "messages": "messages", "tools": "tools"},
+    "messages": {"system": "system", "messages": "messages", "tools": "tools", "output_config": "schema"},
     "chat": {
         "messages": "messages",
         "tools": "tools",
         "functions": "tools",
         "prediction": "user",
+        "response_format": "schema",
     },
-    "responses": {"instructions": "system", "input": "items", "tools": "tools", "prompt": "user"},
+    "responses": {
+        "instructions": "system",
+        "input": "items",
+        "tools": "tools",
+        "prompt": "user",
+        "text": "schema",
+    },
     "embeddings": {"input": "document"},
     "moderations": {"input": "user"},
 }
@@ -188,6 +197,8 @@ _PASSED_OVER = frozenset(
         *("file_url", "audio", "logprobs", "phase", "annotations", "approval_request_id", "container_id", "version"),
     }
 )
+# In the definitions of tools and the schemas of answers: what a model reads as words.
+_DESCRIBING = frozenset({"description", "server_description", "title", "default", "const", "enum", "examples"})
 _NAME = re.compile(r"[a-z_]{1,40}")
 
 
@@ -250,7 +261,11 @@ class _Walk:
         kind = type(node)
         if kind is str:
             self.text(node, channel, path, place, form)
-        elif isinstance(node, list) and self.depth < _MAX_DEPTH:
+        elif isinstance(node, list) and self.depth >= _MAX_DEPTH:
+            for key, text, at in _strings(node, path):
+                if key not in _PASSED_OVER:
+                    self.text(text, channel, at, place, FIELD)
+        elif isinstance(node, list):
             self.depth += 1
             if isinstance(node, Members):
                 self.block(node, channel, path, place, form)
@@ -283,9 +298,13 @@ class _Walk:
         elif name == "data":
             if ("type", "text") in node:  # a document's own; other data are media
                 self.content(value, channel, path, place, form)
+            elif channel in TAINTED and type(value) is str:
+                self._coded(value, channel, path, place)
         elif name == "file_data":
             if type(value) is str and value.startswith("data:") and ";base64" not in value[:256]:
                 self.text(value, "document", path, place, FIELD)
+            elif type(value) is str:
+                self._coded(value, "document", path, place)
         elif name in _ANSWERS:
             if ("type", "image_generation_call") not in node:
                 self.content(value, "tool_result", path, place, form if channel == "tool_result" else FIELD)
@@ -299,12 +318,22 @@ class _Walk:
         else:
             self.content(value, channel, path, place, form if form == SIGNED else FIELD)
 
+    def _coded(self, written: str, channel: str, path: Path, place: str) -> None:
+        """A file: a text, if it is one."""
+        coded = coded_text(written)
+        if coded is not None:
+            self.found.append(Segment(channel, place, written, self.message, FIELD, self.origin, path, coded))
+
     def tools(self, node: Any, path: Path, place: str, channel: str = "system") -> None:
         """Definitions of tools: what describes them and their parameters, at any depth."""
         for n, each in enumerate(node if type(node) is list else ()):
-            for key, text, at in _strings(each, (path, n)):
-                if key == "description":
-                    self.text(text, channel, at, f"{place}[{n}].description", FIELD)
+            self.schema(each, (path, n), f"{place}[{n}]", channel)
+
+    def schema(self, node: Any, path: Path, place: str, channel: str = "system") -> None:
+        """A definition or a JSON Schema: its words, and not what programs read in it (names, types, patterns)."""
+        for key, text, at in _strings(node, path):
+            if key in _DESCRIBING:
+                self.text(text, channel, at, f"{place}.{key}", FIELD)
 
     def messages(self, node: Any, path: Path, place: str) -> None:
         """A list of messages, or of input items, of which those without a role are blocks of their own."""
@@ -376,6 +405,7 @@ _TOP: dict[str, Callable[[_Walk, Any, Path, str], None]] = {
     "user": _user,
     "document": _document,
     "tools": _Walk.tools,
+    "schema": _Walk.schema,
     "items": _Walk.messages,
     "messages": _Walk.messages,
 }

@@ -24,6 +24,8 @@ SLICE = 4096
 OVERLAP = 256
 """Characters that two slices share, where no line ends between them: no number or key is longer."""
 REMEMBERED = 4096
+IN_SYSTEM_PROMPT = "system_prompt"
+"""Beside the kinds of secrets: where they were found. `headgate doctor` looks for it in the log."""
 
 _WATCHED = frozenset({"user", "document", "tool_result"})
 """Channels that may hold an instruction that is not the application's."""
@@ -143,6 +145,8 @@ class Incoming:
                 continue
             verdict = _VERDICTS[mode]
             kinds = tuple(dict.fromkeys(span.type for span in seen))
+            if guard == "secrets" and words.channel == "system":
+                kinds = (*kinds, IN_SYSTEM_PROMPT)
             self._add(Finding(guard, verdict, kinds, 1.0, seen, words.channel, words.place))
             if verdict is Verdict.REDACT:
                 spans += seen

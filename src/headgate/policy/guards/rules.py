@@ -25,6 +25,7 @@ MODES: dict[str, tuple[str, ...]] = {
     "loops": (OFF, FLAG, BLOCK),
     "floods": (OFF, FLAG, BLOCK),
     "extraction": (OFF, FLAG),
+    "unread": (OFF, FLAG, BLOCK),
 }
 """Guards that need nothing but a mode, and the modes of each. `flag` lets everything pass and says so in the log.
 
@@ -32,7 +33,8 @@ injection: instructions in words that are not the application's. pii, secrets: i
 `redact-logs` changes only what is logged, `redact` puts placeholders in what the provider gets. leaks: the system
 prompt or a canary in an answer. links: links and images in an answer that carry data out. tools: calls of tools that no
 rule allows. loops: agents that repeat themselves. floods: texts made to fill a context or to spend money.
-extraction: queries that taken together look like those of somebody who copies a model; it only flags."""
+extraction: queries that taken together look like those of somebody who copies a model; it only flags. unread: requests
+whose bodies no guard reads, such as files, batches and calls of paths that are not known."""
 
 _BY_PROFILE: dict[str, dict[str, str]] = {
     "off": dict.fromkeys(MODES, OFF),
@@ -47,6 +49,7 @@ _BY_PROFILE: dict[str, dict[str, str]] = {
         "loops": BLOCK,
         "floods": FLAG,
         "extraction": FLAG,
+        "unread": FLAG,
     },
     "strict": {
         "injection": BLOCK,  # whatever would be flagged
@@ -58,6 +61,7 @@ _BY_PROFILE: dict[str, dict[str, str]] = {
         "loops": BLOCK,
         "floods": BLOCK,
         "extraction": FLAG,
+        "unread": BLOCK,
     },
 }
 
@@ -89,6 +93,7 @@ class GuardRules:
     loops: str = OFF
     floods: str = OFF
     extraction: str = OFF
+    unread: str = OFF
     rule_set: str = "standard"
     look_behind: int = 64
     tool_rules: ToolRules | None = None

@@ -24,6 +24,7 @@ from headgate.policy.guards.values import Restoring, Values
 
 _FIND = {"pii": (find_pii, pii_tail), "secrets": (find_secrets, secrets_tail)}
 _LEAST_PROMPT = 48  # squashed characters: nothing shorter is worth a secret, whatever it says
+_DEFINITIONS = ("tools", "functions", "response_format", "output_config", "text.")
 _prompts = Prompts()
 
 
@@ -146,8 +147,10 @@ class Watching:
     def _system(self, prompts: Prompts) -> Prompt | None:
         if self.rules.leaks == OFF:
             return None
-        # What tools are for, models tell everybody.
-        told = (each.plain for each in self._texts if each.channel == "system" and not each.place.startswith("tools"))
+        # What tools and the fields of answers are for, models tell everybody.
+        told = (
+            each.plain for each in self._texts if each.channel == "system" and not each.place.startswith(_DEFINITIONS)
+        )
         text = "\n".join(told)
         return prompts.of(text) if len(text) >= _LEAST_PROMPT else None
 
@@ -191,7 +194,7 @@ class Watch:
             arguments = watching.restorer.restore(call.arguments, in_json=True)
             call = replace(call, arguments=arguments) if arguments != call.arguments else call
         pattern = watching.canaries.pattern
-        if pattern is not None and pattern.search(squashed(call.arguments)):
+        if pattern is not None and pattern.search(squashed(f"{call.name} {call.arguments}")):
             blocks = watching.rules.leaks == BLOCK
             verdict = Verdict.BLOCK if blocks else Verdict.FLAG
             found = Finding("leak", verdict, ("canary",), channel="tool_call", place=call.place)
