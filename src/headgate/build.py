@@ -36,6 +36,7 @@ from headgate.policy.preferences import Preferences
 from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
+from headgate.policy.shaping import Shape
 from headgate.settings.budgets import budgets_of
 from headgate.settings.cache_rules import caching_of
 from headgate.settings.degrading import ladder_of
@@ -355,6 +356,7 @@ def policies_of(
             max_tokens=task.max_tokens,
             drops_thinking=task.thinking == "drop",
             answer=task.answer,
+            shape=None if task.history is None else Shape(task.history),
             prompt_caching=task.prompt_caching == "auto",
         )
         for name, task in settings.tasks.items()

@@ -37,6 +37,11 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     if settings.caps != "off" and caller.task in DEFAULT_CAPS and (task is None or task.max_tokens is None):
         cap = f"{DEFAULT_CAPS[caller.task]} tokens of text, {settings.caps}"
         said.add("economy", "output cap", cap, settings.origins.get("caps", DEFAULT))
+    if task is not None and task.history is not None:
+        history = task.history
+        most = f"{history.turns} turns" if history.turns is not None else f"about {history.tokens} tokens"
+        text = f"the last {most} are sent, cut by {history.block} turns"
+        said.add("economy", "history", text, origins.of("history.turns", "history.tokens"))
     said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
     for name, value, guard in _guards(settings, task, pending):
         said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)

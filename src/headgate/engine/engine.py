@@ -58,6 +58,7 @@ from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply
 from headgate.engine.replaying import Given
 from headgate.engine.sending import body_for, headers_for
+from headgate.engine.shaping import shape
 from headgate.engine.structuring import Structuring
 from headgate.engine.turning import Turning
 from headgate.engine.witnessing import seen
@@ -159,10 +160,14 @@ class Engine:
 
     async def _proceed(self, exchange: Exchange, plan: Plan) -> Reply:
         """An answer that no other caller has had. Raises as `open`, and settles nothing."""
+        if plan.shape is not None:
+            shape(exchange, plan, self.policies)
         plain = plan.descent is None and not plan.takes_refusals
         reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
         if isinstance(reply, Draft):
             reply = await self._structuring.finish(exchange, plan, reply, self._attempts)
+        if exchange.pruned:
+            reply.headers.append((b"x-headgate-pruned", exchange.pruned.encode()))
         if exchange.request.on_cut and exchange.request.facts.stream:
             reply.headers.append((b"x-headgate-on-cut", plan.on_cut.encode()))
         if isinstance(reply, Mendable) and not reply.over:

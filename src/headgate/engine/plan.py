@@ -27,6 +27,7 @@ from headgate.policy.ladder import Descent, Step
 from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
+from headgate.policy.shaping import Shape
 from headgate.wire.dialect import Dialect
 from headgate.wire.thinking_room import thinking_room
 from headgate.wire.translate import DEFAULT as LOSSY_BY_DEFAULT
@@ -135,6 +136,7 @@ class TaskPolicy:
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
     default_cap: int | None = None  # tokens of visible text, where `max_tokens` says nothing; None = no cap
     enforces_cap: bool = False  # it also lowers a cap that the caller has given
+    shape: Shape | None = None  # what is taken out of its requests; None = nothing
     prompt_caching: bool = True  # its prompts are marked for providers' caches, where that pays
 
 
@@ -220,6 +222,7 @@ class Plan:
     checks: tuple[Check, ...] = ()
     follows: Request | None = None
     named: str = ""
+    shape: Shape | None = None  # see `TaskPolicy`
     came_as: bytes = b""  # the caller's body, before anything was changed in it
 
     def sent_to(self, route: Route) -> Crossed | None:
@@ -277,6 +280,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     )
     plan.named = asked.facts.model
     plan.came_as = request.body
+    plan.shape = task.shape
     if request.endpoint in ANSWERS:
         plan.output_cap = _cap(request, task)
         if task.answer is not None and _is_written(request):

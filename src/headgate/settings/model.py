@@ -17,6 +17,7 @@ from headgate.policy.fallback import Lists
 from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.rules import Rule
 from headgate.policy.shadowing import ShadowRules
+from headgate.policy.shaping import History
 from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
 from headgate.settings.secrets import SecretRef
@@ -171,6 +172,7 @@ class TaskSettings:
     degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
     lossy: LossySettings | None = None  # over the global one; None = not told
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
+    history: History | None = None  # the most that is sent of a conversation; None = all of it
     prompt_caching: str = "auto"  # "auto" | "off"; complete, as `retry` is
     shadow: ShadowRules | None = None  # a second model, compared on live calls; None = there is none
 

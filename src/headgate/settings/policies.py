@@ -22,7 +22,7 @@ from headgate.settings.model import (
 )
 from headgate.settings.providers import route_name
 from headgate.settings.shadow import read_shadow
-from headgate.settings.shaping import read_prompt_caching
+from headgate.settings.shaping import read_history, read_prompt_caching
 from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
 from headgate.settings.units import Unfit, money, one_of, seconds, usd, whole
@@ -45,6 +45,7 @@ TASK_KEYS = (
     "lossy",
     "answer",
     "prompt_caching",
+    "history",
     "shadow",
 )
 
@@ -120,6 +121,7 @@ def read_tasks(
             degrade=read_degrade(section, names),
             lossy=read_lossy(section),
             answer=read_answer(section),
+            history=read_history(section),
             prompt_caching=read_prompt_caching(section, caching),
             shadow=read_shadow(section, names, name),
         )

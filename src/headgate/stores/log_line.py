@@ -49,6 +49,7 @@ class _Own(msgspec.Struct, gc=False):
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     limit: str | msgspec.UnsetType = msgspec.UNSET
+    pruned: str | msgspec.UnsetType = msgspec.UNSET
     prompt_prefix: str | msgspec.UnsetType = msgspec.UNSET
     prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     waited_ms: float | msgspec.UnsetType = msgspec.UNSET
@@ -124,6 +125,8 @@ class LineMaker:
         degraded = exchange.degradation
         if degraded:
             own.degraded = degraded
+        if exchange.pruned:
+            own.pruned = exchange.pruned
         if last.prefix:
             own.prompt_prefix = last.prefix
             saved = sum(attempt.saved_nano for attempt in attempts)
