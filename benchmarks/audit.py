@@ -1,8 +1,8 @@
 """`python -m benchmarks.audit [--check]`: the audit's forecast against the bill when its advice is followed.
 
 Traffic runs through Headgate in process to the simulator, without any of what the audit advises. Its ledger is
-audited; then each kind of advice, and all of them together, is put into the configuration (batches are sent to the
-vendor's batch endpoint, inputs are shortened by the application, as the advice says), the very same traffic runs again,
+audited; then each kind of advice, and all of them together, is put into the configuration (what is patient goes into
+the provider's batches, inputs are shortened by the application, as the advice says), the very same traffic runs again,
 and the simulator's invoice is compared with the forecast.
 """
 
@@ -68,12 +68,12 @@ def traffic(scale: int = 1) -> list[Asked]:
     return found
 
 
-def body_of(asked: Asked, limits: Mapping[str, int], model: str = _MODEL, cap: int = 4_096) -> dict[str, Any]:
+def body_of(asked: Asked, limits: Mapping[str, int]) -> dict[str, Any]:
     """The request; `limits`: input tokens by task, to which the application shortens its words."""
     words = f"tokens: {asked.tokens}\n{asked.words}"
     if asked.task in limits:
         words = words[: limits[asked.task] * _CHARACTERS - 24]  # the simulator's framing is six tokens
-    body: dict[str, Any] = {"model": model, "max_tokens": cap, "messages": [{"role": "user", "content": words}]}
+    body: dict[str, Any] = {"model": _MODEL, "max_tokens": 4_096, "messages": [{"role": "user", "content": words}]}
     return {**body, "system": _HANDBOOK} if asked.handbook else body
 
 
@@ -81,7 +81,7 @@ def run(calls: Sequence[Asked], told: Mapping[str, Any], *, batch: bool = False)
     """(What the simulator invoices, the calls of the ledger) under these keys of headgate.yaml.
 
     Args:
-        batch: send what is patient to the vendor's batch endpoint.
+        batch: send what is patient as the provider's batches.
     """
     tasks = dict(told.get("tasks", {}))
     limits = {name: int(task["input_tokens"]) for name, task in tasks.items() if "input_tokens" in task}
@@ -100,38 +100,24 @@ def run(calls: Sequence[Asked], told: Mapping[str, Any], *, batch: bool = False)
             guards={"profile": "off"},  # the traffic says the same again and again, and what is flagged is not kept
         )
         with gate, gate.client(headers=_HEADERS, timeout=60.0) as client:
-            later = []
+            later: dict[str, list[dict[str, Any]]] = {}
             for asked in calls:
                 if batch and asked.patient:
-                    later.append({"custom_id": f"line-{len(later)}", "params": _routed(asked, tasks, limits)})
+                    lines = later.setdefault(asked.task, [])
+                    lines.append({"custom_id": f"line-{len(lines)}", "params": body_of(asked, limits)})
                     continue
                 more = {"x-headgate-priority": "batch"} if asked.patient else {}
                 with caller(task=asked.task, tenant="acme"):
                     answer = client.post(f"{server.url}/v1/messages", json=body_of(asked, limits), headers=more)
                 answer.raise_for_status()
+            for task, lines in later.items():
+                with caller(task=task, tenant="acme"):
+                    job = gate.batch(lines, via="provider", dedupe="never")
+                job.run()
             gate.flush()
-            _send_batch(server, later)
             reader = gate.built.ledger.reader()
             found = calls_of(reader, None, None, {}, Repricer(_book(), lambda _version: _book().file))
         return int(server.invoice()["total"]["cost_nano"]), found
-
-
-def _routed(asked: Asked, tasks: Mapping[str, Mapping[str, Any]], limits: Mapping[str, int]) -> dict[str, Any]:
-    """A line of a batch, which no task's configuration reaches on its way to the vendor."""
-    task = tasks.get(asked.task, {})
-    model = str(task.get("model", _MODEL)).removeprefix("anthropic/")
-    return body_of(asked, limits, model, min(4_096, int(task.get("max_tokens", 4_096))))
-
-
-def _send_batch(server: SimulatorServer, lines: list[dict[str, Any]]) -> None:
-    import httpx2
-
-    if not lines:
-        return
-    with httpx2.Client(base_url=server.url, headers=_HEADERS, timeout=60.0, trust_env=False) as client:
-        made = client.post("/v1/messages/batches", json={"requests": lines})
-        made.raise_for_status()
-        client.get(f"/v1/messages/batches/{made.json()['id']}/results").raise_for_status()
 
 
 _BOOKS: list[PriceBook] = []

@@ -31,7 +31,7 @@ def costs(documents: int, strong: str, cheap: str, chart: str | None, as_json: b
     """A pipeline of three steps (extract, summarise, answer) with one model, with two, and in batches.
 
     The same documents each time, through Headgate (in process) to the simulator, and the bill of each way by step.
-    Ends with 1 where Headgate's books and the simulator's own invoice do not agree to the nano-dollar.
+    Ends with 1 where Headgate's ledger and the simulator's own invoice do not agree to the nano-dollar.
 
     \b
     Example:

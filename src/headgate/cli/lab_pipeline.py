@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import httpx2
-
+    from headgate.gate import Gate
     from headgate.testing.server import SimulatorServer
 
 PROVIDER = "anthropic"
@@ -67,7 +66,7 @@ class Bill:
     """What a way cost. Money is nano-dollars.
 
     Attributes:
-        ours: by step, by Headgate's books.
+        ours: by step, by Headgate's ledger.
         invoiced: by the simulator's own, all steps.
         tokens: by step, (input, output).
         models: by step.
@@ -82,7 +81,7 @@ class Bill:
 
     @property
     def total(self) -> int:
-        """By Headgate's books."""
+        """By Headgate's ledger."""
         return sum(self.ours.values())
 
     @property
@@ -120,10 +119,7 @@ def run(work: Work, way: Way, tell: Callable[[], None]) -> Bill:
     spare_loopback()
     bill = Bill(way, models={step.name: work.model(way, step) for step in STEPS})
     with SimulatorServer() as server, tempfile.TemporaryDirectory(prefix="headgate-lab-") as folder:
-        if way.batched:
-            _batched(work, server, bill, tell)
-        else:
-            _called(work, server, Path(folder), bill, tell)
+        _work(work, server, Path(folder), bill, tell)
         bill.invoiced = server.invoice()["total"]["cost_nano"]
     return bill
 
@@ -134,10 +130,9 @@ def _body(step: Step, text: str, model: str) -> dict[str, Any]:
     return {"model": model, "max_tokens": 1_000, "messages": [{"role": "user", "content": asked}]}
 
 
-def _called(work: Work, server: SimulatorServer, folder: Path, bill: Bill, tell: Callable[[], None]) -> None:
-    """Call after call through Headgate; which model does a step is a line of configuration, and no change of code."""
+def _work(work: Work, server: SimulatorServer, folder: Path, bill: Bill, tell: Callable[[], None]) -> None:
+    """Step after step through Headgate; which model does one is a line of configuration, and no change of code."""
     from headgate.gate import Gate
-    from headgate.transport.context import caller
 
     tasks = {step.name: {"model": f"{PROVIDER}/{bill.models[step.name]}"} for step in STEPS}
     written = folder / "headgate.yaml"
@@ -149,78 +144,45 @@ def _called(work: Work, server: SimulatorServer, folder: Path, bill: Bill, tell:
         tasks=tasks if bill.way.hybrid else {},
         storage=f"sqlite:///{folder / 'lab.db'}",
         cache="off",
+        prompt_caching="off",
+        guards={"profile": "off"},
     )
-    with gate, gate.client(headers=_HEADERS, timeout=60.0) as client:
+    with gate:
+        send = partial(_batched, gate) if bill.way.batched else partial(_called, gate, server.url)
         texts = work.texts()
         for step in STEPS:
             found = []
-            for text in texts:
-                with caller(task=step.name, feature="pipeline"):
-                    response = client.post(f"{server.url}/v1/messages", json=_body(step, text, work.strong))
-                response.raise_for_status()
-                found.append(response.json()["content"][0]["text"])
+            for message in send(step, [_body(step, text, work.strong) for text in texts]):
+                found.append(message["content"][0]["text"])
                 bill.calls += 1
                 tell()
             texts = found
         gate.flush()
-        _take(gate.built.ledger.reader().usage(by=("task",)).rows, bill)
+        for row in gate.built.ledger.reader().usage(by=("task",)).rows:
+            amounts = row.amounts
+            bill.ours[row.by["task"]] = amounts.cost_nano
+            bill.tokens[row.by["task"]] = (amounts.input_tokens, amounts.output_tokens)
 
 
-def _take(rows: Sequence[Any], bill: Bill) -> None:
-    for row in rows:
-        amounts = row.amounts
-        bill.ours[row.by["task"]] = amounts.cost_nano
-        read = amounts.cache_read_tokens + amounts.cache_write_tokens
-        bill.tokens[row.by["task"]] = (amounts.input_tokens + read, amounts.output_tokens)
+def _called(gate: Gate, url: str, step: Step, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Each answer, call after call."""
+    from headgate.transport.context import caller
+
+    with gate.client(headers=_HEADERS, timeout=60.0) as client:
+        for body in bodies:
+            with caller(task=step.name, feature="pipeline"):
+                response = client.post(f"{url}/v1/messages", json=body)
+            response.raise_for_status()
+            yield response.json()
 
 
-def _batched(work: Work, server: SimulatorServer, bill: Bill, tell: Callable[[], None]) -> None:
-    """Each step as one batch of the vendor's; the bill is Headgate's price book on what each result says it used."""
-    import httpx2
+def _batched(gate: Gate, step: Step, bodies: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """All answers of one of the provider's batches, in order."""
+    from headgate.transport.context import caller
 
-    from headgate.core.usage import Usage
-    from headgate.policy.pricebook import PriceBook
-    from headgate.policy.pricing import cost_nano
-
-    book = PriceBook.load()
-    texts = work.texts()
-    with httpx2.Client(base_url=server.url, headers=_HEADERS, timeout=60.0, trust_env=False) as client:
-        for step in STEPS:
-            model = bill.models[step.name]
-            price = book.price_for(PROVIDER, model, time.time())
-            results = _batch(client, [_body(step, text, model) for text in texts])
-            cost, plain, output = 0, 0, 0
-            found = []
-            for message in results:
-                used = message["usage"]
-                usage = Usage(
-                    used["input_tokens"],
-                    used["cache_read_input_tokens"],
-                    used["cache_creation_input_tokens"],
-                    output_tokens=used["output_tokens"],
-                    service_tier=used.get("service_tier") or "",
-                )
-                cost += cost_nano(price, usage, at=time.time(), batch=True)
-                plain += usage.prompt_tokens
-                output += usage.output_tokens
-                found.append(message["content"][0]["text"])
-                bill.calls += 1
-                tell()
-            bill.ours[step.name], bill.tokens[step.name] = cost, (plain, output)
-            texts = found
-
-
-def _batch(client: httpx2.Client, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of a batch, in the order of its requests."""
-    import msgspec
-
-    asked = [{"custom_id": f"line-{number}", "params": body} for number, body in enumerate(bodies)]
-    made = client.post("/v1/messages/batches", json={"requests": asked})
-    made.raise_for_status()
-    results = client.get(f"/v1/messages/batches/{made.json()['id']}/results")
-    results.raise_for_status()
-    by_name = {}
-    for line in results.text.splitlines():
-        told = msgspec.json.decode(line)
-        by_name[told["custom_id"]] = told["result"]["message"]
-    return [by_name[each["custom_id"]] for each in asked]
+    lines = [{"custom_id": f"line-{number}", "params": body} for number, body in enumerate(bodies)]
+    with caller(task=step.name, feature="pipeline"):
+        job = gate.batch(lines, via="provider", dedupe="never")
+    job.run()
+    for result in job.results():
+        yield result["result"]["message"]
