@@ -373,3 +373,62 @@ def test_what_ties_a_call_to_a_model_is_told_with_the_routes_that_are_skipped(ru
     told = _told(run, str(file), "--dialect", "anthropic", **ENV)
     assert _of(told, "routes", "tied") == ("a tool turn in progress: other models are skipped", "built in")
     assert [route["skipped"] for route in told["routes"]] == ["a tool turn in progress", None]
+
+
+GUARDED = """\
+guards:
+  profile: standard
+  unread: block
+  isolate: xml
+  tools: {allow: [search], approve: ["send_*"]}
+  for:
+    - {tenant: acme, profile: strict, pii: off}
+tasks:
+  draft: {guards: {profile: observe, leaks: block}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            [],
+            {
+                "profile": ("standard", "headgate.yaml:2:3"),
+                "pii": ("redact-logs", "headgate.yaml:2:3"),
+                "unread": ("block", "headgate.yaml:3:3"),
+                "isolate": ("xml", "headgate.yaml:4:3"),
+                "tools": ("block (approve send_*; allow search)", "headgate.yaml:5:3"),
+            },
+        ),
+        (
+            ["--tenant", "acme"],
+            {
+                "profile": ("strict", "headgate.yaml:7:22"),
+                "secrets": ("block", "headgate.yaml:7:22"),
+                "pii": ("off", "headgate.yaml:7:39"),
+            },
+        ),
+        (
+            ["--task", "draft"],
+            {
+                "profile": ("observe", "headgate.yaml:9:20"),
+                "unread": ("flag", "headgate.yaml:9:20"),
+                "leaks": ("block", "headgate.yaml:9:38"),
+            },
+        ),
+    ],
+)
+def test_the_guards_that_hold_for_a_caller_are_shown_with_the_line_that_decides(
+    run: Run, tmp_path: Path, arguments: list[str], expected: dict[str, tuple[str, str]]
+) -> None:
+    (tmp_path / "headgate.yaml").write_text(GUARDED)
+    told = _told(run, "--model", "claude-haiku-4-5", *arguments, **ENV)
+    assert {name: _of(told, "guards", name) for name in expected} == expected
+
+
+def test_guards_that_are_off_are_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "headgate.yaml").write_text("guards: off\n")
+    told = _told(run, "--model", "claude-haiku-4-5", **ENV)
+    shown = [(d["name"], d["value"], d["from"]) for d in told["decisions"] if d["step"] == "guards"]
+    assert shown == [("profile", "off", "headgate.yaml:1:1")]

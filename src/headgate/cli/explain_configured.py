@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from headgate.cli.explain_guards import guards
 from headgate.cli.explain_record import Explanation, Origins
 from headgate.core.money import usd_text
 from headgate.policy.budgets import TAG
@@ -21,17 +21,14 @@ from headgate.stores.redis_place import place_of
 if TYPE_CHECKING:
     from headgate.core.budget import Budget
     from headgate.core.caller import Caller
-    from headgate.settings.guard_model import GuardSettings, ToolRuleSettings
-    from headgate.settings.model import Settings, TaskSettings
+    from headgate.settings.model import Settings
 
 _ROUTES = ("model", "provider")  # dimensions that the route decides, not the caller
 _WAY = (*_ROUTES, ADDRESS)  # or the way in
-_GUARDS = ("profile", "injection", "pii", "secrets", "tools")
 
 
 def configured(said: Explanation, settings: Settings, origins: Origins, caller: Caller) -> None:
     """Add it, each with whether this version acts on it."""
-    pending = origins.pending
     task = origins.task
     marks = settings.prompt_caching if task is None else task.prompt_caching
     if settings.caps != "off" and caller.task in DEFAULT_CAPS and (task is None or task.max_tokens is None):
@@ -43,8 +40,7 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
         text = f"the last {most} are sent, cut by {history.block} turns"
         said.add("economy", "history", text, origins.of("history.turns", "history.tokens"))
     said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
-    for name, value, guard in _guards(settings, task, pending):
-        said.add("guards", name, value, origins.of(f"guards.{name}", "guards"), enforced=guard)
+    guards(said, settings, caller)
     _ladder(said, settings, caller.task)
     _budgets(said, settings, origins, caller)
     _limits(said, settings, caller)
@@ -104,27 +100,3 @@ def _cap(budget: Budget) -> str:
     text += f" ({budget.zone})" if budget.zone is not UTC else ""
     text += ", only warns" if budget.soft else ""
     return text + (f", then degrade to {budget.degrade_to}" if budget.degrade_to else "")
-
-
-def _guards(settings: Settings, task: TaskSettings | None, pending: frozenset[str]) -> Iterator[tuple[str, str, bool]]:
-    """(guard, mode, whether it acts) of every guard that the task or the global section tells."""
-    acts = not any(path == "guards" or path.endswith(".guards") for path in pending)
-    for name in _GUARDS:
-        mode = _mode(task.guards, name) if task is not None else ""
-        mode = mode or _mode(settings.guards, name)
-        if mode:
-            yield name, mode, acts or mode == "off"
-
-
-def _mode(guards: GuardSettings, name: str) -> str:
-    mode: str = getattr(guards, name)
-    if name == "tools" and guards.tool_rules is not None:
-        rules = guards.tool_rules.rules
-        of = {then: [_tool(rule) for rule in rules if rule.then == then] for then in ("block", "approve", "allow")}
-        return "; ".join(f"{then} {', '.join(tools)}" for then, tools in of.items() if tools) or "on"
-    return mode
-
-
-def _tool(rule: ToolRuleSettings) -> str:
-    """A rule's tool, and the arguments that it is about."""
-    return rule.tool + (f" (by {', '.join('.'.join(each.path) for each in rule.when)})" if rule.when else "")
