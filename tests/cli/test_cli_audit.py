@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headgate.cli import audit as command
 from headgate.cli.audit_csv import read_log
 from headgate.cli.audit_html import page
-from headgate.cli.audit_text import yaml_lines
+from headgate.cli.audit_text import money, yaml_lines
 from headgate.cli.group import cli
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
@@ -237,3 +237,21 @@ def test_what_the_ledger_keeps_of_a_request_is_read_back() -> None:
 @given(st.text(max_size=60))
 def test_what_no_headgate_wrote_of_a_request_is_nothing_known_or_numbers(text: str) -> None:
     assert isinstance(read_asked(text), Asked)
+
+
+@pytest.mark.parametrize(
+    ("nano", "shown"),
+    [
+        (0, "$0.00"),
+        (1, "$0.000000001"),
+        (99_999, "$0.000099999"),
+        (100_000, "$0.0001"),
+        (55_060_000, "$0.0551"),
+        (999_949_999, "$0.9999"),
+        (999_950_000, "$1.00"),
+        (1_234_565_000_000, "$1,234.57"),
+        (-55_060_000, "-$0.0551"),
+    ],
+)
+def test_money_is_shown_to_the_cent_and_small_amounts_finer(nano: int, shown: str) -> None:
+    assert money(nano) == shown

@@ -73,6 +73,7 @@ def audit(
       headgate audit --since 30d --batch-task nightly --html audit.html
       headgate audit --csv export.csv --json
     """
+    from headgate.cli.doctor_report import progress
     from headgate.policy.audit.run import Options
     from headgate.policy.audit.run import audit as look
     from headgate.settings.price_book import price_book
@@ -85,12 +86,13 @@ def audit(
     settings = settings_of(config)
     wanted = {name: value for name, value in filters.items() if value is not None}
     book = price_book(settings, os.environ)
-    if log is None:
-        calls, left_out = _recorded(settings, book, start, end, wanted), 0
-    else:
-        calls, left_out = _logged(Path(log), start, end, wanted, now)
     options = Options(kinds, _cheap(settings, cheap), frozenset(patient), where)
-    found = look(calls, book, options)
+    with progress("auditing"):
+        if log is None:
+            calls, left_out = _recorded(settings, book, start, end, wanted), 0
+        else:
+            calls, left_out = _logged(Path(log), start, end, wanted, now)
+        found = look(calls, book, options)
     if page is not None:
         from headgate.cli.audit_html import page as page_of
 

@@ -19,11 +19,16 @@ _CENT = 10_000_000
 
 
 def money(nano: int) -> str:
-    """Nano-dollars to the cent, smaller amounts exactly."""
-    if 0 < abs(nano) < _CENT:
+    """Nano-dollars to the cent; below a dollar to a hundredth of a cent, and what is less than that exactly."""
+    size = abs(nano)
+    if 0 < size < _CENT // 100:
         return dollars(nano)
-    cents = (abs(nano) + _CENT // 2) // _CENT
-    return f"{'-' if nano < 0 else ''}${cents // 100:,}.{cents % 100:02d}"
+    sign = "-" if nano < 0 else ""
+    if 0 < size < 100 * _CENT - _CENT // 200:
+        parts = (size + _CENT // 200) // (_CENT // 100)
+        return f"{sign}$0.{parts:04d}"
+    cents = (size + _CENT // 2) // _CENT
+    return f"{sign}${cents // 100:,}.{cents % 100:02d}"
 
 
 def share(part: int, whole: int) -> str:

@@ -157,7 +157,7 @@ def prompt_caching(calls: list[Kept], prices: Prices) -> list[Advice]:
                 named(task),
                 count,
                 saved,
-                "None to the answers. A prompt that changes on each call costs a quarter more to write than to send.",
+                "None to the answers: `prompt_caching: auto` marks only what has come before.",
                 (
                     "the system prompt's length is estimated where no count of it is on record",
                     "all calls come with credentials of one account",
