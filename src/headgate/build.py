@@ -356,7 +356,7 @@ def policies_of(
             max_tokens=task.max_tokens,
             drops_thinking=task.thinking == "drop",
             answer=task.answer,
-            shape=None if task.history is None else Shape(task.history),
+            shape=Shape(task.history, task.compact) if task.history is not None or task.compact else None,
             prompt_caching=task.prompt_caching == "auto",
         )
         for name, task in settings.tasks.items()

@@ -75,3 +75,18 @@ def test_openais_conversations_are_pruned_too(play: Play, path: str) -> None:
     world = World(completion(), task=LAST_TWO)
     play(world, json.dumps({"model": "gpt-5.6", holder: said}).encode(), dialect="openai", path=path)
     assert json.loads(world.upstream.sent[0].body)[holder] == said[3:]
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+def test_white_space_of_system_prompts_is_left_out_and_nothing_else(play: Play, dialect: str) -> None:
+    said: list[dict[str, str]] = [{"role": "user", "content": "my  own   spaces"}]
+    loose, tight = "Be  kind.\n\n\n\nBe brief.\n\n```\nx  =  1\n```", "Be kind.\n\nBe brief.\n\n```\nx  =  1\n```"
+    body: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 9, "system": loose, "messages": said}
+    if dialect == "openai":
+        body = {"model": "gpt-5.6", "messages": [{"role": "system", "content": loose}, *said]}
+    world = World(message() if dialect == "anthropic" else completion(), task={"shape": Shape(compact=True)})
+    played = play(world, json.dumps(body).encode(), dialect=dialect)
+    assert json.loads(world.upstream.sent[0].body) == json.loads(
+        json.dumps(body).replace(json.dumps(loose), json.dumps(tight))
+    )
+    assert played.exchange.compacted == len(loose) - len(tight)

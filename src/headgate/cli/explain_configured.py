@@ -39,6 +39,8 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
         most = f"{history.turns} turns" if history.turns is not None else f"about {history.tokens} tokens"
         text = f"the last {most} are sent, cut by {history.block} turns"
         said.add("economy", "history", text, origins.of("history.turns", "history.tokens"))
+    if task is not None and task.compact:
+        said.add("economy", "compact", "white space of system prompts", origins.of("compact"))
     said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
     guards(said, settings, caller)
     _ladder(said, settings, caller.task)

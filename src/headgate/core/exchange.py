@@ -226,6 +226,7 @@ class Exchange:
     kept: Sequence[Kept] = ()  # what the provider keeps since this call, for later ones to refer to
     unsent: int = 0  # attempts whose intent was on record and was closed again: they are not in `attempts`
     pruned: str = ""  # what of its conversation was not sent, in words for a header and the log; "" = all was
+    compacted: int = 0  # characters of white space that were left out of its system prompts
     degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
     discarded_texts: tuple[str, ...] = ()  # with log bodies: full: of streams that broke off and were begun anew
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute

@@ -10,8 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.core.exchange import Exchange
+from headgate.policy.compacting import compact
 from headgate.policy.shaping import History, turns_to_drop
 from headgate.wire.pruning import pruned, turns
+from headgate.wire.segments import PROSE, segments
+from headgate.wire.splicing import splice
 
 if TYPE_CHECKING:
     from headgate.engine.plan import Plan, Policies
@@ -30,6 +33,8 @@ def shape(exchange: Exchange, plan: Plan, policies: Policies) -> None:
     # What the provider keeps, and continues, is not in the body: its calls may have their results here.
     if shape.history is not None and not request.facts.state:
         body = _pruned(exchange, shape.history, body)
+    if shape.compact:
+        body = _compacted(exchange, body)
     if body is request.body:
         return
     facts = policies.dialects(request.dialect).read_request(request.endpoint, body, keep_text=policies.keep_text)
@@ -51,3 +56,15 @@ def _pruned(exchange: Exchange, history: History, body: bytes) -> bytes:
     tokens = sum(found.tokens(n) for n in range(drop))
     exchange.pruned = f"{drop} of {len(found.starts)} turns, about {tokens} tokens"
     return left
+
+
+def _compacted(exchange: Exchange, body: bytes) -> bytes:
+    request = exchange.request
+    edits = []
+    for each in segments(request.dialect, request.endpoint, body):
+        if each.channel == "system" and each.form == PROSE and each.marks is None:
+            text = compact(each.text)
+            if text != each.text:
+                edits.append((*each.span, text))
+                exchange.compacted += len(each.text) - len(text)
+    return splice(body, edits) if edits else body

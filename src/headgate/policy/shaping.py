@@ -31,9 +31,11 @@ class Shape:
 
     Attributes:
         history: None = all of it is sent.
+        compact: white space that its system prompts do not need is left out.
     """
 
     history: History | None = None
+    compact: bool = False
 
 
 def turns_to_drop(history: History, tokens: Sequence[int], kept: int) -> int:

@@ -172,6 +172,7 @@ class TaskSettings:
     degrade: tuple[DegradeSettings, ...] | None = None  # in place of the global ones; () = off; None = not told
     lossy: LossySettings | None = None  # over the global one; None = not told
     answer: AnswerRules | None = None  # what its answers have to be; None = whatever comes
+    compact: bool = False  # white space that its system prompts do not need is left out
     history: History | None = None  # the most that is sent of a conversation; None = all of it
     prompt_caching: str = "auto"  # "auto" | "off"; complete, as `retry` is
     shadow: ShadowRules | None = None  # a second model, compared on live calls; None = there is none

@@ -25,7 +25,7 @@ from headgate.settings.shadow import read_shadow
 from headgate.settings.shaping import read_history, read_prompt_caching
 from headgate.settings.traffic import TIMER_KEYS
 from headgate.settings.tree import Scalar, Table, kind, shown
-from headgate.settings.units import Unfit, money, one_of, seconds, usd, whole
+from headgate.settings.units import Unfit, money, one_of, seconds, switch, usd, whole
 
 DAY = 86_400.0
 DIMENSIONS = ("tenant", "key", "user", "session", "task", "feature", "model", "provider", "environment")
@@ -46,6 +46,7 @@ TASK_KEYS = (
     "answer",
     "prompt_caching",
     "history",
+    "compact",
     "shadow",
 )
 
@@ -122,6 +123,7 @@ def read_tasks(
             lossy=read_lossy(section),
             answer=read_answer(section),
             history=read_history(section),
+            compact=section.take("compact", switch, False),
             prompt_caching=read_prompt_caching(section, caching),
             shadow=read_shadow(section, names, name),
         )

@@ -50,6 +50,7 @@ class _Own(msgspec.Struct, gc=False):
     degraded: str | msgspec.UnsetType = msgspec.UNSET
     limit: str | msgspec.UnsetType = msgspec.UNSET
     pruned: str | msgspec.UnsetType = msgspec.UNSET
+    compacted_characters: int | msgspec.UnsetType = msgspec.UNSET
     prompt_prefix: str | msgspec.UnsetType = msgspec.UNSET
     prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     waited_ms: float | msgspec.UnsetType = msgspec.UNSET
@@ -127,6 +128,8 @@ class LineMaker:
             own.degraded = degraded
         if exchange.pruned:
             own.pruned = exchange.pruned
+        if exchange.compacted:
+            own.compacted_characters = exchange.compacted
         if last.prefix:
             own.prompt_prefix = last.prefix
             saved = sum(attempt.saved_nano for attempt in attempts)
