@@ -161,7 +161,8 @@ class Books:
         """
         request = exchange.request
         if request.endpoint not in PRICED:
-            attempt.price_version = UNPRICED if is_unpriced(request) else FREE
+            # What is set aside for it is settled on rows of its own.
+            attempt.price_version = UNPRICED if is_unpriced(request) and not request.prepaid_nano else FREE
             return
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)

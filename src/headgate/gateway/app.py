@@ -27,6 +27,7 @@ from headgate.gateway.limits import Limits
 from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.uploads import Arriving, whole
+from headgate.jobs.passing import Passing, is_new_batch
 from headgate.settings.limits import ADDRESS, limits_of
 from headgate.traffic_report import providers_report
 from headgate.wire import DIALECTS
@@ -73,6 +74,7 @@ class Gateway:
         self.draining = False
         self._built = built
         self._engine = built.engine
+        self.passing = Passing(built)
         self._now = built.engine.ports.clock.now
         self._ring = ring
         self._admin = admin
@@ -82,6 +84,14 @@ class Gateway:
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._body_bytes = body_bytes
         self._keep = built.settings.log.bodies == "full"
+
+    async def start(self) -> None:
+        """Before the first connection: look after what outlives processes."""
+        await self.passing.start()
+
+    async def stop(self) -> None:
+        """Behind the last one."""
+        await self.passing.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -197,7 +207,10 @@ class Gateway:
         else:
             watcher = asyncio.ensure_future(_watch(receive, visit))  # another server: nothing else tells
         try:
-            reply = await self._engine.open(exchange)
+            if exchange.request.endpoint == "stored" and is_new_batch(exchange.request):
+                reply = await self._pass_batch(exchange)
+            else:
+                reply = await self._engine.open(exchange)
             visit.reply = reply
             try:
                 await _hand_on(reply, visit, presence, send)
@@ -215,6 +228,20 @@ class Gateway:
                 watcher.cancel()
             if visit.timer is not None:
                 visit.timer.cancel()
+
+    async def _pass_batch(self, exchange: Exchange) -> Reply:
+        """A batch of the caller's own: bounded and held, then sent on, then looked after."""
+        try:
+            passed = await self.passing.begin(exchange)
+        except Refusal as refusal:
+            await self._engine.refuse(exchange, refusal)
+            raise
+        try:
+            reply = await self._engine.open(exchange)
+        except BaseException as error:
+            await passed.failed(error)
+            raise
+        return await passed.noted(reply)
 
     async def _answer_error(self, exchange: Exchange, error: HeadgateError, send: Send) -> None:
         dialect = DIALECTS[exchange.request.dialect]

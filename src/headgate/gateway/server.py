@@ -91,6 +91,7 @@ class GateServer(uvicorn.Server):
             server_header=False,
         )
         super().__init__(config)
+        self._app = app
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.options = options
         self.state = GateState(options.limits)
@@ -114,6 +115,7 @@ class GateServer(uvicorn.Server):
             raise HeadgateError("the gateway's app failed to start; the log has the cause")
         if options.on_start is not None:
             await options.on_start()
+        await self._told_app("start")
         if options.tune_gc:
             gc.collect()
             gc.freeze()
@@ -177,9 +179,16 @@ class GateServer(uvicorn.Server):
                 for gate in list(state.gates):
                     gate.transport.abort()
         self._tell_refused()
+        await self._told_app("stop")
         if not self.force_exit:
             await self.lifespan.shutdown()
         await self._flush()
+
+    async def _told_app(self, name: str) -> None:
+        """The gateway's own app has work beside its requests, which begins and ends with the server."""
+        method = getattr(self._app, name, None)
+        if method is not None:
+            await method()
 
     async def _until_idle(self, seconds: float, *, forced: Callable[[], bool]) -> bool:
         """Whether every exchange and connection ended within `seconds`. Slow callers stay under their deadlines."""

@@ -279,7 +279,7 @@ def recover(built: Built, store: BatchStore, batch: Batch, holds: BatchHolds) ->
         store.finish(batch.id, ended)
         sent += [each.place for each in ended]
     store.recover(batch.id, sent)
-    if batch.via == "provider":
+    if batch.via != "paced":
         holds.adopt_old()
     else:
         holds.end_old()

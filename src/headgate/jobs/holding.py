@@ -219,7 +219,7 @@ class BatchHolds:
         return at_share(left.bound_nano, self._share(self._route(hold)))
 
     def _share(self, route: Route) -> tuple[int, int]:
-        if self._batch.via != "provider":
+        if self._batch.via == "paced":
             return 1, 1
         try:
             book = cast("Charging", self._built.engine.policies.charges).book

@@ -50,6 +50,8 @@ class Submitting:
         self._store = store
         self._batch = batch
         self._holds = holds
+        self._passed = batch.via not in ("paced", "provider")  # its caller's: with names of the caller's
+        self._names: dict[str, int] = {}
         self._clock = built.engine.ports.clock
         self._settling = Settling(built, store, batch)
         self._looked: dict[int, tuple[int, float]] = {}  # by shard: how often, and when again
@@ -68,7 +70,7 @@ class Submitting:
         """
         while not self.stop:
             late = self._batch.deadline is not None and self._now() >= self._batch.deadline
-            if not cancel and not late:
+            if not cancel and not late and not self._passed:
                 await self._cut()
             under_way = False
             for shard in await asyncio.to_thread(self._store.shards, self._batch.id):
@@ -217,7 +219,8 @@ class Submitting:
         try:
             return await self._vendor(shard).look(shard.provider_id)
         except Refused as error:
-            await self._over(shard, FAILED, f"the provider does not know its batch any more: {error.message}")
+            await self._settling.charge_bound(shard, f"the provider does not know its batch: {error.message}")
+            await self._over(shard, FAILED, error.message)
         except Unsure as error:
             asked, _ = self._looked.get(shard.number, (0, 0.0))
             shard.why = error.message
@@ -229,6 +232,8 @@ class Submitting:
         again = shard.state == FETCHING
         shard.state = FETCHING
         await asyncio.to_thread(self._store.set_shard, self._batch.id, shard)
+        if self._passed and not self._names:
+            self._names = await asyncio.to_thread(self._store.names, self._batch.id)
         group: list[tuple[int, Result]] = []
         try:
             for path in look.files:
@@ -249,7 +254,8 @@ class Submitting:
             await self._clock.sleep(poll_wait(0))
             return False
         except Refused as error:
-            await self._over(shard, FAILED, f"its results cannot be fetched: {error.message}")
+            await self._settling.charge_bound(shard, f"its results cannot be fetched: {error.message}")
+            await self._over(shard, FAILED, error.message)
             return True
         await self._leave(shard, look)
         return True
@@ -260,6 +266,8 @@ class Submitting:
         return False
 
     def _place(self, name: str) -> int | None:
+        if self._passed:
+            return self._names.get(name, -1)
         head, _, place = name.rpartition("-")
         return int(place) if head == self._batch.id and place.isdecimal() else None
 
@@ -277,7 +285,7 @@ class Submitting:
             await self._settling.fail(bad, names)
             left = [each for each in left if each not in bad]
         else:
-            tired = [each for each in left if each.attempt >= MOST_TIMES]
+            tired = [each for each in left if each.attempt >= MOST_TIMES or self._passed]
             await self._settling.fail(tired, dict.fromkeys((e.place for e in tired), "expired at the provider"))
         stays = CANCELLED if look.status in ("cancelled", "canceling") or shard.number in self._cancelled else WAITING
         why = "cancelled at the provider" if stays == CANCELLED else ""

@@ -17,6 +17,9 @@ from headgate.stores.batch_items import CANCELLED, OVER, Batch, BatchStore
 if TYPE_CHECKING:
     from headgate.build import Built
 
+PASSED = "passed"
+"""Of a batch that its caller has submitted through the gateway."""
+
 LOOK = 0.5
 """Seconds between two looks at whether it was cancelled, and two reports of progress."""
 
@@ -79,6 +82,9 @@ class Running:
             self._on_progress(status_of(store, batch))
 
     async def _work(self) -> None:
+        if self._batch.via == PASSED:
+            await self._submitting.run()
+            return
         if self._batch.via == "provider":
             # Out of our hands once it is submitted: on record in any case, and held wherever a budget applies.
             await self._holds.take(always=True)
@@ -120,7 +126,7 @@ class Running:
         """Give back what is not used, and say how it stands."""
         store, batch = self._store, self._batch
         with contextlib.suppress(HeadgateError):  # what cannot be written now, the next run puts right
-            if batch.via != "provider" or not any(each.state != OVER_SHARD for each in store.shards(batch.id)):
+            if batch.via == "paced" or not any(each.state != OVER_SHARD for each in store.shards(batch.id)):
                 self._holds.give_back()  # else it is at the provider, and may cost what is set aside for it
             late = batch.deadline is not None and self._now() >= batch.deadline
             if batch.state == "cancelling":

@@ -55,6 +55,33 @@ class Settling:
         ended = [Ended(each.place, FAILED, reason=reasons.get(each.place, "")) for each in items]
         await asyncio.to_thread(self._store.finish, self._batch.id, ended)
 
+    async def charge_bound(self, shard: Shard, why: str) -> None:
+        """Nobody can say what came of what is left of a shard: each line is charged the most that it can have cost."""
+        store, batch_id, after = self._store, self._batch.id, -1
+        while page := await asyncio.to_thread(store.of_shard, batch_id, shard.number, after=after):
+            after = page[-1].place
+            ended = []
+            for item in page:
+                exchange = self._exchange(shard, item, Result(item.custom_id, "errored", 0, b""))
+                attempt = exchange.attempts[0]
+                share = self._share(attempt.route, attempt.started)
+                attempt.cost_nano = at_share(item.bound_nano or 0, share)
+                attempt.estimated, attempt.price_version = True, BOUND
+                self._built.engine.ports.ledger.settle(exchange)
+                self._built.engine.ports.log.write(exchange)
+                one = Ended(item.place, FAILED, reason=why, exchange=exchange.id, cost_nano=attempt.cost_nano)
+                one.drawn_nano = one.cost_nano if item.hold is not None else 0
+                ended.append(one)
+            await self._built.engine.ports.ledger.flush()
+            await asyncio.to_thread(store.finish, batch_id, ended)
+
+    def _share(self, route: Route, at: float) -> tuple[int, int]:
+        try:
+            book = cast("Charging", self._built.engine.policies.charges).book
+            return batch_share(book.price_for(route.provider, route.model, at))
+        except HeadgateError:
+            return 1, 1
+
     def _settled(self, shard: Shard, found: Sequence[tuple[int, Result]], check: bool) -> list[Ended]:
         items = self._store.at(self._batch.id, [place for place, _ in found])
         known = {}

@@ -480,7 +480,8 @@ class BatchStore:
             connection.execute(insert(shards).values(batch=batch_id, **asdict(shard)))
             belongs = update(items).where(i.batch == bindparam("b"), i.place == bindparam("p"))
             belongs = belongs.values(shard=shard.number, state=SENT, attempt=i.attempt + 1)
-            connection.execute(belongs, [{"b": batch_id, "p": place} for place in places])
+            if places:
+                connection.execute(belongs, [{"b": batch_id, "p": place} for place in places])
 
         self.place.run(work)
 
@@ -495,6 +496,12 @@ class BatchStore:
         i = items.c
         wanted = select(*_ITEM).where(i.batch == batch_id, i.shard == number, i.place > after, i.state == SENT)
         return [_item(row) for row in self.place.run(lambda c: c.execute(wanted.order_by(i.place).limit(limit)).all())]
+
+    def names(self, batch_id: str) -> dict[str, int]:
+        """Places by custom id."""
+        i = items.c
+        wanted = select(i.custom_id, i.place).where(i.batch == batch_id)
+        return {row.custom_id: row.place for row in self.place.run(lambda c: c.execute(wanted).all())}
 
     def leave_shard(self, batch_id: str, number: int, state: str, reason: str = "") -> int:
         """What is left of one is in this state from now on, and of no shard."""
