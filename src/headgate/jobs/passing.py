@@ -25,7 +25,6 @@ from headgate.jobs.requests import caller_facts, caller_of, cost_of, request_of
 from headgate.jobs.running import PASSED, Running
 from headgate.jobs.settling import Settling
 from headgate.jobs.vendor import Refused, Vendor
-from headgate.policy.batching import VENDORS
 from headgate.stores.batch_items import OVER, SENT, Batch, BatchStore, Shard
 from headgate.wire import DIALECTS
 from headgate.wire.batch_lines import Broken, read_line
@@ -259,7 +258,7 @@ class Passed:
 
     async def _note(self, reply: Reply, batch_id: str) -> None:
         last = reply.exchange.last
-        if batch_id and last is not None and last.route.provider in VENDORS:
+        if batch_id and last is not None:
             now = self._built.engine.ports.clock.now()
             shard = Shard(
                 0, last.route.provider, self._url, self._lines, "submitted", batch_id, "", self._batch.created, now
