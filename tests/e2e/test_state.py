@@ -143,13 +143,13 @@ def test_the_results_of_a_batch_are_fetched_through_the_gateway(world: World, ba
     assert [batch.results_url for batch in listed] == [ended.results_url]
 
 
-def test_a_batch_that_is_made_is_logged_as_unpriced_and_looking_at_it_is_free(world: World) -> None:
+def test_a_batch_that_is_made_costs_what_its_lines_cost_and_looking_at_it_is_free(world: World) -> None:
     client = world.anthropic()
     params = {"model": "claude-haiku-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
     made = client.messages.batches.create(requests=[{"custom_id": "a", "params": params}])  # type: ignore[typeddict-item]
     client.messages.batches.retrieve(made.id)
-    rows = world.gateway.rows("exchanges")
-    assert [row["price_version"] for row in rows] == ["unpriced", "free"]
+    rows = [row for row in world.gateway.rows("exchanges") if row["way_in"] == "gateway"]
+    assert [(row["price_version"], row["cost_nano"]) for row in rows] == [("free", 0), ("free", 0)]
 
 
 def test_a_key_that_is_new_owns_nothing_of_the_old_ones(world: World) -> None:
