@@ -34,6 +34,7 @@ ORDER = [
         "guards",
         "offloading",
         "shadowing",
+        "similar",
         "stats",
         "substituting",
         "traffic_report",

@@ -52,7 +52,8 @@ from headgate.settings.secrets_providers import provider_secrets
 from headgate.settings.traffic import timeouts_of
 from headgate.settings.turn_rules import turns_of
 from headgate.settings.virtual_models import fallbacks_of, ordered, virtual_of
-from headgate.shadowing import shadows_of
+from headgate.shadowing import guards_of_purpose, shadows_of
+from headgate.similar import AsyncSimilar, BlockingSimilar, Embedder, similar_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.caching import Caching
@@ -100,6 +101,7 @@ class Built:
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     background: Background | None = None  # work that nobody waits for
+    forgets: Sequence[Callable[[str], int]] = ()  # drop answers that are kept beside the cache, by how keys begin
     drains: Drains = field(default_factory=Drains)
 
     def close(self) -> None:
@@ -126,6 +128,7 @@ def build(
     env: Mapping[str, str],
     wait: WaitStrategy | None = None,
     log_to: Path | Literal["stdout"] | None = None,
+    embedder: Embedder | None = None,
 ) -> Built:
     """Make the parts. Opens no file and no connection yet, but to read secrets: from stores, at most 10 s.
 
@@ -134,6 +137,7 @@ def build(
         env: where `env:` references are read.
         wait: a tenacity wait strategy in place of the default.
         log_to: where the log goes; None: `<ledger>.log.jsonl` beside the ledger (`stores.opening.log_file`).
+        embedder: for `similar: {embedder: python}`: texts to vectors.
 
     Raises:
         ConfigError: `storage` is no ledger of ours, or a package that it or `shared` needs is not installed.
@@ -173,10 +177,14 @@ def build(
     stand_ins = substituting_of(settings, clock.now)
     background = Background(log.event)
     shadows = shadows_of(settings, background, now=clock.now, tell=log.event)
-    witnesses = stand_ins.witnesses if shadows is None else (*stand_ins.witnesses, shadows)
+    similar = similar_of(settings, background, embedder, now=clock.now, tell=log.event)
+    witnesses = (*stand_ins.witnesses, *(each for each in (shadows, similar) if each is not None))
     if shadows is not None:
-        guards = None if policies.guards is None else shadows.guards(policies.guards)
-        policies = replace(policies, tasks=shadows.tasks(policies.tasks), guards=guards)
+        policies = replace(policies, tasks=shadows.tasks(policies.tasks))
+    if policies.guards is not None and (shadows is not None or similar is not None):
+        policies = replace(policies, guards=guards_of_purpose(policies.guards))
+    alike = None if similar is None else AsyncSimilar(similar)
+    blocking_alike = None if similar is None else BlockingSimilar(similar)
     ports = Ports(
         clock,
         upstream,
@@ -192,7 +200,8 @@ def build(
         approvals=approvals.asynchronous(),
         cache=caching.port(blocking=False),
         beside=AsyncBeside(),
-        substitutes=stand_ins.substitutes,
+        substitutes=stand_ins.substitutes if alike is None else {**stand_ins.substitutes, "similar": alike},
+        similar=alike,
         witnesses=witnesses,
     )
     blocking_ports = Ports(
@@ -210,7 +219,10 @@ def build(
         approvals=approvals.blocking(),
         cache=caching.port(blocking=True),
         beside=BlockingBeside(),
-        substitutes=stand_ins.substitutes,
+        substitutes=stand_ins.substitutes
+        if blocking_alike is None
+        else {**stand_ins.substitutes, "similar": blocking_alike},
+        similar=blocking_alike,
         witnesses=witnesses,
     )
     engine, blocking_engine = Engine(ports, policies, flights), Engine(blocking_ports, policies, flights)
@@ -218,6 +230,9 @@ def build(
         asks.engine, blocking_asks.engine = engine, blocking_engine
     if shadows is not None:
         shadows.engine = blocking_engine
+    if similar is not None and alike is not None and blocking_alike is not None:
+        alike.engine, blocking_alike.engine = engine, blocking_engine
+        similar.blocking = blocking_alike
     return Built(
         settings=settings,
         router=policies.router,
@@ -237,6 +252,7 @@ def build(
         hook=hook,
         watch=watch,
         background=background,
+        forgets=(*stand_ins.forgets, *(() if similar is None else (similar.forget,))),
     )
 
 

@@ -57,7 +57,9 @@ async def forgotten(cache: Cache, whose: dict[str, str]) -> int:
 
 
 def told_of(built: Built, whose: dict[str, str], count: int, *, by: str) -> dict[str, Any]:
-    """What is said of it, and written into the log."""
+    """What is said of it, and written into the log. Answers that are kept for other reasons go with them."""
+    for also in built.forgets:
+        also(prefix_of(whose))
     shown = {"forgotten": None if count < 0 else count, "cache": built.caching.report()["cache"]}
     built.log.event("cache_forgotten", by=by, whose=whose or "everything", **shown)
     return shown

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headgate.many.run import Priority
     from headgate.policy.recovery import WaitStrategy
     from headgate.settings.model import Settings
+    from headgate.similar import Embedder
     from headgate.stores.approvals import ApprovalStore
     from headgate.stores.reader import UsageReport
 
@@ -55,18 +56,24 @@ class Gate(Batches):
     """
 
     def __init__(
-        self, settings: Settings, *, env: Mapping[str, str] | None = None, wait: WaitStrategy | None = None
+        self,
+        settings: Settings,
+        *,
+        env: Mapping[str, str] | None = None,
+        wait: WaitStrategy | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         """
         Args:
             settings: from `headgate.settings.load`, or made in Python.
             env: where `env:` references are read; the process's environment if None.
             wait: a tenacity wait strategy for retries, in place of random exponential.
+            embedder: for `similar: {embedder: python}`: takes texts, and returns a vector for each.
 
         Raises:
             ConfigError: a store that this version does not have.
         """
-        self._built: Built = build(settings, env=os.environ if env is None else env, wait=wait)
+        self._built: Built = build(settings, env=os.environ if env is None else env, wait=wait, embedder=embedder)
 
     @classmethod
     def load(
@@ -75,6 +82,7 @@ class Gate(Batches):
         *,
         env: Mapping[str, str] | None = None,
         wait: WaitStrategy | None = None,
+        embedder: Embedder | None = None,
         **overrides: object,
     ) -> Gate:
         """headgate.yaml if there is one, else safe defaults; HEADGATE_* of the environment on top, `overrides` last.
@@ -82,14 +90,14 @@ class Gate(Batches):
         Args:
             path: another file, which must exist.
             env: the environment; the process's if None.
-            wait: see `Gate`.
+            wait, embedder: see `Gate`.
             overrides: top-level keys of headgate.yaml, as ``storage="sqlite:///x.db"`` or ``retry={"attempts": 1}``.
 
         Raises:
             ConfigError: every mistake in the configuration at once.
         """
         told = os.environ if env is None else env
-        return cls(load(path, env=told, overrides=overrides), env=told, wait=wait)
+        return cls(load(path, env=told, overrides=overrides), env=told, wait=wait, embedder=embedder)
 
     @property
     def settings(self) -> Settings:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 OF = "shadow:"
 """How the tasks of calls begin that are made for comparing."""
 JUDGES = "shadow-judge:"
+SIMILAR = "similar:"
+"""Of calls for vectors (`headgate.similar`)."""
 DAY = 86_400.0
 LOOK_SECONDS = 5.0
 """How often a process looks for what others, or a person, have decided."""
@@ -114,16 +116,6 @@ class Shadows:
                 other = own.model if here.state == SWITCHED else here.rules.model
                 return replace(own, model=other, ladder=(), answer=None)
             return replace(inner(""), ladder=()) if name.startswith(JUDGES) else inner(name)
-
-        return found
-
-    def guards(self, inner: Callable[[Caller], GuardRules]) -> Callable[[Caller], GuardRules]:
-        """The engine's guards: calls for comparing have those of the task that they are made for."""
-
-        def found(caller: Caller) -> GuardRules:
-            if not caller.task.startswith((OF, JUDGES)):
-                return inner(caller)
-            return inner(replace(caller, task=caller.task.partition(":")[2]))
 
         return found
 
@@ -290,6 +282,17 @@ class Shadows:
             return exchange, run_blocking(ask())
         except HeadgateError:
             return exchange, None  # it is settled, and says why
+
+
+def guards_of_purpose(inner: Callable[[Caller], GuardRules]) -> Callable[[Caller], GuardRules]:
+    """The engine's guards: calls of our own have those of the task that they are made for."""
+
+    def found(caller: Caller) -> GuardRules:
+        if not caller.task.startswith((OF, JUDGES, SIMILAR)):
+            return inner(caller)
+        return inner(replace(caller, task=caller.task.partition(":")[2]))
+
+    return found
 
 
 def shadows_of(

@@ -20,6 +20,7 @@ class Substituting:
 
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)
     witnesses: Sequence[Witness] = ()
+    forgets: Sequence[Callable[[str], int]] = ()  # by how keys begin
 
 
 def substituting_of(settings: Settings, now: Callable[[], float]) -> Substituting:
@@ -33,4 +34,4 @@ def substituting_of(settings: Settings, now: Callable[[], float]) -> Substitutin
         return Substituting()
     told = settings.last_good
     last_good = LastGood(used, keep_seconds=told.keep_seconds, most_bytes=told.bytes, per_user=told.per_user, now=now)
-    return Substituting({"last_good": last_good}, (last_good,))
+    return Substituting({"last_good": last_good}, (last_good,), (last_good.forget,))

@@ -14,7 +14,7 @@ from headgate.core.limits import Limit
 from headgate.policy.guards.rules import GuardRules
 from headgate.policy.recovery import Recovery
 from headgate.policy.shadowing import BACK, SWITCHED, WATCHING, ShadowRules
-from headgate.shadowing import Shadows
+from headgate.shadowing import Shadows, guards_of_purpose
 from headgate.stores.shadow_file import ShadowFile
 from headgate.testing import World
 from headgate.testing.canned import CLAUDE, completion, message, message_stream, messages_request
@@ -191,19 +191,16 @@ def test_the_callers_limits_do_not_count_it(run: Any) -> None:
 
 
 def test_its_calls_have_the_guards_of_the_task_that_they_are_made_for() -> None:
-    world = World()
-    shadows = Shadows({}, ShadowFile(None), Inline(world.log.event), now=world.clock.now, draw=lambda: 0.0,
-                      mark=str, tell=world.log.event)  # fmt: skip
     seen: list[str] = []
 
     def inner(caller: Caller) -> GuardRules:
         seen.append(caller.task)
         return GuardRules()
 
-    guards = shadows.guards(inner)
-    for task in ("classify", "shadow:classify", "shadow-judge:classify"):
+    guards = guards_of_purpose(inner)
+    for task in ("classify", "shadow:classify", "shadow-judge:classify", "similar:classify"):
         guards(Caller(task=task))
-    assert seen == ["classify"] * 3
+    assert seen == ["classify"] * 4
 
 
 def test_a_file_that_cannot_be_read_stops_comparing_and_no_call(run: Any, tmp_path: Path) -> None:

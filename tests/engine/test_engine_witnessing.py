@@ -204,3 +204,14 @@ def test_only_tasks_whose_ladder_comes_to_it_are_looked_at(run: Any) -> None:
     _, kept = watched(world, used=lambda task: task == "chat")
     run(world.call())
     assert kept.kept.stats().entries == 0
+
+
+def test_a_tenants_answers_are_forgotten_with_its_cache(run: Any) -> None:
+    from headgate.policy.caching import partition
+
+    world = World(message("for acme"), message("for globex"))
+    _, kept = watched(world)
+    for tenant in ("acme", "globex"):
+        run(world.call(world.request(caller=Caller(tenant=tenant))))
+    assert kept.forget(f"{partition(tenant='acme')}:") == 1
+    assert kept.kept.stats().entries == 1

@@ -33,6 +33,7 @@ from headgate.settings.guard_tools import (
     WEBHOOK_KEYS,
 )
 from headgate.settings.guards import GLOBAL_KEYS, GUARD_KEYS
+from headgate.settings.last_good import LAST_GOOD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
 from headgate.settings.model import (
@@ -50,7 +51,7 @@ from headgate.settings.policies import TASK_KEYS, TIMEOUT_KEYS
 from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
 from headgate.settings.shadow import KEYS as SHADOW_KEYS
-from headgate.settings.similar import LAST_GOOD_KEYS
+from headgate.settings.similar import SIMILAR_KEYS
 from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
 from headgate.settings.virtual_models import MODEL_KEYS
 
@@ -396,6 +397,7 @@ def test_the_documentation_names_every_key() -> None:
         "providers": (*PROVIDER_KEYS, *RATE_KEYS),
         "tasks": (*TASK_KEYS, *ANSWER_KEYS, *SHADOW_KEYS),
         "last_good": LAST_GOOD_KEYS,
+        "similar": SIMILAR_KEYS,
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
         "timeouts": TIMEOUT_KEYS,
@@ -426,7 +428,7 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network", "shadow")
+PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network", "shadow", "similar")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -47,6 +47,32 @@ def stats(as_json: bool, config: str | None) -> int:
 
 
 @cache.command()
+@json_option
+@config_option
+def similar(as_json: bool, config: str | None) -> int:
+    """Similar answers: how often they would have been wrong, and whether they may be given (docs/similar.md).
+
+    Exit code 1: they are wanted (`mode: answer`), and are not given.
+
+    \b
+    Example:
+      headgate cache similar
+    """
+    from headgate.cli.cache_similar import report
+
+    found = report(settings_of(config))
+    if as_json:
+        print_json(found)
+    elif not found["on"]:
+        click.echo("`similar` is off: see docs/similar.md.")
+    else:
+        for name, value in found.items():
+            if name != "on":
+                click.echo(f"{name:<16} {safe(value)}")
+    return 1 if found["on"] and found["mode"] == "answer" and not found["may_answer"] else 0
+
+
+@cache.command()
 @click.option("--tenant", metavar="NAME", help="A tenant's answers, whichever key asked for them.")
 @click.option("--key", metavar="NAME", help="Answers of a key without a tenant.")
 @click.option("--all", "everything", is_flag=True, help="Everybody's.")

@@ -337,6 +337,14 @@ class Witness(Protocol):
         ...
 
 
+class Similar(Protocol):
+    """Answers to questions that are only alike (docs/similar.md)."""
+
+    async def recall(self, exchange: Exchange) -> Stored | None:
+        """A kept answer to what `exchange.original` asks, or None. Never raises."""
+        ...
+
+
 class Approvals(Protocol):
     """Tool calls that wait for a person (docs/guards-tools.md)."""
 
@@ -481,6 +489,7 @@ class Ports:
     credentials: Credentials | None = None  # None: they never change
     limits: CallerLimits | None = None  # None: no caller has a limit
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)  # by name: last_good, similar, defer
+    similar: Similar | None = None  # None: only the very same question has a kept answer
     witnesses: Sequence[Witness] = ()  # who sees answers; () = nobody
     offload: Offload | None = None  # None: everything is done in place
     checkers: Checkers | None = None  # None: no guard asks anybody

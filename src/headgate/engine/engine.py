@@ -53,10 +53,11 @@ from headgate.engine.reading import (
     read_headers,
     truncated,
 )
+from headgate.engine.recall_tools import Giving
 from headgate.engine.recalling import nothing_kept, recalling_of
 from headgate.engine.refusing import after_all, read_out, refused
 from headgate.engine.relay import RawReply, Reply, StreamReply
-from headgate.engine.replaying import Given
+from headgate.engine.replaying import Given, replayed
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.shaping import shape
 from headgate.engine.structuring import Structuring
@@ -97,6 +98,7 @@ class Engine:
         self._checking = Checking(ports, policies, self._books)
         self._prompting = None if policies.prompts is None else Prompting(ports, policies, policies.prompts)
         self._structuring = Structuring(ports, self._books, self._checking)
+        self._giving = Giving(policies=policies, books=self._books, checking=self._checking)
         self._recalling = recalling_of(
             ports, policies, self._books, self._checking, self._proceed, self._failed, flights
         )
@@ -159,7 +161,12 @@ class Engine:
         return await self._proceed(exchange, plan)
 
     async def _proceed(self, exchange: Exchange, plan: Plan) -> Reply:
-        """An answer that no other caller has had. Raises as `open`, and settles nothing."""
+        """An answer that no other caller has had, or one to a similar question. Raises as `open`, and settles nothing
+        but the latter."""
+        if self.ports.similar is not None and exchange.original is not None and not exchange.request.cache:
+            kept = await self.ports.similar.recall(exchange)
+            if kept is not None:
+                return await replayed(self._giving, exchange, plan, kept, how="similar")
         if plan.shape is not None:
             shape(exchange, plan, self.policies)
         plain = plan.descent is None and not plan.takes_refusals

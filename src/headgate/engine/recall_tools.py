@@ -11,14 +11,20 @@ from headgate.engine.flights import Flights
 from headgate.engine.plan import Policies
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giving:
+    """What giving a kept answer needs, of one engine."""
+
+    policies: Policies
+    books: Books
+    checking: Checking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools(Giving):
     """Of one engine; `flights` are of both colours' together."""
 
     ports: Ports
-    policies: Policies
-    books: Books
     cache: Cache
     beside: Beside
     flights: Flights
-    checking: Checking

@@ -41,7 +41,15 @@ def recalling_of(
     rules, cache, beside = policies.caching, ports.cache, ports.beside
     if rules is None or cache is None or beside is None:
         return None
-    tools = Tools(ports, policies, books, cache, beside, Flights() if flights is None else flights, checking)
+    tools = Tools(
+        ports=ports,
+        policies=policies,
+        books=books,
+        cache=cache,
+        beside=beside,
+        flights=Flights() if flights is None else flights,
+        checking=checking,
+    )
     return Recalling(tools, rules, proceed, failed)
 
 

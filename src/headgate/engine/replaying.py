@@ -7,19 +7,22 @@ from headgate.core.exchange import Ending, Exchange
 from headgate.engine.answer import HeaderList, exchange_headers, trailing_comment
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.plan import Plan
-from headgate.engine.recall_tools import Tools
+from headgate.engine.recall_tools import Giving
 from headgate.engine.relay import Reply
 from headgate.wire.endings import endings
 
 
-async def replayed(tools: Tools, exchange: Exchange, plan: Plan, stored: Stored) -> Reply:
+async def replayed(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored, *, how: str = "hit") -> Reply:
     """A kept answer as this exchange's, which is settled by it. It costs nothing.
+
+    Args:
+        how: what is told of it: "hit" or "similar".
 
     Raises:
         ContentBlocked: today's output guards do not let it pass.
     """
     body = stored.body
-    exchange.cache, exchange.recalled = "hit", stored
+    exchange.cache, exchange.recalled = how, stored
     if plan.inspects is not None or plan.checks or tools.policies.keep_text:
         body, texts = _inspected(tools, exchange, plan, stored)
         if plan.checks:
@@ -32,7 +35,7 @@ async def replayed(tools: Tools, exchange: Exchange, plan: Plan, stored: Stored)
     return Given(exchange, stored.status, headers, body)
 
 
-def _inspected(tools: Tools, exchange: Exchange, plan: Plan, stored: Stored) -> tuple[bytes, list[str]]:
+def _inspected(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored) -> tuple[bytes, list[str]]:
     """(What goes out of a kept answer, its texts)."""
     request, keep = exchange.request, tools.policies.keep_text
     if stored.kind == "whole":

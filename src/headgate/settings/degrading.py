@@ -20,8 +20,8 @@ STEP_KEYS = ("on", "model", "say", "use")
 _WAYS = ("model", "say", "use")
 _MAX_SENTENCE = 4_000  # characters
 _MAX_STEPS = 16
-_USES = ("last_good",)
-_NOT_YET = {"similar": "similar answers", "defer": "the jobs"}
+_USES = ("last_good", "similar")
+_NOT_YET = {"defer": "the jobs"}
 
 
 def read_degrade(section: Section, names: Names) -> tuple[DegradeSettings, ...] | None:

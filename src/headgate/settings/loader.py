@@ -9,18 +9,18 @@ from types import MappingProxyType
 
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
-from headgate.settings import accounting, degrading, operations, policies, providers, traffic, virtual_models
+from headgate.settings import accounting, degrading, operations, policies, providers, similar, traffic, virtual_models
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.cache import read_cache
 from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
 from headgate.settings.guards import read_guards
+from headgate.settings.last_good import read_last_good
 from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
 from headgate.settings.shaping import read_prompt_caching
-from headgate.settings.similar import read_last_good
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
 from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
@@ -47,6 +47,7 @@ TOP_KEYS = (
     "fairness",
     "degrade",
     "last_good",
+    "similar",
     "lossy",
     "timeouts",
     "guards",
@@ -163,6 +164,7 @@ def _settings(root: Section) -> Settings:
         fairness=traffic.read_fairness(root),
         degrade=degrading.read_degrade(root, names) or (),
         last_good=read_last_good(root),
+        similar=similar.read_similar(root, known),
         lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,
         guards=read_guards(root, callers=True),
@@ -182,5 +184,7 @@ def _settings(root: Section) -> Settings:
         invoices=accounting.read_invoices(root),
         anomalies=accounting.read_anomalies(root),
     )
+    if settings.similar is None and similar.uses(settings, "similar") is not None:
+        root.wrong("similar", "is missing: a `degrade` says `use: similar`")
     root.context.warnings.extend(budgets.never_reached())
     return settings

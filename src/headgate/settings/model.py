@@ -18,10 +18,11 @@ from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.rules import Rule
 from headgate.policy.shadowing import ShadowRules
 from headgate.policy.shaping import History
+from headgate.policy.similar import SimilarRules
 from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
+from headgate.settings.last_good import LastGoodSettings
 from headgate.settings.secrets import SecretRef
-from headgate.settings.similar import LastGoodSettings
 
 DRAIN_SECONDS = 30.0
 DRAIN_USD_NANO = 100_000_000
@@ -332,6 +333,7 @@ class Settings:
     fairness: FairnessSettings = FairnessSettings()
     degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
     lossy: LossySettings = LossySettings()
+    similar: SimilarRules | None = None  # None: only the very same question has a kept answer
     last_good: LastGoodSettings = field(default_factory=LastGoodSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)

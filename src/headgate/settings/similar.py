@@ -1,38 +1,66 @@
-"""`last_good:`: the last good answer to a request, for when none is to be had (docs/degradation.md)."""
+"""`similar:`: answers to questions that are only alike (docs/similar.md); and which ladders use what."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.policy.similar import PYTHON, SimilarRules
 from headgate.settings.fields import Section
-from headgate.settings.units import one_of, seconds, size
+from headgate.settings.providers import route_name
+from headgate.settings.units import Unfit, money, one_of, percentage, seconds, switch, whole
 
 if TYPE_CHECKING:
-    from headgate.settings.model import DegradeSettings, Settings
+    from collections.abc import Mapping
+
+    from headgate.settings.model import DegradeSettings, ProviderSettings, Settings
 
 DAY = 86_400.0
-LAST_GOOD_KEYS = ("keep", "bytes", "per")
+SIMILAR_KEYS = (
+    *("embedder", "mode", "threshold", "until", "false_hits", "check", "alike", "keep", "entries", "timeout", "per"),
+    "trust",
+)
+_FEWEST = 200
+_share = money(10_000, 1, unit="a cosine")
 
 
-@dataclass(frozen=True, slots=True)
-class LastGoodSettings:
-    """How last good answers are kept: only where a `degrade` comes to them."""
-
-    keep_seconds: float = 7 * DAY  # 1 s..365 days
-    bytes: int = 64 * 1024 * 1024  # 1 MiB..1 TiB, in this process's memory
-    per_user: bool = False  # each user's answers are only that user's
+def _cosine(text: str) -> float:
+    found = float(_share(text))
+    if found < 0.5:
+        raise Unfit("expected a cosine from 0.5 to 1, like 0.95")
+    return found
 
 
-def read_last_good(root: Section) -> LastGoodSettings:
-    """`last_good:`."""
-    section = root.section("last_good", LAST_GOOD_KEYS)
-    told = LastGoodSettings()
-    return LastGoodSettings(
+def read_similar(root: Section, providers: Mapping[str, ProviderSettings]) -> SimilarRules | None:
+    """`similar:`; None where it is not told, or off."""
+    if root.node("similar") is None:
+        return None
+    section = root.section("similar", SIMILAR_KEYS)
+
+    def embedder(text: str) -> str:
+        if text == PYTHON:
+            return text
+        route = route_name(text, providers)
+        if providers[route.provider].dialect != "openai":
+            raise ValueError(f"{route.provider} has no embeddings endpoint as OpenAI's: name another provider")
+        return str(route)
+
+    told = SimilarRules(section.take("embedder", embedder, ""))
+    if "embedder" not in section.table.entries:
+        section.wrong("embedder", "is missing: what makes vectors, like openai/text-embedding-3-small, or python")
+    return SimilarRules(
+        told.embedder,
+        section.take("threshold", _cosine, told.threshold),
+        section.take("mode", one_of(("shadow", "answer")), "shadow") == "answer",
+        section.take("until", whole(_FEWEST, 100_000), told.until),
+        section.take("false_hits", percentage(1_000, like="1%", zero=True), told.false_hits_basis_points),
+        section.take("check", percentage(10_000, like="5%"), told.check_basis_points),
+        section.take("alike", _cosine, told.alike),
         section.take("keep", seconds(1, 365 * DAY), told.keep_seconds),
-        section.take("bytes", size(1024**2, 1024**4), told.bytes),
+        section.take("entries", whole(1, 1_000_000), told.entries),
+        section.take("timeout", seconds(0.01, 30), told.timeout_seconds),
         section.take("per", one_of(("tenant", "user")), "tenant") == "user",
+        section.take("trust", switch, False),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from headgate.core.cache import Kind, Stored
 from headgate.core.exchange import Exchange
 from headgate.core.ports import Substitute
+from headgate.engine.blocking import run_blocking
 from headgate.policy.asking import key_of
 from headgate.stores.cache_memory import MemoryCache
 
@@ -61,6 +62,10 @@ class LastGood:
             return None
         age = b"%d" % max(0, self._now() - found.made)
         return Substitute(found.status, (*found.headers, (b"age", age)), found.body)
+
+    def forget(self, prefix: str) -> int:
+        """Drop the answers whose keys begin so (as the cache's do); "" = all. Returns how many that were."""
+        return run_blocking(self.kept.forget(prefix))
 
     def _key(self, exchange: Exchange) -> str:
         return "" if exchange.original is None else key_of(exchange.original, per_user=self._per_user)

@@ -139,6 +139,11 @@ def cache_file(storage: str) -> Path:
     return _beside(storage, ".cache")
 
 
+def similar_file(storage: str) -> Path | None:
+    """What comparing similar answers has found; as `shadow_file`."""
+    return None if storage == MEMORY else _beside(storage.replace("{pid}", "all"), ".similar.db")
+
+
 def _beside(storage: str, suffix: str) -> Path:
     path = sqlite_file(storage) or Path(_BESIDE_NO_FILE)
     return path.with_name(path.name + suffix)
