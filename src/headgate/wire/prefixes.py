@@ -33,10 +33,50 @@ _MARKS = {False: b'{"type":"ephemeral"}', True: b'{"type":"ephemeral","ttl":"1h"
 
 @dataclass(slots=True)
 class Prompt:
-    """A prompt's prefixes, ascending, and where the block stands that each of them ends with."""
+    """A prompt's prefixes, ascending, and where the block stands that each of them ends with.
+
+    Attributes:
+        blocks: None = no mark can stand there.
+        messages: which of them are whole messages, whose last block it is.
+    """
 
     found: list[Prefix]
-    blocks: list[Span | None]  # None = no mark can stand there
+    blocks: list[Span | None]
+    messages: frozenset[int] = frozenset()
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: Any = None
+    text: Any = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[_Block] | None = None
+
+
+# One pass over all of them; where a mark would stand is looked for only where one is made.
+_messages = msgspec.json.Decoder(list[_Message])
+
+
+def _ends_markable(content: str | list[_Block] | None) -> bool:
+    """Thinking takes no mark, nor does an empty text."""
+    if isinstance(content, str):
+        return bool(content.strip())
+    if not content:
+        return False
+    last = content[-1]
+    if last.type == "text":
+        return isinstance(last.text, str) and bool(last.text.strip())
+    return isinstance(last.type, str) and last.type in _MARKABLE
+
+
+def blocks_of(body: bytes, message: Span) -> list[Span]:
+    """The blocks of a message; its string, where its content is one."""
+    for name, span in jsontext.members(body[message.start : message.end]):
+        if name == "content":
+            content = Span(message.start + span.start, message.start + span.end)
+            return jsontext.elements(body, content) if body[content.start : content.start + 1] == b"[" else [content]
+    return []
 
 
 class _Reader:
@@ -48,6 +88,7 @@ class _Reader:
         self.tokens = 0
         self.found: list[Prefix] = []
         self.blocks: list[Span | None] = []
+        self.whole: list[int] = []
 
     def add(self, span: Span) -> None:
         piece = self.body[span.start : span.end]
@@ -81,18 +122,17 @@ class _Reader:
 
     def messages(self, messages: Span) -> None:
         each = jsontext.elements(self.body, messages)
+        told = _messages.decode(memoryview(self.body)[messages.start : messages.end])
         self.hash.update(b"messages")
         for n, message in enumerate(each):
             first, last = n == 0, n == len(each) - 1
+            content = told[n].content
+            if (first or last) and isinstance(content, list) and len(content) > 1:
+                self.inside(blocks_of(self.body, message)[:-1][: MOST_PREFIXES // 4])
+            self.add(message)
             if first or last or n < MOST_PREFIXES // 2 or n >= len(each) - MOST_PREFIXES // 4:
-                content = self.content(message)
-                blocks = self.blocks_of(content)
-                if (first or last) and len(blocks) > 1:
-                    self.inside(blocks[:-1][: MOST_PREFIXES // 4])
-                self.add(message)
-                self.end(self.markable(blocks[-1]) if blocks else None, last=last)
-            else:
-                self.add(message)
+                self.whole.append(len(self.found))
+                self.end(message if _ends_markable(content) else None, last=last)
 
     def inside(self, blocks: Sequence[Span]) -> None:
         """Within a message: what comes behind it is hashed as whole messages, so this leads away from there."""
@@ -101,19 +141,6 @@ class _Reader:
             self.add(block)
             self.end(self.markable(block))
         self.hash, self.tokens = kept, tokens
-
-    def content(self, message: Span) -> Span | None:
-        for name, span in jsontext.members(self.body[message.start : message.end]):
-            if name == "content":
-                return Span(message.start + span.start, message.start + span.end)
-        return None
-
-    def blocks_of(self, content: Span | None) -> list[Span]:
-        if content is None:
-            return []
-        if self.body[content.start : content.start + 1] == b"[":
-            return jsontext.elements(self.body, content)
-        return [content]
 
     def markable(self, block: Span) -> Span | None:
         """The block, if a mark can stand in it: thinking takes none, nor does an empty text."""
@@ -155,7 +182,7 @@ def prefixes(body: bytes) -> Prompt | None:
             reader.messages(top["messages"])
     except (ValueError, RecursionError, msgspec.DecodeError):
         return None
-    return Prompt(reader.found, reader.blocks) if reader.found else None
+    return Prompt(reader.found, reader.blocks, frozenset(reader.whole)) if reader.found else None
 
 
 def marked(body: bytes, prompt: Prompt, at: Sequence[tuple[int, float]]) -> bytes:
@@ -165,6 +192,8 @@ def marked(body: bytes, prompt: Prompt, at: Sequence[tuple[int, float]]) -> byte
         block = prompt.blocks[n]
         if block is None:
             continue
+        if n in prompt.messages:
+            block = blocks_of(body, block)[-1]
         mark = _MARKS[ttl == LONG]
         if body[block.start : block.start + 1] == b'"':  # a string cannot carry a mark, a block of text can
             edits.append((block.start, block.start, b'[{"type":"text","text":'))
