@@ -380,6 +380,7 @@ guards:
   profile: standard
   unread: block
   isolate: xml
+  moderation: {mode: block}
   tools: {allow: [search], approve: ["send_*"]}
   for:
     - {tenant: acme, profile: strict, pii: off}
@@ -398,23 +399,24 @@ tasks:
                 "pii": ("redact-logs", "headgate.yaml:2:3"),
                 "unread": ("block", "headgate.yaml:3:3"),
                 "isolate": ("xml", "headgate.yaml:4:3"),
-                "tools": ("block (approve send_*; allow search)", "headgate.yaml:5:3"),
+                "moderation": ("block", "headgate.yaml:5:3"),
+                "tools": ("block (approve send_*; allow search)", "headgate.yaml:6:3"),
             },
         ),
         (
             ["--tenant", "acme"],
             {
-                "profile": ("strict", "headgate.yaml:7:22"),
-                "secrets": ("block", "headgate.yaml:7:22"),
-                "pii": ("off", "headgate.yaml:7:39"),
+                "profile": ("strict", "headgate.yaml:8:22"),
+                "secrets": ("block", "headgate.yaml:8:22"),
+                "pii": ("off", "headgate.yaml:8:39"),
             },
         ),
         (
             ["--task", "draft"],
             {
-                "profile": ("observe", "headgate.yaml:9:20"),
-                "unread": ("flag", "headgate.yaml:9:20"),
-                "leaks": ("block", "headgate.yaml:9:38"),
+                "profile": ("observe", "headgate.yaml:10:20"),
+                "unread": ("flag", "headgate.yaml:10:20"),
+                "leaks": ("block", "headgate.yaml:10:38"),
             },
         ),
     ],

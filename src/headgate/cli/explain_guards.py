@@ -62,9 +62,8 @@ def _asking(origins: Mapping[str, str], levels: _Levels, guard: str) -> str:
     """The first line about a guard that asks somebody, which has a mapping of its own."""
     for prefix, _ in levels:
         path = f"{prefix}.{guard}"
-        found = next((line for key, line in origins.items() if key == path or key.startswith(f"{path}.")), "")
-        if found:
-            return found
+        if origins.get(path, DEFAULT) != DEFAULT:
+            return origins[path]
     return DEFAULT
 
 
@@ -74,7 +73,8 @@ def _profile(origins: Mapping[str, str], levels: _Levels) -> str:
 
 def _at(origins: Mapping[str, str], prefix: str, name: str) -> str:
     """`guards: off` is told of all at once."""
-    return origins.get(f"{prefix}.{name}") or origins.get(prefix) or DEFAULT
+    line = origins.get(f"{prefix}.{name}", DEFAULT)
+    return line if line != DEFAULT else origins.get(prefix, DEFAULT)
 
 
 def _tools(levels: _Levels) -> str:

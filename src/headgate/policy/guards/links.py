@@ -166,7 +166,7 @@ class Links:
 
 def leads_out(buf: str, at: int, rules: LinkRules, private: Private) -> bool:
     """Whether the character at a place is part of an address whose host is not allowed, and which neither the
-    application nor the user has begun so.
+    application nor the user has written so up to that character.
 
     Args:
         rules: only its `allow` counts.
@@ -179,7 +179,8 @@ def leads_out(buf: str, at: int, rules: LinkRules, private: Private) -> bool:
             continue
         raw = buf[found.end() : at]
         absolute = _absolute(_plain(raw), bare=found["target"] is None)
-        if absolute is not None and not _is_allowed(absolute[1], rules.allow) and not private.trusts(raw):
+        # Whoever has asked about a page has not asked to tell it anything: only a link that went on so is trusted.
+        if absolute is not None and not _is_allowed(absolute[1], rules.allow) and not private.trusts(raw + buf[at]):
             return True
     return False
 
