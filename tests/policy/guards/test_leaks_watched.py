@@ -14,7 +14,7 @@ from answers_watched import answer, pieces, watching
 
 import headgate
 from headgate.core.guards import Denied, ToolCall
-from headgate.policy.guards.leaks import Canaries, Prompts
+from headgate.policy.guards.leaks import Canaries, Prompts, squashed
 from headgate.policy.guards.output_rules import OutputRules
 from headgate.policy.guards.rules import GuardRules
 
@@ -165,3 +165,8 @@ def test_a_prompt_is_made_ready_once() -> None:
 
 def test_a_canary_too_short_to_be_told_from_a_word_is_none() -> None:
     assert not Canaries(("abc",))
+
+
+def test_a_long_text_is_squashed_in_pieces_and_comes_to_the_same() -> None:
+    text = "The Quick-brown_fox, № 7, ist groß. " * 2000
+    assert squashed(text) == squashed(text[:36]) * 2000

@@ -35,6 +35,7 @@ SHORTEST_CANARY = 8
 MARKER = re.compile(r"canary-[0-9a-f]{20}")
 """What `headgate.canary()` makes; the application puts it into its system prompt."""
 
+_PIECE = 16_384  # characters
 _NOT_WORD = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[^\W_]+")
 _BLOB = re.compile(r"[A-Za-z0-9+/_=-]{16,}")
@@ -49,7 +50,10 @@ _REMEMBERED = 64
 
 def squashed(text: str) -> str:
     """Its letters and digits, in lower case."""
-    return _NOT_WORD.sub("", text.lower())
+    if len(text) <= _PIECE:
+        return _NOT_WORD.sub("", text.lower())
+    # In pieces, between which other threads have their turn: a megabyte in one go would hold them up for long.
+    return "".join([_NOT_WORD.sub("", text[at : at + _PIECE].lower()) for at in range(0, len(text), _PIECE)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
