@@ -29,7 +29,7 @@ TARGET = 0.02
 """Of the bill: how far the forecast may be off (issue 7)."""
 
 REPLAYED = ("cache", "model", "length", "caps", "batch", "prompt_caching")
-"""Pruning has a test of its own rule; what a shorter history changes in the answers no replay can show."""
+"""Shorter histories are replayed apart, on conversations."""
 
 _KEY, _VARIABLE = "simulated", "HEADGATE_SIMULATOR_CREDENTIAL"
 _HEADERS = {"anthropic-version": "2023-06-01", "x-api-key": _KEY}
@@ -50,6 +50,7 @@ class Asked:
     tokens: int  # of the answer
     handbook: bool = False
     patient: bool = False
+    session: str = ""  # a turn of this conversation
 
 
 def traffic(scale: int = 1) -> list[Asked]:
@@ -68,6 +69,15 @@ def traffic(scale: int = 1) -> list[Asked]:
     return found
 
 
+def conversations(scale: int = 1) -> list[Asked]:
+    """Conversations of 16 turns, one after the other."""
+    return [
+        Asked("chat", f"And then, {turn}? {_WORDS * 40}", 300 + 10 * turn, session=f"s{number}")
+        for number in range(4 * scale)
+        for turn in range(16)
+    ]
+
+
 def body_of(asked: Asked, limits: Mapping[str, int]) -> dict[str, Any]:
     """The request; `limits`: input tokens by task, to which the application shortens its words."""
     words = f"tokens: {asked.tokens}\n{asked.words}"
@@ -84,8 +94,9 @@ def run(calls: Sequence[Asked], told: Mapping[str, Any], *, batch: bool = False)
         batch: send what is patient as the provider's batches.
     """
     tasks = dict(told.get("tasks", {}))
-    limits = {name: int(task["input_tokens"]) for name, task in tasks.items() if "input_tokens" in task}
-    tasks = {name: {k: v for k, v in task.items() if k != "input_tokens"} for name, task in tasks.items()}
+    # A limit refuses: the application knows it, and shortens what it sends.
+    limits = {name: int(task["guards"]["limits"]["tokens"]) for name, task in tasks.items() if "guards" in task}
+    tasks = {name: {k: v for k, v in task.items() if k != "guards"} for name, task in tasks.items()}
     with SimulatorServer() as server, tempfile.TemporaryDirectory(prefix="headgate-audit-") as folder:
         written = Path(folder) / "headgate.yaml"
         written.write_text("")
@@ -100,6 +111,7 @@ def run(calls: Sequence[Asked], told: Mapping[str, Any], *, batch: bool = False)
             guards={"profile": "off"},  # the traffic says the same again and again, and what is flagged is not kept
         )
         with gate, gate.client(headers=_HEADERS, timeout=60.0) as client:
+            said: dict[str, list[dict[str, Any]]] = {}
             later: dict[str, list[dict[str, Any]]] = {}
             for asked in calls:
                 if batch and asked.patient:
@@ -107,9 +119,13 @@ def run(calls: Sequence[Asked], told: Mapping[str, Any], *, batch: bool = False)
                     lines.append({"custom_id": f"line-{len(lines)}", "params": body_of(asked, limits)})
                     continue
                 more = {"x-headgate-priority": "batch"} if asked.patient else {}
-                with caller(task=asked.task, tenant="acme"):
-                    answer = client.post(f"{server.url}/v1/messages", json=body_of(asked, limits), headers=more)
+                body = body_of(asked, limits)
+                history = said.setdefault(asked.session, []) if asked.session else []
+                body["messages"] = [*history, *body["messages"]]
+                with caller(task=asked.task, tenant="acme", session=asked.session or None):
+                    answer = client.post(f"{server.url}/v1/messages", json=body, headers=more)
                 answer.raise_for_status()
+                history += [body["messages"][-1], {"role": "assistant", "content": answer.json()["content"]}]
             for task, lines in later.items():
                 with caller(task=task, tenant="acme"):
                     job = gate.batch(lines, via="provider", dedupe="never")
@@ -165,6 +181,7 @@ def main() -> int:
     told = parser.parse_args()
     calls = traffic(told.scale)
     found = replay(calls)
+    found += replay(conversations(told.scale), ("pruning",), together=False)
     print(f"{len(calls)} calls, {found[0].before / 10**9:.4f} USD without any of it\n")
     print("| advice followed | forecast, USD | bill, USD | off by |\n|---|---|---|---|")
     for each in found:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headgate.cli import audit as command
 from headgate.cli.audit_csv import read_log
 from headgate.cli.audit_html import page
-from headgate.cli.audit_text import money, yaml_lines
+from headgate.cli.audit_text import money, written, yaml_lines
 from headgate.cli.group import cli
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
@@ -25,6 +25,7 @@ from headgate.policy.audit.calls import Call
 from headgate.policy.audit.run import KINDS, audit
 from headgate.policy.pricebook import PriceBook
 from headgate.policy.pricing import cost_nano
+from headgate.settings import load
 from headgate.stores.asked import Asked, asked_text, read_asked
 from headgate.stores.sqlite import SqliteLedger
 
@@ -255,3 +256,30 @@ def test_what_no_headgate_wrote_of_a_request_is_nothing_known_or_numbers(text: s
 )
 def test_money_is_shown_to_the_cent_and_small_amounts_finer(nano: int, shown: str) -> None:
     assert money(nano) == shown
+
+
+def test_the_lines_for_the_configuration_are_lines_that_it_reads(tmp_path: Path) -> None:
+    calls = [
+        Call(
+            at=NOW + n,
+            provider="anthropic",
+            model=MODEL,
+            usage=Usage(
+                input_tokens=90_000 if n == 3 else 9_000 + 900 * (n % 20), output_tokens=900 if n == 100 else 30
+            ),
+            task=HOSTILE if n % 2 else "classify",
+            session="s" if n != 3 else "",
+            digest=str(n // 4) if n != 3 else "",
+            system="s",
+            system_tokens=8_000,
+            dialect="anthropic",
+        )
+        for n in range(300)
+    ]
+    found = audit(calls, BOOK)
+    assert {"cache", "model", "caps", "pruning", "length", "prompt_caching"} == {each.kind for each in found.advice}
+    told = tmp_path / "headgate.yaml"
+    told.write_text("\n".join(yaml_lines(written(found))))
+    settings = load(told, env={})
+    assert settings.tasks["classify"].max_tokens
+    assert settings.tasks["classify"].model == "anthropic/claude-haiku-4-5"

@@ -155,14 +155,20 @@ def test_calls_before_the_writing_answer_has_begun_neither_read_nor_write() -> N
     )
 
 
-def test_a_conversation_is_pruned_in_blocks_and_keeps_what_it_began_with() -> None:
-    prompts = [3_000 + n * 1_500 for n in range(10)]
-    calls = [call(n, session="s", usage=Usage(input_tokens=each)) for n, each in enumerate(prompts)]
+def test_a_conversation_is_pruned_in_blocks_of_turns_and_keeps_its_system_prompt() -> None:
+    prompts = [3_000 + 900 * (n + 1) for n in range(10)]
+    calls = [
+        call(n, session="s", system_tokens=3_000, usage=Usage(input_tokens=each)) for n, each in enumerate(prompts)
+    ]
     found = only("pruning", calls)
-    left = found.after_nano // 2_000
-    assert left < sum(prompts)
-    assert left >= sum(min(each, 3_000 + 4_000 - 1_000) for each in prompts)  # a block more than needed at the most
-    assert left <= sum(min(each, 3_000 + 4_000) for each in prompts)
+    kept = [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]  # turns: five do not fit, and all but the last go at once
+    assert found.after_nano == sum(3_000 + 900 * turns for turns in kept) * 2_000
+    assert settings_of(found.advice) == {"tasks": {"answer": {"history": {"tokens": 4_000}}}}
+
+
+def test_a_conversation_that_begins_again_is_another_one() -> None:
+    calls = [call(n, session="s", usage=Usage(input_tokens=1_000 + 900 * (n % 4))) for n in range(40)]
+    assert only("pruning", calls).advice == []
 
 
 def test_a_prompt_that_is_far_longer_than_its_tasks_others_is_shortened_to_the_limit() -> None:

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from headgate.cli.audit_svg import bars, hours, steps
-from headgate.cli.audit_text import money, remarks, share, shown_parts, span, yaml_lines
+from headgate.cli.audit_text import money, remarks, share, shown_parts, span, written, yaml_lines
 from headgate.cli.text import count, safe
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _head(found: Audit, zone: str) -> str:
 
 
 def _advice(found: Audit) -> str:
-    from headgate.policy.audit.run import KINDS, settings_of
+    from headgate.policy.audit.run import KINDS
 
     if not found.advice:
         return "<h2>What to change</h2><p>Nothing was found that would have cost less.</p>"
@@ -101,15 +101,15 @@ def _advice(found: Audit) -> str:
             f"<td>{count(each.calls)}</td><td>{money(each.saved_nano)}</td>"
             f"<td>{share(each.saved_nano, found.before_nano)}</td></tr>"
         )
-    lines = yaml_lines(settings_of(found.advice))
-    written = f"<h3>In headgate.yaml</h3><pre>{_text_lines(lines)}</pre>" if lines else ""
+    lines = yaml_lines(written(found))
+    told = f"<h3>In headgate.yaml</h3><pre>{_text_lines(lines)}</pre>" if lines else ""
     return (
         "<h2>What to change</h2><p>In this order, each on what the ones before it have left: the savings add up, and "
         'nothing counts twice.</p><div class="wide"><table><thead><tr><th class="name">change</th>'
         '<th class="name">what, and its risk</th><th>calls</th><th>saves</th><th>share</th></tr></thead><tbody>'
         + "\n".join(rows)
         + f'</tbody><tfoot><tr><td class="name" colspan="3">All together</td><td>{money(found.saved_nano)}</td>'
-        f"<td>{share(found.saved_nano, found.before_nano)}</td></tr></tfoot></table></div>{written}"
+        f"<td>{share(found.saved_nano, found.before_nano)}</td></tr></tfoot></table></div>{told}"
     )
 
 

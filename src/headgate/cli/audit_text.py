@@ -80,7 +80,7 @@ def shown_parts(found: Audit) -> Mapping[str, list[Part]]:
 
 def print_audit(found: Audit, zone: str) -> None:
     """Tables, the advice with its risks, and the lines for headgate.yaml."""
-    from headgate.policy.audit.run import KINDS, settings_of
+    from headgate.policy.audit.run import KINDS
 
     if not found.calls:
         click.echo("Nothing was recorded in this time.")
@@ -101,10 +101,10 @@ def print_audit(found: Audit, zone: str) -> None:
         print_table(heads, rows, left=3, footer=footer, title=title)
         click.echo(f"\n{money(found.before_nano)} would have been {money(found.after_nano)}.\n")
         _print_risks(found)
-        written = yaml_lines(settings_of(found.advice))
-        if written:
+        lines = yaml_lines(written(found))
+        if lines:
             click.echo("\nIn headgate.yaml:\n")
-            click.echo("\n".join(f"  {safe(line)}" for line in written))
+            click.echo("\n".join(f"  {safe(line)}" for line in lines))
     for remark in remarks(found):
         click.echo(f"\n{safe(remark)}", nl=False)
     if remarks(found):
@@ -153,6 +153,21 @@ def _print_risks(found: Audit) -> None:
             click.echo(f"    Assumed: {'; '.join(assumed)}.")
 
 
+def written(found: Audit) -> dict[str, Any]:
+    """What to write in headgate.yaml: of what the advice names, that which this version reads."""
+    from headgate.policy.audit.run import settings_of
+    from headgate.settings.policies import TASK_KEYS
+
+    told: dict[str, Any] = settings_of(found.advice)
+    tasks = {
+        name: {key: value for key, value in task.items() if key in TASK_KEYS}
+        for name, task in told.pop("tasks", {}).items()
+    }
+    # A name that a terminal would act on is none that a configuration can have.
+    tasks = {name: task for name, task in tasks.items() if task and safe(name) == name}
+    return {"tasks": tasks, **told} if tasks else told
+
+
 def yaml_lines(settings: Mapping[str, Any], indent: int = 0) -> list[str]:
     """Nested mappings as YAML."""
     import json
@@ -171,7 +186,7 @@ def yaml_lines(settings: Mapping[str, Any], indent: int = 0) -> list[str]:
 
 def as_document(found: Audit) -> dict[str, Any]:
     """For `--json`: money as decimal strings of USD."""
-    from headgate.policy.audit.run import KINDS, settings_of
+    from headgate.policy.audit.run import KINDS
 
     return {
         "calls": found.calls,
@@ -209,7 +224,7 @@ def as_document(found: Audit) -> dict[str, Any]:
             }
             for each in found.advice
         ],
-        "settings": settings_of(found.advice),
+        "settings": written(found),
         "unpriced_calls": found.unpriced,
         "fixed_calls": found.fixed,
         "gaps": list(found.gaps),

@@ -11,8 +11,8 @@ from headgate.policy.audit.calls import Advice, Kept, Prices, by, named, quantil
 CACHE_SECONDS = 3600.0  # how long an answer is kept: `cache: 1h`
 LEAST_CALLS = 20  # of a task, before its lengths say anything
 _ODD_PROMPT = 3.0  # a prompt this many times as long as half of its task's others is an outlier worth a limit
-_HISTORY_TOKENS = 4_000  # of a conversation, besides what its first call brought
-_HISTORY_BLOCK = 1_000  # pruning goes in blocks, so that cached prefixes survive (decisions 17)
+_HISTORY_TOKENS = 4_000  # of a conversation, besides its system prompt
+_HISTORY_BLOCK = 5  # turns that go at once, so that cached prefixes survive (decisions 17); the default of `history`
 _SHARE_CUT = 0.02  # of answers that a cap may cut short
 
 
@@ -72,7 +72,7 @@ def length_limits(calls: list[Kept], prices: Prices) -> list[Advice]:
                     f"{len(over):,} of {len(group):,} prompts were longer, up to {lengths[-1]:,}: what is cut off "
                     "cannot be answered from.",
                     ("the application shortens such prompts and calls all the same; refused, they save more",),
-                    (("tasks", task, "input_tokens", limit),) if task else (),
+                    (("tasks", task, "guards", "limits", "tokens", limit),) if task else (),
                 )
             )
     return found
@@ -110,8 +110,8 @@ def pruning(calls: list[Kept], prices: Prices) -> list[Advice]:
                     saved,
                     "The model no longer sees what was said before that.",
                     (
-                        "what a session's first call brought (system, tools) stays, and what came since is history",
-                        f"cut in blocks of {_HISTORY_BLOCK:,} tokens",
+                        "the system prompt stays, where its length is known",
+                        f"the oldest {_HISTORY_BLOCK} turns go at once, and the last turn stays",
                     ),
                     (("tasks", task, "history", "tokens", limit),) if task else (),
                 )
@@ -121,9 +121,13 @@ def pruning(calls: list[Kept], prices: Prices) -> list[Advice]:
 
 @dataclass(slots=True)
 class _Talk:
+    """A conversation: what always stays of it, its last prompt and answer, its turns' tokens, and how many are gone."""
+
     base: int
     last: int
-    cut: int = 0
+    answered: int
+    turns: list[int]
+    gone: int = 0
 
 
 def _grown(group: list[Kept]) -> list[tuple[Kept, int]]:
@@ -137,14 +141,21 @@ def _grown(group: list[Kept]) -> list[tuple[Kept, int]]:
         key = (call.tenant, call.user, call.session)
         talk = talks.get(key)
         if talk is None or prompt < talk.last:  # shorter than before: another conversation, or pruned already
-            talks[key] = _Talk(prompt, prompt)
+            base = min(call.system_tokens, prompt)
+            talks[key] = _Talk(base, prompt, each.usage.output_tokens, [prompt - base])
             continue
-        talk.last = prompt
-        over = prompt - talk.base - talk.cut - _HISTORY_TOKENS
-        if over > 0:
-            talk.cut += ceil(over / _HISTORY_BLOCK) * _HISTORY_BLOCK
-        if talk.cut:
-            found.append((each, prompt - min(talk.cut, prompt - talk.base)))
+        grown = prompt - talk.last
+        answer = min(grown, talk.answered)  # it goes with the turn that it answers
+        talk.turns[-1] += answer
+        talk.turns.append(grown - answer)
+        talk.last, talk.answered = prompt, each.usage.output_tokens
+        left = sum(talk.turns[talk.gone :])
+        while left > _HISTORY_TOKENS and talk.gone < len(talk.turns) - 1:
+            going = min(_HISTORY_BLOCK, len(talk.turns) - 1 - talk.gone)
+            left -= sum(talk.turns[talk.gone : talk.gone + going])
+            talk.gone += going
+        if talk.gone:
+            found.append((each, talk.base + left))
     return found
 
 
