@@ -17,6 +17,7 @@ _B64 = r"[A-Za-z0-9+/_\-]"
 _BASE64 = re.compile(
     rf"(?<![A-Za-z0-9+/_\-])(?:{_B64}{{16,}}(?:\r?\n{_B64}{{16,}}){{0,400}}(?:\r?\n{_B64}{{1,76}})?)={{0,2}}"
 )
+_RUN = re.compile(rf"{_B64}{{16}}")
 # Those that are tried on every text begin with a class of characters that are rare in prose, so that it is skimmed.
 _HEX = re.compile(r"[0-9c-fC-F][0-9A-Fa-f](?<![0-9A-Fa-f]{3})(?:[ :,]?(?:0x|\\x)?[0-9A-Fa-f]{2}){7,}")
 _URL = re.compile(r"(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){3,}[^\s%]{0,400}")
@@ -38,7 +39,7 @@ _MORSE_LETTERS = dict(zip(_MORSE_CODES.split(), "abcdefghijklmnopqrstuvwxyz01234
 
 def decoded(text: str) -> Iterator[tuple[str, int, int, str]]:
     """What is encoded in a text: (how, start, end, what it says)."""
-    long = any(len(word) >= 16 for word in text.split())
+    long = any(_RUN.search(word) for word in text.split() if len(word) >= 16)
     for how, needs, pattern, decode in _KINDS:
         if needs not in text or (pattern is _BASE64 and not long):
             continue

@@ -14,12 +14,15 @@ import unicodedata
 from headgate.policy.guards.injection_words import KINDS, LETTERS
 
 _MARKS = "\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e30-\u0e4e"
-_TOKEN = re.compile(rf"(?:[^\W\d_]|[{_MARKS}])+|\d+|[<>\[\]{{}}!?:\"#*|=/]")
+# Runs of one class are matched at the speed of C. They are never followed by anything, so nothing is tried twice.
+_TOKEN = re.compile(rf"(?:[^\W\d_]+|[{_MARKS}]+)+|\d+|[<>\[\]{{}}!?:\"#*|=/]")
+_ASCII_TOKEN = re.compile(r"[a-z]+|[0-9]+|[<>\[\]{}!?:\"#*|=/]")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _END = re.compile(r"[.!?\u3002\uff01\uff1f\u061f\u0964\n]+")
 _SHORTEST, _LONGEST = 12, 240  # characters of a sentence
 _REMEMBERED = 20_000  # words, for the whole process
+_STEM = 4  # letters, at least, of a stem
 _FLOOD = 24  # words in a sentence, of which few differ
 
 FLOOD = "~"
@@ -29,8 +32,8 @@ TURNED, BACKWARDS = "<", ">"
 """The letters of words that are known ones in rot13, and from behind."""
 
 _exact: dict[str, str] = {}
-_stems: dict[str, str] = {}
-_phrases: dict[str, list[tuple[list[str], str]]] = {}
+_stems: dict[str, list[tuple[str, str]]] = {}  # by their first letters
+_phrases: dict[str, dict[str, list[tuple[list[str], str]]]] = {}  # by their first and second word
 _runs: dict[str, list[tuple[str, str]]] = {}
 _known: dict[str, str] = {}
 
@@ -47,8 +50,11 @@ def _build() -> None:
     for kind, words in KINDS.items():
         for raw in words.split():
             _learn(fold(raw), LETTERS[kind])
-    for phrases in _phrases.values():
-        phrases.sort(key=lambda each: -len(each[0]))
+    for seconds in _phrases.values():
+        for phrases in seconds.values():
+            phrases.sort(key=lambda each: -len(each[0]))
+    for stems in _stems.values():
+        stems.sort(key=lambda each: -len(each[0]))
     for runs in _runs.values():
         runs.sort(key=lambda each: -len(each[0]))
 
@@ -59,9 +65,9 @@ def _learn(word: str, letter: str) -> None:
         joined = "".join(parts)
         _runs.setdefault(joined[0], []).append((joined, letter))
     elif len(parts) > 1:
-        _phrases.setdefault(parts[0], []).append((parts[1:], letter))
+        _phrases.setdefault(parts[0], {}).setdefault(parts[1], []).append((parts[1:], letter))
     elif word.endswith("*"):
-        _stems.setdefault(word[:-1], letter)
+        _stems.setdefault(word[:_STEM], []).append((word[:-1], letter))
     else:
         _exact.setdefault(word, letter)
 
@@ -94,8 +100,9 @@ def knows(word: str) -> bool:
 def _know(word: str) -> str:
     letter = _exact.get(word, "")
     if not letter:
-        for length in range(min(len(word), 12), 3, -1):
-            if letter := _stems.get(word[:length], ""):
+        for stem, kind in _stems.get(word[:_STEM], ()):
+            if word.startswith(stem):
+                letter = kind
                 break
         else:
             letter = _known_always.get(word) or ("_" if word[0].isalnum() else ",")
@@ -122,8 +129,10 @@ def sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def _tokens(folded: str) -> list[str]:
     """Words, numbers and the marks that matter. Scripts without spaces go by letters."""
+    if folded.isascii():
+        return _ASCII_TOKEN.findall(folded)
     found = _TOKEN.findall(folded)
-    if folded.isascii() or not _UNSPACED.search(folded):
+    if not _UNSPACED.search(folded):
         return found
     spread: list[str] = []
     for each in found:
@@ -139,30 +148,33 @@ def line(folded: str) -> str:
     words = _tokens(folded)
     out: list[str] = []
     add = out.append
-    known = _known
-    starts = _starts
-    free = 0  # words before this place belong to a phrase already
-    for place, word in enumerate(words):
-        if place < free:
-            continue
-        if word in starts:
-            letter, length = _longest(words, place)
-            if length:
-                add(letter)
-                free = place + length
+    get, starts = _known.get, _starts
+    if starts.isdisjoint(words):
+        out = [get(word) or _know(word) for word in words]
+    else:
+        free = 0  # words before this place belong to a phrase already
+        for place, word in enumerate(words):
+            if place < free:
                 continue
-        add(known.get(word) or _know(word))
+            if word in starts:
+                letter, length = _longest(words, place)
+                if length:
+                    add(letter)
+                    free = place + length
+                    continue
+            add(get(word) or _know(word))
     if len(words) >= _FLOOD and len(set(words)) * 5 < len(words):
-        add(FLOOD)
+        out.append(FLOOD)
     return "".join(out)
 
 
 def _longest(words: list[str], place: int) -> tuple[str, int]:
     """The kind and the length, in words, of the longest phrase that begins here; 0 where there is none."""
     word = words[place]
-    for parts, letter in _phrases.get(word, ()):
-        if words[place + 1 : place + 1 + len(parts)] == parts:
-            return letter, 1 + len(parts)
+    if (seconds := _phrases.get(word)) is not None and place + 1 < len(words):
+        for parts, letter in seconds.get(words[place + 1], ()):
+            if words[place + 1 : place + 1 + len(parts)] == parts:
+                return letter, 1 + len(parts)
     for run, letter in _runs.get(word, ()):
         if words[place : place + len(run)] == list(run):
             return letter, len(run)

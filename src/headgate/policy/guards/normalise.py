@@ -24,9 +24,10 @@ _HIDDEN = (
 _DROP = re.compile(f"[{_HIDDEN}]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
-_LOOK_ALIKE = re.compile(f"[{re.escape(LATIN_LOOKS)}]")
-_MIXED_WORD = re.compile(r"[^\W\d_]+")
-_LATIN = re.compile("[A-Za-z]")
+_LOOK_ALIKE = re.compile(f"[{re.escape(LATIN_LOOKS)}]+")
+_WORD = re.compile(r"[^\W\d_]+")
+_MIXED_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]*+[^\W\d_A-Za-z][^\W\d_]*+")
+_LATIN = re.compile("[A-Za-z]+")
 _SIGNS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff]")
 
 _LEET: Final = str.maketrans("0134578@$!|+", "oieastbasilt")
@@ -106,16 +107,14 @@ def _spelled(text: str) -> str:
 
 def _latin(text: str) -> tuple[str, int]:
     """Look-alikes to Latin letters: in words of two alphabets, and in all words where most letters are Latin."""
-    latin = len(_LATIN.findall(text))
-    alike = len(_LOOK_ALIKE.findall(text))
-    letters = sum(map(len, _MIXED_WORD.findall(text)))
+    latin, alike, letters = (sum(map(len, each.findall(text))) for each in (_LATIN, _LOOK_ALIKE, _WORD))
     mostly = latin + alike >= 0.95 * letters and latin >= 0.2 * letters
     changed = 0
 
     def word(found: re.Match[str]) -> str:
         nonlocal changed
         each = found.group()
-        if each.isascii() or not (mostly or _LATIN.search(each)):
+        if not (mostly or _LATIN.search(each)):
             return each
         made = each.translate(TO_LATIN)
         changed += made != each
