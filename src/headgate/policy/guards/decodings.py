@@ -20,7 +20,8 @@ _BASE64 = re.compile(
 _RUN = re.compile(rf"{_B64}{{16}}")
 # Those that are tried on every text begin with a class of characters that are rare in prose, so that it is skimmed.
 _HEX = re.compile(r"[0-9c-fC-F][0-9A-Fa-f](?<![0-9A-Fa-f]{3})(?:[ :,]?(?:0x|\\x)?[0-9A-Fa-f]{2}){7,}")
-_URL = re.compile(r"(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){3,}[^\s%]{0,400}")
+_URL = re.compile(r"%[0-9A-Fa-f]{2}(?:[^\s%]{0,40}%[0-9A-Fa-f]{2}){2,}[^\s%]{0,400}")
+_URL_FRONT = re.compile(r"[^\s%]{1,40}\Z")
 _ONE = r"(?:\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|U\+[0-9A-Fa-f]{4})"
 _ESCAPES = re.compile(rf"{_ONE}(?:[ ]?{_ONE}){{3,}}")
 _ESCAPE = re.compile(r"(?:\\u|\\x|U\+)([0-9A-Fa-f]{2,4})")
@@ -44,9 +45,12 @@ def decoded(text: str) -> Iterator[tuple[str, int, int, str]]:
         if needs not in text or (pattern is _BASE64 and not long):
             continue
         for found in pattern.finditer(text):
-            said = decode(found.group())
+            start, end = found.span()
+            if pattern is _URL and (front := _URL_FRONT.search(text[max(0, start - 40) : start])):
+                start -= len(front.group())
+            said = decode(text[start:end])
             if said is not None and readable(said):
-                yield how, found.start(), found.end(), said
+                yield how, start, end, said
 
 
 def readable(text: str) -> bool:
@@ -148,6 +152,6 @@ _KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[str], str | None]], ...
     ("escapes", "\\", _ESCAPES, _escapes),
     ("escapes", "U+", _ESCAPES, _escapes),
     ("entities", "&#", _ENTITIES, _entities),
-    ("binary", "0", _BINARY, _binary),
+    ("binary", "01", _BINARY, _binary),
     ("morse", "-", _MORSE, _morse),
 )

@@ -23,6 +23,10 @@ such as "injection" in it and around it, and sentences that meet a rule between 
 _MARKS = "{}[]=()<>#*|/"
 _QUOTES = re.compile("[\"`\u201c\u201d\u00ab\u201e]|\\\\n|(?<![a-z])'|'(?![a-z])")
 _FENCE = "```"
+_BY_NEEDS: list[tuple[str, list[tuple[int, re.Pattern[str]]]]] = [
+    (needs, [(number, rule.pattern) for number, rule in enumerate(LINES) if rule.needs == needs])
+    for needs in sorted({rule.needs for rule in LINES})
+]
 _AROUND = 16  # sentences on each side of a block in which the topic is looked for
 _COUNTED = 2  # times that a rule counts in one block
 
@@ -125,12 +129,21 @@ class Reading:
 def _met(lines: list[str], folded: list[str]) -> dict[int, set[int]]:
     """Which rules each sentence meets."""
     met: dict[int, set[int]] = {}
-    joined, starts = _join(lines, "\n")
-    there = set(joined)
-    for number, rule in enumerate(LINES):
-        if not there.isdisjoint(rule.needs):
-            for found in rule.pattern.finditer(joined):
-                met.setdefault(bisect_right(starts, found.start()) - 1, set()).add(number)
+    having: dict[str, list[int]] = {}  # letter -> lines with it: most rules are about letters that few lines have
+    for n, each in enumerate(lines):
+        for letter in set(each):
+            having.setdefault(letter, []).append(n)
+    for needs, rules in _BY_NEEDS:
+        if len(needs) == 1:
+            chosen = having.get(needs, [])
+        else:
+            chosen = sorted({n for letter in needs for n in having.get(letter, ())})
+        if not chosen:
+            continue
+        joined, starts = _join([lines[n] for n in chosen], "\n")
+        for number, pattern in rules:
+            for found in pattern.finditer(joined):
+                met.setdefault(chosen[bisect_right(starts, found.start()) - 1], set()).add(number)
     text, starts = _join(folded, "")
     for number, rule in enumerate(TEXTS, start=len(LINES)):
         if any(mark in text for mark in rule.needs):

@@ -132,13 +132,16 @@ LINES: tuple[Rule, ...] = (
 )
 """Rules on lines of kinds."""
 
-_FRAME = r"(?:system|developer|admin(?:istrator)?)(?: (?:prompt|message|note|override|instructions?|update|alert))?"
+# Begins with letters, so that text is skimmed for them; what may stand in front is looked at from there.
+_FRONT = r"(?<![^\s\[(<*#{\"'|>]%s)"
+_FRAMED = "|".join(word[0] + _FRONT % word[0] + word[1:] for word in ("system", "developer", "admin(?:istrator)?"))
+_FRAME = rf"(?:{_FRAMED})(?: (?:prompt|message|note|override|instructions?|update|alert))?"
 _TEMPLATE = r"<\|?[ ]?(?:im_start|im_end|endoftext|eot_id|start_header_id|system)[ ]?\|>|\[/?inst\]|<</?sys>>"
 TEXTS: tuple[Rule, ...] = (
     *_rules(
         "fake_system",
         ("template_token", "<[", _TEMPLATE),
-        ("system_says", ":]", rf"(?:^|[\s\[(<*#{{\"'|>])\[?{_FRAME}[ ]?[:\]]"),
+        ("system_says", ":]", rf"{_FRAME}[ ]?[:\]]"),
         ("system_heading", "#", r"#{2,4}[ ]?(?:system|instructions?|new|important|override|assistant|response)\b"),
         (
             "system_tag",

@@ -24,10 +24,13 @@ _HIDDEN = (
 _DROP = re.compile(f"[{_HIDDEN}]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
+_RUNS = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]")
+_RARE = re.compile(f"[{_HIDDEN}\U0001f130-\U0001f189\U0001f1e6-\U0001f1ff]")
 _LOOK_ALIKE = re.compile(f"[{re.escape(LATIN_LOOKS)}]+")
 _WORD = re.compile(r"[^\W\d_]+")
 _MIXED_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]*+[^\W\d_A-Za-z][^\W\d_]*+")
 _LATIN = re.compile("[A-Za-z]+")
+_TWO_ALPHABETS = re.compile(r"[A-Za-z][^\W\d_A-Za-z]|[^\W\d_A-Za-z][A-Za-z]")
 _SIGNS = re.compile("[\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189\U0001f1e6-\U0001f1ff]")
 
 _LEET: Final = str.maketrans("0134578@$!|+", "oieastbasilt")
@@ -35,7 +38,7 @@ _LEET: Final = str.maketrans("0134578@$!|+", "oieastbasilt")
 _LEET_GATE = re.compile(r"[013457@$!|+](?<=[A-Za-z].)(?=[A-Za-z])")
 _LEET_WORD = re.compile(r"(?<![\w@$!|+])(?=[\w@$!|+]{0,30}[A-Za-z])[\w@$!|+]{2,32}(?![\w@$|+])")
 _SPACED = re.compile(r"(?<!\S)\S(?:[ \t]{1,3}\S(?!\S)){5,}|(?<!\w)(?:\w[ \t._*|/\-]{1,3}){5,}\w(?!\w)")
-_SPACED_GATE = re.compile(r"[ \t._*|/\-]\S(?:[ \t._*|/\-]{1,3}[^\s._*|/\-](?!\w)){3}")
+_SPACED_GATE = re.compile(r"[ \t._*|/\-][^\W\d_](?!\w)(?:[ \t._*|/\-]{1,3}[^\W\d_](?!\w)){3}")
 _BETWEEN_LETTERS = re.compile(r"[ \t._*|/\-]")
 _BETWEEN_WORDS = re.compile(r"[ \t._*|/\-]{2,}")
 
@@ -62,23 +65,35 @@ class Clean:
             return start, end
         if not self.text:
             return 0, len(self.source)
-        offsets: list[int] = []
-        for at, letter in enumerate(self.source):
-            offsets.extend([at] * len(_plain(letter)[0]))
-        last = len(offsets) - 1
-        if last < 0:
-            return 0, len(self.source)
-        first = offsets[min(start, last)]
-        return first, max(first, offsets[min(max(start, end - 1), last)] + 1)
+        first = self._back(start)[0]
+        return first, max(first, self._back(max(start, end - 1))[1])
+
+    def _back(self, place: int) -> tuple[int, int]:
+        """The letter of `source` that a place in `text` comes from: where it begins and ends."""
+        made, last = 0, (0, 0)
+        for run in _RUNS.finditer(self.source):
+            start, end = run.span()
+            length = end - start if run.group().isascii() else len(_plain(run.group())[0])
+            if made + length > place:
+                inside = start + place - made if length == end - start else start
+                return inside, inside + 1
+            if length:
+                last = end - 1, end
+            made += length
+        return last
 
 
 def clean(text: str) -> Clean:
     """Undo hidden characters, compatibility forms and look-alike letters. An ASCII text comes back as it is."""
     if text.isascii():
         return Clean(text, text)
-    hidden = _spelled(text)
-    plain, changed = _plain(text)
-    if _LOOK_ALIKE.search(plain):
+    letters = "".join(set(text))  # the expressions look for single characters, of which a text has few different ones
+    if not _RARE.search(letters):
+        hidden, plain, changed = "", unicodedata.normalize("NFKC", text), 0
+    else:
+        hidden = _spelled(text)
+        plain, changed = _plain(text)
+    if _LOOK_ALIKE.search(letters if plain == text else plain):
         plain, alike = _latin(plain)
         changed += alike
     return Clean(plain, text, hidden, changed)
@@ -109,6 +124,8 @@ def _latin(text: str) -> tuple[str, int]:
     """Look-alikes to Latin letters: in words of two alphabets, and in all words where most letters are Latin."""
     latin, alike, letters = (sum(map(len, each.findall(text))) for each in (_LATIN, _LOOK_ALIKE, _WORD))
     mostly = latin + alike >= 0.95 * letters and latin >= 0.2 * letters
+    if not mostly and not _TWO_ALPHABETS.search(text):
+        return text, 0
     changed = 0
 
     def word(found: re.Match[str]) -> str:
