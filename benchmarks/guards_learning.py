@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from headgate.policy.guards.injection import Look
-from headgate.policy.guards.injection_model import score
+from headgate.policy.guards.injection_model import DISGUISED, score
 from headgate.policy.guards.injection_reading import CONTEXT, NAMES
 from headgate.policy.guards.injection_rules import REASONS, STANDARD
 
@@ -131,6 +131,7 @@ def read(texts: list[str], document: Array) -> tuple[Array, Array, Array, Array]
 def scores(rows: Rows, weights: Array) -> Array:
     """The log-odds of each row under some weights, as `learn` returns them."""
     each = _spread(rows.features, rows.document[rows.owner]) @ weights - np.log(np.maximum(1.0, rows.blocks / 8))
+    each = each + DISGUISED * ~rows.plainly.astype(bool)
     best = np.full(len(rows), -60.0)
     np.maximum.at(best, rows.owner, each)
     return best

@@ -16,7 +16,7 @@ from typing import Final
 from headgate.core.guards import CHANNELS, TAINTED, Span
 from headgate.policy.guards.decodings import decoded
 from headgate.policy.guards.injection_lines import fold, line, places
-from headgate.policy.guards.injection_model import NEVER, Model, score, shipped
+from headgate.policy.guards.injection_model import DISGUISED, NEVER, Model, score, shipped
 from headgate.policy.guards.injection_reading import Reading
 from headgate.policy.guards.injection_rules import LINES, RULE_SETS, STANDARD
 from headgate.policy.guards.normalise import Clean, clean, disguises
@@ -195,6 +195,7 @@ class Look:
         best, how, first, last = NEVER, "", 0, 0
         for name, reading in self._readings.items():
             logit, begin, end = model.logit(reading, self._kind)
+            logit += DISGUISED if name else 0.0
             if best is NEVER or logit > best:
                 best, how, first, last = logit, name, begin, end
         if best is NEVER or first == last:

@@ -73,8 +73,9 @@ def _learn(word: str, letter: str) -> None:
 
 
 def _learn_disguises() -> None:
-    words = [word for word in (*_exact, *_COMMON) if len(word) > 2 and word.isascii() and word.isalpha()]
-    real = {*_exact, *_COMMON}
+    whole = [stem for stems in _stems.values() for stem, _ in stems if len(stem) > 4]
+    real = {*_exact, *_COMMON, *whole}
+    words = [word for word in (*_exact, *_COMMON, *whole) if len(word) > 2 and word.isascii() and word.isalpha()]
     for word in words:
         for letter, made in ((TURNED, codecs.encode(word, "rot13")), (BACKWARDS, word[::-1])):
             if made not in real:

@@ -22,7 +22,8 @@ _HIDDEN = (
     "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _DROP = re.compile(f"[{_HIDDEN}]+")
-_TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
+_TAGS = re.compile("[\U000e0020-\U000e007e]")
+_FROM_TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
 _RUNS = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]")
 _RARE = re.compile(f"[{_HIDDEN}\U0001f130-\U0001f189\U0001f1e6-\U0001f1ff]")
@@ -39,6 +40,8 @@ _LEET_GATE = re.compile(r"[013457@$!|+](?<=[A-Za-z].)(?=[A-Za-z])")
 _LEET_WORD = re.compile(r"(?<![\w@$!|+])(?=[\w@$!|+]{0,30}[A-Za-z])[\w@$!|+]{2,32}(?![\w@$|+])")
 _SPACED = re.compile(r"(?<!\S)\S(?:[ \t]{1,3}\S(?!\S)){5,}|(?<!\w)(?:\w[ \t._*|/\-]{1,3}){5,}\w(?!\w)")
 _SPACED_GATE = re.compile(r"[ \t._*|/\-][^\W\d_](?!\w)(?:[ \t._*|/\-]{1,3}[^\W\d_](?!\w)){3}")
+_WIDE = re.compile(r"[ \t]{2,}")
+_ONLY_SPACES = re.compile(r"\S(?:[ \t]+\S(?!\S))*")
 _BETWEEN_LETTERS = re.compile(r"[ \t._*|/\-]")
 _BETWEEN_WORDS = re.compile(r"[ \t._*|/\-]{2,}")
 
@@ -111,7 +114,9 @@ def _spelled(text: str) -> str:
     """What tag characters and variation selectors say."""
     if text.isascii() or not _DROP.search(text):
         return ""
-    parts = ["".join(chr(ord(letter) - 0xE0000) for letter in found.group()) for found in _TAGS.finditer(text)]
+    parts = []
+    if len(_TAGS.findall(text)) >= 4:  # in place: letters that have no tag stand between them
+        parts.append(unicodedata.normalize("NFKC", _DROP.sub("", text.translate(_FROM_TAGS))))
     for found in _SELECTORS.finditer(text):
         spelled = bytes(
             ord(letter) - 0xFE00 if ord(letter) < 0x10000 else ord(letter) - 0xE0100 + 16 for letter in found.group()
@@ -144,12 +149,13 @@ def disguises(text: str, turned: int, backwards: int) -> Iterator[tuple[str, str
     """What a cleaned text says where its words are in disguise: (how, text) for each disguise there are signs of.
 
     Args:
-        turned: how many of its words are known ones in rot13; three are a sign.
+        turned: how many of its words are known ones in rot13; one is a sign in a short text, and three in a longer one.
         backwards: how many are known ones from behind.
     """
-    if turned >= 3:
+    needed = min(3, 1 + len(text) // 200) + len(text) // 1000
+    if turned >= needed:
         yield "rot13", codecs.encode(text, "rot13")
-    if backwards >= 3:
+    if backwards >= needed:
         yield "reversed", text[::-1]
     if len(_LEET_GATE.findall(text, 0, 20_000)) >= 2:
         yield "leetspeak", _LEET_WORD.sub(lambda found: found.group().replace("11", "ll").translate(_LEET), text)
@@ -159,6 +165,9 @@ def disguises(text: str, turned: int, backwards: int) -> Iterator[tuple[str, str
 
 def _join(spaced: str) -> str:
     """Letters with gaps to words: a wider gap is the end of a word; without any, known words are looked for."""
+    if _ONLY_SPACES.fullmatch(spaced):  # then a full stop is none of the gaps
+        words = ["".join(word.split()) for word in _WIDE.split(spaced)]
+        return _split(words[0]) if len(words) == 1 else " ".join(words)
     words = [_BETWEEN_LETTERS.sub("", word) for word in _BETWEEN_WORDS.split(spaced)]
     return _split(words[0]) if len(words) == 1 else " ".join(words)
 
