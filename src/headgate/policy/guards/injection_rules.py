@@ -64,6 +64,7 @@ LINES: tuple[Rule, ...] = (
         ("override_scruples", "O", r"O.{0,6}[UL]"),
         ("now_override", "O", r"[GIT].{0,3}O.{0,4}[PERHh]"),
         ("override_first", "O", r"^[_I,]{0,3}O.{0,2}[PEu]"),
+        ("override_forced", "O", r"O.{0,16}f|f.{0,16}O"),
         ("announced_say", "A", r"A.{0,10}[SVGTIA]"),
     ),
     *_rules(
@@ -72,6 +73,8 @@ LINES: tuple[Rule, ...] = (
         ("urgent_task", "G", r"G.{0,8}[Rt]"),
         ("task_urgent", "G", r"[Rt].{0,8}G"),
         ("you_urgent_orders", "u", r"[Rt].{0,6}u.{0,8}[GT]|u.{0,6}G.{0,8}[Rt]|u.{0,10}R.{0,10}G"),
+        ("machine_addressed", "M", r"^[,_]{0,3}M,.{0,8}[SVGTOFAIKf]"),
+        ("machine_told", "M", r"u.{0,3}M.{0,12}[TGFKAf]"),
         ("urgent_answer", "Z", r"[TAG].{0,8}Z"),
     ),
     *_rules(
@@ -89,6 +92,8 @@ LINES: tuple[Rule, ...] = (
         ("you_now", "I", r"u.{0,2}I.{0,2}_"),
         ("must_say_all", "T", r"T.{0,3}[SV].{0,10}E.{0,8}[nLU]"),
         ("owner_override", "o", r"o.{0,8}[DUHhX]|D.{0,8}o"),
+        ("never_refuse", "L", r"[nT].{0,3}[nU].{0,2}L|n.{0,2}L.{0,10}[SVu]"),
+        ("become_forced", "f", r"[BDN].{0,20}f"),
         ("fiction_harm", "JL", r"B.{0,20}[JL]|Y.{0,14}[JL]"),
     ),
     *_rules(
@@ -116,6 +121,7 @@ LINES: tuple[Rule, ...] = (
         ("secret_ciphered", "X", r"X.{0,6}[VQ]|Q.{0,6}X"),
         ("secret_say", "X", r"X.{0,5}S"),
         ("your_secret", "X", r"u.{0,1}X"),
+        ("fiction_secret", "Y", r"Y.{0,14}[XH]|[XH].{0,10}Y"),
         ("short_secret", "X", r"^(?=[^\n]{1,12}$).{0,12}[SVQqm].{0,12}X"),
         ("owner_asks", "o", r"o.{0,10}[SV].{0,8}[XHhR]"),
     ),
@@ -125,6 +131,9 @@ LINES: tuple[Rule, ...] = (
         ("say_in_answer", "Z", r"S.{0,5}Z"),
         ("answer_say", "Z", r"Z.{0,8}S"),
         ("just_say", "I", r"^.{0,6}I.{0,2}[SV]"),
+        ("forced_answer", "f", r"f"),
+        ("must_act", "T", r"u.{0,2}T.{0,4}[FK]|T.{0,4}[KF].{0,8}Z"),
+        ("unseen_act", "k", r"[SVFKZT].{0,12}k|k.{0,12}[SVFKZT]"),
         ("urgent_act", "F", r"[GA].{0,8}F.{0,8}[XwtK]|u.{0,2}T.{0,4}F"),
     ),
     *_rules("exfiltration", ("send_secret", "K", r"K.{0,10}[QX]|X.{0,8}K")),

@@ -18,6 +18,8 @@ KINDS: dict[str, str] = {
         discard* dismiss* abandon* circumvent* supersede* nullif* invalidat* erase unlearn set_aside
         pay_no_attention do_not_follow don_t_follow stop_following don_t_listen dont_listen dont_follow
         no_longer_follow cease_following null_and_void leave_aside never_mind nevermind just_kidding
+        cancel cancels revoke revoked overwrite overwrites overwritten no_longer_apply do_not_obey
+        stop_obeying forget_about
         irrespective regardless ignorier* vergiss vergesst vergessen missacht* missachte ignorez ignorer
         oublie oubliez oublier ignora ignorad ignorar ignore_todas ignoren olvida olvide olvidate
         olvidar olvidad descarta esqueca esquece esquecer desconsider* descarte dimentica dimenticare
@@ -84,7 +86,9 @@ KINDS: dict[str, str] = {
         systemanweisung* message_systeme mensaje_del_sistema prompt_del_sistema системн*
         системную_подсказку 系统提示 系統提示 初始指令 原有指示 システムプロンプト 初期指示
         시스템_프롬프트 시스템프롬프트 system_prompt_text sysprompt preamble starting_instructions
-        instructions_above conversation_instructions initial_configuration
+        instructions_above conversation_instructions initial_configuration text_above prompt_above
+        message_above initial_message first_message opening_message initial_context system_context
+        initial_text
         """,
     # To bring to light.
     "reveal": """
@@ -131,6 +135,7 @@ KINDS: dict[str, str] = {
         heslo lozink* salasana losenord* adgangskode парол* секрет* пароля kata_sandi mat_khau matkhau
         sifre* parola nenosiri fjalekalim* pasfhocal focal_faire iphasiwedi lozinka tajna كلمة_المرور
         كلمة_السر باسورد رمز_عبور پاس_ورڈ סיסמה הסיסמה סוד पासवर्ड गुप्त পাসওয়ার্ড গোপন κωδικος κωδικο
+        pwd passwd magic_word secret_phrase secret_message sensitive_information
         密码 密碼 口令 秘密 パスワード 暗号 秘密の 비밀번호 암호 비밀 รหัสผ่าน ความลับ
         """,
     # To be somebody else.
@@ -172,6 +177,8 @@ KINDS: dict[str, str] = {
         free_of not_bound unbound not_subject no_longer_bound not_restricted not_limited bypass_the
         anything_now do_anything without_limits without_censorship uncensor* no_censorship limitless
         unmoderated without_ethical without_moral no_guidelines without_guidelines no_constraints rid_of
+        unconstrained uninhibited never_refuse cannot_refuse_any never_say_no without_refusing
+        without_question whatever_i_ask anything_i_ask any_request every_request
         immune does_not_care doesn_t_care not_have_to_abide do_not_have_to_abide don_t_have_to
         no_warnings no_disclaimers devoid ohne_einschrankung* ohne_regeln uneingeschrankt
         sans_restriction* sans_limite* sans_filtre sin_restricciones sin_limites sin_censura
@@ -263,7 +270,8 @@ KINDS: dict[str, str] = {
         leetspeak l33t acrostic encode encoded decode decoded encrypt rhyme rhymes riddle anagram
         spell_backwards letter_by_letter each_letter first_letter first_letters last_letter
         first_character characters_of between_each_letter nato_alphabet binary ascii unicode emoji
-        emojis
+        emojis hint hints clue clues synonym synonyms starts_with begins_with ends_with spelling
+        how_many_letters how_many_characters indice pista hinweis
         """,
     "fiction": """
         hypothetical* hypothetically fictional fiction imaginary story game scenario dream novel movie
@@ -320,6 +328,24 @@ KINDS: dict[str, str] = {
         nasil nedir hangi ne nini gani cili cila cfare cad ce yini ما ماذا کیا کیسے چیست מה מהי מהו क्या
         कौन कहाँ कहां कैसे কি কী কোথায় ποιος ποιο τι 什么 什麼 哪 何 무엇 뭐 뭔 อะไร ไหน
         """,
+    # How an answer has to begin, or all that it may be.
+    "forced": """
+        begin_your_response begin_your_answer begin_your_reply start_your_response start_your_answer
+        start_your_reply begin_with start_with starting_with beginning_with respond_only reply_only
+        answer_only only_respond only_reply only_answer only_say only_output output_only just_say
+        just_reply just_respond just_print just_output say_only end_your_response end_your_answer
+        respond_with_only reply_with_only respond_exclusively nothing_else antworte_nur beginne_deine
+        reponds_uniquement reponds_seulement commence_ta responde_solo responde_solamente empieza_tu
+        responda_apenas rispondi_solo 只回答 只输出 只回复
+        """,
+    # What nobody is to notice.
+    "secrecy": """
+        do_not_mention don_t_mention without_mentioning do_not_tell don_t_tell without_telling
+        do_not_inform don_t_inform do_not_disclose_this keep_this_secret keep_it_secret keep_quiet
+        between_us secretly silently discreetly covertly without_notice without_the_user
+        without_asking do_not_ask_for do_not_alert do_not_explain no_explanation without_explanation
+        do_not_acknowledge don_t_acknowledge do_not_reference don_t_reference
+        """,
     # Talk about attacks, which is what documentation and questions do.
     "about": """
         attack attacks guard detect detects detected detection detector defend defense defence protect
@@ -372,6 +398,8 @@ LETTERS: dict[str, str] = {
     "words": "w",
     "task": "t",
     "ask": "q",
+    "forced": "f",
+    "secrecy": "k",
     "about": "b",
     "topic": "i",
 }
