@@ -29,7 +29,7 @@ DIFFERENCE = 0.7
 """How freely the weights for documents differ from the others."""
 ROUNDS = 3
 """Of learning, each teaching the blocks that the one before thought worst."""
-FLAGGED = {"user": (0.0022, 0.009), "document": (0.005, 0.07)}
+FLAGGED = {"user": (0.003, 0.015), "document": (0.006, 0.1)}
 """Shares of plain and of hard benign texts that the flag threshold lets be flagged, per channel. Below the targets
 (0.5% and 2% together), because new sources do worse. Documents about injection are hard, and few."""
 BLOCKED = {"user": (0.0003, 0.001), "document": (0.0003, 0.006)}

@@ -61,9 +61,24 @@ def test_words_of_an_alphabet_that_looks_latin_are_left_alone() -> None:
     assert clean(russian).text == russian
 
 
+def test_the_flag_of_scotland_hides_nothing() -> None:
+    flag = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsct") + "\U000e007f"
+    assert clean(f"Greetings from {flag} to all").hidden == ""
+
+
+def test_tags_between_letters_that_have_none_are_spelled_in_their_place() -> None:
+    text = "".join(chr(0xE0000 + ord(letter)) if letter.isascii() else letter for letter in "vergiß alles Übrige")
+    assert clean(text).hidden == "vergiß alles Übrige"
+
+
+def test_a_full_stop_between_spaced_letters_stays_one() -> None:
+    text = " ".join("Stop here. Go on")
+    assert dict(disguises(text, 0, 0))["spaced"] == "Stop here. Go on"
+
+
 def test_tag_characters_are_spelled_out() -> None:
     made = clean("a fine day" + "".join(chr(0xE0000 + ord(letter)) for letter in "and more"))
-    assert (made.text, made.hidden) == ("a fine day", "and more")
+    assert (made.text, made.hidden) == ("a fine day", "a fine day\nand more")
 
 
 def test_variation_selectors_are_spelled_out() -> None:
@@ -86,7 +101,9 @@ def test_words_in_disguise_are_read(disguised: str, plain: str, how: str) -> Non
 
 def test_rot13_and_reversal_are_read_where_words_are_known_that_way() -> None:
     assert list(disguises("bar gjb guerr", 3, 3)) == [("rot13", "one two three"), ("reversed", "rreug bjg rab")]
-    assert list(disguises("bar gjb guerr", 2, 2)) == []
+    assert list(disguises("bar gjb guerr", 1, 0)) == [("rot13", "one two three")]
+    assert list(disguises("bar gjb guerr " * 20, 1, 1)) == []
+    assert list(disguises("bar gjb guerr " * 600, 8, 8)) == []
 
 
 @pytest.mark.parametrize(

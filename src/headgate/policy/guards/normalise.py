@@ -23,6 +23,8 @@ _HIDDEN = (
 )
 _DROP = re.compile(f"[{_HIDDEN}]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
+_COVER = re.compile("(?<=[!-~])(?=[\U000e0020-\U000e007e])|(?<=[\U000e0020-\U000e007e])(?=[!-~])")
+_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{2,6}\U000e007f")  # of England, Scotland, Wales
 _FROM_TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{6,}")
 _RUNS = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]")
@@ -53,7 +55,7 @@ class Clean:
     Attributes:
         text: NFKC, without hidden characters and look-alikes.
         source: the text it was made of.
-        hidden: what invisible characters spelled out (Unicode tags, variation selectors), "" for nothing.
+        hidden: the text with what Unicode tags spell in its place, and what variation selectors spell; "" for nothing.
         changed: how many hidden characters and look-alikes there were.
     """
 
@@ -115,8 +117,9 @@ def _spelled(text: str) -> str:
     if text.isascii() or not _DROP.search(text):
         return ""
     parts = []
-    if len(_TAGS.findall(text)) >= 4:  # in place: letters that have no tag stand between them
-        parts.append(unicodedata.normalize("NFKC", _DROP.sub("", text.translate(_FROM_TAGS))))
+    if len(_TAGS.findall(_FLAG.sub("", text))) >= 4:  # in place: letters that have no tag stand between them
+        inline = _COVER.sub("\n", text).translate(_FROM_TAGS)
+        parts.append(unicodedata.normalize("NFKC", _DROP.sub("", inline)))
     for found in _SELECTORS.finditer(text):
         spelled = bytes(
             ord(letter) - 0xFE00 if ord(letter) < 0x10000 else ord(letter) - 0xE0100 + 16 for letter in found.group()
