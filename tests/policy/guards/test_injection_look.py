@@ -131,6 +131,9 @@ def test_a_payload_split_over_several_codes_is_read_together() -> None:
         "!function(e,t){var n=e[0],r=t.o7;for(var i=0;i<n.l3n;i++)r[i]=n[i]^0x7f}(a1,b2);" * 30,
         "00000000  7f 45 4c 46 02 01 01 00  00 00 00 00 00 00 00 00  |.ELF............|\n" * 30,
         base64.b64encode(ARTICLE.encode()).decode(),
+        "Мост был открыт после девяти лет работы, и по нему ходят поезда. ".encode().hex() * 5,
+        quote("Мост был открыт после девяти лет работы, и по нему ходят поезда. " * 5),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n" * 4,
         codecs.encode(ARTICLE, "rot13"),
     ],
 )

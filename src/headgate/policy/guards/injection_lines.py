@@ -23,7 +23,7 @@ _END = re.compile(r"[.!?\u3002\uff01\uff1f\u061f\u0964\n]+")
 _SHORTEST, _LONGEST = 12, 240  # characters of a sentence
 _REMEMBERED = 20_000  # words, for the whole process
 _STEM = 4  # letters, at least, of a stem
-_FLOOD = 24  # words in a sentence, of which few differ
+_FLOOD = 24  # words of three letters and more in a sentence, of which few differ
 
 FLOOD = "~"
 """The letter behind a line whose words are the same few over and over."""
@@ -164,8 +164,10 @@ def line(folded: str) -> str:
                     free = place + length
                     continue
             add(get(word) or _know(word))
-    if len(words) >= _FLOOD and len(set(words)) * 5 < len(words):
-        out.append(FLOOD)
+    if len(words) >= _FLOOD:
+        long = [word for word in words if len(word) > 2]  # codes and tables repeat their digits and bars
+        if len(long) >= _FLOOD and len(set(long)) * 5 < len(long):
+            out.append(FLOOD)
     return "".join(out)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from headgate.policy.guards.injection_reading import CONTEXT, NAMES, Reading
 
 FILE = Path(__file__).parents[2] / "data" / "injection.json"
-DISGUISED = 1.2
+DISGUISED = 0.8
 """Log-odds that a disguise adds to what is read under it: few have a reason to disguise their words."""
 _FREE_BLOCKS = 8  # a longer text has more chances to look odd by accident
 
