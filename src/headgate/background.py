@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-MOST = 256
+MOST = 128
 """Pieces of work that wait; of more, the newest are not taken."""
 _CLOSING = 5.0  # seconds for the piece that is under way
 

@@ -55,7 +55,7 @@ DAY = 86_400.0
 LOOK_SECONDS = 5.0
 """How often a process looks for what others, or a person, have decided."""
 MOST_BYTES = 256 * 1024
-"""Of a request that is compared: what waits is kept in memory."""
+"""Of a request that is compared, and of its answer: what waits is kept in memory."""
 _COMPARED = frozenset({"messages", "chat", "responses"})
 
 
@@ -139,7 +139,7 @@ class Shadows:
     def saw(self, exchange: Exchange, answer: Substitute) -> None:
         """See `core.ports.Witness`."""
         here, last = self._of[exchange.request.caller.task], exchange.last
-        if exchange.original is not None and last is not None:
+        if exchange.original is not None and last is not None and len(answer.body) <= MOST_BYTES:
             state, cost, stop = here.state, exchange.cost_nano, last.stop_reason
             asked, body, name = exchange.original, answer.body, exchange.id
             self._background.offer(lambda: self._compare(here, state, asked, body, stop, cost, name))

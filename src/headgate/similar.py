@@ -43,7 +43,7 @@ TASK = "similar"
 """What its comparisons are counted under."""
 LOOK_SECONDS = 5.0
 _MOST_VECTORS = 1_024
-_MOST_ANSWER = 256 * 1024
+_MOST_BYTES = 256 * 1024  # of a request, and of an answer: what waits is kept in memory
 _ENDPOINTS = frozenset({"messages", "chat", "responses"})
 
 
@@ -121,12 +121,13 @@ class Similar:
 
     def wants(self, exchange: Exchange) -> bool:
         """See `core.ports.Witness`."""
-        return exchange.request.endpoint in _ENDPOINTS and exchange.recalled is None
+        request = exchange.request
+        return request.endpoint in _ENDPOINTS and len(request.body) <= _MOST_BYTES and exchange.recalled is None
 
     def saw(self, exchange: Exchange, answer: Substitute) -> None:
         """See `core.ports.Witness`."""
         asked, last = exchange.original, exchange.last
-        if asked is None or last is None or len(answer.body) > _MOST_ANSWER:
+        if asked is None or last is None or len(answer.body) > _MOST_BYTES:
             return
         now = self._now()
         kind: Kind = "stream" if asked.facts.stream else "whole"

@@ -182,6 +182,17 @@ def test_the_ladder_of_the_calls_task_is_shown_with_where_each_step_is_written(r
     )
 
 
+def test_what_is_measured_on_its_calls_is_shown(run: Run, tmp_path: Path) -> None:
+    text = "similar: {embedder: openai/text-embedding-3-small}\ntasks: {t: {shadow: {model: claude-haiku-4-5}}}\n"
+    (tmp_path / "headgate.yaml").write_text(text)
+    told = _told(run, "--model", "claude-opus-4-5", "--task", "t", "--in-process", **ENV)
+    assert _of(told, "economy", "shadow claude-haiku-4-5") == (
+        "5% of calls, by exact; a person switches (see headgate shadow)",
+        "headgate.yaml:2:13",
+    )
+    assert _of(told, "cache", "similar questions")[1] == "headgate.yaml:1:1"
+
+
 def test_the_requests_own_timeout_bounds_the_exchange_and_says_so(run: Run) -> None:
     told = _told(run, "--model", "claude-haiku-4-5", "--timeout", "9s", "--in-process")
     assert _of(told, "timeouts", "total") == ("9s", "the request's own")

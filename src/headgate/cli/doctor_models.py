@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
+from headgate.policy.similar import PYTHON
 from headgate.settings.fields import DEFAULT
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ def used(settings: Settings) -> list[Use]:
             found.append(Use(route.provider, route.model, f"models.{name}", origin))
     named = list(_in_fallbacks(settings))
     named += [(f"tasks.{name}.model", task.model) for name, task in settings.tasks.items()]
+    shadows = [(name, task.shadow) for name, task in settings.tasks.items()]
+    named += [(f"tasks.{name}.shadow.model", each.model) for name, each in shadows if each is not None]
+    named += [(f"tasks.{name}.shadow.judge", each.judge) for name, each in shadows if each is not None]
+    if settings.similar is not None and settings.similar.embedder != PYTHON:
+        named.append(("similar.embedder", settings.similar.embedder))
     named += [(f"budgets[{place}].then", each.degrade_to) for place, each in enumerate(settings.budgets)]
     for path, model in named:
         if model and model not in settings.models:

@@ -42,12 +42,27 @@ def configured(said: Explanation, settings: Settings, origins: Origins, caller: 
     if task is not None and task.compact:
         said.add("economy", "compact", "white space of system prompts", origins.of("compact"))
     said.add("economy", "prompt caching", marks, origins.of("prompt_caching", "prompt_caching"))
+    _compared(said, settings, caller.task)
     guards(said, settings, caller)
     _ladder(said, settings, caller.task)
     _budgets(said, settings, origins, caller)
     _limits(said, settings, caller)
     bodies = not any(line.startswith("log.bodies ") for line in said.not_enforced)
     said.add("log", "bodies", settings.log.bodies, origins.of("log.bodies"), enforced=bodies)
+
+
+def _compared(said: Explanation, settings: Settings, task: str) -> None:
+    """What is measured on its calls, and may change what serves them."""
+    shadow = settings.tasks[task].shadow if task in settings.tasks else None
+    if shadow is not None:
+        switch = "switches by itself" if shadow.auto else "a person switches"
+        text = f"{shadow.sample_basis_points / 100:g}% of calls, by {shadow.compare}; {switch} (see headgate shadow)"
+        said.add("economy", f"shadow {shadow.model}", text, settings.origins.get(f"tasks.{task}.shadow", DEFAULT))
+    similar = settings.similar
+    if similar is not None:
+        does = "answered once they were right often enough" if similar.answers else "only measured"
+        text = f"cosine {similar.threshold:g} by {similar.embedder}, {does} (see headgate cache similar)"
+        said.add("cache", "similar questions", text, settings.origins.get("similar", DEFAULT))
 
 
 def _ladder(said: Explanation, settings: Settings, task: str) -> None:
