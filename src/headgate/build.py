@@ -63,7 +63,7 @@ from headgate.stores.log_key import log_key
 from headgate.stores.opening import approval_key_file, cache_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
-from headgate.substituting import substituting_of
+from headgate.substituting import deferring_of, substituting_of
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.watch import Watch
@@ -175,6 +175,7 @@ def build(
     caching = open_caching(settings, env=env, now=clock.now, tell=log.event)
     flights = Flights()
     stand_ins = substituting_of(settings, clock.now)
+    places = JobsPlace(settings.storage, durability=settings.durability, now=clock.now)
     background = Background(log.event)
     shadows = shadows_of(settings, background, now=clock.now, tell=log.event)
     similar = similar_of(settings, background, embedder, now=clock.now, tell=log.event)
@@ -200,7 +201,11 @@ def build(
         approvals=approvals.asynchronous(),
         cache=caching.port(blocking=False),
         beside=AsyncBeside(),
-        substitutes=stand_ins.substitutes if alike is None else {**stand_ins.substitutes, "similar": alike},
+        substitutes={
+            **deferring_of(settings, places, clock.now, log.event),
+            **stand_ins.substitutes,
+            **({} if alike is None else {"similar": alike}),
+        },
         similar=alike,
         witnesses=witnesses,
     )
@@ -248,7 +253,7 @@ def build(
         sharing=sharing,
         approvals=approvals,
         caching=caching,
-        jobs=JobsPlace(settings.storage, durability=settings.durability, now=clock.now),
+        jobs=places,
         hook=hook,
         watch=watch,
         background=background,

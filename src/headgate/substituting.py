@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from headgate.core.ports import Substitutes, Witness
 from headgate.settings.similar import uses
+from headgate.stores.deferring import Deferring
+from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.last_good import LastGood
 
 if TYPE_CHECKING:
@@ -21,6 +23,18 @@ class Substituting:
     substitutes: Mapping[str, Substitutes] = field(default_factory=dict)
     witnesses: Sequence[Witness] = ()
     forgets: Sequence[Callable[[str], int]] = ()  # by how keys begin
+
+
+def deferring_of(
+    settings: Settings, place: JobsPlace, now: Callable[[], float], tell: Callable[..., None]
+) -> dict[str, Substitutes]:
+    """`use: defer`, where a configuration asks for it: for event loops, where a gateway keeps what it promises.
+
+    Args:
+        now: seconds since the epoch.
+        tell: the log's `event`.
+    """
+    return {} if uses(settings, "defer") is None else {"defer": Deferring(place, now=now, tell=tell)}
 
 
 def substituting_of(settings: Settings, now: Callable[[], float]) -> Substituting:

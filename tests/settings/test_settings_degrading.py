@@ -54,11 +54,10 @@ def test_without_a_word_nothing_is_degraded() -> None:
     assert ladder_of(Settings()) == ()
 
 
-@pytest.mark.parametrize("word", ["defer"])
-def test_what_comes_with_later_parts_is_told_and_not_ignored(tmp_path: Path, word: str) -> None:
-    (line,) = wrong(tmp_path, f"degrade:\n  - {{on: any, use: {word}}}\n")
-    assert line.startswith("2:20: degrade[0].use: ")
-    assert "is not there yet" in line
+@pytest.mark.parametrize("word", ["last_good", "defer"])
+def test_what_stands_in_is_named_in_its_step(word: str) -> None:
+    (step,) = ladder_of(load(env={}, overrides={"degrade": [{"on": "any", "use": word}]}))
+    assert step.use == step.word == word
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 from headgate.build import Built
-from headgate.core.errors import Denied, HeadgateError, Refusal, TooLarge, UpstreamError
+from headgate.core.caller import Caller
+from headgate.core.errors import Denied, HeadgateError, NotServed, Refusal, TooLarge, Unavailable, UpstreamError
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
@@ -27,8 +28,11 @@ from headgate.gateway.limits import Limits
 from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.uploads import Arriving, whole
+from headgate.jobs.deferred import Deferred, told
 from headgate.jobs.passing import Passing, is_new_batch
+from headgate.policy.homes import owner
 from headgate.settings.limits import ADDRESS, limits_of
+from headgate.stores.deferring import PATH as JOBS
 from headgate.traffic_report import providers_report
 from headgate.wire import DIALECTS
 from headgate.wire.coding import decode_request
@@ -75,6 +79,7 @@ class Gateway:
         self._built = built
         self._engine = built.engine
         self.passing = Passing(built)
+        self.deferred = Deferred(built)
         self._now = built.engine.ports.clock.now
         self._ring = ring
         self._admin = admin
@@ -88,10 +93,12 @@ class Gateway:
     async def start(self) -> None:
         """Before the first connection: look after what outlives processes."""
         await self.passing.start()
+        await self.deferred.start()
 
     async def stop(self) -> None:
         """Behind the last one."""
         await self.passing.stop()
+        await self.deferred.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -102,6 +109,8 @@ class Gateway:
             await self._providers_health(scope, send)
         elif path.startswith("/health/"):
             await self._health(path, send)
+        elif path.startswith(JOBS):
+            await self._job(scope, send)
         elif path.startswith(PREFIX):
             await self._admin(scope, receive, send)
         else:
@@ -148,6 +157,8 @@ class Gateway:
             if wrong is not None:
                 await self._engine.refuse(exchange, wrong)
                 raise wrong
+            if head.asynchronous and await self._promised(exchange, send):
+                return
             await self._run(exchange, presence, receive, send)
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
@@ -228,6 +239,48 @@ class Gateway:
                 watcher.cancel()
             if visit.timer is not None:
                 visit.timer.cancel()
+
+    async def _promised(self, exchange: Exchange, send: Send) -> bool:
+        """`Prefer: respond-async`, where the caller's task or the configuration has `use: defer`."""
+        ladder = self._engine.policies.tasks(exchange.request.caller.task).ladder
+        deferring = self._engine.ports.substitutes.get("defer")
+        if deferring is None or not any(step.use == "defer" for step in ladder):
+            return False  # a preference: RFC 7240 lets us do without
+        found = await deferring.find(exchange, "asked")
+        if found is None:
+            return False
+        self._engine.answered(exchange, found.status)
+        headers = [*found.headers, (b"preference-applied", b"respond-async")]
+        headers += exchange_headers(exchange, self._now(), final=True)
+        await _send(send, found.status, headers, found.body)
+        return True
+
+    async def _job(self, scope: Scope, send: Send) -> None:
+        """A deferred job: its answer, or how far it is; DELETE forgets it. To others than its owner it is not there."""
+        dialect = spoken_dialect(scope["raw_path"], scope["headers"])
+        try:
+            record = self._ring.admit(scope["headers"])
+            store, job_id = self.deferred.store, scope["path"].removeprefix(JOBS)
+            job = None if store is None else await asyncio.to_thread(store.get, job_id)
+            whose = owner(Caller(key=record.id or record.name, tenant=record.tenant))
+            if store is None or job is None or job.owner != whose or scope["method"] not in ("GET", "DELETE"):
+                raise NotServed(f"there is no job {job_id[:60]}")
+            if scope["method"] == "DELETE":
+                await asyncio.to_thread(store.remove, job_id)
+                status, kind, body = 200, b"application/json", json.dumps({"id": job_id, "deleted": True}).encode()
+            else:
+                status, kind, body = told(job)
+        except Refusal as refusal:
+            self._denied(refusal, scope)
+            await self._say(send, dialect, refusal)
+            return
+        except HeadgateError as error:
+            await self._say(send, dialect, Unavailable(error.message))
+            return
+        headers = [(b"content-type", kind), (b"x-headgate-job", job.state.encode()), (b"cache-control", b"no-store")]
+        if job.exchange:
+            headers.append((b"x-headgate-exchange", job.exchange.encode()))
+        await _send(send, status, headers, body)
 
     async def _pass_batch(self, exchange: Exchange) -> Reply:
         """A batch of the caller's own: bounded and held, then sent on, then looked after."""

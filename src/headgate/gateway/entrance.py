@@ -64,6 +64,7 @@ class Head:
     address: str = ""
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
+    asynchronous: bool = False  # `Prefer: respond-async`
 
     @property
     def read_whole(self) -> bool:
@@ -142,10 +143,12 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addre
     dropped = _NOT_FORWARDED if decodes else _NOT_FORWARDED - {b"content-encoding"}
     kept = [h for h in headers if h[0] not in dropped]
     wrong: BadRequest | None = None
-    coding = b""
+    coding, asynchronous = b"", False
     for name, value in headers:
         if name == b"content-encoding":
             coding = value.strip().lower()
+        elif name == b"prefer" and b"respond-async" in value.lower():
+            asynchronous = True
         elif name == b"accept-encoding":
             kept.append((name, _both_read(value)))
     try:
@@ -169,6 +172,7 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addre
         _own_url(scope) if endpoint == "stored" else "",
         _address(scope, addresses) if addresses is not None else "",
         wrong,
+        asynchronous=asynchronous,
     )
 
 

@@ -20,8 +20,7 @@ STEP_KEYS = ("on", "model", "say", "use")
 _WAYS = ("model", "say", "use")
 _MAX_SENTENCE = 4_000  # characters
 _MAX_STEPS = 16
-_USES = ("last_good", "similar")
-_NOT_YET = {"defer": "the jobs"}
+_USES = ("last_good", "similar", "defer")
 
 
 def read_degrade(section: Section, names: Names) -> tuple[DegradeSettings, ...] | None:
@@ -56,10 +55,8 @@ def _read(context: Context, node: Node, path: str, names: Names) -> DegradeSetti
         model=section.take("model", names.model, ""),
         say=section.take("say", text_up_to(_MAX_SENTENCE), ""),
     )
-    use = section.take("use", one_of((*_USES, *_NOT_YET)), "")
+    use = section.take("use", one_of(_USES), "")
     step = replace(step, use=use)
-    if use in _NOT_YET:
-        section.wrong("use", f"{use} is not there yet: it comes with {_NOT_YET[use]}; until then take `model` or `say`")
     if isinstance(node, Table) and node.entries.keys() <= set(STEP_KEYS):
         ways = [way for way in _WAYS if way in section.table.entries]
         if len(ways) != 1:
