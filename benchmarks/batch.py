@@ -168,7 +168,7 @@ def speed(lines: int, per_minute: int, data: Path | None) -> Iterator[Number]:
     yield Number("batch", f"{name}: time, of the ideal", share, "%", 100 / 0.95, note=f"{found.seconds:.1f} s")
     yield Number("batch", f"{name}: memory, at most", max(found.memory) / MEGABYTE, "MB", 300)
     yield Number("batch", f"{name}: memory, growth after the first quarter", growth / MEGABYTE, "MB", 30)
-    yield Number("batch", f"{name}: lines without an answer", abs(lines - invoice["requests"]), "", 0)
+    yield Number("batch", f"{name}: lines without an answer", abs(lines - invoice["lines"]), "", 0)
     yield Number("batch", f"{name}: ledger off the invoice", abs(books.cost - invoice["cost_nano"]), "nano-USD", 0)
 
 
