@@ -88,7 +88,7 @@ class Gateway:
         ports = built.engine.ports
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._body_bytes = body_bytes
-        self._keep = built.settings.log.bodies == "full"
+        self._keep = built.settings.log.bodies != "off"
 
     async def start(self) -> None:
         """Before the first connection: look after what outlives processes."""

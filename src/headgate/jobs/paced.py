@@ -75,7 +75,7 @@ class Paced:
         self._answered = 0  # since the limit went up
         self._pause_until = 0.0
         self._wake: asyncio.Event
-        self._keep_text = built.settings.log.bodies == "full"
+        self._keep_text = built.settings.log.bodies != "off"
         self.stop = False
         """Begin nothing more; what is under way ends."""
 

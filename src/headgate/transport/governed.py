@@ -52,7 +52,7 @@ class Governed:
     def __init__(self, built: Built, engine: Engine) -> None:
         self._engine = engine
         self._bases = Bases(built.router.providers)
-        self._keep = built.settings.log.bodies == "full"
+        self._keep = built.settings.log.bodies != "off"
         self._drains = built.drains
 
     def _upload(self, request: HttpRequest) -> Upload | None:
