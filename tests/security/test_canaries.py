@@ -278,7 +278,8 @@ def test_in_process_no_credential_is_in_an_exception_a_repr_or_a_file(
     bearer, password = CREDENTIALS["bearer"], CREDENTIALS["proxy-password"]
     with RawUpstream(_echo) as echo, SimulatorServer("outage") as sim:
         env = {"OPENAI_BASE_URL": f"{echo.url}/v1", "ANTHROPIC_BASE_URL": sim.url, "ANTHROPIC_API_KEY": bearer}
-        with Gate.load(env=env, wait=lambda state: 0.0, storage=f"sqlite:///{tmp_path / 'own.db'}") as gate:
+        storage = f"sqlite:///{tmp_path / 'own.db'}"
+        with Gate.load(env=env, wait=lambda state: 0.0, storage=storage, log={"bodies": "off"}) as gate:
             claude = anthropic.Anthropic(api_key=bearer, base_url=sim.url, http_client=gate.client())
             gpt = openai.OpenAI(api_key=bearer, base_url="http://127.0.0.1:9/v1", http_client=gate.client())
             said: Any = [{"role": "user", "content": BODY}]

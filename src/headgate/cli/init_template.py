@@ -115,6 +115,15 @@ timeouts: {connect: 5s, pool: 5s, write: 10s, first_byte: 60s, idle: 60s, total:
 # How long answers are kept where they may be; off = never.
 #: cache: {default: 1h}
 
+# Answers to questions that are only alike: measured first (docs/similar.md).
+#: similar: {embedder: openai/text-embedding-3-small}
+
+# Prefixes of prompts that come again are marked for the provider's own cache, where that pays: auto, off.
+#: prompt_caching: auto
+
+# Output caps for tasks of well-known names (summary, extraction, ...) without a max_tokens: off, defaults, enforce.
+#: caps: defaults
+
 # The ledger. One process: SQLite. Paths start in the working directory; {pid} = a file for each process.
 # Many processes: env:DATABASE_URL, with postgresql://user:password@host:5432/database in it. Trials: memory.
 storage: sqlite:///headgate.db

@@ -46,7 +46,7 @@ class Gated:
     def __init__(self, metered: Meter, gate: Gate) -> None:
         self.metered = metered
         self._gate = gate
-        self._lost = False  # the provider failed before anything had gone out
+        self._lost = False  # the provider failed before any content
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.metered, name)
@@ -77,9 +77,8 @@ class Gated:
         error = self.metered.error
         if error is not None and error.type == "event_too_large":
             return self._gate.fail()
-        silent = not self._gate.spoke
         out = self._gate.feed(block)
-        if silent and error is not None:
+        if error is not None and not self.metered.started:
             self._lost = True
         if self.metered.ended or (error is not None and error.type not in UNREADABLE):
             out += self._gate.finish()
