@@ -7,31 +7,21 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from headgate.cli.ledger_door import LedgerDoor
 from headgate.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from headgate.core.approvals import Decision, Parked
-    from headgate.settings.model import Settings
-    from headgate.stores.ledger import WrittenLedger
+
+_HINT = "The program that writes it can decide itself: gate.approvals.approve(...)"
 
 
-class Door:
+class Door(LedgerDoor):
     """A context manager for decisions. Answers are as `stores.approval_json` writes them; a decision's have `made`.
 
     Every method raises ConfigError for an unknown id, and where another program that is no gateway writes the ledger;
     Unavailable where it cannot be written.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._ledger: WrittenLedger | None = None
-
-    def __enter__(self) -> Door:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
 
     def list(self, state: str | None, limit: int) -> list[dict[str, Any]]:
         """The newest first."""
@@ -77,37 +67,15 @@ class Door:
 
         log = self._log()
         try:
-            store = ApprovalStore(self._own(), bytes, now=time.time, tell=log.event)  # no token is made or read here
+            store = ApprovalStore(
+                self._own(_HINT), bytes, now=time.time, tell=log.event
+            )  # no token is made or read here
             decided = store.decide(approval, decision)
         finally:
             log.close()
         if decided.parked is None:
             raise _unknown(approval)
         return {**_shown(decided.parked), "made": decided.made}
-
-    def _own(self) -> WrittenLedger:
-        """The ledger with this process as a writer of it."""
-        from headgate.stores.lockfile import read_lock
-        from headgate.stores.opening import open_beside, sqlite_file
-
-        self._ledger = open_beside(self._settings.storage)
-        try:
-            self._ledger.open()
-        except ConfigError as error:
-            file = sqlite_file(self._settings.storage)
-            if file is None or read_lock(file) is None:
-                raise
-            hint = "The program that writes it can decide itself: gate.approvals.approve(...)"
-            raise ConfigError([*error.mistakes, hint]) from None
-        return self._ledger
-
-    def _log(self) -> Any:
-        """Decisions are on record in the log, as the gateway would put them."""
-        from headgate.stores.log import LineLog
-        from headgate.stores.opening import log_file, log_key_file
-
-        storage = self._settings.storage
-        return LineLog(log_file(storage), key_file=log_key_file(storage))
 
 
 def _shown(parked: Parked) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
-from headgate.cli.since import HELP, read_moment
+from headgate.cli.since import HELP, read_moment, read_zone
 from headgate.cli.text import print_json, safe
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def audit(
     from headgate.settings.price_book import price_book
 
     kinds = _kinds(only)
-    where = _zone(zone)
+    where = read_zone(zone)
     now = time.time()
     start = None if since is None else read_moment(since, now=now, option="--since", zone=where)
     end = None if until is None else read_moment(until, now=now, option="--until", zone=where)
@@ -162,19 +161,6 @@ def _cheap(settings: Settings, told: tuple[str, ...]) -> dict[str, str]:
     for route in settings.models.get("fast", ()):
         found.setdefault(route.provider, route.model)
     return found
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
-        raise click.BadParameter(
-            f"no such time zone: {safe(name)[:80]}; write an IANA name like Europe/Berlin", param_hint="--zone"
-        ) from None
 
 
 def _write(to: Path, text: str) -> None:

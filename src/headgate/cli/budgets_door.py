@@ -9,31 +9,21 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from headgate.cli.ledger_door import LedgerDoor
 from headgate.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from headgate.settings.model import Settings
     from headgate.stores.cap_change import CapChange
-    from headgate.stores.ledger import WrittenLedger
+
+_HINT = "The program that writes it can change the cap itself: gate.set_budget(...)"
 
 
-class Door:
+class Door(LedgerDoor):
     """A context manager. Answers are the control API's: see `stores.cap_change.CapChange.as_json`.
 
     Every method raises ConfigError for an unknown budget or a scope that is none, and where another program that is
     no gateway writes the ledger; Unavailable where it cannot be written.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._ledger: WrittenLedger | None = None
-
-    def __enter__(self) -> Door:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
 
     def set(self, budget_id: str, scope: str, usd: str | None, tokens: str | None) -> dict[str, Any]:
         """Override a cap. None: as it is now."""
@@ -67,7 +57,7 @@ class Door:
         configured = budgets_of(self._settings)
         if caps is not None:
             target(configured, budget_id, scope)  # a mistake is told before a ledger is made
-        ledger = self._own()
+        ledger = self._own(_HINT)
         overrides = AccountsReader(ledger.reader()).overrides() if caps is None else None
         budget, named = target(configured, budget_id, scope, overrides)
         if caps is None:
@@ -79,28 +69,8 @@ class Door:
             self._record(change)
         return change.as_json()
 
-    def _own(self) -> WrittenLedger:
-        """The ledger with this process as a writer of it."""
-        from headgate.stores.lockfile import read_lock
-        from headgate.stores.opening import open_beside, sqlite_file
-
-        self._ledger = open_beside(self._settings.storage)
-        try:
-            self._ledger.open()
-        except ConfigError as error:
-            file = sqlite_file(self._settings.storage)
-            if file is None or read_lock(file) is None:
-                raise
-            hint = "The program that writes it can change the cap itself: gate.set_budget(...)"
-            raise ConfigError([*error.mistakes, hint]) from None
-        return self._ledger
-
     def _record(self, change: CapChange) -> None:
         """On record in the log, as the gateway would put it."""
-        from headgate.stores.log import LineLog
-        from headgate.stores.opening import log_file, log_key_file
-
-        storage = self._settings.storage
-        log = LineLog(log_file(storage), key_file=log_key_file(storage))
+        log = self._log()
         log.event("budget_changed", **change.facts("cli"))
         log.close()

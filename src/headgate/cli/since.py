@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 
 import click
 
+from headgate.cli.text import safe
 from headgate.settings.units import Unfit, seconds
 
 TEN_YEARS = 10 * 366 * 86_400.0
@@ -35,3 +36,21 @@ def read_moment(text: str, *, now: float, option: str, zone: tzinfo = UTC) -> fl
     except ValueError:
         raise click.BadParameter("expected 24h, 7d, or a date like 2026-11-20", param_hint=option) from None
     return (found if found.tzinfo is not None else found.replace(tzinfo=zone)).timestamp()
+
+
+def read_zone(name: str) -> tzinfo:
+    """The zone of `--zone`, an IANA name.
+
+    Raises:
+        click.BadParameter: there is no such zone.
+    """
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
+        raise click.BadParameter(
+            f"no such time zone: {safe(name)[:80]}; write an IANA name like Europe/Berlin", param_hint="--zone"
+        ) from None

@@ -7,13 +7,12 @@ import io
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
-from headgate.cli.since import HELP, read_moment
+from headgate.cli.since import HELP, read_moment, read_zone
 from headgate.cli.text import count, dollars, print_json, print_table, safe
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def usage(
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two formats: choose one")
     names = _names(by)
-    where = _zone(zone)
+    where = read_zone(zone)
     now = time.time()
     start = None if since is None else read_moment(since, now=now, option="--since", zone=where)
     end = None if until is None else read_moment(until, now=now, option="--until", zone=where)
@@ -136,19 +135,6 @@ def _tags(tags: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter("write NAME=TEXT, as in team=search", param_hint="--tag")
         found[f"tag:{name}"] = value
     return found
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError is one
-        raise click.BadParameter(
-            f"no such time zone: {safe(name)[:80]}; write an IANA name like Europe/Berlin", param_hint="--zone"
-        ) from None
 
 
 def _print(report: UsageReport, names: tuple[str, ...]) -> None:

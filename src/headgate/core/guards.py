@@ -96,6 +96,17 @@ class Scan:
     spans: tuple[Span, ...]
 
 
+class Words(Protocol):
+    """One text of a request: see `wire.segments.Segment`."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def plain(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A complete call of a tool, as a model has written it.

@@ -14,10 +14,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl
 
 from headgate.core.approvals import Decision, Parked, State
 from headgate.core.errors import BadRequest, NotServed
+from headgate.gateway.admin_query import parameters
 from headgate.policy.guards.decisions import read_decision
 from headgate.policy.guards.tokens import is_id, read_decide_token
 from headgate.stores.approval_json import approval_json
@@ -76,7 +76,7 @@ class ApprovalsApi:
         raise NotServed("The control API has no such path or method.")
 
     async def _list(self, query: bytes) -> dict[str, Any]:
-        told = _parameters(query)
+        told = parameters(query, ("state", "limit"))
         try:
             state = State(told["state"]) if "state" in told else None
             limit = int(told.get("limit", "50"))
@@ -99,17 +99,6 @@ def _there(parked: Parked | None) -> Parked:
     if parked is None:
         raise NotServed("There is no approval with this id; `headgate approvals list` shows them.", code="no_approval")
     return parked
-
-
-def _parameters(query: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query.decode("ascii"), strict_parsing=bool(query), errors="strict", max_num_fields=8)
-    except ValueError:
-        raise BadRequest("The query cannot be read: percent-encoded UTF-8 is expected, name=value.") from None
-    told = dict(pairs)
-    if len(told) != len(pairs) or not set(told) <= {"state", "limit"}:
-        raise BadRequest("Only state and limit are known in the query, each once.")
-    return told
 
 
 def _decision(action: str, body: bytes, by: str) -> Decision:

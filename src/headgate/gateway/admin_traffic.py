@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from headgate.core.errors import BadRequest, ConfigError, NotServed
+from headgate.gateway.admin_query import parameters
 from headgate.traffic_report import lift, providers_report
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TrafficApi:
             NotServed: an unknown method or provider.
         """
         if path.endswith("/providers") and method == "GET":
-            told = _parameters(query)
+            told = parameters(query, ("provider", "family"))
             return providers_report(
                 self._built, told=True, provider=told.get("provider", ""), family=told.get("family")
             )
@@ -48,17 +48,6 @@ class TrafficApi:
             return {"provider": provider, "lifted": lift(self._built, provider, by="gateway")}
         except ConfigError as error:
             raise NotServed(error.message, code="no_provider") from None
-
-
-def _parameters(query: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(query.decode("ascii"), strict_parsing=bool(query), errors="strict", max_num_fields=8)
-    except ValueError:
-        raise BadRequest("The query cannot be read: percent-encoded UTF-8 is expected, name=value.") from None
-    told = dict(pairs)
-    if len(told) != len(pairs) or not set(told) <= {"provider", "family"}:
-        raise BadRequest("Only provider and family are known in the query, each once.")
-    return told
 
 
 def _provider(body: bytes) -> str:

@@ -11,9 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
 
-from headgate.core.guards import Finding, Span, Verdict
+from headgate.core.guards import Finding, Span, Verdict, Words
 from headgate.policy.guards.injection import Look, Suspicion, thresholds
 from headgate.policy.guards.pii import find_pii
 from headgate.policy.guards.rules import BLOCK, FLAG, OFF, REDACT, GuardRules
@@ -29,17 +28,6 @@ IN_SYSTEM_PROMPT = "system_prompt"
 
 _WATCHED = frozenset({"user", "document", "tool_result"})
 """Channels that may hold an instruction that is not the application's."""
-
-
-class Words(Protocol):
-    """One text of a request: see `wire.segments.Segment`."""
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def place(self) -> str: ...
-    @property
-    def plain(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from headgate.core.guards import Denied, Finding, Seen, ToolCall, Verdict
+from headgate.core.guards import Denied, Finding, Seen, ToolCall, Verdict, Words
 from headgate.policy.guards.answer_text import TextGuard, Watched
 from headgate.policy.guards.carrying import Private
 from headgate.policy.guards.leaks import MARKER, Canaries, Leaks, Prompt, Prompts, squashed
@@ -26,17 +26,6 @@ _FIND = {"pii": (find_pii, pii_tail), "secrets": (find_secrets, secrets_tail)}
 _LEAST_PROMPT = 48  # squashed characters: nothing shorter is worth a secret, whatever it says
 _DEFINITIONS = ("tools", "functions", "response_format", "output_config", "text.")
 _prompts = Prompts()
-
-
-class Words(Protocol):
-    """One text of a request: see `wire.segments.Segment`."""
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def place(self) -> str: ...
-    @property
-    def plain(self) -> str: ...
 
 
 class Restorer(Protocol):
