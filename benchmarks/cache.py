@@ -8,15 +8,13 @@ at once make. Governed as decisions 24 means it: guards and bodies are off.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import headgate_server, nginx, payloads, wrk
-from benchmarks.gateway import ROUNDS, Server, check_answer, headgate
+from benchmarks.gateway import ROUNDS, beside_nginx
 from benchmarks.report import Number, median
 from headgate import Gate
 from headgate.core.caller import Caller
@@ -119,21 +117,7 @@ def _together(sim: SimulatorServer, folder: Path) -> Number:
 
 
 def _gateway(kind: str, root: Path, seconds: float) -> Number:
-    body = payloads.request(stream=kind == "stream")
-    with contextlib.ExitStack() as stack:
-        provider = stack.enter_context(nginx.upstream(root))
-        proxy = stack.enter_context(nginx.proxy(root, provider))
-        url, child = stack.enter_context(headgate(root, f"{provider.url}/{kind}", cache=True))
-        script = wrk.script(root, kind, body=body, key=headgate_server.CALLERS_KEY)
-        bare = Server("nginx", f"{proxy.url}/{kind}{payloads.PATH}", proxy.child, script)
-        ours = Server("headgate", f"{url}{payloads.PATH}", child, script)
-        for server in (bare, ours):
-            check_answer(server.url, kind, body)
-            server.round(1.0)
-            server.forget()
-        for _ in range(ROUNDS):
-            bare.round(seconds)
-            ours.round(seconds)
+    bare, ours = beside_nginx(kind, root, seconds, cache=True)
     ratios = [mine / theirs for mine, theirs in zip(ours.micros, bare.micros, strict=True)]
     note = f"{median(ours.micros):.0f} us against {median(bare.micros):.0f} us"
     spread = (min(ratios), max(ratios))

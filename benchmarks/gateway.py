@@ -72,11 +72,19 @@ def measure(seconds: float) -> Iterator[Number]:
 
 
 def _compare(kind: str, root: Path, seconds: float) -> Iterator[Number]:
+    bare, ours = beside_nginx(kind, root, seconds)
+    rows = _rows(root / "gateway" / "bench.db")
+    yield from _numbers(kind, bare, ours)
+    yield _ledger_number(kind, rows, ours.loads)
+
+
+def beside_nginx(kind: str, root: Path, seconds: float, *, cache: bool = False) -> tuple[Server, Server]:
+    """nginx and the gateway after `ROUNDS` rounds by turns, of `seconds` each. `cache`: as for `headgate`."""
     body = payloads.request(stream=kind == "stream")
     with contextlib.ExitStack() as stack:
         provider = stack.enter_context(nginx.upstream(root))
         proxy = stack.enter_context(nginx.proxy(root, provider))
-        url, child = stack.enter_context(headgate(root, f"{provider.url}/{kind}"))
+        url, child = stack.enter_context(headgate(root, f"{provider.url}/{kind}", cache=cache))
         script = wrk.script(root, kind, body=body, key=headgate_server.CALLERS_KEY)
         bare = Server("nginx", f"{proxy.url}/{kind}{payloads.PATH}", proxy.child, script)
         ours = Server("headgate", f"{url}{payloads.PATH}", child, script)
@@ -87,9 +95,7 @@ def _compare(kind: str, root: Path, seconds: float) -> Iterator[Number]:
         for _ in range(ROUNDS):
             bare.round(seconds)
             ours.round(seconds)
-    rows = _rows(root / "gateway" / "bench.db")
-    yield from _numbers(kind, bare, ours)
-    yield _ledger_number(kind, rows, ours.loads)
+    return bare, ours
 
 
 @contextlib.contextmanager
