@@ -350,7 +350,7 @@ def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began
         settings.new_model,
     )
     watch = Watch(rules, began=began, history=ledger.reader, tell=log.event)
-    log.watch = watch.look
+    log.watchers.append(watch.look)
     return watch
 
 

@@ -369,6 +369,6 @@ def test_a_child_process_watches_on_its_own() -> None:
 def test_switched_off_nothing_is_watched(sim: SimulatorServer, tmp_path: Path) -> None:
     with gate_of(sim, tmp_path, anomalies="off") as gate:
         assert gate.built.watch is None
-        assert gate.built.log.watch is None
+        assert gate.built.log.watchers == []
         ask(client_of(sim, gate), "tokens: 5")
     assert [line["event"] for line in lines(tmp_path / "h.db.log.jsonl")] == ["exchange"]

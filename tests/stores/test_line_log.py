@@ -20,7 +20,7 @@ from ledger_maker import Maker
 
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError, NoTurn, UpstreamRejected
-from headgate.core.exchange import Ending, Route
+from headgate.core.exchange import Ending, Exchange, Route
 from headgate.core.secret import Secret
 from headgate.stores import log as log_module
 from headgate.stores.log import LineLog
@@ -249,6 +249,8 @@ def test_what_does_not_fit_the_queue_is_dropped_and_reported(
     logs: OpenLog, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = logs(max_queued=3)
+    overflown: list[Exchange] = []
+    log.overflow.append(overflown.append)
     stuck, entered = threading.Event(), threading.Event()
     write_lines = LineLog._write_lines
 
@@ -262,12 +264,25 @@ def test_what_does_not_fit_the_queue_is_dropped_and_reported(
     entered.wait(10)
     for _ in range(10):
         log.write(make.ended(make.exchange(), Ending.REFUSED))
-    assert log.health()["dropped"] == 8
+    assert log.health()["dropped"] == len(overflown) == 8
     stuck.set()
     log.flush()
     found = lines(tmp_path)
     assert [line["event"] for line in found].count("exchange") == 3
     assert sum(line["dropped"] for line in found if line["event"] == "log_dropped") == 8
+
+
+def test_every_watcher_sees_each_batch_and_its_events_stand_behind_the_lines(
+    logs: OpenLog, make: Maker, tmp_path: Path
+) -> None:
+    log = logs()
+    seen: list[int] = []
+    log.watchers.append(lambda batch: [("first", {"exchanges": len(batch)})] if batch else [])
+    log.watchers.append(lambda batch: seen.append(len(batch)) or [])  # type: ignore[func-returns-value]
+    log.write(make.ended(make.exchange(), Ending.REFUSED))
+    log.flush()
+    assert seen == [1]
+    assert [line["event"] for line in lines(tmp_path)] == ["exchange", "first"]
 
 
 def test_bodies_that_wait_are_bounded_in_bytes(logs: OpenLog, make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

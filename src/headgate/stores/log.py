@@ -55,7 +55,7 @@ _Item = Exchange | _Event | threading.Event
 
 Watcher = Callable[[Sequence[Exchange]], Sequence[tuple[str, dict[str, Any]]]]
 """Sees the exchanges of a batch, in the log's thread, and answers with (name, fields) of events to write behind their
-lines. Must not raise. What is dropped before its line is made is not seen."""
+lines. Must not raise. What is dropped before its line is made is not seen; `LineLog.overflow` is."""
 
 
 class LineLog:
@@ -63,6 +63,11 @@ class LineLog:
 
     A slow or full disk never holds up a call: what does not fit the queue is dropped and counted, and the count is
     written as a `log_dropped` line as soon as writing works again.
+
+    Attributes:
+        watchers: see every batch, one after the other.
+        overflow: called with each exchange that is dropped because the queue is full, in the caller's own thread: be
+            quick, and never raise.
     """
 
     def __init__(
@@ -95,7 +100,8 @@ class LineLog:
         self._counts = {"written": 0, "dropped": 0}
         self._error = ""
         self._closed = False
-        self.watch: Watcher | None = None
+        self.watchers: list[Watcher] = []
+        self.overflow: list[Callable[[Exchange], None]] = []
         self._begin()
         _logs.add(self)
 
@@ -148,14 +154,23 @@ class LineLog:
 
     def _put(self, item: Exchange | _Event, size: int) -> None:
         with self._lock:
-            if self._closed or self._queued >= self._max_queued or self._bytes + size > MAX_QUEUED_BYTES:
+            fits = self._queued < self._max_queued and self._bytes + size <= MAX_QUEUED_BYTES and not self._closed
+            if fits:
+                self._queued += 1
+                self._bytes += size
+            else:
                 self._counts["dropped"] += 1
-                return
-            self._queued += 1
-            self._bytes += size
+        if not fits:
+            self._overflown(item)
+            return
         self._inbox.put(item)
         if self._thread is None:
             self._start()
+
+    def _overflown(self, item: Exchange | _Event) -> None:
+        if isinstance(item, Exchange) and not self._closed:
+            for told in self.overflow:
+                told(item)
 
     def _start(self) -> None:
         with self._lock:
@@ -201,9 +216,8 @@ class LineLog:
                     self._add_event(item)
                 else:
                     flushed.append(item)
-            if self.watch is not None:
-                for name, fields in self.watch([item for item in items if isinstance(item, Exchange)]):
-                    self._add_event(_Event(name, now, fields))
+            if self.watchers:
+                self._show([item for item in items if isinstance(item, Exchange)], now)
             self._write_lines()
         finally:
             with self._lock:
@@ -211,6 +225,11 @@ class LineLog:
                 self._bytes -= size
             for event in flushed:
                 event.set()
+
+    def _show(self, exchanges: Sequence[Exchange], now: float) -> None:
+        for watcher in self.watchers:
+            for name, fields in watcher(exchanges):
+                self._add_event(_Event(name, now, fields))
 
     def _add_event(self, event: _Event) -> None:
         self._through_structlog()  # what came before it stays before it
