@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headgate.build import Built
     from headgate.gateway.app import Gateway
     from headgate.gateway.auth import KeyRing
+    from headgate.gateway.cycle import App
     from headgate.gateway.rotation import ConfiguredKeys, StoredKeys
     from headgate.gateway.server import ServerOptions
     from headgate.settings.model import Settings
@@ -84,11 +85,24 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     token = secrets.token_urlsafe(32)
     from headgate.core.secret import Secret
 
-    app = create(built, ring=ring, admin_token=Secret(token), body_bytes=settings.server.max_body_bytes)
+    app = create(
+        built,
+        ring=ring,
+        admin_token=Secret(token),
+        body_bytes=settings.server.max_body_bytes,
+        aside=_aside,
+    )
     keys = (ring, followers)
     return run(
         app, _options(settings, built, app, keys, token, simulated=in_place, behind_proxy=behind_proxy, log_to=log_to)
     )
+
+
+def _aside(gateway: Gateway) -> App:
+    """The admin API and the dashboard; imported at the first request for them."""
+    from headgate.control.app import build
+
+    return build(gateway)
 
 
 def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | None) -> bool:

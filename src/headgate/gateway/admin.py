@@ -28,6 +28,7 @@ _BUDGETS = PREFIX + "budgets"
 _APPROVALS = PREFIX + "approvals"
 _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
+_ROOMS = frozenset({"keys", "budgets", "approvals", "cache", "providers", "breakers"})
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
 _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
@@ -94,6 +95,10 @@ class AdminApi:
         self._traffic = traffic
         self._approvals = approvals
         self._cache = cache
+
+    def serves(self, path: str) -> bool:
+        """Whether a path is this API's. Those with a version are the admin API's (`headgate.control`)."""
+        return path.startswith(PREFIX) and path.removeprefix(PREFIX).partition("/")[0] in _ROOMS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from headgate.build import Built
@@ -20,8 +21,9 @@ from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
 from headgate.gateway.admin_traffic import TrafficApi
+from headgate.gateway.aside import PATHS, PREFIXES, Aside
 from headgate.gateway.auth import KeyRing
-from headgate.gateway.cycle import Cycle, Receive, Scope, Send, log_failure
+from headgate.gateway.cycle import App, Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
@@ -54,7 +56,14 @@ _ALL_TRAFFIC = (
 )
 
 
-def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int = Limits().body_bytes) -> Gateway:
+def create(
+    built: Built,
+    *,
+    ring: KeyRing,
+    admin_token: Secret,
+    body_bytes: int = Limits().body_bytes,
+    aside: Callable[[Gateway], App] | None = None,
+) -> Gateway:
     """The gateway's app.
 
     Args:
@@ -62,20 +71,29 @@ def create(built: Built, *, ring: KeyRing, admin_token: Secret, body_bytes: int 
         ring: who may come in.
         admin_token: the control API's credential, at least 32 characters.
         body_bytes: the largest request body once decoded; that of the connections is for bodies as they come.
+        aside: makes what is served beside the data plane, at its first request, in a thread; None: nothing is.
     """
     now = built.engine.ports.clock.now
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
     approvals = ApprovalsApi(built.approvals, now=now)
     traffic, cache = TrafficApi(built), CacheApi(built)
     admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, traffic, approvals, cache)
-    return Gateway(built, ring, admin, body_bytes)
+    gateway = Gateway(built, ring, admin, body_bytes)
+    if aside is not None:
+        gateway.aside = Aside(lambda: aside(gateway))
+    return gateway
 
 
 class Gateway:
-    """An ASGI app. `draining` turns readiness to false."""
+    """An ASGI app. `draining` turns readiness to false.
+
+    Attributes:
+        aside: serves the paths of `aside.PATHS` and `aside.PREFIXES` that the control API does not; None: nobody does.
+    """
 
     def __init__(self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int) -> None:
         self.draining = False
+        self.aside: App | None = None
         self._built = built
         self._engine = built.engine
         self.passing = Passing(built)
@@ -89,6 +107,21 @@ class Gateway:
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._body_bytes = body_bytes
         self._keep = built.settings.log.bodies != "off"
+
+    @property
+    def built(self) -> Built:
+        """The engine and its books, for what is served beside the data plane."""
+        return self._built
+
+    @property
+    def ring(self) -> KeyRing:
+        """Who may come in. The event loop's thread alone may change it."""
+        return self._ring
+
+    @property
+    def control(self) -> AdminApi:
+        """The control API for the command line."""
+        return self._admin
 
     async def start(self) -> None:
         """Before the first connection: look after what outlives processes."""
@@ -111,6 +144,8 @@ class Gateway:
             await self._health(path, send)
         elif path.startswith(JOBS):
             await self._job(scope, send)
+        elif self.aside is not None and (path in PATHS or (path.startswith(PREFIXES) and not self._admin.serves(path))):
+            await self.aside(scope, receive, send)
         elif path.startswith(PREFIX):
             await self._admin(scope, receive, send)
         else:

@@ -77,6 +77,11 @@ class KeyRing:
         self.version = 0
 
     @property
+    def loopback(self) -> bool:
+        """The gateway listens on a loopback address."""
+        return self._loopback
+
+    @property
     def shared(self) -> bool:
         """Keys of different owners (tenants, or keys without one) are on the ring."""
         return len({record.tenant or record.id or record.name for record in self._records.values()}) > 1
