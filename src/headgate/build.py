@@ -63,9 +63,10 @@ from headgate.stores.log_key import log_key
 from headgate.stores.opening import approval_key_file, cache_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
-from headgate.substituting import deferring_of, substituting_of
+from headgate.substituting import deferring_of, hooks_of, substituting_of
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
+from headgate.upstream.job_hook import JobHook
 from headgate.watch import Watch
 from headgate.wire import DIALECTS
 
@@ -101,6 +102,7 @@ class Built:
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     background: Background | None = None  # work that nobody waits for
+    job_hooks: Mapping[str, JobHook] = field(default_factory=dict)  # who is told of deferred answers, by name
     forgets: Sequence[Callable[[str], int]] = ()  # drop answers that are kept beside the cache, by how keys begin
     drains: Drains = field(default_factory=Drains)
 
@@ -257,6 +259,7 @@ def build(
         hook=hook,
         watch=watch,
         background=background,
+        job_hooks=hooks_of(settings, env),
         forgets=(*stand_ins.forgets, *(() if similar is None else (similar.forget,))),
     )
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.core.ports import Substitutes, Witness
+from headgate.settings.budgets import budgets_of
+from headgate.settings.limits import limits_of
 from headgate.settings.similar import uses
 from headgate.stores.deferring import Deferring
 from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.last_good import LastGood
+from headgate.upstream.job_hook import JobHook
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
@@ -28,13 +32,38 @@ class Substituting:
 def deferring_of(
     settings: Settings, place: JobsPlace, now: Callable[[], float], tell: Callable[..., None]
 ) -> dict[str, Substitutes]:
-    """`use: defer`, where a configuration asks for it: for event loops, where a gateway keeps what it promises.
+    """`use: defer` and `then: queue`, where a configuration asks for them: for event loops, where a gateway keeps what
+    it promises.
 
     Args:
         now: seconds since the epoch.
         tell: the log's `event`.
     """
-    return {} if uses(settings, "defer") is None else {"defer": Deferring(place, now=now, tell=tell)}
+    queues = any(each.queues for each in budgets_of(settings)) or any(each.queues for each in limits_of(settings))
+    if uses(settings, "defer") is None and not queues:
+        return {}
+    told = settings.jobs
+    made = Deferring(
+        place,
+        now=now,
+        tell=tell,
+        wait_seconds=told.wait_seconds,
+        keep_seconds=told.keep_seconds,
+        hooks=told.webhooks,
+    )
+    return {"defer": made}
+
+
+def hooks_of(settings: Settings, env: Mapping[str, str]) -> dict[str, JobHook]:
+    """`jobs.webhooks`, by name. No secret is read yet.
+
+    Args:
+        env: where `env:` references are read.
+    """
+    return {
+        name: JobHook(name, each.url, partial(each.secret.resolve, env))
+        for name, each in settings.jobs.webhooks.items()
+    }
 
 
 def substituting_of(settings: Settings, now: Callable[[], float]) -> Substituting:

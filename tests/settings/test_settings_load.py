@@ -33,6 +33,7 @@ from headgate.settings.guard_tools import (
     WEBHOOK_KEYS,
 )
 from headgate.settings.guards import GLOBAL_KEYS, GUARD_KEYS
+from headgate.settings.jobs import JOBS_KEYS
 from headgate.settings.last_good import LAST_GOOD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
@@ -397,6 +398,7 @@ def test_the_documentation_names_every_key() -> None:
         "providers": (*PROVIDER_KEYS, *RATE_KEYS),
         "tasks": (*TASK_KEYS, *ANSWER_KEYS, *SHADOW_KEYS),
         "last_good": LAST_GOOD_KEYS,
+        "jobs": JOBS_KEYS,
         "similar": SIMILAR_KEYS,
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),
@@ -428,7 +430,7 @@ def test_the_documented_defaults_are_the_defaults(tmp_path: Path, section: str) 
     assert all(found.origins[f"{section}.{key}"] != "default" for key, _ in rows)
 
 
-PAGES = ("configuration", "budgets", "routing", "guards-answers", "guards-network", "shadow", "similar")
+PAGES = ("configuration", "budgets", "jobs", "routing", "guards-answers", "guards-network", "shadow", "similar")
 
 
 @pytest.mark.parametrize("page", PAGES)

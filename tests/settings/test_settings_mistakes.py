@@ -154,7 +154,7 @@ def test_a_file_that_is_given_must_exist(tmp_path: Path) -> None:
     ("text", "what"),
     [
         ("tasks: {t: {model: zzz/x}}", "tasks.t.model: no provider is named 'zzz'; providers: anthropic, openai"),
-        ("budgets: [{usd: 1, then: degrade}]", "budgets[0].then: expected `refuse`, or `degrade <model>`"),
+        ("budgets: [{usd: 1, then: degrade}]", "budgets[0].then: expected `refuse`, `queue`, or `degrade <model>`"),
         ("budgets: [{per: 'tag:', usd: 1}]", "budgets[0].per: expected one of"),
         ("storage: sqlite://x.db", "storage: expected the path of a file, like sqlite:///headgate.db"),
         ("storage: 'sqlite:///:memory:'", "storage: expected the path of a file"),

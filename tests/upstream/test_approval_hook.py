@@ -19,7 +19,8 @@ from headgate.core.errors import ConfigError
 from headgate.core.guards import ToolCall
 from headgate.core.secret import Secret
 from headgate.upstream import approval_hook
-from headgate.upstream.approval_hook import ApprovalHook, signature
+from headgate.upstream.approval_hook import ApprovalHook
+from headgate.upstream.signing import signature
 
 PARKED = Parked(
     "ap_" + "a" * 26,

@@ -69,7 +69,7 @@ def _title(rows: Sequence[AccountRow], *, bounded: bool) -> str:
     if not rows[0].configured:
         return f"{budget.id}: not in the configuration, so it counts for nothing"
     what = ("warns at " if budget.soft else "") + _caps(budget)
-    what += f", then {budget.degrade_to}" if budget.degrade_to else ""
+    what += f", then {budget.degrade_to}" if budget.degrade_to else ", then queue" if budget.queues else ""
     ends = next((row.balance.claim.end for row in rows if row.current), None)
     again = f"; begins again {minute(ends)}" if bounded and ends is not None else ""
     return f"{budget.id}: {what}{f', {budget.source}' if budget.source else ''}{again}"

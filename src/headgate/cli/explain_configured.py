@@ -95,7 +95,7 @@ def _limits(said: Explanation, settings: Settings, caller: Caller) -> None:
             continue
         lacks = [name for name in limit.per if name not in _WAY and not _told(caller, name)]
         text = rates_text(limit) + (f" (does not apply: the call names no {' and no '.join(lacks)})" if lacks else "")
-        said.add("limits", scope_text(limit), text, limit.source)
+        said.add("limits", scope_text(limit), f"{text}, then queue" if limit.queues else text, limit.source)
     if settings.shared != "memory":
         kept = f"kept in {place_of(settings.shared).name}, for all replicas together"
         said.add("limits", "shared", kept, settings.origins.get("shared", DEFAULT))
@@ -116,4 +116,5 @@ def _cap(budget: Budget) -> str:
     text = f"{' and '.join(caps)} {f'a {budget.every}' if budget.every else 'for good'}"
     text += f" ({budget.zone})" if budget.zone is not UTC else ""
     text += ", only warns" if budget.soft else ""
+    text += ", then queue" if budget.queues else ""
     return text + (f", then degrade to {budget.degrade_to}" if budget.degrade_to else "")

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "budgets": ("headgate.cli.budgets:budgets", "What is left in each budget; caps changed without a restart."),
     "prices": ("headgate.cli.prices:prices", "What models cost: show, check, update."),
     "batch": ("headgate.cli.batch:batch", "Many calls from a file: submit, run, status, results, cancel."),
+    "jobs": ("headgate.cli.jobs:jobs", "Calls that were promised an answer: list, show, cancel, retry."),
     "shadow": ("headgate.cli.shadow:shadow", "Models compared on live calls: what came of it; switch, and back."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "cache": ("headgate.cli.cache:cache", "Answers that are kept: how that does, and forgetting them."),

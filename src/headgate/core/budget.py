@@ -31,6 +31,7 @@ class Budget:
         zone: whose midnight it is.
         alerts: basis points of the cap, ascending, at each of which there is one alert per period.
         degrade_to: the model to go to when the hold no longer fits; "" = refuse.
+        queues: a call that does not fit and may be deferred goes on the queue of jobs (`then: queue`).
         soft: it alerts and warns, and refuses nothing.
         source: where it is written, "headgate.yaml:12:5"; "" = not known.
     """
@@ -46,6 +47,7 @@ class Budget:
     degrade_to: str = ""
     soft: bool = False
     source: str = ""
+    queues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

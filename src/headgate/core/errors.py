@@ -111,6 +111,7 @@ class RateExceeded(Refusal):
         unit: "requests" or "tokens"; "" = not known.
         source: where the limit is written, "headgate.yaml:12:5"; "" = not known.
         figures: how the caller stands with its limits.
+        queues: a call that may be deferred goes on the queue of jobs instead.
     """
 
     code = "rate_limit_exceeded"
@@ -126,12 +127,14 @@ class RateExceeded(Refusal):
         unit: str = "",
         source: str = "",
         figures: Sequence[Figure] = (),
+        queues: bool = False,
     ) -> None:
         super().__init__(message, code=code, status_hint=status_hint)
         self.retry_after = retry_after
         self.unit = unit
         self.source = source
         self.figures = tuple(figures)
+        self.queues = queues
 
 
 class ContentBlocked(Refusal):

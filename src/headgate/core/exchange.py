@@ -138,6 +138,8 @@ class Request:
     prepaid_nano: int = field(default=0, kw_only=True)
     # We ask for a purpose of our own, by its name: its caller's limits do not count it, and no witness sees it.
     on_our_own: str = field(default="", kw_only=True)
+    may_defer: bool = field(default=False, kw_only=True)  # the caller takes a promise for an answer (respond-async)
+    webhook: str = field(default="", kw_only=True)  # by its name in `jobs.webhooks`: who is told of a deferred answer
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ class Limit:
         requests_per_minute, tokens_per_minute: >= 1; None = no limit of that kind.
         only: (dimension, value) that a call has to have for the limit to apply to it.
         source: where it is written, "headgate.yaml:12:5"; "" = not known.
+        queues: a call that has no room and may be deferred goes on the queue of jobs (`then: queue`).
     """
 
     per: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ class Limit:
     tokens_per_minute: int | None = None
     only: tuple[tuple[str, str], ...] = ()
     source: str = ""
+    queues: bool = False
 
     def __post_init__(self) -> None:
         for figure in (self.requests_per_minute, self.tokens_per_minute):

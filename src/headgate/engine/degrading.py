@@ -18,7 +18,7 @@ from headgate.engine.books import Books
 from headgate.engine.choosing import at_liberty
 from headgate.engine.plan import PRICED, Plan, Policies
 from headgate.engine.relay import Reply
-from headgate.policy.ladder import Descent, Step
+from headgate.policy.ladder import Descent, Step, queued_for
 from headgate.wire.sentence import can_say, say
 
 Attempts = Callable[[Exchange, Plan], Awaitable[Reply]]
@@ -75,6 +75,23 @@ class Degrading:
         if cause is error:
             raise error
         raise cause from error
+
+    async def queue(self, exchange: Exchange, error: BaseException) -> Reply | None:
+        """A promise in place of a refusal, where what has refused says `then: queue` and the call may be deferred: its
+        caller prefers that, or its task has `use: defer`. None where the refusal stands."""
+        why = queued_for(error)
+        deferring = self._ports.substitutes.get("defer")
+        if not why or deferring is None or not isinstance(error, HeadgateError):
+            return None
+        if not exchange.request.may_defer:
+            ladder = self._policies.tasks(exchange.request.caller.task).ladder
+            if not any(step.use == "defer" for step in ladder):
+                return None
+        found = await deferring.find(exchange, why)
+        if found is None:
+            return None
+        exchange.degraded = f"{why}: defer"
+        return await self._stand_in(exchange, found, error)
 
     def _routes(self, exchange: Exchange, plan: Plan, model: str) -> Sequence[Route]:
         """The routes of another model: with a price, of the provider that the path names, and not tried yet."""

@@ -18,6 +18,7 @@ from headgate.core.errors import (
     Gone,
     HeadgateError,
     NoTurn,
+    RateExceeded,
     Refusal,
     Unavailable,
     UpstreamError,
@@ -139,6 +140,10 @@ class Engine:
                 reply = self._checking.held(exchange, plan, reply)
             return reply if exchange.original is None else seen(self.ports.witnesses, exchange, reply)
         except BaseException as error:
+            if isinstance(error, BudgetExceeded | RateExceeded):
+                promised = await self._degrading.queue(exchange, error)
+                if promised is not None:
+                    return promised
             if not exchange.detached:
                 await self._failed(exchange, error)
             raise

@@ -17,6 +17,7 @@ from headgate.core.secret import Secret
 from headgate.gateway.admin_approvals import ApprovalsApi, named
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
+from headgate.gateway.admin_jobs import JobsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
@@ -27,6 +28,7 @@ _KEYS = PREFIX + "keys"
 _BUDGETS = PREFIX + "budgets"
 _APPROVALS = PREFIX + "approvals"
 _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
+_JOBS = PREFIX + "jobs/"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _ROOMS = frozenset({"keys", "budgets", "approvals", "cache", "providers", "breakers"})
 _MAX_BODY = 16 * 1024
@@ -74,7 +76,7 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_approvals", "_budgets", "_cache", "_ring", "_store", "_token", "_traffic")
+    __slots__ = ("_approvals", "_budgets", "_cache", "_jobs", "_ring", "_store", "_token", "_traffic")
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class AdminApi:
         traffic: TrafficApi | None = None,
         approvals: ApprovalsApi | None = None,
         cache: CacheApi | None = None,
+        jobs: JobsApi | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -95,6 +98,7 @@ class AdminApi:
         self._traffic = traffic
         self._approvals = approvals
         self._cache = cache
+        self._jobs = jobs
 
     def serves(self, path: str) -> bool:
         """Whether a path is this API's. Those with a version are the admin API's (`headgate.control`)."""
@@ -118,6 +122,9 @@ class AdminApi:
                 answer = self._traffic.answer(scope["method"], scope["path"], scope.get("query_string", b""), body)
             elif scope["path"] in _CACHE and self._cache is not None:
                 status, answer = 200, await self._cache.answer(scope["method"], scope["path"], body)
+            elif self._jobs is not None and (scope["path"] + "/").startswith(_JOBS):
+                rest = scope["path"][len(_JOBS) - 1 :]
+                status, answer = 200, await self._jobs.answer(scope["method"], rest, scope["query_string"], by="api")
             else:
                 status, answer = await self._answer(scope["method"], scope["path"], body)
             payload = json.dumps(answer).encode()

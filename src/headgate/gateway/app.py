@@ -10,7 +10,16 @@ from typing import Any
 
 from headgate.build import Built
 from headgate.core.caller import Caller
-from headgate.core.errors import Denied, HeadgateError, NotServed, Refusal, TooLarge, Unavailable, UpstreamError
+from headgate.core.errors import (
+    BadRequest,
+    Denied,
+    HeadgateError,
+    NotServed,
+    Refusal,
+    TooLarge,
+    Unavailable,
+    UpstreamError,
+)
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
@@ -20,6 +29,7 @@ from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
+from headgate.gateway.admin_jobs import JobsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.aside import PATHS, PREFIXES, Aside
 from headgate.gateway.auth import KeyRing
@@ -76,9 +86,10 @@ def create(
     now = built.engine.ports.clock.now
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
     approvals = ApprovalsApi(built.approvals, now=now)
-    traffic, cache = TrafficApi(built), CacheApi(built)
-    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, traffic, approvals, cache)
-    gateway = Gateway(built, ring, admin, body_bytes)
+    traffic, cache, deferred = TrafficApi(built), CacheApi(built), Deferred(built)
+    jobs = JobsApi(built, deferred)
+    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, traffic, approvals, cache, jobs)
+    gateway = Gateway(built, ring, admin, body_bytes, deferred)
     if aside is not None:
         gateway.aside = Aside(lambda: aside(gateway))
     return gateway
@@ -91,13 +102,13 @@ class Gateway:
         aside: serves the paths of `aside.PATHS` and `aside.PREFIXES` that the control API does not; None: nobody does.
     """
 
-    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int) -> None:
+    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int, deferred: Deferred) -> None:
         self.draining = False
         self.aside: App | None = None
         self._built = built
         self._engine = built.engine
         self.passing = Passing(built)
-        self.deferred = Deferred(built)
+        self.deferred = deferred
         self._now = built.engine.ports.clock.now
         self._ring = ring
         self._admin = admin
@@ -187,6 +198,8 @@ class Gateway:
             request, wrong = await asyncio.to_thread(head.request, body, keep_text=self._keep, wrong=broken)
         if wrong is None and head.lists_all and self._ring.shared and not head.may_list:
             wrong = Denied(_WHOLE_ACCOUNT, code="list_not_allowed", status_hint=403)
+        if request.webhook and wrong is None and not self.deferred.knows(request.webhook):
+            wrong = BadRequest("x-headgate-webhook: no webhook of this name is in the configuration (jobs.webhooks)")
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:

@@ -113,6 +113,8 @@ class Head:
             said.approval,
             said.cache,
         )
+        if self.asynchronous or said.webhook:
+            request.may_defer, request.webhook = self.asynchronous, said.webhook
         return request, wrong
 
 

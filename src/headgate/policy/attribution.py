@@ -43,6 +43,7 @@ class Asked:
         on_cut: "error", "buffer" or "restart", what is wanted of a stream that breaks off; "" = not told.
         approval: tokens of parked tool calls, as they were sent; "" = none.
         cache: "off", "refresh" or "only", what is wanted of kept answers; "" = not told.
+        webhook: who is to be told of a deferred answer, by the configuration's name; "" = nobody.
     """
 
     caller: Caller
@@ -54,6 +55,7 @@ class Asked:
     on_cut: str = ""
     approval: str = ""
     cache: str = ""
+    webhook: str = ""
 
 
 def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
@@ -94,6 +96,8 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
                 out.approval = _tokens(value)
             elif name == b"x-headgate-cache":
                 out.cache = _cache(value)
+            elif name == b"x-headgate-webhook":
+                out.webhook = _text(value)
             continue
         if name in _ALIASES:
             aliases.setdefault(_FIELDS[name], _text(value))

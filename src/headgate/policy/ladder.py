@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headgate.core.errors import BudgetExceeded, HeadgateError, UpstreamError
+from headgate.core.errors import BudgetExceeded, HeadgateError, RateExceeded, UpstreamError
 from headgate.policy.error_classes import PROVIDERS
 from headgate.policy.error_classes import class_of as failure_class
 
@@ -48,6 +48,15 @@ def class_of(error: HeadgateError) -> str:
         return found if found in CLASSES else ""
     # Its other codes ask for another request: a lower output cap, a path that has a price.
     return "budget" if isinstance(error, BudgetExceeded) and error.code == BudgetExceeded.code else ""
+
+
+def queued_for(error: BaseException) -> str:
+    """Why a call that was refused goes on the queue of jobs (`then: queue`): "budget" or "limit"; "" where it does not:
+    nobody asks for it, or it would never fit."""
+    if isinstance(error, BudgetExceeded):
+        claim, fits = error.claim, error.why != "too_large" and error.code == BudgetExceeded.code
+        return "budget" if claim is not None and claim.budget.queues and fits else ""
+    return "limit" if isinstance(error, RateExceeded) and error.queues else ""
 
 
 class Descent:

@@ -25,6 +25,7 @@ def refusal(exceeded: Exceeded, tokens: int) -> RateExceeded:
         unit=unit,
         source=limit.source,
         figures=exceeded.figures,
+        queues=limit.queues and exceeded.retry_after is not None,
     )
 
 

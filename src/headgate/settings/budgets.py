@@ -18,6 +18,9 @@ from headgate.settings.zones import UTC_NAME, zone, zone_name
 
 BUDGET_KEYS = ("per", "only", "usd", "soft_usd", "tokens", "every", "zone", "alert_at", "then")
 
+QUEUE = "queue"
+"""`then: queue`: see docs/jobs.md."""
+
 _CAPS = ("usd", "soft_usd", "tokens")
 
 
@@ -53,6 +56,7 @@ def _budgets(entry: BudgetSettings, source: str, key: str | None = None) -> Iter
             zone=zone(name),
             alerts=entry.alert_at_basis_points,
             degrade_to=entry.degrade_to,
+            queues=entry.queues,
             source=source,
         )
     if entry.soft_usd_nano is not None:
@@ -88,13 +92,15 @@ class BudgetReader:
         section = Section(context, node, path, BUDGET_KEYS)
         caps = {each: section.take(each, usd, None) for each in ("usd", "soft_usd")}
         every = section.take("every", one_of(PERIODS), "")
+        then = section.take("then", self._then, "")
         found = BudgetSettings(
             per=self._scopes.per(section),
             usd_nano=caps["usd"],
             tokens=section.take("tokens", whole(0, 10**15), None),
             every=every,
             alert_at_basis_points=_shares(section),
-            degrade_to=section.take("then", self._then, ""),
+            degrade_to="" if then == QUEUE else then,
+            queues=then == QUEUE,
             soft_usd_nano=caps["soft_usd"],
             only=self._scopes.only(section, key),
             zone=section.take("zone", zone_name, self._zone),
@@ -106,11 +112,11 @@ class BudgetReader:
         return found
 
     def _then(self, text: str) -> str:
-        if text == "refuse":
-            return ""
+        if text in ("refuse", QUEUE):
+            return "" if text == "refuse" else QUEUE
         verb, _, model = text.partition(" ")
         if verb != "degrade" or not model.strip():
-            raise Unfit("expected `refuse`, or `degrade <model>`")
+            raise Unfit("expected `refuse`, `queue`, or `degrade <model>`")
         return self._names.model(model.strip())
 
     def _keep(self, context: Context, path: str, budgets: Iterable[Budget]) -> None:

@@ -15,7 +15,7 @@ from headgate.policy.guards.tools import ALLOW, APPROVE, BLOCK, DENIAL, VERDICTS
 from headgate.settings.fields import Section
 from headgate.settings.guard_model import TestSettings, ToolRuleSettings, ToolSettings, WebhookSettings
 from headgate.settings.tree import Items, Node, Scalar, Table, kind, shown
-from headgate.settings.units import Unfit, one_of, seconds, split_url, text_up_to, whole
+from headgate.settings.units import Unfit, one_of, plain_url, seconds, text_up_to, whole
 
 TOOL_KEYS = ("allow", "approve", "block", "rules", "expires", "denial")
 GLOBAL_TOOL_KEYS = ("key", "webhook")
@@ -180,7 +180,7 @@ def _webhook(tools: Section) -> WebhookSettings | None:
     told = tools.section("webhook", WEBHOOK_KEYS)
     if not told.given:
         return None
-    url, secret = told.take_url("url", _url, ""), told.secret("secret")
+    url, secret = told.take_url("url", plain_url, ""), told.secret("secret")
     if "url" not in told.table.entries:
         told.context.wrong(told.path, "url is missing, like url: https://approve.acme.example/headgate")
     if "secret" not in told.table.entries:
@@ -301,10 +301,3 @@ def _sentence(text: str) -> str:
     except (LookupError, ValueError):
         raise ValueError("a sentence with {tool} and {reason}; write {{ and }} for braces") from None
     return sentence
-
-
-def _url(text: str) -> str:
-    url = split_url(text, ("http", "https"))
-    if url.username is not None or url.password is not None:
-        raise ValueError("a URL with a credential in it")
-    return text

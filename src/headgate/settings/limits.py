@@ -11,8 +11,9 @@ from headgate.settings.policies import Names
 from headgate.settings.scopes import ScopeReader
 from headgate.settings.traffic import REQUESTS_PER_MINUTE, TOKENS_PER_MINUTE
 from headgate.settings.tree import Node, Table
+from headgate.settings.units import one_of
 
-LIMIT_KEYS = ("per", "only", "requests_per_minute", "tokens_per_minute")
+LIMIT_KEYS = ("per", "only", "requests_per_minute", "tokens_per_minute", "then")
 ADDRESS = "address"
 """The dimension that budgets do not have: the caller's network address."""
 
@@ -38,6 +39,7 @@ def _limit(entry: LimitSettings, source: str, key: str | None = None) -> Limit:
         tokens_per_minute=entry.tokens_per_minute,
         only=entry.only if key is None else tuple(sorted((*entry.only, ("key", key)))),
         source=source,
+        queues=entry.queues,
     )
 
 
@@ -63,6 +65,7 @@ class LimitReader:
             requests_per_minute=section.take("requests_per_minute", REQUESTS_PER_MINUTE, None),
             tokens_per_minute=section.take("tokens_per_minute", TOKENS_PER_MINUTE, None),
             only=self._scopes.only(section, key),
+            queues=section.take("then", one_of(("refuse", "queue")), "refuse") == "queue",
         )
         if key != "" and len(context.mistakes) == before:  # a key without a name is a mistake already
             self._keep(context, path, _limit(found, context.origins[path], key))

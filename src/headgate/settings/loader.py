@@ -16,6 +16,7 @@ from headgate.settings.enforced import not_enforced
 from headgate.settings.environment import CONFIG, overlay, overlay_env, stray
 from headgate.settings.fields import Context, Section
 from headgate.settings.guards import read_guards
+from headgate.settings.jobs import read_jobs
 from headgate.settings.last_good import read_last_good
 from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
@@ -48,6 +49,7 @@ TOP_KEYS = (
     "degrade",
     "last_good",
     "similar",
+    "jobs",
     "lossy",
     "timeouts",
     "guards",
@@ -164,6 +166,7 @@ def _settings(root: Section) -> Settings:
         fairness=traffic.read_fairness(root),
         degrade=degrading.read_degrade(root, names) or (),
         last_good=read_last_good(root),
+        jobs=read_jobs(root),
         similar=similar.read_similar(root, known),
         lossy=read_lossy(root) or LossySettings(),
         timeouts=timeouts,

@@ -21,6 +21,7 @@ from headgate.policy.shaping import History
 from headgate.policy.similar import SimilarRules
 from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
+from headgate.settings.jobs import JobSettings
 from headgate.settings.last_good import LastGoodSettings
 from headgate.settings.secrets import SecretRef
 
@@ -192,6 +193,7 @@ class BudgetSettings:
     every: str = ""  # "minute" | "hour" | "day" | "week" | "month" | "year"; "" = for good
     alert_at_basis_points: tuple[int, ...] = (WARN_AT, FULL)  # hundredths of a percent of the cap, ascending, to 10,000
     degrade_to: str = ""  # `then: degrade <model>`; "" = refuse
+    queues: bool = False  # `then: queue`: what does not fit and may be deferred becomes a job
     soft_usd_nano: int | None = None  # nano-dollars, at most `usd_nano`: warns, and refuses nothing
     only: tuple[tuple[str, str], ...] = ()  # (dimension, value) that a call must have, sorted
     zone: str = "UTC"  # IANA name: whose midnight the period begins at
@@ -205,6 +207,7 @@ class LimitSettings:
     requests_per_minute: int | None = None  # 1..10**9
     tokens_per_minute: int | None = None  # 1..10**12; prompt and output together
     only: tuple[tuple[str, str], ...] = ()  # (dimension, value) that a call must have, sorted
+    queues: bool = False  # `then: queue`, as in BudgetSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +337,7 @@ class Settings:
     degrade: tuple[DegradeSettings, ...] = ()  # in order of preference
     lossy: LossySettings = LossySettings()
     similar: SimilarRules | None = None  # None: only the very same question has a kept answer
+    jobs: JobSettings = field(default_factory=JobSettings)
     last_good: LastGoodSettings = field(default_factory=LastGoodSettings)
     timeouts: Timeouts = field(default_factory=Timeouts)
     guards: GuardSettings = field(default_factory=GuardSettings)

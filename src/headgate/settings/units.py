@@ -223,6 +223,14 @@ def split_url(text: str, schemes: Sequence[str]) -> SplitResult:
     return url
 
 
+def plain_url(text: str) -> str:
+    """An http(s) URL without a credential."""
+    url = split_url(text, ("http", "https"))
+    if url.username is not None or url.password is not None:
+        raise ValueError("a URL with a credential in it")
+    return text
+
+
 def base_url(text: str) -> str:
     """An http(s) URL to build on: no credential, query or fragment; a trailing slash is dropped."""
     url = split_url(text, ("http", "https"))

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, inspect
+from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores import postgres_database
@@ -118,6 +119,7 @@ class JobsPlace:
             with connection.begin():
                 take_turns_migrating(connection)
                 metadata.create_all(connection)
+                _add_columns(connection)
         elif is_postgres(connection):
             with connection.begin():
                 known = inspect(connection).has_table("batches")
@@ -133,3 +135,14 @@ class JobsPlace:
         if path is None:
             return memory_engine()
         return reader_engine(path) if self._read_only else writer_engine(path, durability=self._durability)
+
+
+def _add_columns(connection: Connection) -> None:
+    """Those that a file of an earlier version has not; each has a default for the rows that are there."""
+    there = inspect(connection)
+    for table in metadata.sorted_tables:
+        known = {each["name"] for each in there.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                told = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {told}"))

@@ -1,15 +1,7 @@
-"""Tells a webhook of tool calls that wait for a person, and takes its answer, beside all calls.
-
-Signed as https://www.standardwebhooks.com says: `webhook-id`, `webhook-timestamp` and `webhook-signature`, the last of
-which is ``v1,`` and the base64 of the HMAC-SHA-256 of ``id.timestamp.body``.
-"""
+"""Tells a webhook of tool calls that wait for a person, and takes its answer, beside all calls; signed (`signing`)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 import os
 import queue
@@ -18,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.approvals import Decision, Parked
-from headgate.core.errors import ConfigError, HeadgateError
+from headgate.core.errors import HeadgateError
 from headgate.core.secret import Secret
 from headgate.policy.guards.decisions import read_decision
+from headgate.upstream.signing import signed
 
 if TYPE_CHECKING:
     import httpx2
@@ -31,7 +24,6 @@ LONGEST_WAIT = 60.0
 SECONDS = 10.0
 MAX_QUEUED = 1_000
 MAX_ANSWER = 512 * 1024
-_PREFIX = "whsec_"
 _STOP_SECONDS = 2.0
 
 
@@ -120,13 +112,7 @@ class ApprovalHook:
         import httpx2
 
         body = json.dumps(payload(parked, self._token(parked))).encode()
-        stamp = str(int(self._now()))
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": parked.id,
-            "webhook-timestamp": stamp,
-            "webhook-signature": signature(self._secret(), parked.id, stamp, body),
-        }
+        headers = signed(self._secret(), parked.id, self._now(), body)
         try:
             with client.stream("POST", self._url, content=body, headers=headers) as answer:
                 if answer.status_code >= 300:
@@ -166,23 +152,6 @@ def payload(parked: Parked, token: str) -> dict[str, Any]:
         "arguments": json.loads(parked.call.arguments or "{}"),
         "decide": {"path": f"/admin/api/approvals/{parked.id}", "token": token},
     }
-
-
-def signature(secret: Secret, name: str, stamp: str, body: bytes) -> str:
-    """The value of `webhook-signature`.
-
-    Raises:
-        ConfigError: the secret begins as one in base64 does, and is none.
-    """
-    text = secret.reveal()
-    key = text.encode()
-    if text.startswith(_PREFIX):
-        try:
-            key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-        except binascii.Error:
-            raise ConfigError("guards.tools.webhook.secret: whsec_ has to be followed by base64") from None
-    mac = hmac.digest(key, f"{name}.{stamp}.".encode() + body, hashlib.sha256)
-    return f"v1,{base64.b64encode(mac).decode()}"
 
 
 def _read(answer: httpx2.Response) -> bytes:
