@@ -53,6 +53,7 @@ from headgate.settings.providers import PROVIDER_KEYS
 from headgate.settings.secrets import SecretRef
 from headgate.settings.shadow import KEYS as SHADOW_KEYS
 from headgate.settings.similar import SIMILAR_KEYS
+from headgate.settings.telemetry import METRICS_KEYS, TRACES_KEYS
 from headgate.settings.traffic import FAIRNESS_KEYS, RETRY_KEYS
 from headgate.settings.virtual_models import MODEL_KEYS
 
@@ -399,6 +400,8 @@ def test_the_documentation_names_every_key() -> None:
         "tasks": (*TASK_KEYS, *ANSWER_KEYS, *SHADOW_KEYS),
         "last_good": LAST_GOOD_KEYS,
         "jobs": JOBS_KEYS,
+        "metrics": METRICS_KEYS,
+        "traces": TRACES_KEYS,
         "similar": SIMILAR_KEYS,
         "models": (*MODEL_KEYS, "tools", "media", "stream"),
         "fallback": (*FAILURES, ANY),

@@ -139,6 +139,10 @@ shared: memory
 # What is kept of prompts and answers: off, redacted (without personal data and credentials), full.
 #: log: {bodies: redacted, keep: 30d}
 
+# Figures for Prometheus at /metrics of the gateway, and spans for a collector of OpenTelemetry.
+#: metrics: {models: 100}
+#: traces: {to: "http://127.0.0.1:4318", sample: 10%}
+
 # How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
 #: secrets: {refresh: 5m}
 

@@ -181,6 +181,8 @@ class Attempt:
     marked: bytes = b""  # the body with marks for it; b"" = there are none
     prefix: str = ""  # which beginning its prompt shares with others, by name; "" = none that is kept track of
     saved_nano: int = 0  # by the provider's prompt cache, in nano-dollars; negative = lost
+    waited_turn: float = 0.0  # of `waited`, for leave to send
+    waited_money: float = 0.0  # of `waited`, for others to settle; the rest was before a retry
 
     @property
     def used_tokens(self) -> int:

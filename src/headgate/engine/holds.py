@@ -83,6 +83,7 @@ class Holds:
         now = self._ports.clock.now()
         if now - attempt.started > _WAITED_SECONDS:
             attempt.waited += now - attempt.started
+            attempt.waited_money += now - attempt.started
             attempt.started = now
 
     async def _ask(self, exchange: Exchange, plan: Plan, attempt: Attempt, *, may_wait: bool) -> None:

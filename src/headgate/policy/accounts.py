@@ -17,8 +17,9 @@ from itertools import islice
 
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy import budget_alerts
+from headgate.policy.budget_lines import Standing, standing
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account
-from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms
+from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms, rather
 from headgate.policy.lasting import why_not, without_end
 
 MOST_IDLE = 100_000
@@ -225,7 +226,7 @@ class Accounts:
                 waits = waits or after + account.held_tokens > cap_tokens
             if waits and self._lasting and without_end(self._lasting.values(), ask, claim, place):
                 return place, claim, NEVER
-            if waits and (lacked is None or _rather(claim, lacked, ask)):
+            if waits and (lacked is None or rather(claim, lacked, ask)):
                 lacking, lacked = place, claim
         return lacking, lacked, WAITS
 
@@ -471,6 +472,10 @@ class Accounts:
             for each in islice(place.queue, AT_ONCE):
                 yield from each.claims
 
+    def standing(self, now: float) -> Standing:
+        """What is set aside, and how budgets' accounts stand. From any thread, and then perhaps of two moments."""
+        return standing(tuple(self._places.values()), tuple(self._holds.values()), now)
+
     def balances(self, claims: Sequence[Claim]) -> list[Balance]:
         """What is known of accounts, all of which are in memory."""
         return [self._balance(claim, self._places[claim.key]) for claim in claims]
@@ -488,13 +493,3 @@ class Accounts:
             account.held_tokens,
             place.override is not None,
         )
-
-
-def _rather(claim: Claim, other: Claim, ask: Ask) -> bool:
-    """Of two accounts that lack room, which one to wait at: the one that fewer share. It cannot be let in before that
-    one has room, and in the other's queue it would stand in the way of those who could. Who may not wait is told of
-    the one that has another model for him."""
-    budget, than = claim.budget, other.budget
-    if not ask.may_wait:
-        return bool(budget.degrade_to) and not than.degrade_to
-    return len(budget.per) + len(budget.only) >= len(than.per) + len(than.only)

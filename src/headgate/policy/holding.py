@@ -168,3 +168,13 @@ class Changed(NamedTuple):
     held_tokens: int
     alerted: int
     alerted_tokens: int
+
+
+def rather(claim: Claim, other: Claim, ask: Ask) -> bool:
+    """Of two accounts that lack room, which one to wait at: the one that fewer share. It cannot be let in before that
+    one has room, and in the other's queue it would stand in the way of those who could. Who may not wait is told of
+    the one that has another model for him."""
+    budget, than = claim.budget, other.budget
+    if not ask.may_wait:
+        return bool(budget.degrade_to) and not than.degrade_to
+    return len(budget.per) + len(budget.only) >= len(than.per) + len(than.only)

@@ -22,6 +22,7 @@ from headgate.settings.limits import LimitReader
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
 from headgate.settings.shaping import read_prompt_caching
+from headgate.settings.telemetry import read_metrics, read_traces
 from headgate.settings.tree import Mistakes, Table, Where
 from headgate.settings.units import one_of, usd
 from headgate.settings.yaml_file import MAX_FILE_BYTES, read_yaml
@@ -61,6 +62,8 @@ TOP_KEYS = (
     "shared",
     "keys",
     "log",
+    "metrics",
+    "traces",
     "alerts",
     "server",
     "secrets",
@@ -150,6 +153,7 @@ def _settings(root: Section) -> Settings:
     served = {route.model for routes in models.routes.values() for route in routes}
     budgets = BudgetReader(names, served, zone)
     limits = LimitReader(names, served)
+    log = operations.read_log(root)
     settings = Settings(
         providers=known,
         models=models.routes,
@@ -178,7 +182,9 @@ def _settings(root: Section) -> Settings:
         durability=root.take("durability", one_of(("process", "full")), "process"),
         shared=shared,
         keys=operations.read_keys(root, budgets, limits),
-        log=operations.read_log(root),
+        log=log,
+        metrics=read_metrics(root),
+        traces=read_traces(root, bodies=log.bodies != "off"),
         alerts=operations.read_alerts(root),
         server=server,
         secrets_refresh_seconds=operations.read_secrets(root),

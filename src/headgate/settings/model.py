@@ -24,6 +24,7 @@ from headgate.settings.guard_model import GuardSettings
 from headgate.settings.jobs import JobSettings
 from headgate.settings.last_good import LastGoodSettings
 from headgate.settings.secrets import SecretRef
+from headgate.settings.telemetry import MetricsSettings, TraceSettings
 
 DRAIN_SECONDS = 30.0
 DRAIN_USD_NANO = 100_000_000
@@ -351,6 +352,8 @@ class Settings:
     shared: str = field(default="memory", repr=False)  # "memory" | redis:// | rediss://; may hold a credential
     keys: tuple[KeySettings, ...] = ()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    traces: TraceSettings = field(default_factory=TraceSettings)
     alerts: tuple[AlertSettings, ...] = ()
     server: ServerSettings = ServerSettings()
     secrets_refresh_seconds: float = 300.0  # 1..1 day: how often stores are asked for changed secrets

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Sequence
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.core.exchange import Exchange
 from headgate.policy.accounts import Accounts
+from headgate.policy.budget_lines import Standing
 from headgate.policy.budget_words import refusal
 from headgate.policy.holding import Ask, Cap, Changed, Denial
 from headgate.stores.commands import Intent
@@ -29,7 +30,7 @@ _report = logging.getLogger("headgate.ledger")
 
 
 class Desk:
-    """One writer's. Everything here runs in its thread, but for `waiting` and `peek`."""
+    """One writer's. Everything here runs in its thread, but for `waiting`, `standing` and `peek`."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         """
@@ -45,6 +46,11 @@ class Desk:
     def waiting(self) -> int:
         """How many wait for money."""
         return self._accounts.waiting
+
+    @property
+    def standing(self) -> Standing:
+        """See `Accounts.standing`."""
+        return self._accounts.standing(self._now())
 
     def idle(self, asking: Sequence[Intent]) -> bool:
         """No account is concerned by what is to be written."""

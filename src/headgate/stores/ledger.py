@@ -16,6 +16,7 @@ from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Attempt, Exchange, Kept
 from headgate.core.ports import Ledger
+from headgate.policy.budget_lines import Standing
 from headgate.policy.budget_words import warning
 from headgate.policy.holding import Ask, Cap
 from headgate.stores.commands import Call, Closed, Intent, closing_of
@@ -163,6 +164,10 @@ class WrittenLedger(ABC):
         """What this process knows of accounts as of its last transaction, without waiting; those that it has not met
         are left out. In PostgreSQL others may have spent on them since."""
         return self.writer().desk.peek(claims)
+
+    def standing(self) -> Standing:
+        """What this process has set aside, and how its budgets stand, as of its last transaction, without waiting."""
+        return self.writer().desk.standing
 
     def correct(self, exchange: Exchange) -> bool:
         """Settle an exchange whose process was taken for dead, and whose bound was charged: its rows and its accounts

@@ -87,7 +87,9 @@ class TurnWait(Generator[object, None, None]):
     def _told(self, entry: Waiting) -> None:
         self._entry = self._inner = None
         attempt, now = self._attempt, self._shared.now()
-        attempt.waited += now - attempt.started
+        waited = now - attempt.started
+        attempt.waited += waited
+        attempt.waited_turn += waited
         attempt.started = now
         if entry.turn is None:
             raise entry.error or NoTurn("Headgate is shutting down", kind="paced", retry_after=0.0)
