@@ -37,6 +37,7 @@ ORDER = [
         "similar",
         "stats",
         "substituting",
+        "telemetry",
         "traffic_report",
         "watch",
     },

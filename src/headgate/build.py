@@ -7,9 +7,10 @@ import hmac
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
 from headgate.background import Background
@@ -64,6 +65,8 @@ from headgate.stores.opening import approval_key_file, cache_file, log_file, log
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
 from headgate.substituting import deferring_of, hooks_of, substituting_of
+from headgate.substituting import deferring_of, substituting_of
+from headgate.telemetry.metrics import Metrics
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.upstream.job_hook import JobHook
@@ -105,6 +108,11 @@ class Built:
     job_hooks: Mapping[str, JobHook] = field(default_factory=dict)  # who is told of deferred answers, by name
     forgets: Sequence[Callable[[str], int]] = ()  # drop answers that are kept beside the cache, by how keys begin
     drains: Drains = field(default_factory=Drains)
+    metrics: Metrics = field(init=False)
+    env: InitVar[Mapping[str, str]] = MappingProxyType({})  # where `env:` references are read
+
+    def __post_init__(self, env: Mapping[str, str]) -> None:
+        self.metrics = Metrics(self, env)
 
     def close(self) -> None:
         """Write what is queued; give the ledger back. Idempotent."""
@@ -260,6 +268,7 @@ def build(
         watch=watch,
         background=background,
         job_hooks=hooks_of(settings, env),
+        env=env,
         forgets=(*stand_ins.forgets, *(() if similar is None else (similar.forget,))),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, tzinfo
 from decimal import Decimal
 from importlib.util import find_spec
@@ -19,14 +18,13 @@ from headgate.build import Built, build
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
-from headgate.core.money import usd
 from headgate.jobs.of_gate import Batches
 from headgate.policy.budget_scopes import budget_named, scope_told
 from headgate.policy.prompt_caching import PrefixStats
 from headgate.settings import load
 from headgate.settings.caps import cap_amounts
-from headgate.stats import GateStats
 from headgate.stores.cap_change import change_cap, restore_cap
+from headgate.telemetry.of_gate import Numbers
 
 if TYPE_CHECKING:
     import httpx
@@ -48,7 +46,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Gate(Batches):
+class Gate(Batches, Numbers):
     """Governs the calls of unmodified official SDKs: ``anthropic.Anthropic(http_client=gate.client())``.
 
     Safe to share between threads and event loops. Nothing is opened before the first call. After a fork the child
@@ -162,29 +160,6 @@ class Gate(Batches):
     def approvals(self) -> ApprovalStore:
         """Tool calls that wait for a person: `list()`, `approve(id)`, `deny(id)`. Every method blocks for a commit."""
         return self._built.approvals
-
-    @property
-    def stats(self) -> GateStats:
-        """What this gate has done since it was made; `budget_remaining_usd` is of the budgets over everything, as of a
-        tenth of a second ago (`budget` is exact, and waits for the ledger)."""
-        rates, waiting = self._built.turns.rates()
-        stats = replace(
-            self._built.tally.stats(),
-            attempt_error_rate=rates.attempt_errors,
-            exchange_error_rate=rates.exchange_errors,
-            waiting=waiting,
-            cache_size=self._built.caching.in_memory,
-        )
-        if not any(not budget.per and not budget.only for budget in self._built.engine.policies.budgets.all):
-            return stats
-        built = self._built
-        nobody = Route("", "", "", "")
-        claims = built.engine.policies.budgets.claims(Caller(), nobody, "", built.engine.ports.clock.now())
-        # What was not met yet has all of it left: `stats` is asked for in the middle of things, and waits for nothing.
-        caps = {each.key: each.budget.cap_nano for each in claims if not each.budget.soft}
-        left = {each.claim.key: each.left_nano for each in built.ledger.peek(claims) if not each.claim.budget.soft}
-        found = [nano for nano in (caps | left).values() if nano is not None]
-        return replace(stats, budget_remaining_usd=usd(min(found)) if found else None)
 
     def prompts(self) -> list[PrefixStats]:
         """What providers' prompt caches did for each prompt prefix since the gate was made: calls, hits, tokens read

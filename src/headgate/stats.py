@@ -51,6 +51,9 @@ class GateStats:
     ttft_p50_ms: float | None = None
     ttft_p95_ms: float | None = None
     ttft_p99_ms: float | None = None
+    overhead_p50_ms: float | None = None  # Headgate's own time in an exchange
+    overhead_p95_ms: float | None = None
+    overhead_p99_ms: float | None = None
 
 
 _COMPLETE = Ending.COMPLETE  # asking the enumeration takes longer than comparing
@@ -70,6 +73,7 @@ class Tally:
         self._truncation = Truncation()
         self._latency: deque[float] = deque(maxlen=WINDOW)
         self._ttft: deque[float] = deque(maxlen=WINDOW)
+        self._overhead: deque[float] = deque(maxlen=WINDOW)
 
     def write(self, exchange: Exchange) -> None:
         """See `core.ports.Log`."""
@@ -78,10 +82,12 @@ class Tally:
         task, too_low = exchange.request.caller.task, None
         with self._lock:
             self._calls += 1
+            elsewhere = exchange.waited
             for attempt in attempts:
                 cost, usage = attempt.cost_nano, attempt.usage
                 self._attempts += 1
                 self._cost += cost
+                elsewhere += attempt.waited + ((attempt.ended or ended or 0.0) - attempt.started)
                 if attempt.saved_nano:
                     self._saved += attempt.saved_nano
                 if attempt.estimated:
@@ -100,7 +106,9 @@ class Tally:
                 self._hits += exchange.cache == "hit"
                 self._misses += exchange.cache == "miss"
             if ended is not None:
-                self._latency.append(ended - exchange.started)
+                latency = ended - exchange.started
+                self._latency.append(latency)
+                self._overhead.append(latency - elsewhere if latency > elsewhere else 0.0)
             if first is not None:
                 self._ttft.append(first - exchange.started)
         self._log.write(exchange)
@@ -114,7 +122,7 @@ class Tally:
     def stats(self) -> GateStats:
         """A snapshot."""
         with self._lock:
-            latency, ttft = sorted(self._latency), sorted(self._ttft)
+            latency, ttft, overhead = sorted(self._latency), sorted(self._ttft), sorted(self._overhead)
             return GateStats(
                 total_calls=self._calls,
                 total_attempts=self._attempts,
@@ -134,6 +142,9 @@ class Tally:
                 ttft_p50_ms=percentile(ttft, 0.50),
                 ttft_p95_ms=percentile(ttft, 0.95),
                 ttft_p99_ms=percentile(ttft, 0.99),
+                overhead_p50_ms=percentile(overhead, 0.50),
+                overhead_p95_ms=percentile(overhead, 0.95),
+                overhead_p99_ms=percentile(overhead, 0.99),
             )
 
 

@@ -39,17 +39,15 @@ from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
 from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
+from headgate.gateway.reports import METRICS, Reports
 from headgate.gateway.uploads import Arriving, whole
 from headgate.jobs.deferred import Deferred, told
 from headgate.jobs.passing import Passing, is_new_batch
 from headgate.policy.homes import owner
 from headgate.settings.limits import ADDRESS, limits_of
 from headgate.stores.deferring import PATH as JOBS
-from headgate.traffic_report import providers_report
 from headgate.wire import DIALECTS
 from headgate.wire.coding import decode_request
-
-PROVIDERS = "/health/providers"
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
@@ -58,11 +56,6 @@ _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
 _WHOLE_ACCOUNT = (
     "This list shows everything that the provider's account has, and several tenants or keys share it here. Ask for "
     "what you have made by its id, or use a key that may speak for tenants."
-)
-
-_ALL_TRAFFIC = (
-    "This page shows the traffic of everybody, and several tenants or keys share this gateway. Use a key that may "
-    "speak for tenants."
 )
 
 
@@ -116,6 +109,7 @@ class Gateway:
         self._addresses = Addresses(built.settings.server.trusted_proxies) if _by_address(built) else None
         ports = built.engine.ports
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
+        self._reports = Reports(built, ring, draining=lambda: self.draining, deny=self._deny)
         self._body_bytes = body_bytes
         self._keep = built.settings.log.bodies != "off"
 
@@ -149,10 +143,8 @@ class Gateway:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path == PROVIDERS:
-            await self._providers_health(scope, send)
-        elif path.startswith("/health/"):
-            await self._health(path, send)
+        if path.startswith("/health/") or path == METRICS:
+            await self._reports(scope, send)
         elif path.startswith(JOBS):
             await self._job(scope, send)
         elif self.aside is not None and (path in PATHS or (path.startswith(PREFIXES) and not self._admin.serves(path))):
@@ -171,8 +163,7 @@ class Gateway:
             try:
                 head = read_head(scope, self._ring, self._providers, self._addresses)
             except Refusal as refusal:
-                self._denied(refusal, scope)
-                await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
+                await self._deny(refusal, scope, send)
                 return
             if presence is not None and head.wrong is None:
                 presence.known = head
@@ -350,6 +341,10 @@ class Gateway:
         answer = error_answer(dialect, exchange, error, owns_retries=owns, now=self._now())
         await _send(send, answer.status, answer.headers, answer.body)
 
+    async def _deny(self, refusal: Refusal, scope: Scope, send: Send) -> None:
+        self._denied(refusal, scope)
+        await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
+
     async def _say(self, send: Send, dialect: str, refusal: Refusal) -> None:
         body = DIALECTS[dialect].error_body(refusal.status_hint, refusal.code, refusal.message, "")
         headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
@@ -368,39 +363,6 @@ class Gateway:
             method=scope["method"][:16],
             path=scope["path"][:200],
         )
-
-    async def _health(self, path: str, send: Send) -> None:
-        ledger = self._built.ledger.health()
-        if path == "/health/live":
-            status, said = 200, {"status": "live"}
-        elif path == "/health/ready":
-            ready = not self.draining and bool(ledger.get("ok"))
-            state = "ready" if ready else "draining" if self.draining else "ledger cannot be written"
-            status, said = (200 if ready else 503), {"status": state}
-            secrets = self._built.secrets.health()
-            if not secrets["ok"]:  # how many, not which: anybody may ask
-                missing, stale = len(secrets["missing"]), len(secrets["stale"])
-                said["secrets"] = f"{missing} missing and {stale} perhaps out of date, of {secrets['secrets']}"
-            shared = self._built.sharing.health()
-            if not shared["ok"]:  # it goes on with its share, so it is ready
-                said["shared"] = f"lost ({shared['last_error']}): this process goes on with 1/{shared['replicas']}"
-        else:
-            status, said = 404, {"status": "unknown"}
-        await _send(send, status, [(b"content-type", b"application/json")], json.dumps(said).encode())
-
-    async def _providers_health(self, scope: Scope, send: Send) -> None:
-        """How traffic stands: of all tenants together, so for those who may see everything."""
-        try:
-            record = self._ring.admit(scope["headers"])
-            if self._ring.shared and not record.may_speak_for_tenants:
-                raise Denied(_ALL_TRAFFIC, code="health_not_allowed", status_hint=403)
-        except Refusal as refusal:
-            self._denied(refusal, scope)
-            await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
-            return
-        said = providers_report(self._built, told=False)
-        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        await _send(send, 200, headers, json.dumps(said).encode())
 
 
 def _by_address(built: Built) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from headgate.core.secret import Secret
 from headgate.settings.model import Settings
 from headgate.telemetry.counting import Counts, LabelRules
 from headgate.telemetry.families import Family
@@ -24,8 +25,13 @@ class Metrics:
         sources: more families, from other parts; they must not wait.
     """
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, built: Built, env: Mapping[str, str]) -> None:
+        """
+        Args:
+            env: where `env:` references are read.
+        """
         self._built = built
+        self._env = env
         self._lock = threading.Lock()
         self._counts: Counts | None = None
         self.collector = Collector(self.families)
@@ -39,6 +45,15 @@ class Metrics:
                 self._built.log.watchers.append(self._counts.look)
                 self._built.log.overflow.append(self._counts.one)
             return self._counts
+
+    def token(self) -> Secret | None:
+        """What lets in whoever reads them; None = there is none.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        reference = self._built.settings.metrics.token
+        return None if reference is None else reference.resolve(self._env)
 
     def families(self) -> list[Family]:
         """Everything, now. Waits for nothing; what settled within the last tenth of a second may be missing."""

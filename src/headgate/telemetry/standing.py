@@ -85,9 +85,7 @@ def _money(built: Built) -> Iterator[Family]:
     )
     by = ("budget",)
     spent = gauge("headgate_budget_spent_usd", "Spent of a budget's accounts.", unit="{USD}", labels=by)
-    fullest = gauge(
-        "headgate_budget_fullest_ratio", "The fullest account's share of its cap, with holds.", labels=by
-    )
+    fullest = gauge("headgate_budget_fullest_ratio", "The fullest account's share of its cap, with holds.", labels=by)
     accounts = gauge("headgate_budget_accounts", "Accounts of a budget that were used.", labels=by)
     over = gauge("headgate_budget_accounts_over_80_percent", "Those above 80% of their cap.", labels=by)
     full = gauge("headgate_budget_accounts_full", "Those with nothing left.", labels=by)
