@@ -65,7 +65,6 @@ from headgate.stores.opening import approval_key_file, cache_file, log_file, log
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
 from headgate.substituting import deferring_of, hooks_of, substituting_of
-from headgate.substituting import deferring_of, substituting_of
 from headgate.telemetry.metrics import Metrics
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
