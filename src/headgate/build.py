@@ -33,6 +33,7 @@ from headgate.policy.caps import DEFAULT_CAPS
 from headgate.policy.charging import Charging
 from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.tokens import decide_token
+from headgate.policy.incidents import Incidents
 from headgate.policy.preferences import Preferences
 from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
@@ -58,6 +59,7 @@ from headgate.similar import AsyncSimilar, BlockingSimilar, Embedder, similar_of
 from headgate.stats import Tally
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.caching import Caching
+from headgate.stores.incidents import IncidentStore
 from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.log_key import log_key
@@ -101,6 +103,7 @@ class Built:
     approvals: ApprovalStore
     caching: Caching
     jobs: JobsPlace
+    incidents: IncidentStore
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     background: Background | None = None  # work that nobody waits for
@@ -127,6 +130,7 @@ class Built:
         if self.hook is not None:
             self.hook.close()
         self.jobs.close()
+        self.incidents.close()
         self.ledger.close()
         self.log.close()
 
@@ -163,7 +167,11 @@ def build(
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
     watch = _watch(settings.anomalies, ledger, log, clock.now())
-    policies = replace(policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now))
+    incidents = Incidents(unread=True)
+    policies = replace(policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now), incidents=incidents)
+    record = IncidentStore(
+        ledger, incidents, now=clock.now, providers=settings.providers, models=settings.models, tell=log.event
+    )
     approvals = approvals_of(settings, ledger, env=env, now=clock.now, tell=log.event)
     hook = _hook(settings, approvals, env=env, now=clock.now, tell=log.event)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
@@ -210,6 +218,7 @@ def build(
         approvals=approvals.asynchronous(),
         cache=caching.port(blocking=False),
         beside=AsyncBeside(),
+        incidents=record.asynchronous(),
         substitutes={
             **deferring_of(settings, places, clock.now, log.event),
             **stand_ins.substitutes,
@@ -233,6 +242,7 @@ def build(
         approvals=approvals.blocking(),
         cache=caching.port(blocking=True),
         beside=BlockingBeside(),
+        incidents=record.blocking(),
         substitutes=stand_ins.substitutes
         if blocking_alike is None
         else {**stand_ins.substitutes, "similar": blocking_alike},
@@ -263,6 +273,7 @@ def build(
         approvals=approvals,
         caching=caching,
         jobs=places,
+        incidents=record,
         hook=hook,
         watch=watch,
         background=background,

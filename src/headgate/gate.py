@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headgate.settings.model import Settings
     from headgate.similar import Embedder
     from headgate.stores.approvals import ApprovalStore
+    from headgate.stores.incidents import IncidentStore
     from headgate.stores.reader import UsageReport
 
 DAY = 86_400.0
@@ -160,6 +161,12 @@ class Gate(Batches, Numbers):
     def approvals(self) -> ApprovalStore:
         """Tool calls that wait for a person: `list()`, `approve(id)`, `deny(id)`. Every method blocks for a commit."""
         return self._built.approvals
+
+    @property
+    def incidents(self) -> IncidentStore:
+        """Traffic stopped, slowed or degraded for a while: `set(kind, scope, value)`, `lift(id)`, `all()`
+        (docs/incidents.md). Every method blocks for a commit."""
+        return self._built.incidents
 
     def prompts(self) -> list[PrefixStats]:
         """What providers' prompt caches did for each prompt prefix since the gate was made: calls, hits, tokens read

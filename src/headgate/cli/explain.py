@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from headgate.cli.text import console, print_json, safe
 if TYPE_CHECKING:
     from headgate.cli.explain_call import Call
     from headgate.cli.explain_record import Explanation
+    from headgate.engine.plan import Policies
+    from headgate.settings.model import Settings
 
 _ORIGIN = 32
 """Columns of a terminal for where a decision comes from; a longer path folds."""
@@ -112,6 +115,7 @@ def explain(
         headers=tuple((f"x-headgate-{name}", attribution.get(name) or "") for name in _ATTRIBUTION),
     )
     policies = policies_of(settings, os.environ, draw=lambda: 0.5)  # the heaviest first, each time
+    _put_incidents(settings, policies)
     call = make_call(told, settings, policies)
     said = decide(call, settings, policies, time.time())
     if as_json:
@@ -119,6 +123,15 @@ def explain(
     else:
         _print(call, said, settings.source)
     return 1 if said.refusal or said.findings else 0
+
+
+def _put_incidents(settings: Settings, policies: Policies) -> None:
+    """Those that the ledger has. One that no other process can read has none to tell."""
+    from headgate.cli.incidents_door import Door
+    from headgate.core.errors import ConfigError
+
+    with contextlib.suppress(ConfigError):
+        policies.incidents.put(Door(settings).read(), time.time())
 
 
 def _check(

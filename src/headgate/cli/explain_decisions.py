@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.cli.explain_cache import caching
 from headgate.cli.explain_configured import configured
 from headgate.cli.explain_crossing import Ways, crossings
+from headgate.cli.explain_incidents import incidents
 from headgate.cli.explain_money import bound_text, price_fields, price_origin, price_text
 from headgate.cli.explain_record import BUILT_IN, REQUEST, Explanation, Origins
 from headgate.cli.explain_recovery import recovery
@@ -58,6 +59,7 @@ def explain(call: Call, settings: Settings, policies: Policies, now: float) -> E
     plan = _routes(said, call.request, settings, policies, origins, now)
     if plan is None:
         return said
+    incidents(said, call.request, plan, policies, now)
     request = capped(call.request, plan)
     ways = crossings(said, request, policies, plan, origins, now)
     _prices(said, request, settings, policies, plan, ways, now)

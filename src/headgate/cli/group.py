@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "batch": ("headgate.cli.batch:batch", "Many calls from a file: submit, run, status, results, cancel."),
     "jobs": ("headgate.cli.jobs:jobs", "Calls that were promised an answer: list, show, cancel, retry."),
     "shadow": ("headgate.cli.shadow:shadow", "Models compared on live calls: what came of it; switch, and back."),
+    "incident": ("headgate.cli.incident:incident", "Stop, slow or degrade traffic now, for a while; lift it."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "cache": ("headgate.cli.cache:cache", "Answers that are kept: how that does, and forgetting them."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),

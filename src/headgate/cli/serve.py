@@ -78,6 +78,7 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     built = build(settings, env=env, log_to=_log_target(log_to))
     stack.callback(built.close)
     built.ledger.open()
+    built.incidents.load()
     ring = KeyRing(loopback=_is_loopback(settings.server.host))
     followers = fill(ring, settings, env, built)
     for line in unusable_keys(settings, env, built):

@@ -192,6 +192,13 @@ class CacheMiss(Refusal):
     status_hint = 504
 
 
+class IncidentStopped(Refusal):
+    """Somebody has stopped this on purpose, for a while: incident mode (docs/incidents.md)."""
+
+    code = "incident_stopped"
+    status_hint = 503
+
+
 class Unavailable(Refusal):
     """Headgate itself cannot take the call now: the ledger is closed or its disk is full, or it is shutting down."""
 
@@ -264,7 +271,7 @@ class NoTurn(UpstreamBusy):
 
     Attributes:
         kind: "open", "paced", or "retries" (a caller's own, beyond the retry budget).
-        cause: of an open breaker: failures, slow, money, auth, forbidden; "" else.
+        cause: of an open breaker: failures, slow, money, auth, forbidden; of an incident: stopped, slowed; "" else.
         retry_after: seconds after which it may work, >= 0.
     """
 

@@ -383,6 +383,14 @@ class Approvals(Protocol):
         ...
 
 
+class IncidentRecord(Protocol):
+    """Incidents that are on record (docs/incidents.md)."""
+
+    async def known(self) -> None:
+        """Return when those are on in this process. Never raises: while they cannot be read, none is."""
+        ...
+
+
 class Cache(Protocol):
     """Answers that may be given again (docs/cache.md).
 
@@ -497,3 +505,4 @@ class Ports:
     approvals: Approvals | None = None  # None: no tool call can wait for a person
     cache: Cache | None = None  # None: every answer is a provider's, of just now
     beside: Beside | None = None  # needed with a cache
+    incidents: IncidentRecord | None = None  # None: there is nothing to look up

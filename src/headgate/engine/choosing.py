@@ -119,6 +119,8 @@ def _named(
     if asked.endpoint not in ANSWERS or not _may_change(exchange.request):
         return []
     names = router.fallbacks.after(router.led(asked), class_of(error))
+    if policies.incidents.live is not None:
+        names = tuple(name for name in names if not policies.incidents.stops((name,), now))
     found = [route for name in names for route in _usable(router.after_failure(asked, name, now), policies, now)]
     return at_liberty(exchange, plan, policies, _untried(found, exchange.attempts), last)
 

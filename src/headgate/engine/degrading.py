@@ -100,8 +100,11 @@ class Degrading:
         if request.endpoint not in PRICED or request.facts.state or now >= plan.first_content_by:
             return []
         asked = replace(request, facts=replace(request.facts, model=model), provider="")
+        router, incidents = self._policies.router, self._policies.incidents
+        if incidents.live is not None and incidents.stops(router.led(asked), now):
+            return []
         try:
-            found = self._policies.router.routes(asked, now)
+            found = router.routes(asked, now)
         except Refusal:
             return []
         tried = {(each.route.provider, each.route.model) for each in exchange.attempts}

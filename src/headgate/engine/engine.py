@@ -39,6 +39,7 @@ from headgate.engine.draft import Draft, whole_reply
 from headgate.engine.flights import Flights
 from headgate.engine.guarding import Guarding
 from headgate.engine.holds import Holds
+from headgate.engine.incidents import InIncident, said
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
@@ -95,7 +96,9 @@ class Engine:
         self._degrading = Degrading(ports, policies, self._books)
         self._approving = Approving(ports, policies, self._books)
         self._guarding = Guarding(ports, policies, self._approving)
-        self._turns = Turning(ports, policies, self._books, self._crossings)
+        self._incidents = policies.incidents
+        self._incident = InIncident(ports, policies)
+        self._turns = Turning(ports, policies, self._books, self._crossings, self._incident)
         self._checking = Checking(ports, policies, self._books)
         self._prompting = None if policies.prompts is None else Prompting(ports, policies, policies.prompts)
         self._structuring = Structuring(ports, self._books, self._checking)
@@ -122,6 +125,8 @@ class Engine:
             if exchange.request.facts.state and exchange.request.direct is None:
                 await self._recall(exchange.request.facts.state)
             plan = self._admit(exchange)
+            if self._incidents.live is not None:
+                await self._incident.admit(exchange, plan)
             if self.ports.limits is not None and not (exchange.request.of_guard or exchange.request.on_our_own):
                 await limiting.admit(self.ports.limits, self.policies, exchange, plan)
             if self.policies.guards is not None:
@@ -174,8 +179,13 @@ class Engine:
                 return await replayed(self._giving, exchange, plan, kept, how="similar")
         if plan.shape is not None:
             shape(exchange, plan, self.policies)
+        if self._incidents.live is not None:
+            self._incident.degrade(exchange, plan)
         plain = plan.descent is None and not plan.takes_refusals
-        reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
+        try:
+            reply = await (self._attempts(exchange, plan) if plain else self._answer(exchange, plan))
+        except NoTurn as error:
+            raise said(error) from None
         if isinstance(reply, Draft):
             reply = await self._structuring.finish(exchange, plan, reply, self._attempts)
         if exchange.pruned:

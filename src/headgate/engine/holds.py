@@ -270,7 +270,10 @@ class Holds:
             return []
         try:
             asked = replace(request, facts=replace(facts, model=model), provider="")
-            routes = cheaper_plan(asked, self._policies, self._ports.clock.now())
+            now, policies = self._ports.clock.now(), self._policies
+            if policies.incidents.live is not None and policies.incidents.stops(policies.router.led(asked), now):
+                return []
+            routes = cheaper_plan(asked, policies, now)
         except Refusal:
             return []
         return [] if _models(routes) == _models(plan.routes) else routes

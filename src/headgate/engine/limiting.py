@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headgate.core.errors import RateExceeded
+from headgate.core.errors import IncidentStopped, RateExceeded
 from headgate.core.exchange import Exchange
 from headgate.core.limits import Taken
 from headgate.core.ports import CallerLimits
@@ -45,5 +45,6 @@ def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
 
 
 def recorded_later(error: BaseException) -> bool:
-    """Its row need not be durable before it is answered: a flood of calls over a limit must not cost a commit each."""
-    return isinstance(error, RateExceeded)
+    """Its row need not be durable before it is answered: a flood of calls over a limit, or that an incident stops, must
+    not cost a commit each."""
+    return isinstance(error, RateExceeded | IncidentStopped)

@@ -23,6 +23,7 @@ from headgate.policy.guards.incoming import Memory
 from headgate.policy.guards.loops import LoopWatch
 from headgate.policy.guards.querying import Queries
 from headgate.policy.guards.rules import GuardRules
+from headgate.policy.incidents import Incidents
 from headgate.policy.ladder import Descent, Step
 from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
@@ -165,6 +166,7 @@ class Policies:
     isolation_key: Callable[[], bytes] = bytes  # the installation's secret that delimiters are made with
     caching: CacheRules | None = None  # None: no answer is kept
     prompts: PromptCaching | None = None  # None: no prompt is marked for a provider's cache
+    incidents: Incidents = field(default_factory=Incidents)  # what is stopped, slowed or degraded now
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
 
 

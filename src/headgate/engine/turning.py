@@ -10,6 +10,7 @@ from headgate.core.ports import Ports
 from headgate.engine.books import Books
 from headgate.engine.choosing import go_around
 from headgate.engine.crossing import Crossings
+from headgate.engine.incidents import InIncident
 from headgate.engine.plan import Plan, Policies
 from headgate.policy.recovery import GiveUp, Retry
 
@@ -31,10 +32,14 @@ _ANSWERED = frozenset({"too_long", "refusal"})
 class Turning:
     """Asks for turns. Shared by all exchanges of an engine."""
 
-    __slots__ = ("_books", "_clock", "_crossings", "_policies", "_turns")
+    __slots__ = ("_books", "_clock", "_crossings", "_incident", "_incidents", "_policies", "_turns")
 
-    def __init__(self, ports: Ports, policies: Policies, books: Books, crossings: Crossings) -> None:
+    def __init__(
+        self, ports: Ports, policies: Policies, books: Books, crossings: Crossings, incident: InIncident
+    ) -> None:
         self._policies = policies
+        self._incidents = policies.incidents
+        self._incident = incident
         self._turns = ports.turns
         self._clock = ports.clock
         self._books = books
@@ -69,9 +74,22 @@ class Turning:
         """
         attempt = self._books.begin(exchange, plan, plan.routes[place], waited)
         turns = self._turns
+        if self._incidents.live is not None:
+            until = self._until(plan, place)
+            wait = self._incident.passes(plan, attempt, until)
+            if wait is not None:
+                return attempt, self._after(exchange, attempt, wait, until)
         if turns is None:
             return attempt, None
         return attempt, turns.turn(exchange, attempt, until=self._until(plan, place))
+
+    async def _after(self, exchange: Exchange, attempt: Attempt, wait: Awaitable[float], until: float) -> None:
+        """A turn behind the wait that an incident has set."""
+        attempt.waited += await wait
+        attempt.started = self._clock.now()
+        turn = None if self._turns is None else self._turns.turn(exchange, attempt, until=until)
+        if turn is not None:
+            await turn
 
     async def elsewhere(self, exchange: Exchange, plan: Plan, place: int, waited: float, error: NoTurn) -> Attempt:
         """The next attempt, with leave to be sent, where the route at `place` has not let it go: at the first behind it

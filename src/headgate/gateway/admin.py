@@ -17,6 +17,7 @@ from headgate.core.secret import Secret
 from headgate.gateway.admin_approvals import ApprovalsApi, named
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
+from headgate.gateway.admin_incidents import IncidentsApi
 from headgate.gateway.admin_jobs import JobsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
@@ -29,6 +30,7 @@ _BUDGETS = PREFIX + "budgets"
 _APPROVALS = PREFIX + "approvals"
 _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _JOBS = PREFIX + "jobs/"
+_INCIDENTS = PREFIX + "incidents"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _ROOMS = frozenset({"keys", "budgets", "approvals", "cache", "providers", "breakers", "jobs", "batches"})
 _MAX_BODY = 16 * 1024
@@ -76,7 +78,10 @@ class KeysStore(Protocol):
 class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
-    __slots__ = ("_approvals", "_budgets", "_cache", "_jobs", "_ring", "_store", "_token", "_traffic")
+    __slots__ = (
+        *("_approvals", "_budgets", "_cache", "_incidents", "_jobs"),
+        *("_ring", "_store", "_token", "_traffic"),
+    )
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class AdminApi:
         approvals: ApprovalsApi | None = None,
         cache: CacheApi | None = None,
         jobs: JobsApi | None = None,
+        incidents: IncidentsApi | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -99,6 +105,7 @@ class AdminApi:
         self._approvals = approvals
         self._cache = cache
         self._jobs = jobs
+        self._incidents = incidents
 
     def serves(self, path: str) -> bool:
         """Whether a path is this API's. Those with a version are the admin API's (`headgate.control`)."""
@@ -125,6 +132,9 @@ class AdminApi:
             elif self._jobs is not None and (scope["path"] + "/").startswith(_JOBS):
                 rest = scope["path"][len(_JOBS) - 1 :]
                 status, answer = 200, await self._jobs.answer(scope["method"], rest, scope["query_string"], by="api")
+            elif self._incidents is not None and _is_below(scope["path"], _INCIDENTS):
+                rest, query = scope["path"].removeprefix(_INCIDENTS), scope.get("query_string", b"")
+                status, answer = await self._incidents.answer(scope["method"], rest, query, body)
             else:
                 status, answer = await self._answer(scope["method"], scope["path"], body)
             payload = json.dumps(answer).encode()
@@ -201,6 +211,10 @@ def _shown(key: StoredKey) -> dict[str, Any]:
         "created": key.created,
         "revoked": key.revoked,
     }
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
 
 
 def _is_loopback(client: Any) -> bool:

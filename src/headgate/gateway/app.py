@@ -29,6 +29,7 @@ from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
+from headgate.gateway.admin_incidents import IncidentsApi
 from headgate.gateway.admin_jobs import JobsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.aside import PATHS, PREFIXES, Aside
@@ -81,7 +82,8 @@ def create(
     approvals = ApprovalsApi(built.approvals, now=now)
     traffic, cache, deferred = TrafficApi(built), CacheApi(built), Deferred(built)
     jobs = JobsApi(built, deferred)
-    admin = AdminApi(admin_token, ThreadedKeys(built.ledger.keys), ring, budgets, traffic, approvals, cache, jobs)
+    keys, incidents = ThreadedKeys(built.ledger.keys), IncidentsApi(built.incidents, now=now)
+    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents)
     gateway = Gateway(built, ring, admin, body_bytes, deferred)
     if aside is not None:
         gateway.aside = Aside(lambda: aside(gateway))

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -242,6 +242,21 @@ approvals = Table(
     _text("note"),
 )
 """Tool calls that wait for a person: see `core.approvals`. They hold what the model wrote."""
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ("kind", "scope", "value")),
+    _text("to"),
+    _whole("rate"),
+    *map(_text, ("by", "why")),
+    Column("since", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    _real("lifted"),
+    _text("lifted_by"),
+)
+"""What somebody has stopped, slowed or degraded for a while: see `core.incidents`."""
 
 meta = Table(
     "meta",
