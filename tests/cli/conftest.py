@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cli_commands import LAST_WORDS, Run, Serving, clean_env, headgate, started  # it lies beside this file
 
 HERE = ("usage", "budgets", "invoice", "reconcile", "prices", "keys", "logs", "lab", "init", "explain", "doctor")
-HERE += ("providers", "batch", "cache", "shadow", "--config")
+HERE += ("providers", "batch", "cache", "shadow", "incident", "--config")
 """Commands that end by themselves: run in this process, which is ten times quicker."""
 
 

@@ -15,7 +15,10 @@ from click.testing import CliRunner
 from headgate.cli.group import COMMANDS, LazyGroup, cli
 from headgate.cli.usage import FILTERS
 
-GROUPS = (("approvals",), ("batch",), ("cache",), ("jobs",), ("keys",), ("lab",), ("logs",), ("prices",))
+GROUPS = (
+    *(("approvals",), ("batch",), ("cache",), ("incident",), ("jobs",), ("keys",), ("lab",), ("logs",)),
+    ("prices",),
+)
 """Commands that only hold others."""
 
 

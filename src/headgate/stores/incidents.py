@@ -7,6 +7,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, inspect, select, update
@@ -300,4 +301,4 @@ def _lift(sql: Connection, incident_id: str, by: str, now: float) -> tuple[Incid
     if row is not None:
         sql.execute(update(incidents).where(*on).values(lifted=now, lifted_by=by))
     found = None if row is None else Incident(**{name: row[name] for name in _FIELDS})
-    return found, standing(sql, now)
+    return None if found is None else replace(found, lifted=now, lifted_by=by), standing(sql, now)
