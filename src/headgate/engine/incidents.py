@@ -6,9 +6,9 @@ so that other routes serve where there are any, and a retry does not go where it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from headgate.core.errors import HeadgateError, IncidentStopped, NoTurn, RateExceeded, Refusal
 from headgate.core.exchange import Attempt, Exchange, Request, Route
@@ -157,7 +157,7 @@ def stopped(incident: Incident) -> IncidentStopped:
 
 def sentence(incident: Incident) -> str:
     """For whoever uses the application: nothing of why, and of whom."""
-    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(incident.expires))
+    until = datetime.fromtimestamp(incident.expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"This service is paused on purpose for the moment, until {until} at the latest. Please try again later. "
         f"(Reference: {incident.id})"

@@ -32,7 +32,9 @@ _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _JOBS = PREFIX + "jobs/"
 _INCIDENTS = PREFIX + "incidents"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
-_ROOMS = frozenset({"keys", "budgets", "approvals", "cache", "providers", "breakers", "jobs", "batches"})
+_ROOMS = frozenset(
+    {"keys", "budgets", "approvals", "cache", "providers", "breakers", "jobs", "batches", "incidents", "alerts"}
+)
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
 _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
