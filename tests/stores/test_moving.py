@@ -88,7 +88,7 @@ def test_into_a_ledger_that_holds_something_nothing_is_moved(old: str, url: str)
     ledger = open_ledger(url)
     ledger.keys.create("first")
     ledger.close()
-    with pytest.raises(ConfigError, match=r"not empty \(keys\).*a new database"):
+    with pytest.raises(ConfigError, match=r"not empty \(keys, audit_log\).*a new database"):
         move(old, url)
     assert open_reader(url).usage().total.exchanges == 0
 

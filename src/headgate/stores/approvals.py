@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, inspect, select, update
 
+from headgate.core.actors import Actor, actor
 from headgate.core.approvals import PREFIX, Decision, Parked, State
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, Unavailable
 from headgate.core.guards import ToolCall
 from headgate.policy.guards.decisions import edited_arguments
 from headgate.policy.guards.tokens import ID_LENGTH, read_use_token, use_token
+from headgate.stores.audit_log import append
 from headgate.stores.commands import Call
 from headgate.stores.rows import clean
 from headgate.stores.schema import approvals
@@ -145,13 +147,33 @@ class ApprovalStore:
 
     def decide(self, approval: str, decision: Decision) -> Decided:
         """Approve or deny a call that waits; the first decision counts. Raises as `get`."""
-        now = self._now()
-        found = self._ledger.call(lambda sql: decide(sql, approval, decision, now))
+        now, who = self._now(), _decider(decision)
+
+        def work(sql: Connection) -> Decided:
+            decided = decide(sql, approval, decision, now)
+            if decided.made and decided.parked is not None:
+                _audited(sql, decided.parked, who, now)
+            return decided
+
+        found = self._ledger.call(work)
         if found.made and found.parked is not None:
             state = found.parked.state
             edited = found.parked.edited is not None
             self._tell("approval_decided", approval=approval, decision=str(state), by=decision.by, edited=edited)
         return found
+
+
+def _decider(decision: Decision) -> Actor:
+    """Whoever acts, or else what the decision says of itself: a webhook's comes with no other name."""
+    who = actor()
+    return who if who != Actor() else Actor(way=decision.by or who.way)
+
+
+def _audited(sql: Connection, parked: Parked, who: Actor, now: float) -> None:
+    told = {"tool": parked.call.name, "exchange": parked.exchange_id, "user": parked.caller.user}
+    after = {"state": str(parked.state), "edited": parked.edited is not None, "reason": parked.note}
+    tenant = parked.caller.tenant
+    append(sql, now, "approval.decide", parked.id, who=who, tenant=tenant, before=told, after=after)
 
 
 class _Kept(BlockingWaiter):

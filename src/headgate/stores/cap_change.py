@@ -12,6 +12,7 @@ from headgate.policy.budget_scopes import budget_named, claim_on, scope_named, v
 from headgate.policy.holding import Cap
 from headgate.stores.account_rows import balance_json
 from headgate.stores.accounts_reader import Overrides
+from headgate.stores.audit_log import AuditLog
 
 
 class Capped(Protocol):
@@ -20,6 +21,9 @@ class Capped(Protocol):
     def balances(self, claims: Sequence[Claim]) -> list[Balance]: ...
 
     def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None: ...
+
+    @property
+    def audit(self) -> AuditLog: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ def change_cap(
     ledger.set_cap(
         budget.id, scope, (before.cap_nano if nano is None else nano, before.cap_tokens if tokens is None else tokens)
     )
-    return CapChange(before, *ledger.balances([claim]))
+    return _recorded(ledger, CapChange(before, *ledger.balances([claim])))
 
 
 def restore_cap(ledger: Capped, budget: Budget, scope: str, at: float) -> CapChange:
@@ -114,4 +118,25 @@ def restore_cap(ledger: Capped, budget: Budget, scope: str, at: float) -> CapCha
     (before,) = ledger.balances([claim])
     if before.overridden:
         ledger.set_cap(budget.id, scope, None)
-    return CapChange(before, *ledger.balances([claim]))
+    return _recorded(ledger, CapChange(before, *ledger.balances([claim])))
+
+
+def _recorded(ledger: Capped, change: CapChange) -> CapChange:
+    """With a row in the audit log, where something is another than before."""
+    if change.made:
+        claim = change.after.claim
+        told = {"before": _audited(change.before), "after": _audited(change.after)}
+        subject = f"{claim.budget.id} {claim.scope}".rstrip()
+        ledger.audit.record("budget.cap", subject, tenant=tenant_of(claim.budget, claim.scope), **told)
+    return change
+
+
+def tenant_of(budget: Budget, scope: str) -> str:
+    """The tenant whose calls an account is for; "" = not one tenant's alone."""
+    return {**values_of(budget, scope), **dict(budget.only)}.get("tenant", "")
+
+
+def _audited(balance: Balance) -> dict[str, Any]:
+    nano = balance.cap_nano
+    told = {"usd": None if nano is None else usd_text(nano), "tokens": balance.cap_tokens}
+    return {**told, "overridden": balance.overridden}

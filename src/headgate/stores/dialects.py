@@ -12,6 +12,7 @@ for 8 million sessions, and in each for a thousand numbers a second for 34 years
 
 _MIGRATION_LOCK = 0x68656164_67617401
 """Of PostgreSQL's advisory locks, which are numbers that everybody chooses: "headgat", 1."""
+_AUDIT_LOCK = _MIGRATION_LOCK + 1
 
 
 def is_postgres(connection: Connection) -> bool:
@@ -32,6 +33,15 @@ def take_turns_with_keys(connection: Connection) -> None:
     """Wait for other processes that change keys, until the transaction's end: a name is looked for, then taken."""
     if is_postgres(connection):
         connection.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def take_turns_auditing(connection: Connection) -> None:
+    """Wait for other processes that add to the audit log, until the transaction's end: a row needs the one before it.
+
+    A lock by number, not of the table: whoever may only add rows may take it.
+    """
+    if is_postgres(connection):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _AUDIT_LOCK})
 
 
 def next_number(connection: Connection, table: str) -> int:

@@ -14,8 +14,10 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from headgate.core.actors import actor
 from headgate.core.errors import ConfigError
 from headgate.core.secret import Secret
+from headgate.stores.audit_log import append
 from headgate.stores.dialects import take_turns_with_keys
 from headgate.stores.schema import keys
 
@@ -60,7 +62,10 @@ def key_hash(key: str | bytes) -> str:
 
 
 class KeyStore:
-    """The ledger's `keys` table. Every method blocks for a commit; on an event loop call it in a thread."""
+    """The ledger's `keys` table. Every method blocks for a commit; on an event loop call it in a thread.
+
+    Changes are in the audit log, in the same transaction; who makes them is told by `core.actors`.
+    """
 
     def __init__(self, run: _Run, *, now: Callable[[], float]) -> None:
         """
@@ -90,6 +95,8 @@ class KeyStore:
             key_id, name, digest, last4, tenant, environment, self._now(), None, None, bool(may_speak_for_tenants)
         )
 
+        who = actor()
+
         def insert(connection: Connection) -> None:
             take_turns_with_keys(connection)
             if connection.execute(keys.select().where(keys.c.name == name, keys.c.revoked.is_(None))).first():
@@ -100,6 +107,7 @@ class KeyStore:
                     | {"may_speak_for_tenants": int(key.may_speak_for_tenants)}
                 )
             )
+            append(connection, key.created, "key.create", key.id, who=who, tenant=tenant, after=_shown(key))
 
         self._run(insert)
         return NewKey(key, Secret(whole))
@@ -111,13 +119,18 @@ class KeyStore:
             ConfigError: there is no such key, or it is revoked.
         """
 
+        who, now = actor(), self._now()
+
         def replace(connection: Connection) -> NewKey:
             take_turns_with_keys(connection)
             old = _find(connection, id_or_name)
             whole, digest, last4 = _secret(old.id)
-            changed = {"hash": digest, "last4": last4, "rotated": self._now()}
+            changed = {"hash": digest, "last4": last4, "rotated": now}
             connection.execute(keys.update().where(keys.c.id == old.id).values(changed))
-            return NewKey(_find(connection, old.id), Secret(whole))
+            new = _find(connection, old.id)
+            before, after = _shown(old), _shown(new)
+            append(connection, now, "key.rotate", old.id, who=who, tenant=old.tenant, before=before, after=after)
+            return NewKey(new, Secret(whole))
 
         return self._run(replace)
 
@@ -128,10 +141,13 @@ class KeyStore:
             ConfigError: there is no such key, or it is revoked already.
         """
 
+        who, now = actor(), self._now()
+
         def end(connection: Connection) -> Key:
             take_turns_with_keys(connection)
             old = _find(connection, id_or_name)
-            connection.execute(keys.update().where(keys.c.id == old.id).values(revoked=self._now()))
+            connection.execute(keys.update().where(keys.c.id == old.id).values(revoked=now))
+            append(connection, now, "key.revoke", old.id, who=who, tenant=old.tenant, before=_shown(old))
             return old
 
         return self._run(end)
@@ -168,6 +184,12 @@ def _find(connection: Connection, id_or_name: str) -> Key:
 
 def _key(row: Any) -> Key:
     return Key(**{**row, "may_speak_for_tenants": bool(row["may_speak_for_tenants"])})
+
+
+def _shown(key: Key) -> dict[str, Any]:
+    """For the audit log: without the hash."""
+    told = {name: getattr(key, name) for name in ("name", "tenant", "environment", "may_speak_for_tenants", "last4")}
+    return {name: value for name, value in told.items() if value}
 
 
 def _secret(key_id: str) -> tuple[str, str, str]:

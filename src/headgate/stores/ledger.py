@@ -19,13 +19,17 @@ from headgate.core.ports import Ledger
 from headgate.policy.budget_lines import Standing
 from headgate.policy.budget_words import warning
 from headgate.policy.holding import Ask, Cap
+from headgate.stores.api_tokens import TokenStore
+from headgate.stores.audit_log import AuditLog
 from headgate.stores.commands import Call, Closed, Intent, closing_of
 from headgate.stores.correcting import correct
 from headgate.stores.homes import read_kept
 from headgate.stores.keys import KeyStore
+from headgate.stores.people import PeopleStore
 from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session
+from headgate.stores.sessions import SessionStore
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
 from headgate.stores.writer import ADVICE, Writer
 
@@ -96,6 +100,10 @@ class WrittenLedger(ABC):
         self._shared: Shared | None = None
         self._listeners: list[Callable[[BudgetAlert], None]] = []
         self.keys = KeyStore(self.call, now=now)
+        self.audit = AuditLog(self.call, now=now)
+        self.people = PeopleStore(self.call, now=now)
+        self.sessions = SessionStore(self.call, now=now)
+        self.api_tokens = TokenStore(self.call, now=now)
 
     @property
     @abstractmethod

@@ -10,14 +10,31 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, select, text
 
 from headgate.core.errors import ConfigError, HeadgateError
+from headgate.stores.audit_log import last, note_head
 from headgate.stores.dialects import is_postgres
 from headgate.stores.opening import open_beside, open_reader
 from headgate.stores.postgres_accounts import writable
 from headgate.stores.rows import clean
-from headgate.stores.schema import accounts, approvals, attempt_rows, caps, exchange_rows, homes, intents, keys, shapes
+from headgate.stores.schema import (
+    accounts,
+    api_tokens,
+    approvals,
+    attempt_rows,
+    audit_log,
+    caps,
+    exchange_rows,
+    homes,
+    intents,
+    keys,
+    people,
+    shapes,
+)
 
-MOVED = (shapes, exchange_rows, attempt_rows, accounts, caps, keys, homes, approvals)
-"""Not who writes it, and not what is open: nothing is, once nobody writes it."""
+MOVED = (
+    *(shapes, exchange_rows, attempt_rows, accounts, caps, keys, homes, approvals),
+    *(people, api_tokens, audit_log),
+)
+"""Not who writes it, not who is logged in, and not what is open: nothing is, once nobody writes it."""
 
 _AT_ONCE = 1_000
 
@@ -54,6 +71,7 @@ def _copy(reading: Connection, writing: Connection) -> dict[str, int]:
     if filled:
         raise ConfigError(f"the new ledger is not empty ({', '.join(filled)}): move into a new database")
     counts = {table.name: _copied(table, reading, writing) for table in MOVED}
+    note_head(writing, *last(writing))
     if is_postgres(writing):
         highest = writing.execute(select(func.coalesce(func.max(accounts.c.id), 0))).scalar_one()
         writing.execute(text("SELECT setval('row_numbers', :highest)"), {"highest": highest + 1})

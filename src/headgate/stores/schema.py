@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -257,6 +257,47 @@ incidents = Table(
     _text("lifted_by"),
 )
 """What somebody has stopped, slowed or degraded for a while: see `core.incidents`."""
+
+people = Table(
+    "people",
+    metadata,
+    Column("name", Text, primary_key=True),
+    *map(_text, ("role", "tenant", "password")),  # an argon2id hash with its salt and cost
+    Column("created", Float, nullable=False),
+    Column("changed", Float, nullable=False),
+    Column("sessions_from", Float, nullable=False),  # a session that began before is over
+)
+"""Who may use the dashboard and the admin API."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # SHA-256 of the cookie, hex
+    *map(_text, ("person",)),
+    Column("began", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    *map(_text, ("address",)),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("name", "hash", "role", "tenant", "made_by")),  # SHA-256 of the whole token, hex
+    Column("created", Float, nullable=False),
+    _real("expires"),
+    _real("revoked"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", NUMBER, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    *map(_text, ("actor", "role", "way", "address", "action", "subject", "tenant", "before", "after")),
+    *map(_text, ("previous", "hash")),
+)
+"""What people change: see `audit_log.py`. Triggers forbid to update or delete."""
 
 meta = Table(
     "meta",
