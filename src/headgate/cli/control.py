@@ -36,7 +36,7 @@ def ask(
     connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=SECONDS)
     try:
         body = b"" if fields is None else json.dumps(fields).encode()
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "x-headgate-by": user()}
         connection.request(method, f"/admin/api{path}", body, headers)
         response = connection.getresponse()
         status, answer = response.status, json.loads(response.read(_MAX_ANSWER))
@@ -53,6 +53,16 @@ def ask(
     said = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
     message = said or f"the gateway at {url} answered {status}"
     raise Unavailable(message) if status >= 500 else ConfigError(message)
+
+
+def user() -> str:
+    """Who runs this command, for the audit log; "" where the system does not tell."""
+    import getpass
+
+    try:
+        return getpass.getuser().encode("ascii", "replace").decode()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def ask_running(

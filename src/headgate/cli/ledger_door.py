@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from headgate.stores.log import LineLog
 
 
+def as_command_line() -> None:
+    """From now on this process changes things as whoever runs the command."""
+    from headgate.cli.control import user
+    from headgate.core.actors import Actor, act_as
+
+    act_as(Actor(user(), "admin", "cli"))
+
+
 class LedgerDoor:
     """A context manager; closes the ledger, where it was opened."""
 
@@ -35,6 +43,7 @@ class LedgerDoor:
         from headgate.stores.lockfile import read_lock
         from headgate.stores.opening import open_beside, sqlite_file
 
+        as_command_line()
         self._ledger = open_beside(self._settings.storage)
         try:
             self._ledger.open()

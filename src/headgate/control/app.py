@@ -14,6 +14,8 @@ from starlette.types import ASGIApp
 
 from headgate.control.context import Control, Pages, plain_page
 from headgate.control.entry import API, Entry
+from headgate.control.login import login_routes
+from headgate.control.passwords import Passwords
 from headgate.control.problems import problem_response, told
 
 if TYPE_CHECKING:
@@ -22,17 +24,20 @@ if TYPE_CHECKING:
 _NO_DASHBOARD = "The gateway runs. It has no dashboard here; the admin API is at /admin/api/v1/."
 
 
-def build(gateway: Gateway, *, pages: Callable[[Control], Pages] | None = None) -> ASGIApp:
+def build(
+    gateway: Gateway, *, pages: Callable[[Control], Pages] | None = None, passwords: Passwords | None = None
+) -> ASGIApp:
     """The app. It imports FastAPI: call it in a thread.
 
     Args:
         gateway: the running one.
         pages: makes the dashboard; None: `/` says that there is none.
+        passwords: hashes them; with other costs than the default's for tests.
     """
-    control = Control(gateway)
+    control = Control(gateway, passwords=passwords)
     if pages is not None:
         control.pages = pages(control)
-    routes: list[BaseRoute] = [*control.pages.routes]
+    routes: list[BaseRoute] = [*login_routes(control), *control.pages.routes]
     if pages is None:
         routes.append(Route("/", lambda _request: plain_page("running", _NO_DASHBOARD)))
     app = Starlette(routes=routes, exception_handlers=_handlers(control))

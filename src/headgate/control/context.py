@@ -17,15 +17,25 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from headgate.control.entry import Visitor
+from headgate.control.identity import Identity, csrf_of
+from headgate.control.passwords import Passwords
 from headgate.control.people import Principal
+from headgate.core.errors import Denied
 from headgate.gateway.address import Addresses
+from headgate.gateway.admin import told_actor
 from headgate.gateway.auth import is_local_host
+from headgate.stores.api_tokens import PREFIX
 
 if TYPE_CHECKING:
     from headgate.gateway.app import Gateway
 
 OWNER = "owner"
 
+_MAX_TOKEN = 200
+_VIRTUAL_KEY = (
+    "This is a virtual key, for calls to models. The admin API takes API tokens (hga-…): `headgate people token` "
+    "makes one."
+)
 _PROXIED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"})
 _NO_PEOPLE = (
     "This gateway has no people yet, so nobody can log in. On the machine that it runs on, make one: "
@@ -64,11 +74,16 @@ class Control:
         pages: the dashboard's, once it is made.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, passwords: Passwords | None = None) -> None:
+        """
+        Args:
+            passwords: with other costs than the default's.
+        """
         self.gateway = gateway
         self.built = gateway.built
         self.now: Callable[[], float] = gateway.built.engine.ports.clock.now
         self.pages = Pages()
+        self.identity = Identity(self.built.ledger, now=self.now, tell=self.built.log.event, passwords=passwords)
         self._addresses = Addresses(self.built.settings.server.trusted_proxies)
         self._secret = secrets.token_bytes(32)  # of the owner's CSRF token: holds for this process
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -107,14 +122,42 @@ class Control:
             Denied: a credential that is not valid.
             Unavailable: the ledger cannot be read.
         """
-        if self._is_owner(request):
-            who = Principal(OWNER, "admin", way=OWNER, address=self.address_of(request))
+        address = self.address_of(request)
+        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return Visitor(await self._bearer(request, credential.strip(), address))
+        cookie = self.cookie_of(request)
+        if cookie:
+            who = await asyncio.to_thread(self.identity.session, cookie, address)
+            if who is not None:
+                return Visitor(who, csrf=csrf_of(cookie))
+        if self._is_owner(request) and not await asyncio.to_thread(self.identity.anybody):
+            who = Principal(OWNER, "admin", way=OWNER, address=address)
             return Visitor(who, csrf=hmac.digest(self._secret, b"csrf", "sha256").hex(), open=True)
         return None
 
+    async def _bearer(self, request: Request, credential: str, address: str) -> Principal:
+        if credential.startswith(PREFIX):
+            return await asyncio.to_thread(self.identity.token, credential[:_MAX_TOKEN], address)
+        if credential.startswith("hg-"):
+            raise Denied(_VIRTUAL_KEY, code="invalid_token")
+        self.gateway.control.admit(request.scope)  # the command line on this machine
+        told = told_actor(request.scope)
+        return Principal(told.name or "cli", "admin", way="cli", address=told.address)
+
     async def stranger(self, request: Request) -> tuple[str, str, int]:
         """Why nobody unknown comes in: (a sentence, a code, a status)."""
+        if await asyncio.to_thread(self.identity.anybody):
+            return _LOG_IN, "login_needed", 401
         return _NO_PEOPLE, "no_people", 403
+
+    def cookie_name(self, request: Request) -> str:
+        """Of the session. Over https with the prefix that no other host and no plain http may set (RFC 6265bis)."""
+        return "__Host-headgate_session" if self.secure(request) else "headgate_session"
+
+    def cookie_of(self, request: Request) -> str:
+        """What the browser sends as its session; "" = nothing."""
+        return request.cookies.get(self.cookie_name(request), "")[:_MAX_TOKEN]
 
     def _is_owner(self, request: Request) -> bool:
         """On a loopback address, under a local name, not through a proxy: whoever gets here owns the machine."""

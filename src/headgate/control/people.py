@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
+from headgate.core.actors import Actor
 from headgate.core.errors import Denied
 
 Role = Literal["admin", "operator", "viewer", "tenant-admin"]
@@ -26,7 +27,7 @@ class Right(StrEnum):
     APPROVE = "approve"
     """Decide about tool calls that wait for a person."""
     JOBS = "jobs"
-    """Cancel and retry jobs."""
+    """Cancel and retry batches and deferred jobs."""
     ALERTS = "alerts"
     """Acknowledge alerts."""
     INCIDENTS = "incidents"
@@ -78,6 +79,11 @@ class Principal:
         if not self.tenant:
             raise Denied("A tenant-admin needs a tenant.", code="forbidden", status_hint=403)
         return self.tenant
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit log: ``with acting(who.actor):``."""
+        return Actor(self.name, self.role, self.way, self.address)
 
     def may(self, right: Right) -> bool:
         """Whether its role has a right."""

@@ -6,12 +6,14 @@ start which `stores` publishes in its lock file, readable by the owner only.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import json
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
+from headgate.core.actors import Actor, acting
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
 from headgate.gateway.admin_approvals import ApprovalsApi, named
@@ -23,6 +25,7 @@ from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
 from headgate.gateway.limits import error_body, error_headers
+from headgate.stores.audit_log import AuditLog
 
 PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
@@ -38,6 +41,14 @@ _ROOMS = frozenset(
 _MAX_BODY = 16 * 1024
 _MAX_TEXT = 200
 _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"via"})
+
+
+def told_actor(scope: Scope) -> Actor:
+    """Who runs the command line, as it says itself: it has the token."""
+    name = next((value for header, value in scope["headers"] if header == b"x-headgate-by"), b"")
+    client = scope.get("client")
+    text = "".join(ch for ch in name[:64].decode("utf-8", "replace") if ch.isprintable())
+    return Actor(text, "admin", "cli", client[0] if client else "")
 
 
 class StoredKey(Protocol):
@@ -81,7 +92,7 @@ class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
     __slots__ = (
-        *("_approvals", "_budgets", "_cache", "_incidents", "_jobs"),
+        *("_approvals", "_audit", "_budgets", "_cache", "_incidents", "_jobs"),
         *("_ring", "_store", "_token", "_traffic"),
     )
 
@@ -96,6 +107,7 @@ class AdminApi:
         cache: CacheApi | None = None,
         jobs: JobsApi | None = None,
         incidents: IncidentsApi | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -108,6 +120,7 @@ class AdminApi:
         self._cache = cache
         self._jobs = jobs
         self._incidents = incidents
+        self._audit = audit
 
     def serves(self, path: str) -> bool:
         """Whether a path is this API's. Those with a version are the admin API's (`headgate.control`)."""
@@ -117,28 +130,9 @@ class AdminApi:
         try:
             by_webhook = await self._decides(scope)
             if not by_webhook:
-                self._admit(scope)
-            body = await _read(receive)
-            rest = scope["path"].removeprefix(_APPROVALS)
-            if self._approvals is not None and rest != scope["path"] and named(rest):
-                status, query, by = 200, scope.get("query_string", b""), "webhook" if by_webhook else "api"
-                answer = await self._approvals.answer(scope["method"], rest, query, body, by=by)
-            elif scope["path"] == _BUDGETS and self._budgets is not None:
-                status = 200
-                answer = await self._budgets.answer(scope["method"], scope.get("query_string", b""), body)
-            elif scope["path"] in _TRAFFIC and self._traffic is not None:
-                status = 200
-                answer = self._traffic.answer(scope["method"], scope["path"], scope.get("query_string", b""), body)
-            elif scope["path"] in _CACHE and self._cache is not None:
-                status, answer = 200, await self._cache.answer(scope["method"], scope["path"], body)
-            elif self._jobs is not None and (scope["path"] + "/").startswith(_JOBS):
-                rest = scope["path"][len(_JOBS) - 1 :]
-                status, answer = 200, await self._jobs.answer(scope["method"], rest, scope["query_string"], by="api")
-            elif self._incidents is not None and _is_below(scope["path"], _INCIDENTS):
-                rest, query = scope["path"].removeprefix(_INCIDENTS), scope.get("query_string", b"")
-                status, answer = await self._incidents.answer(scope["method"], rest, query, body)
-            else:
-                status, answer = await self._answer(scope["method"], scope["path"], body)
+                self.admit(scope)
+            with acting(Actor(way="webhook") if by_webhook else told_actor(scope)):
+                status, answer = await self._served(scope, await _read(receive), by="webhook" if by_webhook else "api")
             payload = json.dumps(answer).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
         except Exception as error:
@@ -152,6 +146,37 @@ class AdminApi:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
 
+    async def _served(self, scope: Scope, body: bytes, *, by: str) -> tuple[int, dict[str, Any]]:
+        method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
+        rest = path.removeprefix(_APPROVALS)
+        if self._approvals is not None and rest != path and named(rest):
+            return 200, await self._approvals.answer(method, rest, query, body, by=by)
+        if path == _BUDGETS and self._budgets is not None:
+            return 200, await self._budgets.answer(method, query, body)
+        if path in _TRAFFIC and self._traffic is not None:
+            answer = self._traffic.answer(method, path, query, body)
+            if answer.get("lifted"):
+                await self._record("breakers.lift", answer["provider"], answer)
+            return 200, answer
+        if path in _CACHE and self._cache is not None:
+            answer = await self._cache.answer(method, path, body)
+            if method == "POST":
+                await self._record("cache.forget", body.decode("utf-8", "replace")[:_MAX_TEXT], answer)
+            return 200, answer
+        if self._jobs is not None and (path + "/").startswith(_JOBS):
+            rest = path[len(_JOBS) - 1 :]
+            answer = await self._jobs.answer(method, rest, query, by="api")
+            if method != "GET":
+                await self._record("job." + (rest.rpartition("/")[2] if method == "POST" else "remove"), rest, answer)
+            return 200, answer
+        if self._incidents is not None and _is_below(path, _INCIDENTS):
+            return await self._incidents.answer(method, path.removeprefix(_INCIDENTS), query, body)
+        return await self._answer(method, path, body)
+
+    async def _record(self, action: str, subject: str, after: dict[str, Any]) -> None:
+        if self._audit is not None:
+            await asyncio.to_thread(self._audit.record, action, subject, after=after)
+
     async def _decides(self, scope: Scope) -> bool:
         """It is a decision about one approval, with the token that was given out for that."""
         if self._approvals is None or scope["method"] != "POST" or not scope["path"].startswith(_APPROVALS):
@@ -159,7 +184,7 @@ class AdminApi:
         token = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         return await self._approvals.may_decide(scope["path"].removeprefix(_APPROVALS), token)
 
-    def _admit(self, scope: Scope) -> None:
+    def admit(self, scope: Scope) -> None:
         """The same machine, not through a browser or a proxy, and with the token.
 
         Raises:

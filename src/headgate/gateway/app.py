@@ -83,7 +83,8 @@ def create(
     traffic, cache, deferred = TrafficApi(built), CacheApi(built), Deferred(built)
     jobs = JobsApi(built, deferred)
     keys, incidents = ThreadedKeys(built.ledger.keys), IncidentsApi(built.incidents, now=now)
-    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents)
+    audit = built.ledger.audit
+    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents, audit)
     gateway = Gateway(built, ring, admin, body_bytes, deferred)
     if aside is not None:
         gateway.aside = Aside(lambda: aside(gateway))
