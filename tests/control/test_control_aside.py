@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from control_gateway import TOKEN, Running, running
@@ -20,14 +18,8 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def ask(gate: Running, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> tuple[int, Any, bytes]:
-    where = urlsplit(gate.url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port)
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, sent)
-    answer = connection.getresponse()
-    said = answer.read()
-    connection.close()
-    return answer.status, answer.headers, said
+    answer = gate.ask(path, method, body, **headers)
+    return answer.status, answer.headers, answer.body
 
 
 def test_the_owner_of_the_machine_comes_in_without_login(gate: Running) -> None:

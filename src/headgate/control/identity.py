@@ -107,7 +107,7 @@ class Identity:
         if person is None or not right:
             self.patience.failed(name, address)
             # In the log, not among the changes: strangers must not be able to make those many.
-            self._tell("login_failed", name=name[:64], peer=address)
+            self._tell("login_failed", person=name[:64], peer=address)
             raise Denied(_WRONG, code="login_failed")
         self.patience.succeeded(name, address)
         if self.passwords.outdated(person.password):
