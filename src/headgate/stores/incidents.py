@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, inspect, select, update
 
+from headgate.core.actors import Actor, actor
 from headgate.core.errors import ConfigError, HeadgateError
 from headgate.core.incidents import PREFIX, Incident
 from headgate.policy.incidents import DEFAULT_SECONDS, UNREAD, Incidents, checked
+from headgate.stores.audit_log import append
 from headgate.stores.commands import Call
 from headgate.stores.rows import clean
 from headgate.stores.schema import incidents, owners
@@ -132,8 +134,15 @@ class IncidentStore:
             providers=self._providers,
             models=self._models,
         )
+        who = _setter(by)
+
+        def work(sql: Connection) -> Standing:
+            found = _add(sql, made, now)
+            append(sql, now, "incident.set", made.id, who=who, tenant=_tenant(made), after=_audited(made))
+            return found
+
         with self._changing:
-            self._put(self._ledger.call(lambda sql: _add(sql, made, now)), now)
+            self._put(self._ledger.call(work), now)
         told = {name: getattr(made, name) for name in ("kind", "scope", "value", "to", "rate", "by", "why", "expires")}
         self._tell("incident_set", incident=made.id, **{name: value for name, value in told.items() if value})
         return made
@@ -144,9 +153,16 @@ class IncidentStore:
         Raises:
             ConfigError: there is none with that id that is on.
         """
-        now = self._now()
+        now, who = self._now(), _setter(by)
+
+        def work(sql: Connection) -> tuple[Incident | None, Standing]:
+            ended, left = _lift(sql, incident_id, by, now)
+            if ended is not None:
+                append(sql, now, "incident.lift", ended.id, who=who, tenant=_tenant(ended), before=_audited(ended))
+            return ended, left
+
         with self._changing:
-            found, standing = self._ledger.call(lambda sql: _lift(sql, incident_id, by, now))
+            found, standing = self._ledger.call(work)
             self._put(standing, now)
         if found is None:
             raise ConfigError(
@@ -292,6 +308,21 @@ def _add(sql: Connection, made: Incident, now: float) -> Standing:
     told = tuple(getattr(made, name) for name in _FIELDS)
     sql.execute(insert(incidents).values(dict(zip(_FIELDS, clean(told), strict=True))))
     return standing(sql, now)
+
+
+def _setter(by: str) -> Actor:
+    """Whoever acts, or else whom the call names."""
+    who = actor()
+    return who if who != Actor() else Actor(by)
+
+
+def _audited(incident: Incident) -> dict[str, Any]:
+    told = {name: getattr(incident, name) for name in ("kind", "scope", "value", "to", "rate", "why", "expires")}
+    return {name: value for name, value in told.items() if value}
+
+
+def _tenant(incident: Incident) -> str:
+    return incident.value if incident.scope == "tenant" else ""
 
 
 def _lift(sql: Connection, incident_id: str, by: str, now: float) -> tuple[Incident | None, Standing]:
