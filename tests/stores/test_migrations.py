@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_maker import Maker
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 from headgate.core.errors import ConfigError
 from headgate.engine.blocking import run_blocking
+from headgate.stores import migrate
 from headgate.stores.migrate import SCRIPTS
 from headgate.stores.schema import REVISION, metadata, views
 from headgate.stores.sqlite import SqliteLedger
@@ -57,6 +61,55 @@ def test_the_newest_script_is_the_revision_that_the_code_expects() -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    """All that a database has: how each thing was made, and every row."""
+    with closing(sqlite3.connect(path)) as database:
+        made = database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+        tables = [name for kind, name, _ in made if kind == "table"]
+        rows = {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables if name != "owners"}
+    return {"made": [(kind, name, sql and sql.split()) for kind, name, sql in made], "rows": rows}
+
+
+def test_a_fresh_file_is_what_the_migrations_make(ledgers: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = ledgers("fresh.db")
+    fresh.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "laid_out", lambda connection: False)
+        migrated = ledgers("migrated.db")
+        migrated.open()
+    # Another script has come? `python scripts/fresh_ledger.py` writes the file anew.
+    assert _contents(fresh.path) == _contents(migrated.path)
+    assert f"VALUES ('{REVISION}')" in migrate.FRESH.read_text(encoding="utf-8")
+
+
+def test_scripts_newer_than_the_fresh_file_run_behind_it(
+    ledgers: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "laid_out", lambda connection: False)
+        first = ledgers("first.db")
+        first.open()
+    older = tmp_path / "older.sql"
+    older.write_text(_of_the_first_script(), encoding="utf-8")
+    monkeypatch.setattr(migrate, "FRESH", older)
+    second = ledgers("second.db")
+    second.open()
+    assert _contents(second.path) == _contents(first.path)
+
+
+def _of_the_first_script() -> str:
+    """What `fresh.sql` was when there was one script."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        engine = create_engine("sqlite://", creator=lambda: database, poolclass=StaticPool)
+        with engine.connect() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+        made = [row[0] for row in database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY rowid")]
+    return migrate.BETWEEN.join([*made, "INSERT INTO alembic_version VALUES ('0001')"])
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(ledgers: Open) -> None:

@@ -8,13 +8,18 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from headgate.core.errors import ConfigError
-from headgate.stores.dialects import take_turns_migrating
+from headgate.stores.dialects import is_postgres, take_turns_migrating
 from headgate.stores.schema import REVISION
 
 SCRIPTS = Path(__file__).with_name("migrations")
 
 _alembic = threading.Lock()
 """Alembic keeps its context in a module, so two ledgers opened at once must take turns."""
+
+FRESH = SCRIPTS / "fresh.sql"
+"""What the scripts make of an empty SQLite database, statement by statement; `scripts/fresh_ledger.py` writes it."""
+BETWEEN = "\n--\n"
+"""Between two statements: triggers have semicolons of their own."""
 
 
 def upgrade(connection: Connection, where: str) -> None:
@@ -32,7 +37,21 @@ def upgrade(connection: Connection, where: str) -> None:
     if found != REVISION:
         with _alembic, connection.begin():
             take_turns_migrating(connection)
-            _migrate(connection, where)
+            if not laid_out(connection):
+                _migrate(connection, where)
+
+
+def laid_out(connection: Connection) -> bool:
+    """Make an empty SQLite database at once, without Alembic: a process's first call waits for it.
+
+    Returns:
+        Whether it is up to date now. If not, the scripts go on from the revision that is there.
+    """
+    if is_postgres(connection) or connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar():
+        return False
+    for statement in FRESH.read_text(encoding="utf-8").split(BETWEEN):
+        connection.exec_driver_sql(statement)
+    return revision(connection) == REVISION
 
 
 def _migrate(connection: Connection, where: str) -> None:
