@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,9 @@ from headgate.core.exchange import Exchange
 from headgate.stores.inbox import Inbox
 from headgate.stores.log_key import log_key
 from headgate.stores.log_line import LineMaker, render, timestamp
+
+if sys.platform != "win32":
+    import fcntl
 
 Bodies = Literal["full", "redacted", "off"]
 """`redacted` writes them without the personal data and the credentials that the guards know."""
@@ -289,10 +294,10 @@ class LineLog:
         if not count and dropped == self._dropped_told:
             return
         try:
-            self._open()
-            view = memoryview(lines)
-            while view:
-                view = view[os.write(self._fd, view) :]
+            with self._opened() as fd:
+                view = memoryview(lines)
+                while view:
+                    view = view[os.write(fd, view) :]
         except OSError as error:
             self._counts["dropped"] += count
             self._torn = True  # perhaps in the middle of a line
@@ -303,24 +308,45 @@ class LineLog:
         self._torn = False
         self._error = ""
 
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The file, under a shared lock: whoever takes the lines into a store ends it under an exclusive one, and what
+        was written behind that would be lost."""
+        while True:
+            self._open()
+            if self._path is None or sys.platform == "win32":
+                yield self._fd
+                return
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            try:
+                if self._still_there():  # or it was moved away while we waited
+                    yield self._fd
+                    return
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
     def _open(self) -> None:
         """Open the file, anew if it was moved away (by logrotate, say)."""
         if self._path is None:
             self._fd = _STDOUT
             return
         if self._fd >= 0:
-            try:
-                found = self._path.stat()
-                if (found.st_dev, found.st_ino) == self._file_id:
-                    return
-            except FileNotFoundError:
-                pass  # moved away: made anew below
+            if self._still_there():
+                return
             os.close(self._fd)
             self._fd = -1
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(self._path, flags, 0o600)
         opened = os.fstat(self._fd)
         self._file_id = (opened.st_dev, opened.st_ino)
+
+    def _still_there(self) -> bool:
+        assert self._path is not None
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self._file_id
 
 
 class _Sink:

@@ -53,6 +53,7 @@ class _Own(msgspec.Struct, gc=False):
     compacted_characters: int | msgspec.UnsetType = msgspec.UNSET
     prompt_prefix: str | msgspec.UnsetType = msgspec.UNSET
     prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     waited_ms: float | msgspec.UnsetType = msgspec.UNSET
     error_cause: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
@@ -135,6 +136,8 @@ class LineMaker:
             saved = sum(attempt.saved_nano for attempt in attempts)
             if saved:
                 own.prompt_cache_saved_usd = msgspec.Raw(_usd(saved))
+        if exchange.recalled is not None and exchange.recalled.cost_nano:
+            own.cache_saved_usd = msgspec.Raw(_usd(exchange.recalled.cost_nano))
         if isinstance(error, RateExceeded):
             own.limit = error.source
         waited = exchange.waited

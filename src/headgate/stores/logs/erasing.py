@@ -1,0 +1,68 @@
+"""What erasing a subject means, in the log store of either database."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["user", "session", "tenant"]
+
+
+class BadSubject(ValueError):
+    """There is nothing that could be erased by that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose words are to go: a user, a session, or everybody of a tenant.
+
+    Attributes:
+        value: the name, whole.
+        tenant: of a user or session: only this tenant's; None: by this name anywhere.
+    """
+
+    kind: Kind
+    value: str
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("user", "session", "tenant"):
+            raise BadSubject("what can be erased is a user, a session or a tenant")
+        if not self.value:
+            raise BadSubject(f"say which {self.kind}: an empty name would be everybody without one")
+        if self.kind == "tenant" and self.tenant not in (None, self.value):
+            raise BadSubject("this tenant's data is not yours to erase")
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased.
+
+    Attributes:
+        exchanges: rows of the subject; they stay, with their counts and costs, under `pseudonym`.
+        bodies: of them, those whose words or whole request are gone now.
+        events: other lines that named it.
+        pseudonym: stands for the name from now on; "" where nothing was found.
+        spool_emptied: the JSON lines hold nothing of it any more.
+    """
+
+    exchanges: int = 0
+    bodies: int = 0
+    events: int = 0
+    pseudonym: str = ""
+    spool_emptied: bool = True
+
+
+def pseudonym() -> str:
+    """A new name that tells nothing: it is not made from the old one."""
+    return f"erased-{secrets.token_hex(4)}"
+
+
+def renamed(value: Any, old: str, new: str) -> Any:
+    """A JSON value with every string that is `old` as `new`."""
+    if isinstance(value, str):
+        return new if value == old else value
+    if isinstance(value, dict):
+        return {name: renamed(each, old, new) for name, each in value.items()}
+    return [renamed(each, old, new) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,68 @@
+"""Histograms of durations: eight buckets to a doubling, the same everywhere, so that they add up.
+
+A bucket `b` holds what is over ``2^((b-1)/8)`` ms and at most ``2^(b/8)`` ms; bucket 0 holds everything up to 1 ms.
+What is read from one is at most 9 % above the true value.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from math import ceil, log2
+
+PER_DOUBLING = 8
+LAST = 24 * PER_DOUBLING
+"""Of 4.6 hours and more."""
+
+
+def bucket_of(milliseconds: float) -> int:
+    """The bucket of a duration."""
+    if milliseconds <= 1.0:
+        return 0
+    found = ceil(log2(milliseconds) * PER_DOUBLING)
+    return found if found < LAST else LAST
+
+
+def upper(bucket: int) -> float:
+    """The longest duration of a bucket, in milliseconds."""
+    return float(2.0 ** (bucket / PER_DOUBLING))
+
+
+def percentile(histogram: Mapping[int, int], q: float) -> float | None:
+    """The duration in milliseconds that a share `q` (0..1) of them does not exceed; None of an empty histogram."""
+    total = sum(histogram.values())
+    if not total:
+        return None
+    wanted = max(1, ceil(total * q))
+    seen = 0
+    for bucket in sorted(histogram):
+        seen += histogram[bucket]
+        if seen >= wanted:
+            return upper(bucket)
+    raise AssertionError("counts below zero")
+
+
+def added(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    """One histogram of all."""
+    found: dict[int, int] = {}
+    for each in histograms:
+        for bucket, count in each.items():
+            found[bucket] = found.get(bucket, 0) + count
+    return found
+
+
+def packed(histogram: Mapping[int, int]) -> bytes:
+    """As it is stored: bucket and count by turns, 8 bytes each."""
+    flat = array("q")
+    for pair in histogram.items():
+        flat.extend(pair)
+    return flat.tobytes()
+
+
+def unpacked(raw: bytes | None) -> dict[int, int]:
+    """What was packed; None is an empty one."""
+    if not raw:
+        return {}
+    flat = array("q")
+    flat.frombytes(raw)
+    return dict(zip(flat[::2], flat[1::2], strict=True))

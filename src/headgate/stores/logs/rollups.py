@@ -1,0 +1,257 @@
+"""Sums over minutes, hours and days: of everything, of each tenant, and by each dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from headgate.stores.logs.histogram import bucket_of, packed, unpacked
+from headgate.stores.logs.lines import Shape
+from headgate.stores.logs.query import DIMENSIONS, SHARED_FIELDS, STEPS, RollupRow
+
+COUNTS = (
+    *("exchanges", "attempts", "failed", "refused", "blocked", "hits", "truncated"),
+    *("cost_nano", "estimated_nano", "saved_nano"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
+)
+"""The columns that are summed."""
+
+BY_USER = "user"
+OTHERS = "…"
+"""Stands for the values of a dimension beyond the most that are told apart."""
+MOST_VALUES = 20_000
+"""Values of one dimension in one step, all tenants together: callers choose names, and a disk is finite."""
+KEEP_DAYS = {60: 3, 3600: 62, 86_400: 400}
+"""How long sums are kept, by step."""
+
+_HOUR, _DAY = STEPS["hour"], STEPS["day"]
+_PLACE = {name: SHARED_FIELDS.index(name) for name in SHARED_FIELDS}
+_OF_SHAPE = tuple(
+    (name, _PLACE[{"model": "model_served", "error": "error_type"}.get(name, name)])
+    for name in DIMENSIONS
+    if name != BY_USER
+)
+
+Counts = list[int]
+Histogram = dict[int, int]
+
+
+class Cell(NamedTuple):
+    """What is summed: a step in seconds, a dimension ("" = none), where the step starts, a tenant ("" = all), a value."""
+
+    step: int
+    dimension: str
+    start: int
+    tenant: str
+    value: str
+
+
+class Sums:
+    """The sums of one cell."""
+
+    __slots__ = ("counts", "latency", "ttft")
+
+    def __init__(self, counts: Sequence[int] = (), latency: Histogram | None = None, ttft: Histogram | None = None):
+        self.counts: Counts = list(counts) or [0] * len(COUNTS)
+        self.latency: Histogram = {} if latency is None else latency
+        self.ttft: Histogram = {} if ttft is None else ttft
+
+    def add(self, other: Sums) -> None:
+        """Add what others were summed to."""
+        mine = self.counts
+        for place, count in enumerate(other.counts):
+            if count:
+                mine[place] += count
+        _merge(self.latency, other.latency)
+        _merge(self.ttft, other.ttft)
+
+    def without(self, other: Sums) -> Sums:
+        """What is left when others are taken out."""
+        left = Sums([one - two for one, two in zip(self.counts, other.counts, strict=True)])
+        left.latency = _rest(self.latency, other.latency)
+        left.ttft = _rest(self.ttft, other.ttft)
+        return left
+
+    def row(self, start: float, value: str) -> RollupRow:
+        """As it is handed out."""
+        return RollupRow(start, value, *self.counts, self.latency, self.ttft)
+
+    def columns(self) -> tuple[Any, ...]:
+        """As it is stored."""
+        return (*self.counts, packed(self.latency), packed(self.ttft))
+
+    @classmethod
+    def of_columns(cls, columns: Sequence[Any]) -> Sums:
+        """What was stored."""
+        size = len(COUNTS)
+        return cls(columns[:size], unpacked(columns[size]), unpacked(columns[size + 1]))
+
+
+def _merge(mine: Histogram, other: Histogram) -> None:
+    for bucket, count in other.items():
+        mine[bucket] = mine.get(bucket, 0) + count
+
+
+def _rest(mine: Histogram, other: Histogram) -> Histogram:
+    found = {bucket: count - other.get(bucket, 0) for bucket, count in mine.items()}
+    return {bucket: count for bucket, count in found.items() if count > 0}
+
+
+class Tally:
+    """Exchanges that are not in the stored sums yet. One thread at a time."""
+
+    __slots__ = ("_minutes", "_users", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._minutes: dict[tuple[int, int], tuple[Shape, list[int], Histogram, Histogram]] = {}
+        self._users: dict[tuple[int, str, str], Counts] = {}
+
+    def add(
+        self,
+        shape: Shape,
+        at: float,
+        user: str,
+        cost: int,
+        saved: int,
+        tokens: tuple[int, int, int, int],
+        latency: float | None,
+        ttft: float | None,
+    ) -> None:
+        """Add one exchange: money in nano-dollars, tokens as input, output, from and into the cache, times in ms."""
+        self.rows += 1
+        minute = int(at) // 60
+        if shape.minute == minute:
+            sums = shape.sums
+        else:
+            sums = self._begin(shape, minute)
+        counts = sums[1]
+        counts[0] += 1
+        counts[1] += cost
+        counts[2] += saved
+        taken, given, read, written = tokens
+        counts[3] += taken
+        counts[4] += given
+        counts[5] += read
+        counts[6] += written
+        if latency is not None:
+            bucket = bucket_of(latency)
+            sums[2][bucket] = sums[2].get(bucket, 0) + 1
+        if ttft is not None:
+            bucket = bucket_of(ttft)
+            sums[3][bucket] = sums[3].get(bucket, 0) + 1
+        if user:
+            place = (minute // 60, shape.tenant, user)
+            mine = self._users.get(place)
+            if mine is None:
+                mine = self._users[place] = [0] * len(COUNTS)
+            _count(mine, shape, 1, cost, saved, tokens)
+
+    def _begin(self, shape: Shape, minute: int) -> Any:
+        sums = self._minutes.get((minute, shape.id))
+        if sums is None:
+            sums = self._minutes[minute, shape.id] = (shape, [0] * 7, {}, {})
+        shape.minute, shape.sums = minute, sums
+        return sums
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for shape, *_ in self._minutes.values():
+            shape.minute, shape.sums = -1, None
+        self._minutes.clear()
+        self._users.clear()
+        self.rows = 0
+
+    def cells(self) -> dict[Cell, Sums]:
+        """What is to be added to the stored sums, by cell."""
+        found: dict[Cell, Sums] = {}
+        minutes: dict[Cell, Sums] = {}
+        for (minute, _), (shape, counts, latency, ttft) in self._minutes.items():
+            number, cost, saved, *tokens = counts
+            told = Sums(latency=latency, ttft=ttft)
+            _count(told.counts, shape, number, cost, saved, tokens)
+            for dimension, value in dimensions_of(shape):
+                _put(minutes, Cell(60, dimension, minute * 60, "", value), told)
+                if shape.tenant and dimension != "tenant":
+                    _put(minutes, Cell(60, dimension, minute * 60, shape.tenant, value), told)
+        for cell, sums in minutes.items():
+            found[cell] = sums
+            for step in (_HOUR, _DAY):
+                _put(found, cell._replace(step=step, start=cell.start - cell.start % step), sums)
+        for (hour, tenant, user), mine in self._users.items():
+            sums = Sums(mine)
+            for step in (_HOUR, _DAY):
+                start = hour * _HOUR - hour * _HOUR % step
+                _put(found, Cell(step, BY_USER, start, "", user), sums)
+                if tenant:
+                    _put(found, Cell(step, BY_USER, start, tenant, user), sums)
+        return found
+
+
+def _put(cells: dict[Cell, Sums], cell: Cell, sums: Sums) -> None:
+    mine = cells.get(cell)
+    if mine is None:
+        mine = cells[cell] = Sums()
+    mine.add(sums)
+
+
+def _count(
+    counts: Counts, shape: Shape, number: int, cost: int, saved: int, tokens: Sequence[int]
+) -> None:
+    counts[0] += number
+    counts[1] += shape.attempts * number
+    if shape.failed:
+        counts[2] += number
+    if shape.refused:
+        counts[3] += number
+    if shape.blocked:
+        counts[4] += number
+    if shape.hit:
+        counts[5] += number
+    if shape.truncated:
+        counts[6] += number
+    counts[7] += cost
+    if shape.estimated:
+        counts[8] += cost
+    counts[9] += saved
+    counts[10] += tokens[0]
+    counts[11] += tokens[1]
+    counts[12] += tokens[2]
+    counts[13] += tokens[3]
+
+
+def dimensions_of(shape: Shape) -> Iterator[tuple[str, str]]:
+    """The dimensions that a shape has a value of, and "" for the whole."""
+    yield "", ""
+    for name, place in _OF_SHAPE:
+        value = shape.values[place]
+        if value:
+            yield name, value
+
+
+def combined(rows: Iterable[tuple[Cell, Sums]], whole: Iterable[tuple[Cell, Sums]] = ()) -> list[RollupRow]:
+    """Rows by start and value, the oldest first, then the dearest.
+
+    Args:
+        whole: the sums of everything; what of it is in none of `rows` has the value "".
+    """
+    found: dict[tuple[int, str], Sums] = {}
+    for cell, sums in rows:
+        mine = found.get((cell.start, cell.value))
+        if mine is None:
+            mine = found[cell.start, cell.value] = Sums()
+        mine.add(sums)
+    of_start: dict[int, Sums] = {}
+    for (start, _), sums in found.items():
+        of_start.setdefault(start, Sums()).add(sums)
+    totals: dict[int, Sums] = {}
+    for cell, sums in whole:
+        totals.setdefault(cell.start, Sums()).add(sums)
+    for start, sums in totals.items():
+        rest = sums.without(of_start[start]) if start in of_start else sums
+        if rest.counts[0] > 0:
+            found[start, ""] = rest
+    made = [sums.row(float(start), value) for (start, value), sums in found.items()]
+    return sorted(made, key=lambda row: (row.start, -row.cost_nano, -row.exchanges, row.value))
+
+

@@ -1,0 +1,233 @@
+"""Keeps a log store in a SQLite file up to date with the JSON lines, and forgets what is old or has to go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from headgate.core.errors import Unavailable
+from headgate.stores.logs.erasing import Erased, Subject
+from headgate.stores.logs.lock import StoreLock
+from headgate.stores.logs.spool import Spool
+from headgate.stores.logs.sqlite_erasing import erase
+from headgate.stores.logs.sqlite_pruning import Pruned, prune
+from headgate.stores.logs.sqlite_store import Progress, SqliteStore
+
+PARTS_KEPT = 60
+"""What is kept goes in parts: so many of them are the time that it is kept, and it goes at most one of them late."""
+SHORTEST_PART_SECONDS = 3600.0
+MOST_IN_ONE = 8
+"""Reads of the spool in one transaction, while there is more to read."""
+ERASE_SECONDS = 60.0
+"""How long an erasure waits for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one turn took in. `behind` is how many bytes of the spool are left."""
+
+    exchanges: int = 0
+    events: int = 0
+    bad: int = 0
+    behind: int = 0
+    why_bad: str = ""
+
+
+class LogKeeper:
+    """Writes the log store. Every method blocks; any thread may call them, one at a time gets its turn.
+
+    Several processes may have one for the same file: a lock file says whose turn it is.
+
+    Args:
+        store: the log store's file.
+        spool: the JSON lines; None: there are none to take in.
+        keep_seconds: how long exchanges are kept, > 0.
+        keep_bytes: how large the file may become, > 0.
+        spool_bytes: the spool is emptied when it is larger and all of it was taken in.
+        now: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        spool: Path | None,
+        *,
+        keep_seconds: float,
+        keep_bytes: int,
+        spool_bytes: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._keep_bytes = keep_bytes
+        self._spool_bytes = spool_bytes
+        self._now = now
+        self._mutex = threading.Lock()
+        self._lock = StoreLock(store)
+        part_seconds = max(SHORTEST_PART_SECONDS, keep_seconds / PARTS_KEPT)
+        self._store = SqliteStore(store, part_seconds=part_seconds, now=now)
+        self._spool = None if spool is None else Spool(spool)
+        self._progress: Progress | None = None
+        self._last_took = 0
+
+    def ingest_once(self, wait: float = 0.0) -> Ingested | None:
+        """Take in what is in the spool now, in one transaction of at most 32 MB.
+
+        Args:
+            wait: seconds to wait for the turn.
+
+        Returns:
+            None where it is another process's turn.
+
+        Raises:
+            Unavailable: the store or the spool cannot be written or read; nothing was taken in, nothing is lost.
+            ConfigError: the store is none of ours.
+        """
+        with self._turn(wait) as got:
+            if not got:
+                return None
+            return self._ingest()
+
+    def catch_up(self, wait: float = 5.0) -> bool:
+        """Take in all that is in the spool now; whether that was done."""
+        while True:
+            found = self.ingest_once(wait)
+            if found is None:
+                return False
+            if not found.behind or not (found.exchanges or found.events or found.bad):
+                return True
+
+    def behind(self) -> int:
+        """Bytes of the spool that were not taken in yet, by a look at the files alone once it was read from."""
+        with self._mutex:
+            if self._spool is None:
+                return 0
+            if self._progress is None:
+                self._begin()
+            return self._spool.behind()
+
+    def erase(self, subject: Subject) -> Erased:
+        """Take a subject's words out of the store and the spool, and its name. See docs/log-and-ledger.md.
+
+        Raises:
+            Unavailable: it is not the turn for too long, or the disk said no; a second try does what is left.
+        """
+        with self._turn(ERASE_SECONDS) as got:
+            if not got:
+                raise Unavailable("the log store is busy: another process is writing it; try again")
+            try:
+                while self._ingest().behind and self._last_took:
+                    pass
+                found = erase(self._store, subject, self._now())
+                return replace(found, spool_emptied=self._empty_spool())
+            finally:
+                self._store.close()  # what it knew by heart may have been erased
+
+    def prune(self, seconds: float = 0.0) -> Pruned:
+        """Forget what is older than is kept, and the oldest while the file is too large: a slice of it, in one turn.
+
+        Args:
+            seconds: to wait for the turn.
+        """
+        with self._turn(seconds) as got:
+            if not got:
+                return Pruned()
+            return prune(self._store, keep_seconds=self._keep_seconds, keep_bytes=self._keep_bytes, now=self._now())
+
+    def close(self) -> None:
+        """Let go of the files. Idempotent."""
+        with self._mutex:
+            self._store.close()
+            if self._spool is not None:
+                self._spool.close()
+            self._lock.close()
+            self._progress = None
+
+    @contextmanager
+    def _turn(self, wait: float) -> Iterator[bool]:
+        with self._mutex:
+            got = self._lock.take(wait)
+            try:
+                yield got
+            finally:
+                if got:
+                    self._lock.release()
+
+    def _begin(self) -> None:
+        assert self._spool is not None
+        self._progress = self._store.progress(self._name)
+        self._spool.begin(self._progress.position, self._progress.head)
+
+    @property
+    def _name(self) -> str:
+        assert self._spool is not None
+        return str(self._spool.path.absolute())
+
+    def _ingest(self) -> Ingested:
+        spool = self._spool
+        if spool is None:
+            return Ingested()
+        found = self._take(spool)
+        if spool.position > self._spool_bytes and not found.behind:
+            with spool.held():
+                more = self._take(spool)
+                spool.cut()
+            found = replace(
+                more,
+                exchanges=found.exchanges + more.exchanges,
+                events=found.events + more.events,
+                bad=found.bad + more.bad,
+                why_bad=found.why_bad or more.why_bad,
+            )
+        return found
+
+    def _take(self, spool: Spool) -> Ingested:
+        exchanges = events = bad = 0
+        why = ""
+        try:
+            on_record = self._store.progress(self._name)
+            if on_record != self._progress:  # another process has read on
+                self._progress = on_record
+                spool.begin(on_record.position, on_record.head)
+            raw = spool.read()
+            if not raw and spool.position == on_record.position:
+                self._last_took = 0
+                return Ingested(behind=spool.behind())
+            with self._store.transaction() as sql:
+                for _ in range(MOST_IN_ONE):
+                    if not raw:
+                        break
+                    lines = self._store.take(sql, raw)
+                    exchanges, events, bad = (
+                        exchanges + len(lines.exchanges),
+                        events + len(lines.events),
+                        bad + len(lines.bad),
+                    )
+                    why = why or (lines.bad[0].why if lines.bad else "")
+                    spool.advance(len(raw))
+                    raw = spool.read()
+                progress = Progress(spool.position, spool.head, on_record.bad + bad)
+                self._store.note(sql, self._name, progress)
+            self._progress = progress
+        except BaseException as error:
+            self._progress = None
+            if isinstance(error, OSError):
+                raise Unavailable(f"the log {spool.path} cannot be read: {error.strerror}") from error
+            raise
+        self._last_took = exchanges + events + bad
+        return Ingested(exchanges, events, bad, spool.behind(), why)
+
+    def _empty_spool(self) -> bool:
+        spool = self._spool
+        if spool is None:
+            return True
+        with spool.held():
+            while self._take(spool).behind and self._last_took:
+                pass
+            return spool.cut() or not spool.behind()
+
+

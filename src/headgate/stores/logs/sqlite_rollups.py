@@ -1,0 +1,89 @@
+"""The sums in the log store's SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from headgate.stores.logs.rollups import BY_USER, COUNTS, KEEP_DAYS, MOST_VALUES, OTHERS, Cell, Sums
+
+_COLUMNS = ", ".join(COUNTS)
+_ALL = f"{_COLUMNS}, latency, ttft"
+_MARKS = ",".join("?" * (5 + len(COUNTS) + 2))
+_ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
+_INSERT = f"INSERT INTO log_rollups (step, dimension, start, tenant, value, {_ALL}) VALUES ({_MARKS})"  # noqa: S608
+_REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE", 1)
+_ADD = f"{_INSERT} ON CONFLICT (step, dimension, tenant, start, value) DO UPDATE SET {_ADDED}"
+_READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=? AND tenant=? AND value=?"  # noqa: S608
+
+
+def fold(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> None:
+    """Add sums to those that are stored."""
+    within = _bounded(sql, cells)
+    # By user there are many cells and no histograms: added where they lie. Of the others the histograms are read.
+    sql.executemany(
+        _ADD, [(*cell, *sums.columns()) for cell, sums in within.items() if cell.dimension == BY_USER]
+    )
+    others = []
+    for cell, sums in within.items():
+        if cell.dimension != BY_USER:
+            row = sql.execute(_READ, cell).fetchone()
+            if row is not None:
+                sums.add(Sums.of_columns(row))
+            others.append((*cell, *sums.columns()))
+    sql.executemany(_REPLACE, others)
+
+
+def put(sql: sqlite3.Connection, cell: Cell, sums: Sums) -> None:
+    """Store the sums of a cell, whatever was there."""
+    sql.execute(_REPLACE, (*cell, *sums.columns()))
+
+
+def _bounded(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
+    """With the values of a dimension beyond the most as one."""
+    values: dict[tuple[int, str, str, int], set[str]] = {}
+    for cell in cells:
+        values.setdefault((cell.step, cell.dimension, cell.tenant, cell.start), set()).add(cell.value)
+    full: dict[tuple[int, str, str, int], set[str]] = {}
+    for place, mine in values.items():
+        where = "FROM log_rollups WHERE step=? AND dimension=? AND tenant=? AND start=?"
+        if len(mine) < 2 and not place[1]:
+            continue
+        (count,) = sql.execute(f"SELECT count(*) {where}", place).fetchone()  # noqa: S608
+        if count + len(mine) > MOST_VALUES:
+            full[place] = {value for (value,) in sql.execute(f"SELECT value {where}", place)}  # noqa: S608
+    if not full:
+        return dict(cells)
+    found: dict[Cell, Sums] = {}
+    for cell, sums in cells.items():
+        known = full.get((cell.step, cell.dimension, cell.tenant, cell.start))
+        if known is not None and cell.value not in known:
+            if len(known) < MOST_VALUES:
+                known.add(cell.value)
+            else:
+                cell = cell._replace(value=OTHERS)  # noqa: PLW2901
+        if cell in found:
+            found[cell].add(sums)
+        else:
+            found[cell] = sums
+    return found
+
+
+def stored(
+    sql: sqlite3.Connection, step: int, dimension: str, tenant: str, since: int, until: float
+) -> list[tuple[Cell, Sums]]:
+    """The stored sums of a dimension, from a start on."""
+    found = sql.execute(
+        f"SELECT start, value, {_ALL} FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? "  # noqa: S608
+        "AND start < ?",
+        (step, dimension, tenant, since, until),
+    )
+    return [(Cell(step, dimension, row[0], tenant, row[1]), Sums.of_columns(row[2:])) for row in found]
+
+
+def prune(sql: sqlite3.Connection, now: float, steps: Iterable[int] = tuple(KEEP_DAYS)) -> None:
+    """Forget sums that are older than they are kept."""
+    for step in steps:
+        before = now - KEEP_DAYS[step] * 86_400
+        sql.execute("DELETE FROM log_rollups WHERE step = ? AND start < ?", (step, before))
+    sql.execute("DELETE FROM log_rollups WHERE step = 3600 AND dimension = ? AND start < ?", (BY_USER, now - 8 * 86_400))
