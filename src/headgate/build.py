@@ -46,6 +46,7 @@ from headgate.settings.guard_checkers import checkers_of, told
 from headgate.settings.guard_input import isolation_key
 from headgate.settings.guards import guards_of, guards_on
 from headgate.settings.limits import limits_of
+from headgate.settings.log import log_place_of
 from headgate.settings.lossy import losses_of
 from headgate.settings.model import AnomalySettings, ProviderSettings, Settings, TaskSettings, frozen
 from headgate.settings.price_book import price_book
@@ -63,6 +64,7 @@ from headgate.stores.incidents import IncidentStore
 from headgate.stores.jobs_place import JobsPlace
 from headgate.stores.log import Bodies, LineLog
 from headgate.stores.log_key import log_key
+from headgate.stores.logs.place import Logs
 from headgate.stores.opening import approval_key_file, cache_file, log_file, log_key_file, open_ledger
 from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
@@ -104,6 +106,7 @@ class Built:
     caching: Caching
     jobs: JobsPlace
     incidents: IncidentStore
+    logs: Logs  # the log store, as far as there is one
     hook: ApprovalHook | None = None  # is told of tool calls that wait; None: nobody is
     watch: Watch | None = None  # None: `anomalies: off`
     background: Background | None = None  # work that nobody waits for
@@ -133,6 +136,7 @@ class Built:
         self.incidents.close()
         self.ledger.close()
         self.log.close()
+        self.logs.close()
 
 
 def build(
@@ -274,6 +278,7 @@ def build(
         caching=caching,
         jobs=places,
         incidents=record,
+        logs=Logs(log_place_of(settings, log_to)),
         hook=hook,
         watch=watch,
         background=background,

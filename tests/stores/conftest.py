@@ -14,6 +14,7 @@ from headgate.stores.sqlite import SqliteLedger
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger_maker import Maker  # it lies beside this file
+from log_world import LogWorld
 
 
 @pytest.fixture
@@ -34,3 +35,11 @@ def ledgers(tmp_path: Path) -> Iterator[Callable[..., SqliteLedger]]:
     yield open_ledger
     for ledger in opened:
         ledger.close()
+
+
+@pytest.fixture
+def log_world(tmp_path: Path) -> Iterator[LogWorld]:
+    """A log's lines and their store, in a temporary folder."""
+    world = LogWorld(tmp_path)
+    yield world
+    world.close()

@@ -29,7 +29,6 @@ def unenforced(settings: Settings) -> frozenset[str]:
 
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
-    yield "log.keep", "log.keep", True
     yield "alerts", "alerts", bool(s.alerts)
 
 

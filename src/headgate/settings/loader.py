@@ -19,6 +19,7 @@ from headgate.settings.guards import read_guards
 from headgate.settings.jobs import read_jobs
 from headgate.settings.last_good import read_last_good
 from headgate.settings.limits import LimitReader
+from headgate.settings.log import read_log
 from headgate.settings.lossy import read_lossy
 from headgate.settings.model import LossySettings, RetrySettings, Settings, frozen
 from headgate.settings.shaping import read_prompt_caching
@@ -153,7 +154,7 @@ def _settings(root: Section) -> Settings:
     served = {route.model for routes in models.routes.values() for route in routes}
     budgets = BudgetReader(names, served, zone)
     limits = LimitReader(names, served)
-    log = operations.read_log(root)
+    log = read_log(root)
     settings = Settings(
         providers=known,
         models=models.routes,

@@ -272,6 +272,11 @@ class LogSettings:
 
     bodies: str = "redacted"  # "off" | "redacted" (without personal data and credentials) | "full"
     keep_seconds: float = 30 * 86400.0  # 60..10 years
+    store: bool = True  # its lines go into the log store, too, to be searched
+    keep_bytes: int = 10 * 1024**3  # 10 MB..: of the log store's file; the oldest goes first
+    spool_bytes: int = 256 * 1024**2  # 1 MB..: JSON lines that were stored and are kept all the same
+    requests: bool = False  # the whole request, as `bodies` says, for replay
+    body_bytes: int = 64 * 1024  # 1 KB..16 MB: of a whole request
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from headgate.settings.budgets import BudgetReader
 from headgate.settings.cache import read_seconds
 from headgate.settings.fields import Context, Section
 from headgate.settings.limits import LimitReader
-from headgate.settings.model import AlertSettings, KeySettings, LogSettings, ServerSettings, Settings, frozen
+from headgate.settings.model import AlertSettings, KeySettings, ServerSettings, Settings, frozen
 from headgate.settings.policies import DAY
 from headgate.settings.secrets import SCHEMES, SecretRef
 from headgate.settings.tree import Scalar, Table
@@ -149,16 +149,6 @@ def read_secrets(root: Section) -> float:
     """`secrets: {refresh: 5m}`, in seconds."""
     section = root.section("secrets", ("refresh",))
     return section.take("refresh", seconds(1, DAY), Settings().secrets_refresh_seconds)
-
-
-def read_log(root: Section) -> LogSettings:
-    """`log:`."""
-    section = root.section("log", ("bodies", "keep"))
-    default = LogSettings()
-    return LogSettings(
-        bodies=section.take("bodies", one_of(("off", "redacted", "full")), default.bodies),
-        keep_seconds=section.take("keep", seconds(60, 3650 * DAY), default.keep_seconds),
-    )
 
 
 def read_alerts(root: Section) -> tuple[AlertSettings, ...]:

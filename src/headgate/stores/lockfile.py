@@ -103,7 +103,7 @@ def read_lock(ledger: Path) -> LockInfo | None:
         info = LockInfo(int(content["pid"]), float(content["started"]), str(content["url"]), str(content["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return info if _alive(info.pid) else None
+    return info if is_alive(info.pid) else None
 
 
 def _held(ledger: Path) -> str:
@@ -116,7 +116,8 @@ def _held(ledger: Path) -> str:
     )
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this id."""
     if sys.platform == "win32":
         return True  # os.kill would end the process there; the caller finds out when it connects
     try:

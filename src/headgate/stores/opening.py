@@ -118,6 +118,11 @@ def log_file(storage: str) -> Path:
     return _beside(storage, ".log.jsonl")
 
 
+def log_store_file(storage: str) -> Path:
+    """The log store's SQLite file, beside the log; of a ledger in PostgreSQL it is there, and this names its lock."""
+    return _beside(storage, ".log.db")
+
+
 def log_key_file(storage: str) -> Path:
     """The key of the log's hashes, beside the log."""
     return _beside(storage, ".logkey")

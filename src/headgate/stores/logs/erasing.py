@@ -66,3 +66,51 @@ def renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {name: renamed(each, old, new) for name, each in value.items()}
     return [renamed(each, old, new) for each in value] if isinstance(value, list | tuple) else value
+
+
+class Names:
+    """The new names of users and sessions: of one user, its sessions too; of a tenant, all of them; of a session, its
+    own alone.
+
+    Attributes:
+        pseudonym: what the new names begin with.
+        users, sessions: the new name by the old.
+        tenant: whose they are; None: anybody's.
+    """
+
+    def __init__(self, subject: Subject, said: str) -> None:
+        self._subject = subject
+        self.pseudonym = said
+        self.users: dict[str, str] = {}
+        self.sessions: dict[str, str] = {}
+        self.tenant = subject.value if subject.kind == "tenant" else subject.tenant
+
+    def user(self, old: str) -> str:
+        """A user's name from now on."""
+        if not old or self._subject.kind == "session" or old.startswith(self.pseudonym):
+            return old
+        if self._subject.kind == "user":
+            return self.users.setdefault(old, self.pseudonym)
+        return self.users.setdefault(old, f"{self.pseudonym}-u{len(self.users) + 1}")
+
+    def session(self, old: str) -> str:
+        """A session's name from now on."""
+        if not old or old.startswith(self.pseudonym):
+            return old
+        if self._subject.kind == "session":
+            return self.sessions.setdefault(old, self.pseudonym)
+        return self.sessions.setdefault(old, f"{self.pseudonym}-s{len(self.sessions) + 1}")
+
+    def tags(self, told: Any) -> Any:
+        """Tags without the old names; without any of a tenant's."""
+        if self._subject.kind == "tenant":
+            return {}
+        for old, new in self.all().items():
+            told = renamed(told, old, new)
+        return told
+
+    def all(self) -> dict[str, str]:
+        """The new name by the old, of those that are to be looked for elsewhere."""
+        if self._subject.kind == "user":
+            return {**self.users, self._subject.value: self.pseudonym}
+        return {**self.users, **self.sessions}

@@ -196,7 +196,10 @@ def words_of(text: str) -> list[tuple[bool, str, bool]]:
 
 def fts5_expression(words: Iterable[tuple[bool, str, bool]]) -> str:
     """For SQLite's full-text index (https://www.sqlite.org/fts5.html#full_text_query_syntax): all of it quoted."""
-    told = [(unwanted, '"' + said.replace('"', '""') + '"' + ("*" if beginning else "")) for unwanted, said, beginning in words]
+    told = [
+        (unwanted, '"' + said.replace('"', '""') + '"' + ("*" if beginning else ""))
+        for unwanted, said, beginning in words
+    ]
     expression = " AND ".join(said for unwanted, said in told if not unwanted)
     for unwanted, said in told:
         if unwanted:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 SHARED_FIELDS = (
     *("key", "tenant", "task", "feature", "environment", "way_in", "dialect", "endpoint", "stream", "provider"),
@@ -26,9 +26,7 @@ FIELDS = frozenset(SHARED_FIELDS) | frozenset(OWN_FIELDS) | frozenset(EXTRA_FIEL
 """What `LogQuery.fields` may name, besides ``tag:<name>``. `model` is the one asked for or the one served; `status` and
 `error` are short for `status_code` and `error_type`."""
 
-ALIASES = MappingProxyType(
-    {"status": "status_code", "error": "error_type", "session_id": "session", "user_id": "user"}
-)
+ALIASES = MappingProxyType({"status": "status_code", "error": "error_type", "session_id": "session", "user_id": "user"})
 
 DIMENSIONS = (
     *("tenant", "key", "user", "task", "feature", "environment", "provider", "model", "model_asked"),
@@ -82,7 +80,9 @@ class LogQuery:
         """
         for name in self.fields:
             if name not in FIELDS and not name.startswith("tag:") and name not in ALIASES:
-                raise BadQuery(f"there is no field {name!r} in the log; there are: {', '.join(sorted(FIELDS))}, tag:<name>")
+                raise BadQuery(
+                    f"there is no field {name!r} in the log; there are: {', '.join(sorted(FIELDS))}, tag:<name>"
+                )
         cursor_of(self.before)
         if not 1 <= self.limit <= LARGEST_PAGE:
             raise BadQuery(f"a page has 1 to {LARGEST_PAGE} rows")
@@ -237,5 +237,5 @@ class RollupRow:
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    latency: Mapping[int, int] = field(default_factory=lambda: _NOTHING)
-    ttft: Mapping[int, int] = field(default_factory=lambda: _NOTHING)
+    latency: Mapping[int, int] = field(default_factory=dict)
+    ttft: Mapping[int, int] = field(default_factory=dict)

@@ -23,6 +23,8 @@ MOST_VALUES = 20_000
 """Values of one dimension in one step, all tenants together: callers choose names, and a disk is finite."""
 KEEP_DAYS = {60: 3, 3600: 62, 86_400: 400}
 """How long sums are kept, by step."""
+USER_HOUR_DAYS = 8
+"""As long for hours by user, of which there are many."""
 
 _HOUR, _DAY = STEPS["hour"], STEPS["day"]
 _PLACE = {name: SHARED_FIELDS.index(name) for name in SHARED_FIELDS}
@@ -37,7 +39,7 @@ Histogram = dict[int, int]
 
 
 class Cell(NamedTuple):
-    """What is summed: a step in seconds, a dimension ("" = none), where the step starts, a tenant ("" = all), a value."""
+    """What is summed: a step in seconds, a dimension ("" = none), the step's start, a tenant ("" = all), a value."""
 
     step: int
     dimension: str
@@ -74,7 +76,8 @@ class Sums:
 
     def row(self, start: float, value: str) -> RollupRow:
         """As it is handed out."""
-        return RollupRow(start, value, *self.counts, self.latency, self.ttft)
+        counts = dict(zip(COUNTS, self.counts, strict=True))
+        return RollupRow(start, value, latency=self.latency, ttft=self.ttft, **counts)
 
     def columns(self) -> tuple[Any, ...]:
         """As it is stored."""
@@ -121,10 +124,7 @@ class Tally:
         """Add one exchange: money in nano-dollars, tokens as input, output, from and into the cache, times in ms."""
         self.rows += 1
         minute = int(at) // 60
-        if shape.minute == minute:
-            sums = shape.sums
-        else:
-            sums = self._begin(shape, minute)
+        sums = shape.sums if shape.minute == minute else self._begin(shape, minute)
         counts = sums[1]
         counts[0] += 1
         counts[1] += cost
@@ -195,9 +195,7 @@ def _put(cells: dict[Cell, Sums], cell: Cell, sums: Sums) -> None:
     mine.add(sums)
 
 
-def _count(
-    counts: Counts, shape: Shape, number: int, cost: int, saved: int, tokens: Sequence[int]
-) -> None:
+def _count(counts: Counts, shape: Shape, number: int, cost: int, saved: int, tokens: Sequence[int]) -> None:
     counts[0] += number
     counts[1] += shape.attempts * number
     if shape.failed:
@@ -253,5 +251,3 @@ def combined(rows: Iterable[tuple[Cell, Sums]], whole: Iterable[tuple[Cell, Sums
             found[start, ""] = rest
     made = [sums.row(float(start), value) for (start, value), sums in found.items()]
     return sorted(made, key=lambda row: (row.start, -row.cost_nano, -row.exchanges, row.value))
-
-

@@ -10,16 +10,25 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
 
 HEAD_BYTES = 256
-"""The beginning of the file, by which it is known again: the first line has a time and an exchange's id."""
+"""The beginning of the file, by whose hash it is known again: the first line has a time and an exchange's id."""
 MOST_AT_ONCE = 4 * 1024 * 1024
 LONGEST_LINE = 16 * 1024 * 1024
 """Without a newline in so many bytes the file is no log; they are skipped as one bad line."""
+
+
+def _hashed(beginning: bytes) -> bytes:
+    return len(beginning).to_bytes(2, "big") + sha256(beginning).digest()
+
+
+def _length(head: bytes) -> int:
+    return int.from_bytes(head[:2], "big")
 
 
 class Spool:
@@ -27,7 +36,7 @@ class Spool:
 
     Attributes:
         position: of the first byte that was not read yet, in the file that is open.
-        head: its beginning, as far as known.
+        head: tells how it begins: the length of that and its hash, so that no words are on record; b"" = not known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,8 +94,8 @@ class Spool:
         self.position += size
         if self._fd >= 0:  # a torn last line was given its newline
             self.position = min(self.position, os.fstat(self._fd).st_size)
-        if len(self.head) < HEAD_BYTES and self._fd >= 0:
-            self.head = os.pread(self._fd, HEAD_BYTES, 0)[: self.position]
+        if self._fd >= 0 and _length(self.head) < HEAD_BYTES:
+            self.head = _hashed(os.pread(self._fd, min(HEAD_BYTES, self.position), 0))
 
     def cut(self) -> bool:
         """Empty the file, if all of it was taken in. Whether it was. Call it with the position on record, inside
@@ -133,14 +142,14 @@ class Spool:
     def _begins_so(self, path: Path) -> bool:
         try:
             with path.open("rb") as file:
-                return file.read(len(self.head)) == self.head
+                return _hashed(file.read(_length(self.head))) == self.head
         except OSError:
             return False
 
     def _same(self) -> bool:
         if os.fstat(self._fd).st_size < self.position:
             return False
-        return not self.head or os.pread(self._fd, len(self.head), 0) == self.head
+        return not self.head or _hashed(os.pread(self._fd, _length(self.head), 0)) == self.head
 
     def _moved(self) -> bool:
         try:

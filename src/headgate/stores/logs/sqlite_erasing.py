@@ -1,7 +1,7 @@
 """Erasing in the log store's SQLite file: rows lose their words and names, and the file really loses them.
 
-SQLite overwrites what is deleted (`secure_delete`), but its full-text index only marks words as gone until it is merged:
-so the index of every part that was touched is merged to one piece, and the write-ahead log is emptied.
+SQLite overwrites what is deleted (`secure_delete`), but its full-text index only marks words as gone until it is
+merged: so the index of every part that was touched is merged to one piece, and the write-ahead log is emptied.
 """
 
 from __future__ import annotations
@@ -9,48 +9,60 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 
 import msgspec
 
-from headgate.stores.logs.erasing import Erased, Subject, pseudonym, renamed
+from headgate.stores.logs.erasing import Erased, Names, Subject, pseudonym, renamed
 from headgate.stores.logs.filters import filter_of, keys_of_more, keys_of_row
 from headgate.stores.logs.posts import BITS, PLACES, packed
 from headgate.stores.logs.query import LogQuery
 from headgate.stores.logs.rollups import BY_USER, Cell, Sums
 from headgate.stores.logs.sqlite_rollups import put, stored
 from headgate.stores.logs.sqlite_rows import COLUMNS, Finder, Shapes
-from headgate.stores.logs.sqlite_schema import text_table
+from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
 from headgate.stores.logs.sqlite_store import SqliteStore
 
 _AT_ONCE = 2000  # rows in one transaction
 
 
-def erase(store: SqliteStore, subject: Subject, now: float) -> Erased:
+def erase(store: SqliteStore, subject: Subject) -> Erased:
     """Take a subject's words and name out. Begun anew after a failure, it does what is left."""
     with store.transaction() as sql:
         store.fold(sql)
         numbers = _numbers(sql, subject)
-        named = sql.execute(
-            "SELECT count(*) FROM log_rollups WHERE dimension = ? AND value = ?", (BY_USER, subject.value)
-        ).fetchone()[0]
-    new = pseudonym() if numbers or (subject.kind == "user" and named) else ""
+        names = _summed_names(sql, subject)
+    said = Names(subject, pseudonym())
+    for name in names:
+        said.user(name)
     bodies = 0
     parts: set[int] = set()
     for start in range(0, len(numbers), _AT_ONCE):
         with store.transaction() as sql:
-            bodies += _erase_rows(sql, subject, numbers[start : start + _AT_ONCE], new, parts)
+            bodies += _erase_rows(sql, said, numbers[start : start + _AT_ONCE], parts)
     for part in sorted(parts):
         with store.transaction() as sql:
             table = text_table(part)
-            sql.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608 -- a name of ours
+            sql.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
     with store.transaction() as sql:
-        if subject.kind == "user" and new:
-            _rename_sums(sql, subject, new)
-        events = _erase_events(sql, subject, new or pseudonym())
+        _rename_sums(sql, said)
+        events = _erase_events(sql, said)
         sql.execute("DELETE FROM log_bad")  # whose words are in there, nobody can tell
-    _overwrite(store)
-    return Erased(len(numbers), bodies, events, new)
+    overwrite(store)
+    return Erased(len(numbers), bodies, events, said.pseudonym if numbers or names or events else "")
+
+
+def _summed_names(sql: sqlite3.Connection, subject: Subject) -> list[str]:
+    """The users that sums are to lose: whose rows have gone before them, too."""
+    where = "dimension = ? AND value != ''"
+    values: list[str] = [BY_USER]
+    if subject.kind == "session":
+        return []
+    if subject.kind == "user":
+        where, values = f"{where} AND value = ?", [*values, subject.value]
+    tenant = subject.value if subject.kind == "tenant" else subject.tenant
+    if tenant is not None:
+        where, values = f"{where} AND tenant = ?", [*values, tenant]
+    return [name for (name,) in sql.execute(f"SELECT DISTINCT value FROM log_rollups WHERE {where}", values)]
 
 
 def _numbers(sql: sqlite3.Connection, subject: Subject) -> list[int]:
@@ -63,58 +75,53 @@ def _numbers(sql: sqlite3.Connection, subject: Subject) -> list[int]:
     return [row[0] for row in Finder(sql, shapes, wanted, newest_first=False).rows()]
 
 
-def _erase_rows(sql: sqlite3.Connection, subject: Subject, numbers: Sequence[int], new: str, parts: set[int]) -> int:
+def _erase_rows(sql: sqlite3.Connection, said: Names, numbers: Sequence[int], parts: set[int]) -> int:
     some = ",".join(map(str, numbers))
     of_segment: dict[int, list[int]] = defaultdict(list)
     for n in numbers:
         of_segment[n >> BITS].append(n)
-    asked = f"SELECT segment, part, sealed FROM log_segments WHERE segment IN ({','.join(map(str, of_segment))})"  # noqa: S608
+    asked = f"SELECT segment, part, sealed FROM log_segments WHERE segment IN ({','.join(map(str, of_segment))})"
     found = sql.execute(asked).fetchall()
     part_of = {segment: part for segment, part, _ in found}
     sealed = [segment for segment, _, done in found if done]  # the open one's bitmaps are made when it is full
     gone = set()
     for n, message, answer in sql.execute(
-        f"SELECT n, user_message, response_text FROM log_bodies WHERE n IN ({some})"  # noqa: S608
+        f"SELECT n, user_message, response_text FROM log_bodies WHERE n IN ({some})"
     ).fetchall():
         part = part_of[n >> BITS]
         table = text_table(part)
         sql.execute(
-            f"INSERT INTO {table} ({table}, rowid, user_message, response_text) VALUES ('delete', ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO {table} ({table}, rowid, user_message, response_text) VALUES ('delete', ?, ?, ?)",
             (n, message, answer),
         )
         gone.add(n)
         parts.add(part)
-    gone |= {n for (n,) in sql.execute(f"SELECT n FROM log_requests WHERE n IN ({some})")}  # noqa: S608
-    sql.execute(f"DELETE FROM log_bodies WHERE n IN ({some})")  # noqa: S608
-    sql.execute(f"DELETE FROM log_requests WHERE n IN ({some})")  # noqa: S608
-    _rename_rows(sql, subject, some, new)
+    gone |= {n for (n,) in sql.execute(f"SELECT n FROM log_requests WHERE n IN ({some})")}
+    sql.execute(f"DELETE FROM log_bodies WHERE n IN ({some})")
+    sql.execute(f"DELETE FROM log_requests WHERE n IN ({some})")
+    _rename_rows(sql, said, some)
     for segment in sealed:
         _post_anew(sql, segment)
     return len(gone)
 
 
-def _rename_rows(sql: sqlite3.Connection, subject: Subject, some: str, new: str) -> None:
-    """Give the rows their new name, in their tags too."""
-    if subject.kind == "tenant":
-        sql.execute(
-            "UPDATE log_rows SET user = CASE user WHEN '' THEN '' ELSE ? END, "  # noqa: S608
-            f"session = CASE session WHEN '' THEN '' ELSE ? END WHERE n IN ({some})",
-            (new, new),
-        )
-    else:
-        sql.execute(f"UPDATE log_rows SET {subject.kind} = ? WHERE n IN ({some})", (new,))  # noqa: S608
-    for n, more in sql.execute(f"SELECT n, more FROM log_rows WHERE more != '' AND n IN ({some})").fetchall():  # noqa: S608
-        told = msgspec.json.decode(more)
+def _rename_rows(sql: sqlite3.Connection, said: Names, some: str) -> None:
+    """Give the rows their new names, in their tags too."""
+    changed = []
+    for n, user, session, more in sql.execute(f"SELECT n, user, session, more FROM log_rows WHERE n IN ({some})"):
+        told = msgspec.json.decode(more) if more else {}
         if "tags" in told:
-            told["tags"] = {} if subject.kind == "tenant" else renamed(told["tags"], subject.value, new)
-            sql.execute("UPDATE log_rows SET more = ? WHERE n = ?", (msgspec.json.encode(told).decode(), n))
+            told["tags"] = said.tags(told["tags"])
+            more = msgspec.json.encode(told).decode()
+        changed.append((said.user(user), said.session(session), more, n))
+    sql.executemany("UPDATE log_rows SET user = ?, session = ?, more = ? WHERE n = ?", changed)
 
 
 def _post_anew(sql: sqlite3.Connection, segment: int) -> None:
     """Make a segment's bitmaps again: a hash of a name is enough to ask whether it was there."""
     posts: dict[int, list[int]] = defaultdict(list)
     for row in sql.execute(
-        f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ? ORDER BY n",  # noqa: S608
+        f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ? ORDER BY n",
         (segment << BITS, (segment << BITS) + PLACES - 1),
     ):
         place = row[0] & PLACES - 1
@@ -131,31 +138,29 @@ def _post_anew(sql: sqlite3.Connection, segment: int) -> None:
     )
 
 
-def _rename_sums(sql: sqlite3.Connection, subject: Subject, new: str) -> None:
-    """Sums by user: under the new name; where only one tenant's user goes, the other's part stays."""
+def _rename_sums(sql: sqlite3.Connection, said: Names) -> None:
+    """Sums by user: under the new names; where only one tenant's user goes, the others' part stays."""
+    tenant = said.tenant
     for step in (3600, 86_400):
-        if subject.tenant is None:
-            sql.execute(
+        if tenant is None:
+            sql.executemany(
                 "UPDATE log_rollups SET value = ? WHERE step = ? AND dimension = ? AND value = ?",
-                (new, step, BY_USER, subject.value),
+                [(new, step, BY_USER, old) for old, new in said.users.items()],
             )
             continue
-        mine = stored(sql, step, BY_USER, subject.tenant, 0, 1e18)
-        everybody = {
-            cell.start: sums for cell, sums in stored(sql, step, BY_USER, "", 0, 1e18) if cell.value == subject.value
-        }
-        for cell, sums in mine:
-            if cell.value != subject.value:
+        everybody = {(cell.start, cell.value): sums for cell, sums in stored(sql, step, BY_USER, "", 0, 1e18)}
+        for cell, sums in stored(sql, step, BY_USER, tenant, 0, 1e18):
+            new = said.users.get(cell.value)
+            if new is None:
                 continue
             _move(sql, cell, sums, new)
-            whole = everybody.get(cell.start)
+            whole = everybody.get((cell.start, cell.value))
             if whole is not None:
-                all_of = cell._replace(tenant="")
+                of_all = cell._replace(tenant="")
+                _move(sql, of_all, sums, new)
                 rest = whole.without(sums)
-                _remove(sql, all_of)
-                put(sql, all_of._replace(value=new), sums)
                 if rest.counts[0] > 0:
-                    put(sql, all_of, rest)
+                    put(sql, of_all, rest)
 
 
 def _move(sql: sqlite3.Connection, cell: Cell, sums: Sums, new: str) -> None:
@@ -169,19 +174,17 @@ def _remove(sql: sqlite3.Connection, cell: Cell) -> None:
     )
 
 
-def _erase_events(sql: sqlite3.Connection, subject: Subject, new: str) -> int:
+def _erase_events(sql: sqlite3.Connection, said: Names) -> int:
     count = 0
-    needle = f'%"{_like(subject.value)}"%'
     asked = "SELECT n, fields FROM log_events WHERE fields LIKE ? ESCAPE '!'"
-    for n, fields in sql.execute(asked, (needle,)).fetchall():
-        told = msgspec.json.decode(fields)
-        if subject.kind == "tenant" or (subject.tenant is not None and told.get("tenant") not in (None, subject.tenant)):
-            continue
-        sql.execute(
-            "UPDATE log_events SET fields = ? WHERE n = ?",
-            (msgspec.json.encode(renamed(told, subject.value, new)).decode(), n),
-        )
-        count += 1
+    for old, new in list(said.all().items()):
+        for n, fields in sql.execute(asked, (f'%"{_like(old)}"%',)).fetchall():
+            told = msgspec.json.decode(fields)
+            if said.tenant is not None and told.get("tenant") not in (None, said.tenant):
+                continue
+            text = msgspec.json.encode(renamed(told, old, new)).decode()
+            sql.execute("UPDATE log_events SET fields = ? WHERE n = ?", (text, n))
+            count += 1
     return count
 
 
@@ -190,9 +193,8 @@ def _like(value: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _overwrite(store: SqliteStore) -> None:
+def overwrite(store: SqliteStore) -> None:
     """Bring what was changed into the file itself, and empty the write-ahead log."""
     connection = store.connection()
-    connection.execute("PRAGMA incremental_vacuum")
-    with suppress(sqlite3.Error):  # a reader in the middle of a search keeps it; the next writer does it
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    give_back(connection)
+    empty_write_ahead_log(connection)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 
 from headgate.stores.logs.posts import BITS
 from headgate.stores.logs.sqlite_rollups import prune as prune_sums
-from headgate.stores.logs.sqlite_schema import text_table
+from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
 from headgate.stores.logs.sqlite_store import SqliteStore
+from headgate.stores.logs.store import Pruned
 
 SLICE_ROWS = 10_000
 """Rows deleted in one transaction: lines are taken in between two."""
@@ -17,24 +17,16 @@ _EVENTS_AT_ONCE = 10_000
 _EMPTY = 1e18  # when a part was sealed that has no rows any more
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What went. `more` says that there is more to do now."""
-
-    exchanges: int = 0
-    more: bool = False
-
-
-def prune(store: SqliteStore, *, keep_seconds: float, keep_bytes: int, now: float) -> Pruned:
+def prune(store: SqliteStore, before: float, keep_bytes: int, now: float) -> Pruned:
     """One slice of what has to go."""
     with store.transaction() as sql:
-        before = now - keep_seconds
         _seal_idle(store, sql, before)
         part = _gone_by_age(sql, before)
         if part is None and _size(sql) > keep_bytes:
             part = _oldest(store, sql)
         if part is not None:
             gone = _slice(sql, part)
+            store.forgot = True
             if not gone:
                 store.forget()  # shapes may be gone that it knew by heart
             return Pruned(gone, more=True)
@@ -42,7 +34,10 @@ def prune(store: SqliteStore, *, keep_seconds: float, keep_bytes: int, now: floa
     connection = store.connection()
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if free:
-        connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+        give_back(connection, _FREE_PAGES)
+    if free <= _FREE_PAGES and store.forgot:
+        empty_write_ahead_log(connection)
+        store.forgot = False
     return Pruned(more=free > _FREE_PAGES)
 
 
@@ -88,7 +83,7 @@ def _slice(sql: sqlite3.Connection, part: int) -> int:
         ).fetchall()
         if found:
             for table in ("log_rows", "log_bodies", "log_requests"):
-                sql.execute(f"DELETE FROM {table} WHERE n BETWEEN ? AND ?", (first, found[-1][0]))  # noqa: S608
+                sql.execute(f"DELETE FROM {table} WHERE n BETWEEN ? AND ?", (first, found[-1][0]))
             return len(found)
         sql.execute("DELETE FROM log_posts WHERE segment BETWEEN ? AND ?", (row[0], row[1]))
         # The last segment's row stays until another is there: its number must not be given out again.

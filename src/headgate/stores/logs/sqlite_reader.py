@@ -119,7 +119,8 @@ class SqliteLogReader:
     ) -> tuple[LogEvent, ...]:
         """Lines that are not about an exchange, the newest first; `before` is the `id` of the last of a page before."""
         place = cursor_of(before)
-        where, values = ["1"], []
+        where = ["1"]
+        values: list[Any] = []
         for condition, value in (("n < ?", place), ("at >= ?", since), ("at < ?", until)):
             if value is not None:
                 where.append(condition)
@@ -127,7 +128,7 @@ class SqliteLogReader:
         if names:
             where.append(f"name IN ({','.join('?' * len(names))})")
             values += list(names)
-        asked = f"SELECT n, at, name, fields FROM log_events WHERE {' AND '.join(where)} ORDER BY n DESC LIMIT ?"  # noqa: S608
+        asked = f"SELECT n, at, name, fields FROM log_events WHERE {' AND '.join(where)} ORDER BY n DESC LIMIT ?"
         with self._snapshot() as (sql, _):
             rows = sql.execute(asked, (*values, limit)).fetchall()
         return tuple(LogEvent(str(n), at, name, msgspec.json.decode(fields)) for n, at, name, fields in rows)
@@ -219,7 +220,9 @@ class SqliteLogReader:
         try:
             found = self._path.stat()
         except OSError:
-            raise NoLogStore(f"there is no log store at {self._path} yet: it is made when exchanges are logged") from None
+            raise NoLogStore(
+                f"there is no log store at {self._path} yet: it is made when exchanges are logged"
+            ) from None
         identity = (found.st_dev, found.st_ino)
         with self._lock:
             while self._idle:
@@ -253,7 +256,7 @@ def _not_summed(sql: sqlite3.Connection, shapes: Shapes) -> dict[Cell, Sums]:
     """The sums of the rows that came since sums were brought up to date."""
     row = sql.execute("SELECT value FROM log_meta WHERE name = 'summed_to'").fetchone()
     tally = Tally()
-    asked = f"SELECT {COLUMNS} FROM log_rows WHERE n >= ?"  # noqa: S608
+    asked = f"SELECT {COLUMNS} FROM log_rows WHERE n >= ?"
     mine: dict[int, Shape] = {}  # a shape carries what a tally is at, so that another thread must not have it
     for each in sql.execute(asked, (0 if row is None else row[0],)):
         shape = mine.get(each[2])
@@ -268,7 +271,7 @@ def _rows(sql: sqlite3.Connection, shapes: Shapes, rows: Sequence[Row]) -> tuple
     if not rows:
         return ()
     marks = ",".join(str(row[0]) for row in rows)
-    asked = f"SELECT n, user_message, response_text, discarded FROM log_bodies WHERE n IN ({marks})"  # noqa: S608
+    asked = f"SELECT n, user_message, response_text, discarded FROM log_bodies WHERE n IN ({marks})"
     bodies = {n: texts for n, *texts in sql.execute(asked)}
     return tuple(_row(row, shapes.by_id[row[2]], bodies.get(row[0], ("", "", ""))) for row in rows)
 
@@ -301,5 +304,3 @@ def _row(row: Row, shape: Shape, body: Sequence[str]) -> LogRow:
         response_text=body[1],
         **dict(zip(SHARED_FIELDS, shape.values, strict=True)),
     )
-
-

@@ -5,25 +5,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from headgate.stores.logs.rollups import BY_USER, COUNTS, KEEP_DAYS, MOST_VALUES, OTHERS, Cell, Sums
+from headgate.stores.logs.rollups import BY_USER, COUNTS, KEEP_DAYS, MOST_VALUES, OTHERS, USER_HOUR_DAYS, Cell, Sums
 
 _COLUMNS = ", ".join(COUNTS)
 _ALL = f"{_COLUMNS}, latency, ttft"
 _MARKS = ",".join("?" * (5 + len(COUNTS) + 2))
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
-_INSERT = f"INSERT INTO log_rollups (step, dimension, start, tenant, value, {_ALL}) VALUES ({_MARKS})"  # noqa: S608
+_INSERT = f"INSERT INTO log_rollups (step, dimension, start, tenant, value, {_ALL}) VALUES ({_MARKS})"
 _REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE", 1)
 _ADD = f"{_INSERT} ON CONFLICT (step, dimension, tenant, start, value) DO UPDATE SET {_ADDED}"
-_READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=? AND tenant=? AND value=?"  # noqa: S608
+_READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=? AND tenant=? AND value=?"
 
 
 def fold(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> None:
     """Add sums to those that are stored."""
     within = _bounded(sql, cells)
     # By user there are many cells and no histograms: added where they lie. Of the others the histograms are read.
-    sql.executemany(
-        _ADD, [(*cell, *sums.columns()) for cell, sums in within.items() if cell.dimension == BY_USER]
-    )
+    sql.executemany(_ADD, [(*cell, *sums.columns()) for cell, sums in within.items() if cell.dimension == BY_USER])
     others = []
     for cell, sums in within.items():
         if cell.dimension != BY_USER:
@@ -49,9 +47,9 @@ def _bounded(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> dict[Cell, 
         where = "FROM log_rollups WHERE step=? AND dimension=? AND tenant=? AND start=?"
         if len(mine) < 2 and not place[1]:
             continue
-        (count,) = sql.execute(f"SELECT count(*) {where}", place).fetchone()  # noqa: S608
+        (count,) = sql.execute(f"SELECT count(*) {where}", place).fetchone()
         if count + len(mine) > MOST_VALUES:
-            full[place] = {value for (value,) in sql.execute(f"SELECT value {where}", place)}  # noqa: S608
+            full[place] = {value for (value,) in sql.execute(f"SELECT value {where}", place)}
     if not full:
         return dict(cells)
     found: dict[Cell, Sums] = {}
@@ -61,7 +59,7 @@ def _bounded(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> dict[Cell, 
             if len(known) < MOST_VALUES:
                 known.add(cell.value)
             else:
-                cell = cell._replace(value=OTHERS)  # noqa: PLW2901
+                cell = cell._replace(value=OTHERS)
         if cell in found:
             found[cell].add(sums)
         else:
@@ -74,7 +72,7 @@ def stored(
 ) -> list[tuple[Cell, Sums]]:
     """The stored sums of a dimension, from a start on."""
     found = sql.execute(
-        f"SELECT start, value, {_ALL} FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? "  # noqa: S608
+        f"SELECT start, value, {_ALL} FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? "
         "AND start < ?",
         (step, dimension, tenant, since, until),
     )
@@ -86,4 +84,5 @@ def prune(sql: sqlite3.Connection, now: float, steps: Iterable[int] = tuple(KEEP
     for step in steps:
         before = now - KEEP_DAYS[step] * 86_400
         sql.execute("DELETE FROM log_rollups WHERE step = ? AND start < ?", (step, before))
-    sql.execute("DELETE FROM log_rollups WHERE step = 3600 AND dimension = ? AND start < ?", (BY_USER, now - 8 * 86_400))
+    before = now - USER_HOUR_DAYS * 86_400
+    sql.execute("DELETE FROM log_rollups WHERE step = 3600 AND dimension = ? AND start < ?", (BY_USER, before))

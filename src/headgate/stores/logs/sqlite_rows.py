@@ -125,10 +125,13 @@ class Finder:
         since = -1e18 if wanted.since is None else wanted.since
         until = 1e18 if wanted.until is None else wanted.until
         bound = "segment <= ?" if self._falling else "segment >= ?"
-        place = ((1 << 48) if self._falling else 0) if self._start is None else self._start >> BITS
+        if self._start is None:
+            place = 1 << 48 if self._falling else 0
+        else:
+            place = self._start - 1 >> BITS if self._falling else self._start + 1 >> BITS
         found = self._sql.execute(
-            f"SELECT segment, part, sealed, first_at, last_at FROM log_segments WHERE {bound} AND part > 0 AND last_at >= ? "  # noqa: S608
-            f"AND first_at < ? ORDER BY segment {self._order}",
+            f"SELECT segment, part, sealed, first_at, last_at FROM log_segments WHERE {bound} AND part > 0 "
+            f"AND last_at >= ? AND first_at < ? ORDER BY segment {self._order}",
             (place, since, until),
         )
         for number, part, sealed, first_at, last_at in found.fetchall():
@@ -178,7 +181,7 @@ class Finder:
         if high - low > 4 * len(keys) and len(keys) <= _MOST_SHAPES:
             some = ",".join(map(str, keys))
             rows = self._sql.execute(
-                f"SELECT key, places FROM log_posts WHERE segment = {segment:d} AND key IN ({some})"  # noqa: S608
+                f"SELECT key, places FROM log_posts WHERE segment = {segment:d} AND key IN ({some})"
             )
         else:
             rows = self._sql.execute(
@@ -208,7 +211,7 @@ class Finder:
     def _whole(self, segment: _Segment) -> Iterator[Row]:
         low, high = self._range(segment.number, segment.number)
         found = self._sql.execute(
-            f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ?{self._exact} ORDER BY n {self._order}",  # noqa: S608
+            f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ?{self._exact} ORDER BY n {self._order}",
             (low, high, *self._values),
         )
         for row in found:
@@ -221,7 +224,7 @@ class Finder:
             size = _AT_ONCE  # most pages are small, and the first rows that are found fill them
             marks = ",".join(map(str, some))
             found = self._sql.execute(
-                f"SELECT {COLUMNS} FROM log_rows WHERE n IN ({marks}){self._exact} ORDER BY n {self._order}",  # noqa: S608
+                f"SELECT {COLUMNS} FROM log_rows WHERE n IN ({marks}){self._exact} ORDER BY n {self._order}",
                 self._values,
             )
             for row in found.fetchall():
@@ -237,7 +240,7 @@ class Finder:
         low, high = self._range(segments[0][0].number, segments[-1][0].number)
         cursor = self._sql.cursor()
         cursor.execute(
-            f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid {self._order}",  # noqa: S608
+            f"SELECT rowid FROM {table} WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid {self._order}",
             (self._match, low, high),
         )
         allowed = {segment.number: None if bits is None else _bytes(bits) for segment, bits in segments}
@@ -270,7 +273,7 @@ class Finder:
         return found
 
     def _probed(self, table: str, numbers: Sequence[int]) -> Iterator[int]:
-        asked = f"SELECT 1 FROM {table} WHERE {table} MATCH ? AND rowid = ?"  # noqa: S608
+        asked = f"SELECT 1 FROM {table} WHERE {table} MATCH ? AND rowid = ?"
         for n in numbers:
             if self._sql.execute(asked, (self._match, n)).fetchone() is not None:
                 yield n

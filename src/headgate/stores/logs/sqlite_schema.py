@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -64,7 +65,20 @@ def create_text_table(connection: sqlite3.Connection, part: int) -> None:
         f"CREATE VIRTUAL TABLE {name} USING fts5(user_message, response_text, content='', columnsize=0, "
         "tokenize='unicode61 remove_diacritics 2')"
     )
-    connection.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('hashsize', 8388608)")  # noqa: S608 -- a name of ours
+    connection.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('hashsize', 8388608)")
+
+
+def give_back(connection: sqlite3.Connection, pages: int = 0) -> None:
+    """Give free pages back to the file system: so many, or all; outside of a transaction."""
+    connection.executescript(
+        f"PRAGMA incremental_vacuum({pages:d})"
+    )  # it has a step for each page; `execute` takes one
+
+
+def empty_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Bring what was changed into the file itself; what was deleted is in the write-ahead log no more."""
+    with suppress(sqlite3.Error):  # a reader in the middle of a search keeps it; the next one does it
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headgate.core.errors import Unavailable
+from headgate.stores.logs.erasing import Erased, Subject
 from headgate.stores.logs.filters import keys_of_more, keys_of_row
 from headgate.stores.logs.lines import Line, Lines, Shape, read_lines, shared_values
 from headgate.stores.logs.posts import BITS, PLACES, packed
 from headgate.stores.logs.rollups import Tally
 from headgate.stores.logs.sqlite_rollups import fold
 from headgate.stores.logs.sqlite_schema import create_text_table, open_writer, text_table
+from headgate.stores.logs.store import Progress, Pruned
 
+PARTS_KEPT = 60
+"""So many parts are the time that exchanges are kept; they go at most one of them late."""
+SHORTEST_PART_SECONDS = 3600.0
 SEGMENTS_OF_A_PART = 16
 """Of a part that is full before its time is over: 262,144 exchanges."""
 FOLD_ROWS = 32_768
@@ -36,31 +39,25 @@ _UNSET = msgspec.UNSET
 _ROW = f"INSERT INTO log_rows VALUES ({','.join('?' * 17)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a spool was read: bytes, how the file begins, and lines that could not be read, ever."""
-
-    position: int = 0
-    head: bytes = b""
-    bad: int = 0
-
-
 class SqliteStore:
-    """One connection that writes. Call it with the store's lock held; what others have written is noticed.
+    """:class:`headgate.stores.logs.store.LogStore` in one file. Call it with the store's lock held.
+
+    What others have written meanwhile is noticed.
 
     Args:
         path: the file.
-        part_seconds: how long a part takes lines; what is kept goes part by part.
+        keep_seconds: how long exchanges are kept; they go part by part.
         now: seconds since the epoch.
     """
 
-    def __init__(self, path: Path, *, part_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, *, keep_seconds: float, now: Callable[[], float]) -> None:
         self.path = path
-        self._part_seconds = part_seconds
+        self._part_seconds = max(SHORTEST_PART_SECONDS, keep_seconds / PARTS_KEPT)
         self._now = now
         self._sql: sqlite3.Connection | None = None
         self._version = -1
         self._file_id = (0, 0)
+        self.forgot = False  # something was deleted that the write-ahead log still has
         self.forget()
 
     def forget(self) -> None:
@@ -123,8 +120,9 @@ class SqliteStore:
             raise Unavailable(f"the log store {self.path} cannot be read: {error}") from error
         return Progress() if row is None else Progress(*row)
 
-    def take(self, connection: sqlite3.Connection, raw: bytes) -> Lines:
-        """Put whole lines in, in `transaction`."""
+    def take(self, raw: bytes) -> Lines:
+        """See the protocol."""
+        connection = self.connection()
         lines = read_lines(raw, lambda tail, values: self._shape(connection, tail, values))
         if lines.exchanges:
             self._add(connection, lines.exchanges)
@@ -134,13 +132,12 @@ class SqliteStore:
             now = self._now()
             kept = [(now, why, line[:BAD_BYTES]) for why, line in lines.bad[:MOST_BAD]]
             connection.executemany("INSERT INTO log_bad (found, why, line) VALUES (?, ?, ?)", kept)
-            connection.execute(
-                "DELETE FROM log_bad WHERE n <= (SELECT max(n) FROM log_bad) - ?", (MOST_BAD,)
-            )
+            connection.execute("DELETE FROM log_bad WHERE n <= (SELECT max(n) FROM log_bad) - ?", (MOST_BAD,))
         return lines
 
-    def note(self, connection: sqlite3.Connection, spool: str, progress: Progress) -> None:
-        """Put on record how far a spool was read; in the transaction with its lines."""
+    def note(self, spool: str, progress: Progress) -> None:
+        """See the protocol."""
+        connection = self.connection()
         connection.execute(
             "INSERT OR REPLACE INTO log_spools VALUES (?, ?, ?, ?)",
             (spool, progress.position, progress.head, progress.bad),
@@ -158,6 +155,18 @@ class SqliteStore:
         connection.execute(
             "INSERT OR REPLACE INTO log_meta VALUES ('summed_to', ?)", ((self._segment << BITS) + self._place,)
         )
+
+    def erase(self, subject: Subject) -> Erased:
+        """See the protocol."""
+        from headgate.stores.logs.sqlite_erasing import erase  # both know this store's insides
+
+        return erase(self, subject)
+
+    def prune(self, before: float, keep_bytes: int) -> Pruned:
+        """See the protocol."""
+        from headgate.stores.logs.sqlite_pruning import prune
+
+        return prune(self, before, keep_bytes, self._now())
 
     def seal_part(self, connection: sqlite3.Connection) -> None:
         """End the open part: the next line begins another. Nothing where it is empty."""
@@ -178,7 +187,7 @@ class SqliteStore:
                 self.close()  # moved away or removed: a new one is begun
         if self._sql is None:
             self._sql = open_writer(self.path)
-            made = os.stat(self.path)
+            made = self.path.stat()
             self._file_id = (made.st_dev, made.st_ino)
             self._version = -1
         return self._sql
@@ -201,7 +210,9 @@ class SqliteStore:
                 self._segment = segment + 1
             else:
                 self._segment, self._place, self._first_at, self._last_at = segment, rows, first_at, last_at
-        for shape_id, tail in sql.execute("SELECT id, tail FROM log_shapes ORDER BY last DESC LIMIT ?", (_MOST_SHAPES,)):
+        for shape_id, tail in sql.execute(
+            "SELECT id, tail FROM log_shapes ORDER BY last DESC LIMIT ?", (_MOST_SHAPES,)
+        ):
             self._shapes[tail] = Shape(shape_id, tail, shared_values(tail))
         summed = sql.execute("SELECT value FROM log_meta WHERE name = 'summed_to'").fetchone()
         self._recall_rows(sql, self._segment << BITS, 0 if summed is None else summed[0])
@@ -287,8 +298,10 @@ class SqliteStore:
             latency, ttft, user, session = own.latency_ms, own.ttft_ms, own.user_id, own.session_id
             request_id, correlation_id = own.request_id, own.correlation_id
             rows.append(
-                (n, at, shape.id, own.exchange_id, request_id, correlation_id, session, user)
-                + (*tokens, latency, ttft, cost, saved, more)
+                (
+                    *(n, at, shape.id, own.exchange_id, request_id, correlation_id, session, user),
+                    *(*tokens, latency, ttft, cost, saved, more),
+                )
             )
             tally(shape, at, user, cost, saved, tokens, latency, ttft)
             place = n & PLACES - 1
@@ -315,7 +328,7 @@ class SqliteStore:
             sql.executemany("INSERT INTO log_bodies VALUES (?, ?, ?, ?)", bodies)
             table = text_table(self._part)
             sql.executemany(
-                f"INSERT INTO {table} (rowid, user_message, response_text) VALUES (?, ?, ?)",  # noqa: S608
+                f"INSERT INTO {table} (rowid, user_message, response_text) VALUES (?, ?, ?)",
                 [body[:3] for body in bodies],
             )
         if requests:

@@ -1,4 +1,4 @@
-"""Keeps a log store in a SQLite file up to date with the JSON lines, and forgets what is old or has to go."""
+"""Keeps a log store up to date with the JSON lines, and forgets what is old or has to go."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from headgate.core.errors import Unavailable
 from headgate.stores.logs.erasing import Erased, Subject
 from headgate.stores.logs.lock import StoreLock
 from headgate.stores.logs.spool import Spool
-from headgate.stores.logs.sqlite_erasing import erase
-from headgate.stores.logs.sqlite_pruning import Pruned, prune
-from headgate.stores.logs.sqlite_store import Progress, SqliteStore
+from headgate.stores.logs.store import LogStore, Progress, Pruned
 
-PARTS_KEPT = 60
-"""What is kept goes in parts: so many of them are the time that it is kept, and it goes at most one of them late."""
-SHORTEST_PART_SECONDS = 3600.0
 MOST_IN_ONE = 8
 """Reads of the spool in one transaction, while there is more to read."""
 ERASE_SECONDS = 60.0
@@ -41,10 +35,11 @@ class Ingested:
 class LogKeeper:
     """Writes the log store. Every method blocks; any thread may call them, one at a time gets its turn.
 
-    Several processes may have one for the same file: a lock file says whose turn it is.
+    Several processes may have one for the same store: a lock file says whose turn it is.
 
     Args:
-        store: the log store's file.
+        store: what is written; closed with this.
+        lock: a file that says whose turn it is.
         spool: the JSON lines; None: there are none to take in.
         keep_seconds: how long exchanges are kept, > 0.
         keep_bytes: how large the file may become, > 0.
@@ -54,7 +49,8 @@ class LogKeeper:
 
     def __init__(
         self,
-        store: Path,
+        store: LogStore,
+        lock: Path,
         spool: Path | None,
         *,
         keep_seconds: float,
@@ -67,9 +63,8 @@ class LogKeeper:
         self._spool_bytes = spool_bytes
         self._now = now
         self._mutex = threading.Lock()
-        self._lock = StoreLock(store)
-        part_seconds = max(SHORTEST_PART_SECONDS, keep_seconds / PARTS_KEPT)
-        self._store = SqliteStore(store, part_seconds=part_seconds, now=now)
+        self._lock = StoreLock(lock)
+        self._store = store
         self._spool = None if spool is None else Spool(spool)
         self._progress: Progress | None = None
         self._last_took = 0
@@ -122,7 +117,7 @@ class LogKeeper:
             try:
                 while self._ingest().behind and self._last_took:
                     pass
-                found = erase(self._store, subject, self._now())
+                found = self._store.erase(subject)
                 return replace(found, spool_emptied=self._empty_spool())
             finally:
                 self._store.close()  # what it knew by heart may have been erased
@@ -136,7 +131,12 @@ class LogKeeper:
         with self._turn(seconds) as got:
             if not got:
                 return Pruned()
-            return prune(self._store, keep_seconds=self._keep_seconds, keep_bytes=self._keep_bytes, now=self._now())
+            return self._store.prune(self._now() - self._keep_seconds, self._keep_bytes)
+
+    def announce(self, pid: int) -> None:
+        """Say in the lock file that process `pid` takes the lines in all the time; 0: nobody does any more."""
+        with self._mutex:
+            self._lock.announce(pid)
 
     def close(self) -> None:
         """Let go of the files. Idempotent."""
@@ -197,11 +197,11 @@ class LogKeeper:
             if not raw and spool.position == on_record.position:
                 self._last_took = 0
                 return Ingested(behind=spool.behind())
-            with self._store.transaction() as sql:
+            with self._store.transaction():
                 for _ in range(MOST_IN_ONE):
                     if not raw:
                         break
-                    lines = self._store.take(sql, raw)
+                    lines = self._store.take(raw)
                     exchanges, events, bad = (
                         exchanges + len(lines.exchanges),
                         events + len(lines.events),
@@ -211,7 +211,7 @@ class LogKeeper:
                     spool.advance(len(raw))
                     raw = spool.read()
                 progress = Progress(spool.position, spool.head, on_record.bad + bad)
-                self._store.note(sql, self._name, progress)
+                self._store.note(self._name, progress)
             self._progress = progress
         except BaseException as error:
             self._progress = None
@@ -229,5 +229,3 @@ class LogKeeper:
             while self._take(spool).behind and self._last_took:
                 pass
             return spool.cut() or not spool.behind()
-
-

@@ -1,0 +1,166 @@
+"""Where the log store of a configuration is, and the one door to it: for whoever searches, erases or keeps it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.core.errors import ConfigError, Unavailable
+from headgate.stores.logs.lock import worker_of
+from headgate.stores.memory import MEMORY
+from headgate.stores.opening import is_postgres_url, log_store_file
+
+if TYPE_CHECKING:
+    from headgate.stores.logs.erasing import Erased, Subject
+    from headgate.stores.logs.keeper import LogKeeper
+    from headgate.stores.logs.reader import LogReader
+
+CATCH_UP_SECONDS = 2.0
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """What a configuration says of its log store.
+
+    Attributes:
+        storage: the ledger's URL; the log store is beside it, or in its PostgreSQL database.
+        spool: the JSON lines; None: they go elsewhere (standard output), and nothing is stored.
+        stored: `log.store`.
+        keep_seconds, keep_bytes, spool_bytes: see `keeper.LogKeeper`.
+    """
+
+    storage: str
+    spool: Path | None
+    stored: bool = True
+    keep_seconds: float = 30 * 86_400.0
+    keep_bytes: int = 10 * 1000**3
+    spool_bytes: int = 256 * 1000**2
+
+    @property
+    def why_not(self) -> str:
+        """Why there is no log store, in words; "" where there is one."""
+        if not self.stored:
+            return "log: {store: off}"
+        if self.storage == MEMORY:
+            return "storage: memory; a log store needs a file or PostgreSQL"
+        if "{pid}" in self.storage and not is_postgres_url(self.storage):
+            return "storage: there is a ledger for each process ({pid})"
+        if self.spool is None:
+            return "the log goes to standard output"
+        return ""
+
+    @property
+    def lock_file(self) -> Path:
+        """Says whose turn it is to take in the JSON lines."""
+        path = log_store_file(self.storage)
+        return path.with_name(path.name + ".lock")
+
+    def keeper(self, now: Callable[[], float] = time.time) -> LogKeeper:
+        """What writes it. Nothing is opened before its first use.
+
+        Raises:
+            ConfigError: there is none; or a package that it needs is not installed.
+        """
+        self._check()
+        from headgate.stores.logs.keeper import LogKeeper
+        from headgate.stores.logs.sqlite_store import SqliteStore
+
+        return LogKeeper(
+            SqliteStore(log_store_file(self.storage), keep_seconds=self.keep_seconds, now=now),
+            self.lock_file,
+            self.spool,
+            keep_seconds=self.keep_seconds,
+            keep_bytes=self.keep_bytes,
+            spool_bytes=self.spool_bytes,
+            now=now,
+        )
+
+    def reader(self) -> LogReader:
+        """For searching, beside whoever writes it; keep it, it opens what it needs once.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        self._check()
+        from headgate.stores.logs.sqlite_reader import SqliteLogReader
+
+        return SqliteLogReader(log_store_file(self.storage))
+
+    def _check(self) -> None:
+        if self.why_not:
+            raise ConfigError(f"there is no log store: {self.why_not}")
+
+
+class Logs:
+    """The log store as a process sees it that has not to keep it itself. Safe to share between threads.
+
+    Args:
+        place: where it is.
+        followed: another process takes the lines in all the time (`headgate serve` has one), so that nobody waits here.
+    """
+
+    def __init__(self, place: LogPlace, *, followed: bool = False) -> None:
+        self.place = place
+        self.followed = followed
+        self._lock = threading.Lock()
+        self._reader: LogReader | None = None
+        self._keeper: LogKeeper | None = None
+
+    @property
+    def reader(self) -> LogReader:
+        """Over what was taken in. Raises ConfigError where there is no log store."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = self.place.reader()
+            return self._reader
+
+    def fresh(self, seconds: float = CATCH_UP_SECONDS) -> LogReader:
+        """As `reader`, with what was logged before now: it is taken in here first, where nobody else does so.
+
+        Args:
+            seconds: to wait for whoever else is at it.
+
+        Raises:
+            ConfigError: there is no log store.
+        """
+        if not self.followed:
+            keeper = self._keeping()
+            end = time.monotonic() + seconds
+            try:
+                if not worker_of(self.place.lock_file):
+                    keeper.catch_up(seconds)
+                else:
+                    while keeper.behind() and time.monotonic() < end:
+                        time.sleep(_PAUSE_SECONDS)
+            except Unavailable:
+                pass  # a disk that is full keeps nobody from reading
+        return self.reader
+
+    def erase(self, subject: Subject) -> Erased:
+        """Take a subject's words and name out of the log store and the JSON lines. Blocks, for seconds.
+
+        Raises:
+            ConfigError: there is no log store.
+            Unavailable: the disk said no, or somebody else writes for too long; a second try does what is left.
+        """
+        return self._keeping().erase(subject)
+
+    def close(self) -> None:
+        """Let go of files and connections. Idempotent."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+            if self._keeper is not None:
+                self._keeper.close()
+            self._reader = self._keeper = None
+
+    def _keeping(self) -> LogKeeper:
+        with self._lock:
+            if self._keeper is None:
+                self._keeper = self.place.keeper()
+            return self._keeper

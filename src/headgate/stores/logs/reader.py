@@ -1,0 +1,72 @@
+"""Reading the log store, whatever database it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from headgate.stores.logs.query import LogEvent, LogPage, LogQuery, LogRow, RollupRow
+
+
+class LogReader(Protocol):
+    """Searches, shows and sums what is in the log store. Every method blocks; any thread may call them.
+
+    Every method raises `sqlite_reader.NoLogStore` (a ConfigError) where nothing was stored yet, Unavailable where the
+    store cannot be read, and `query.BadQuery` (a ValueError) where the question makes no sense.
+    """
+
+    def search(self, query: LogQuery) -> LogPage:
+        """The exchanges that fit, the newest first. It takes a second at most: see `LogPage.searched_to`."""
+        ...
+
+    def show(self, exchange_id: str, tenant: str | None = None) -> LogRow | None:
+        """One exchange with everything that is kept of it; None where there is none of this id."""
+        ...
+
+    def conversation(self, session: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
+        """The exchanges of a session, the oldest first."""
+        ...
+
+    def correlated(self, correlation_id: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
+        """The exchanges of one correlation id, the oldest first."""
+        ...
+
+    def since_id(self, after_id: str, tenant: str | None = None, limit: int = 50) -> LogPage:
+        """What was stored behind a row (`LogRow.id`, or `newest`), the oldest first; `next` is where to ask on from."""
+        ...
+
+    def newest(self) -> str:
+        """The place of the row that was stored last, for `since_id`; "" where there is none."""
+        ...
+
+    def events(
+        self,
+        names: Sequence[str] = (),
+        since: float | None = None,
+        until: float | None = None,
+        before: str = "",
+        limit: int = 50,
+    ) -> tuple[LogEvent, ...]:
+        """Lines that are not about an exchange, the newest first; `before` is the `id` of the last of a page before."""
+        ...
+
+    def rollup(
+        self, since: float, until: float, step: str = "hour", by: str | None = None, tenant: str | None = None
+    ) -> list[RollupRow]:
+        """Sums by step of time and, if told, by a dimension: the oldest first, then the dearest.
+
+        Args:
+            since, until: seconds since the epoch; the steps that begin in there, and the one that `since` is in.
+            step: "minute" (3 days are kept), "hour" (62 days; by user 8) or "day" (400 days, UTC's).
+            by: one of `query.DIMENSIONS`; None: nothing. By user there are no minutes, and no histograms.
+            tenant: only this one's; None: all.
+        """
+        ...
+
+    def span(self) -> tuple[float, float] | None:
+        """The times of the oldest and the newest exchange that is kept; None where there is none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

@@ -1,0 +1,239 @@
+"""What is erased is gone from the files, byte by byte; what is old goes; sums stay."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledger_maker import EPOCH
+from log_world import LogWorld, log_exchange
+
+from headgate.core.exchange import Ending
+from headgate.stores.log import LineLog
+from headgate.stores.logs.erasing import BadSubject, Subject
+from headgate.stores.logs.histogram import added, bucket_of, packed, percentile, unpacked, upper
+from headgate.stores.logs.query import BadQuery
+
+DAY = 86_400.0
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in sorted(folder.iterdir()) if each.is_file())
+
+
+@pytest.fixture
+def peopled(log_world: LogWorld) -> LogWorld:
+    """Ada of two tenants, Bob, and what they say; the lines written by the log itself."""
+    log = LineLog(log_world.spool, key_file=log_world.folder / "key", bodies="full", now=lambda: log_world.now)
+    for number in range(300):
+        user = ("ada.lovelace", "bob")[number % 2]
+        tenant = ("acme", "other")[number // 2 % 2]
+        log.write(
+            log_exchange(
+                number,
+                user=user,
+                tenant=tenant,
+                session=f"{user}-{tenant}-session",
+                message=f"{'zebrafish' if user != 'bob' else 'aardvark'} number{number}",
+                answer=f"answer to {user}",
+                tags={"who": user},
+            )
+        )
+    log.event("anomaly", kind="tokens", user="ada.lovelace", tenant="acme")
+    log.event("anomaly", kind="tokens", user="bob", tenant="acme")
+    log.close()
+    log_world.write_raw(b"unreadable ada.lovelace\n")
+    log_world.keeper.catch_up()
+    return log_world
+
+
+def test_an_erased_users_words_and_name_are_in_no_file_any_more(peopled: LogWorld) -> None:
+    assert b"zebrafish" in bytes_of(peopled.folder)
+    found = peopled.keeper.erase(Subject("user", "ada.lovelace"))
+    assert (found.exchanges, found.bodies, found.events, found.spool_emptied) == (150, 150, 1, True)
+    left = bytes_of(peopled.folder)
+    assert b"zebrafish" not in left
+    assert b"lovelace" not in left
+    assert b"aardvark" in left
+    assert peopled.found(text="zebrafish") == []
+    assert len(peopled.found(text="aardvark", limit=1000)) == 150
+    words = sqlite3.connect(peopled.store)
+    words.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab(main, log_text_1, row)")
+    assert {word for (word, *_) in words.execute("SELECT * FROM temp.words")} & {"zebrafish", "lovelace"} == set()
+    words.close()
+
+
+def test_an_erased_users_rows_stay_with_their_counts_under_another_name(peopled: LogWorld) -> None:
+    before = peopled.reader.rollup(EPOCH, EPOCH + DAY, "day")
+    found = peopled.keeper.erase(Subject("user", "ada.lovelace"))
+    assert peopled.reader.rollup(EPOCH, EPOCH + DAY, "day") == before
+    by_user = peopled.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")
+    assert {row.value: row.exchanges for row in by_user} == {found.pseudonym: 150, "bob": 150}
+    rows = len(peopled.ids(fields={"user": found.pseudonym}, limit=1000))
+    assert rows == 150
+    assert peopled.ids(fields={"user": "ada.lovelace"}) == []
+    assert peopled.ids(fields={"tag:who": "ada.lovelace"}) == []
+
+
+def test_a_tenant_erases_its_own_users_words_and_not_those_of_another_tenants_user_by_that_name(
+    peopled: LogWorld,
+) -> None:
+    found = peopled.keeper.erase(Subject("user", "ada.lovelace", tenant="acme"))
+    assert (found.exchanges, found.events) == (75, 1)
+    assert len(peopled.ids(fields={"user": "ada.lovelace"}, limit=1000)) == 75
+    assert len(peopled.found(text="zebrafish", limit=1000)) == 75
+    by_user = {row.value: row.exchanges for row in peopled.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")}
+    assert by_user == {found.pseudonym: 75, "ada.lovelace": 75, "bob": 150}
+    acme = {row.value: row.exchanges for row in peopled.reader.rollup(EPOCH, EPOCH + DAY, "day", "user", "acme")}
+    assert acme == {found.pseudonym: 75, "bob": 75}
+
+
+def test_an_erased_session_or_tenant_keeps_its_rows_and_loses_its_words(peopled: LogWorld) -> None:
+    session = peopled.keeper.erase(Subject("session", "bob-acme-session"))
+    assert (session.exchanges, session.bodies) == (75, 75)
+    assert len(peopled.found(text="aardvark", limit=1000)) == 75
+    tenant = peopled.keeper.erase(Subject("tenant", "other"))
+    assert tenant.exchanges == 150
+    assert peopled.found(text="aardvark") == []
+    assert len(peopled.ids(tenant="other", limit=1000)) == 150
+    by_user = peopled.reader.rollup(EPOCH, EPOCH + DAY, "day", "user", "other")
+    assert sorted(row.exchanges for row in by_user) == [75, 75]
+    assert {row.value for row in by_user} == {f"{tenant.pseudonym}-u1", f"{tenant.pseudonym}-u2"}
+    assert peopled.ids(tenant="other", fields={"user": "bob"}) == []
+
+
+def test_what_is_logged_after_an_erasure_is_taken_in_as_ever(peopled: LogWorld) -> None:
+    peopled.keeper.erase(Subject("user", "ada.lovelace"))
+    peopled.stored(log_exchange(400, user="bob", message="aardvark again"))
+    assert peopled.found(text="again") == ["aardvark again"]
+    rows = peopled.reader.rollup(EPOCH, EPOCH + DAY, "day")
+    assert [row.exchanges for row in rows] == [301]
+
+
+def test_erasing_nobody_does_nothing_and_an_empty_name_is_refused(peopled: LogWorld) -> None:
+    assert peopled.keeper.erase(Subject("user", "nobody")).exchanges == 0
+    with pytest.raises(BadSubject):
+        Subject("user", "")
+    with pytest.raises(BadSubject):
+        Subject("tenant", "acme", tenant="other")
+
+
+def prune(world: LogWorld) -> None:
+    while world.keeper.prune(5.0).more:
+        pass
+
+
+def test_what_is_older_than_is_kept_goes_part_by_part_and_its_sums_stay(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, keep_seconds=10 * DAY)
+    for day in range(15):
+        world.now = EPOCH + day * DAY
+        world.stored(*(log_exchange(day * 10 + n, at=world.now - n, message=f"word{day}") for n in range(10)))
+        prune(world)
+    assert world.found(text="word3") == []
+    assert world.found(text="word4") == ["word4"] * 10
+    assert len(world.ids(limit=1000)) == 110
+    assert sum(row.exchanges for row in world.reader.rollup(EPOCH - DAY, world.now + DAY, "day")) == 150
+    world.spool.unlink()
+    assert b"word3" not in bytes_of(tmp_path)
+    assert b"word5" in bytes_of(tmp_path)
+    world.now += 100 * DAY
+    prune(world)
+    assert world.ids() == []
+    world.stored(log_exchange(1000, at=world.now, message="new"))
+    assert world.found() == ["new"]
+    world.close()
+
+
+def test_a_line_with_a_time_to_come_goes_when_those_beside_it_go(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, keep_seconds=DAY)
+    world.stored(log_exchange(1), log_exchange(2, at=EPOCH + 1000 * DAY))
+    world.now += 0.5 * DAY
+    world.stored(log_exchange(3, at=world.now))
+    world.now += 1.1 * DAY
+    prune(world)
+    assert world.ids() == []
+    world.close()
+
+
+def test_a_file_that_is_too_large_loses_its_oldest_parts_and_becomes_smaller(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, keep_bytes=1_500_000)
+    for hour in range(20):
+        world.now = EPOCH + hour * 13 * 3600
+        world.stored(*(log_exchange(hour * 100 + n, at=world.now, message=f"hour{hour} " * 200) for n in range(100)))
+    prune(world)
+    assert world.store.stat().st_size < 2_000_000
+    assert world.found(text="hour0") == []
+    assert len(world.found(text="hour19", limit=1000)) == 100
+    world.close()
+
+
+def test_sums_by_every_dimension_add_up_to_the_whole(log_world: LogWorld) -> None:
+    for number in range(200):
+        log_world.write(
+            log_exchange(
+                number * 60,
+                tenant=("acme", "other", "")[number % 3],
+                model=f"m{number % 4}",
+                task="sum" if number % 2 else "",
+                ending=Ending.FAILED if number % 10 == 0 else Ending.COMPLETE,
+                user=f"u{number % 5}" if number % 5 else "",
+                cost=number,
+            )
+        )
+    log_world.ingest()
+    log_world.now += 60.0
+    log_world.stored(log_exchange(12_001, cost=1_000_000))
+    for step in ("minute", "hour", "day"):
+        whole = log_world.reader.rollup(EPOCH, EPOCH + DAY, step)
+        assert sum(row.exchanges for row in whole) == 201
+        assert sum(row.cost_nano for row in whole) == sum(range(200)) + 1_000_000
+        assert sum(row.failed for row in whole) == 20
+        assert sum(sum(row.latency.values()) for row in whole) == 201
+        for by in ("tenant", "model", "task", "ending", "key", "error", "verdict"):
+            rows = log_world.reader.rollup(EPOCH, EPOCH + DAY, step, by)
+            assert sum(row.exchanges for row in rows) == 201
+            assert sum(row.output_tokens for row in rows) == 201 * 5
+    of_task = {row.value: row.exchanges for row in log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "task")}
+    assert of_task == {"sum": 100, "": 101}
+    mine = log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "model", "acme")
+    assert sum(row.exchanges for row in mine) == 68
+    users = {row.value: row.exchanges for row in log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")}
+    assert users == {"u1": 40, "u2": 40, "u3": 40, "u4": 40, "": 40, "ada": 1}
+    with pytest.raises(BadQuery):
+        log_world.reader.rollup(EPOCH, EPOCH + DAY, "minute", "user")
+    with pytest.raises(BadQuery):
+        log_world.reader.rollup(EPOCH, EPOCH + DAY, "week")
+
+
+def test_values_beyond_the_most_that_are_told_apart_are_summed_up_together(
+    log_world: LogWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.stores.logs.sqlite_rollups.MOST_VALUES", 3)
+    for turn in range(3):
+        log_world.now += 60.0
+        log_world.stored(*(log_exchange(turn * 10 + n, user=f"u{n}") for n in range(5)))
+    log_world.now += 60.0
+    log_world.stored(log_exchange(40, user="u9"))
+    rows = log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")
+    assert sum(row.exchanges for row in rows) == 16
+    assert sum(row.exchanges for row in rows if row.value == "…") >= 6
+
+
+@given(st.lists(st.floats(0.0, 1e7, allow_nan=False), min_size=1, max_size=60), st.sampled_from([0.5, 0.95, 0.99]))
+@settings(max_examples=60, deadline=None)
+def test_a_percentile_of_a_histogram_is_not_below_the_true_one_and_little_above(times: list[float], q: float) -> None:
+    histogram = added({bucket_of(each): 1} for each in times)
+    found = percentile(unpacked(packed(histogram)), q)
+    rank = max(1, -int(-len(times) * q // 1))
+    true = sorted(times)[rank - 1]
+    assert found is not None
+    assert found >= true * 0.999
+    assert found <= max(1.0, true * 1.0906)
+
+
+def test_an_empty_histogram_has_no_percentile() -> None:
+    assert percentile({}, 0.5) is None
+    assert upper(0) == 1.0

@@ -1,0 +1,224 @@
+"""The log store: what goes in comes out, by every question that can be asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ledger_maker import EPOCH
+from log_world import LogWorld, log_exchange
+
+from headgate.core.exchange import Ending
+from headgate.core.guards import Finding, Verdict
+from headgate.stores.logs.posts import PLACES, packed, places_of, unpacked
+from headgate.stores.logs.query import BadQuery, LogQuery
+from headgate.stores.logs.sqlite_reader import NoLogStore
+
+
+def test_a_row_has_everything_that_its_line_has(log_world: LogWorld) -> None:
+    exchange = log_exchange(1, message="hi", answer="hello", correlation="c-9", tags={"team": "search"}, task="sum")
+    exchange.pruned = "4 of 9 messages"
+    log_world.stored(exchange)
+    row = log_world.reader.show(exchange.id)
+    assert row is not None
+    assert (row.user, row.session, row.tenant, row.key, row.task) == ("ada", "s-1", "acme", "k1", "sum")
+    assert (row.model_asked, row.provider) == ("claude-haiku-4-5", "anthropic")
+    assert (row.ending, row.status_code) == ("complete", 200)
+    assert (row.input_tokens, row.output_tokens, row.cache_read_tokens, row.cache_write_tokens) == (10, 5, 1, 2)
+    assert (row.cost_nano, row.latency_ms, row.ttft_ms, row.at) == (1_000, 500.0, 250.0, EPOCH + 1)
+    assert (row.request_id, row.correlation_id) == ("req_1", "c-9")
+    assert (row.tags, row.more["pruned"]) == ({"team": "search"}, "4 of 9 messages")
+    assert (row.user_message, row.response_text) == ("hi", "hello")
+    assert log_world.reader.show(exchange.id, tenant="other") is None
+    assert log_world.reader.show("ex_none") is None
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogWorld]:
+    """More than one segment: 16,384 with bitmaps and 616 without. Every 50th says "rare", every second "even"."""
+    world = LogWorld(tmp_path_factory.mktemp("many"))
+    dice = random.Random(7)
+    for number in range(17_000):
+        words = "even " * (number % 2 == 0) + "rare" * (number % 50 == 0)
+        exchange = log_exchange(
+            number,
+            message=f"{words} number{number}",
+            user=f"u{number % 100}",
+            session=f"s{number // 10}",
+            tenant=f"t{number % 3}",
+            ending=Ending.FAILED if number % 1000 == 999 else Ending.COMPLETE,
+            cost=dice.randrange(1_000_000),
+            seconds=0.1 if number % 500 else 9.0,
+            tags={"team": "odd"} if number % 7 == 0 else None,
+        )
+        if number % 400 == 0:
+            exchange.guarded, exchange.findings = True, (Finding("injection", Verdict.FLAG, ("override",)),)
+        world.write(exchange)
+    world.keeper.catch_up()
+    yield world
+    world.close()
+
+
+def all_of(world: LogWorld, **query: object) -> list[int]:
+    """The numbers of all rows that a search finds, page by page."""
+    found: list[int] = []
+    before = ""
+    while True:
+        page = world.reader.search(LogQuery(before=before, **query))  # type: ignore[arg-type]
+        found += [int(row.request_id[4:]) for row in page.rows]
+        before = page.next
+        if not before:
+            return found
+
+
+def falling(numbers: Iterator[int] | range) -> list[int]:
+    return sorted(numbers, reverse=True)
+
+
+def test_a_search_without_a_condition_finds_all_the_newest_first(many: LogWorld) -> None:
+    assert all_of(many, limit=1000) == falling(range(17_000))
+
+
+def test_a_search_by_a_field_finds_all_that_have_it_and_nothing_else(many: LogWorld) -> None:
+    assert all_of(many, fields={"user": "u7"}) == falling(range(7, 17_000, 100))
+    assert all_of(many, fields={"tenant": "t1"}, limit=1000) == falling(range(1, 17_000, 3))
+    assert all_of(many, fields={"session": "s3"}) == falling(range(30, 40))
+    assert all_of(many, fields={"request_id": "req_16999"}) == [16_999]
+    assert all_of(many, fields={"user": "nobody"}) == []
+    assert all_of(many, fields={"model": "claude-haiku-4-5", "user": "u7", "tenant": "t1"}) == [
+        n for n in falling(range(7, 17_000, 100)) if n % 3 == 1
+    ]
+
+
+def test_errors_costs_times_tags_and_guards_can_be_searched_by(many: LogWorld) -> None:
+    assert all_of(many, errors=True) == falling(range(999, 17_000, 1000))
+    assert all_of(many, min_latency_ms=5000.0) == falling(range(0, 17_000, 500))
+    assert all_of(many, fields={"tag:team": "odd"}, limit=500) == falling(range(0, 17_000, 7))
+    assert all_of(many, fields={"guard": "injection"}) == falling(range(0, 17_000, 400))
+    assert all_of(many, fields={"guard": "injection:override"}) == falling(range(0, 17_000, 400))
+    dear = many.reader.search(LogQuery(min_cost_nano=999_000, limit=1000)).rows
+    assert dear
+    assert all(row.cost_nano >= 999_000 for row in dear)
+    assert len(dear) == sum(row.cost_nano >= 999_000 for row in every_row(many))
+
+
+def every_row(world: LogWorld) -> Iterator[object]:
+    before = ""
+    while True:
+        page = world.reader.search(LogQuery(before=before, limit=1000))
+        yield from page.rows
+        before = page.next
+        if not before:
+            return
+
+
+def test_a_search_by_words_finds_all_that_say_them(many: LogWorld) -> None:
+    assert all_of(many, text="rare", limit=7) == falling(range(0, 17_000, 50))
+    assert all_of(many, text="number16500") == [16_500]
+    assert all_of(many, text='"even rare"', limit=100) == falling(range(0, 17_000, 50))
+    assert all_of(many, text='"rare even"') == []
+    assert all_of(many, text="number1234*") == falling([*range(12_340, 12_350), 1234])
+    assert all_of(many, text="rare -number100")[-2:] == [50, 0]
+
+
+def test_words_and_fields_together_find_what_has_both(many: LogWorld) -> None:
+    assert all_of(many, text="rare", fields={"user": "u50"}) == falling(range(50, 17_000, 100))
+    assert all_of(many, text="even", fields={"session": "s3"}) == [38, 36, 34, 32, 30]
+    assert all_of(many, text="rare", fields={"user": "u7"}) == []
+    assert all_of(many, text="even", errors=True) == []
+    assert all_of(many, text="number*", fields={"session": "s1650"}) == falling(range(16_500, 16_510))
+
+
+def test_a_search_between_two_times_finds_what_ended_in_between(many: LogWorld) -> None:
+    assert all_of(many, since=EPOCH + 100, until=EPOCH + 103) == [102, 101, 100]
+    assert all_of(many, text="even", since=EPOCH + 16_990) == [16_998, 16_996, 16_994, 16_992, 16_990]
+
+
+def test_a_tenant_sees_its_own_whatever_else_it_asks_for(many: LogWorld) -> None:
+    assert all_of(many, tenant="t1", fields={"tenant": "t2"}) == []
+    assert all_of(many, tenant="t1", fields={"user": "u7"}) == [n for n in falling(range(7, 17_000, 100)) if n % 3 == 1]
+    assert many.reader.conversation("s3", tenant="none").rows == ()
+
+
+def test_a_conversation_is_read_from_its_beginning_page_by_page(many: LogWorld) -> None:
+    first = many.reader.conversation("s3", limit=6)
+    rest = many.reader.conversation("s3", limit=6, after=first.next)
+    assert [row.request_id for row in (*first.rows, *rest.rows)] == [f"req_{n}" for n in range(30, 40)]
+    assert rest.next == ""
+
+
+def test_the_live_tail_goes_on_behind_what_was_seen(many: LogWorld) -> None:
+    newest = many.reader.newest()
+    assert many.reader.since_id(newest).rows == ()
+    assert many.reader.since_id(newest).next == newest
+    page = many.reader.since_id(str(int(newest) - 3), limit=2)
+    assert [row.request_id for row in page.rows] == ["req_16997", "req_16998"]
+    assert [row.request_id for row in many.reader.since_id(page.next).rows] == ["req_16999"]
+
+
+def test_a_search_whose_time_is_up_says_how_far_it_has_looked_and_can_be_gone_on_with(many: LogWorld) -> None:
+    from headgate.stores.logs.sqlite_reader import SqliteLogReader
+
+    reader = SqliteLogReader(many.store, seconds=-1.0)
+    page = reader.search(LogQuery(fields={"user": "u7"}, limit=200))
+    assert (len(page.rows), page.searched_to) == (6, EPOCH + PLACES)
+    rest = reader.search(LogQuery(fields={"user": "u7"}, limit=200, before=page.next))
+    assert len(rest.rows) == 164
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"fields": {"colour": "red"}},
+        {"before": "yesterday"},
+        {"before": "-1"},
+        {"limit": 0},
+        {"limit": 100_000},
+        {"text": "!!!"},
+        {"text": "-only"},
+        {"text": "a*"},
+    ],
+)
+def test_what_makes_no_sense_is_told(many: LogWorld, query: dict[str, object]) -> None:
+    with pytest.raises(BadQuery):
+        many.reader.search(LogQuery(**query))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ['"', '"" x', "a AND OR NOT", "x' OR 1=1 --", "NEAR(a b)", "col:umn", "{a b}", "x\0y"])
+def test_no_text_that_is_searched_for_is_taken_for_a_command(many: LogWorld, text: str) -> None:
+    try:
+        assert many.reader.search(LogQuery(text=text)).rows == ()
+    except BadQuery:
+        assert not any(ch.isalnum() for ch in text)
+
+
+def test_a_reader_of_what_was_never_made_says_so(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path)
+    with pytest.raises(NoLogStore):
+        world.reader.search(LogQuery())
+
+
+def test_events_are_kept_apart_and_found_by_name(log_world: LogWorld) -> None:
+    log_world.event("breaker", provider="anthropic", state="open")
+    log_world.event("started", url="http://127.0.0.1:1")
+    log_world.event("breaker", provider="anthropic", state="closed")
+    log_world.keeper.catch_up()
+    states = [each.fields["state"] for each in log_world.reader.events(["breaker"])]
+    assert states == ["closed", "open"]
+    assert len(log_world.reader.events()) == 3
+    last = log_world.reader.events(limit=1)[0]
+    assert [each.name for each in log_world.reader.events(before=last.id)] == ["started", "breaker"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000, 1001, PLACES])
+def test_places_come_out_as_they_went_in(count: int) -> None:
+    places = sorted(random.Random(count).sample(range(PLACES), count))
+    assert places_of(unpacked(packed(places))) == places
+
+
+def test_the_file_is_nobody_elses_to_read(log_world: LogWorld) -> None:
+    log_world.stored(log_exchange(1))
+    assert log_world.store.stat().st_mode & 0o777 == 0o600
