@@ -37,6 +37,7 @@ from headgate.settings.jobs import JOBS_KEYS
 from headgate.settings.last_good import LAST_GOOD_KEYS
 from headgate.settings.limits import LIMIT_KEYS
 from headgate.settings.loader import TOP_KEYS
+from headgate.settings.log import KEYS as LOG_KEYS
 from headgate.settings.model import (
     RATE_KEYS,
     AnomalySettings,
@@ -175,10 +176,7 @@ def test_the_product_page_is_read_whole_its_models_of_two_dialects_too(tmp_path:
 
 def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Path) -> None:
     write(tmp_path, PRODUCT)
-    assert load(env={"HEADGATE_KEY": "x"}).warnings == (
-        "log.keep (headgate.yaml:27:30) is read but not enforced yet",
-        "alerts (headgate.yaml:28:1) are read but not enforced yet",
-    )
+    assert load(env={"HEADGATE_KEY": "x"}).warnings == ("alerts (headgate.yaml:28:1) are read but not enforced yet",)
 
 
 def test_asking_for_what_happens_anyway_is_no_warning(tmp_path: Path) -> None:
@@ -415,7 +413,7 @@ def test_the_documentation_names_every_key() -> None:
         "anomalies": ANOMALY_KEYS,
         "limits": LIMIT_KEYS,
         "keys": KEY_KEYS,
-        "log": ("bodies", "keep"),
+        "log": LOG_KEYS,
         "retry": RETRY_KEYS,
         "fairness": FAIRNESS_KEYS,
         "server": SERVER_KEYS,
