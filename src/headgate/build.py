@@ -26,7 +26,6 @@ from headgate.engine.engine import Engine
 from headgate.engine.flights import Flights
 from headgate.engine.plan import Policies, TaskPolicy, lossy_by_default
 from headgate.offloading import InPlace, OffLoop
-from headgate.policy.anomalies import Rules
 from headgate.policy.budget_words import alert_facts
 from headgate.policy.budgets import Budgets
 from headgate.policy.caps import DEFAULT_CAPS
@@ -48,7 +47,7 @@ from headgate.settings.guards import guards_of, guards_on
 from headgate.settings.limits import limits_of
 from headgate.settings.log import log_place_of
 from headgate.settings.lossy import losses_of
-from headgate.settings.model import AnomalySettings, ProviderSettings, Settings, TaskSettings, frozen
+from headgate.settings.model import ProviderSettings, Settings, TaskSettings, frozen
 from headgate.settings.price_book import price_book
 from headgate.settings.secrets_live import AsyncCredentials, BlockingCredentials, SecretKeeper
 from headgate.settings.secrets_providers import provider_secrets
@@ -70,10 +69,12 @@ from headgate.stores.sharing import Sharing
 from headgate.stores.turns import LocalTurns
 from headgate.substituting import deferring_of, hooks_of, substituting_of
 from headgate.telemetry.metrics import Metrics
+from headgate.telemetry.telling import Telemetry
+from headgate.telemetry.traces import tracing_of
 from headgate.upstream.approval_hook import ApprovalHook
 from headgate.upstream.choose import AsyncUpstream, BlockingUpstream, async_upstream, blocking_upstream
 from headgate.upstream.job_hook import JobHook
-from headgate.watch import Watch
+from headgate.watch import Watch, watch_of
 from headgate.wire import DIALECTS
 
 if TYPE_CHECKING:
@@ -113,11 +114,16 @@ class Built:
     job_hooks: Mapping[str, JobHook] = field(default_factory=dict)  # who is told of deferred answers, by name
     forgets: Sequence[Callable[[str], int]] = ()  # drop answers that are kept beside the cache, by how keys begin
     drains: Drains = field(default_factory=Drains)
-    metrics: Metrics = field(init=False)
+    telemetry: Telemetry = field(init=False)
     env: InitVar[Mapping[str, str]] = MappingProxyType({})  # where `env:` references are read
 
     def __post_init__(self, env: Mapping[str, str]) -> None:
-        self.metrics = Metrics(self, env)
+        self.telemetry = Telemetry(self, env)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted, and how things stand."""
+        return self.telemetry.metrics
 
     def close(self) -> None:
         """Write what is queued; give the ledger back. Idempotent."""
@@ -137,6 +143,7 @@ class Built:
         self.ledger.close()
         self.log.close()
         self.logs.close()
+        self.telemetry.close()  # behind the log, which shows it what has settled
 
 
 def build(
@@ -175,6 +182,9 @@ def build(
     policies = replace(policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now), incidents=incidents)
     record = IncidentStore(
         ledger, incidents, now=clock.now, providers=settings.providers, models=settings.models, tell=log.event
+    watch = watch_of(settings.anomalies, ledger, log, clock.now())
+    policies = replace(
+        policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now), tracing=tracing_of(settings)
     )
     approvals = approvals_of(settings, ledger, env=env, now=clock.now, tell=log.event)
     hook = _hook(settings, approvals, env=env, now=clock.now, tell=log.event)
@@ -365,22 +375,6 @@ def _hook(
     return hook
 
 
-def _watch(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:
-    """Sees what the log sees; None where it is off."""
-    if not settings.enabled:
-        return None
-    rules = Rules(
-        settings.tokens_ratio,
-        settings.spend_ratio,
-        settings.session_nano,
-        settings.session_window_seconds,
-        settings.new_model,
-    )
-    watch = Watch(rules, began=began, history=ledger.reader, tell=log.event)
-    log.watchers.append(watch.look)
-    return watch
-
-
 def policies_of(
     settings: Settings,
     env: Mapping[str, str],
@@ -430,6 +424,7 @@ def policies_of(
         lossy=losses_of(settings) or lossy_by_default,
         caching=caching_of(settings),
         prompts=PromptCaching() if cached else None,
+        tracing=tracing_of(settings),
     )
 
 

@@ -20,6 +20,9 @@ from headgate.policy.anomalies import MOST_CALLERS, Anomalies, Anomaly, Past, Ru
 from headgate.policy.usual import DAY, DAYS_BACK
 
 if TYPE_CHECKING:
+    from headgate.settings.model import AnomalySettings
+    from headgate.stores.ledger import WrittenLedger
+    from headgate.stores.log import LineLog
     from headgate.stores.reader import UsageReport, UsageRow
 
 MOST_WAITING = 10_000
@@ -216,6 +219,22 @@ class Watch:
 
     def _wrong(self, error: Exception) -> None:
         self._error = f"{type(error).__name__}: {error}"
+
+
+def watch_of(settings: AnomalySettings, ledger: WrittenLedger, log: LineLog, began: float) -> Watch | None:
+    """Sees what the log sees; None where it is off."""
+    if not settings.enabled:
+        return None
+    rules = Rules(
+        settings.tokens_ratio,
+        settings.spend_ratio,
+        settings.session_nano,
+        settings.session_window_seconds,
+        settings.new_model,
+    )
+    watch = Watch(rules, began=began, history=ledger.reader, tell=log.event)
+    log.watchers.append(watch.look)
+    return watch
 
 
 def _light(exchange: Exchange) -> Exchange:

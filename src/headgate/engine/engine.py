@@ -331,10 +331,11 @@ class Engine:
         if self._prompting is not None:
             self._prompting.mark(exchange, request, attempt)
         body = body_for(request, dialect, attempt)
+        headers, tracing = headers_for(request, attempt.route), self.policies.tracing
         outgoing = Outgoing(
             request.method,
             attempt.route.base_url + request.path,
-            headers_for(request, attempt.route),
+            headers if tracing is None else tracing.told(exchange, attempt.number, headers),
             body,
             plan.attempt_timeouts(attempt.started, stretch, attempt.route.provider),
             request.upload,

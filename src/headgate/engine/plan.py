@@ -29,6 +29,7 @@ from headgate.policy.prompt_caching import PromptCaching
 from headgate.policy.recovery import Recovery
 from headgate.policy.routing import Router
 from headgate.policy.shaping import Shape
+from headgate.policy.tracing import Tracing
 from headgate.wire.dialect import Dialect
 from headgate.wire.thinking_room import thinking_room
 from headgate.wire.translate import DEFAULT as LOSSY_BY_DEFAULT
@@ -168,6 +169,7 @@ class Policies:
     prompts: PromptCaching | None = None  # None: no prompt is marked for a provider's cache
     incidents: Incidents = field(default_factory=Incidents)  # what is stopped, slowed or degraded now
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
+    tracing: Tracing | None = None  # None: nothing is traced
 
 
 @dataclass(frozen=True, slots=True)

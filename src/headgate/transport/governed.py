@@ -20,6 +20,7 @@ from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
 from headgate.transport.context import approval_sent, current_caller, ends_by, in_batch, remember
+from headgate.transport.current_span import with_span
 from headgate.transport.reading import Bases, goes_through, read_request
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
@@ -68,7 +69,7 @@ class Governed:
             self._bases,
             request.method.upper(),
             str(request.url),
-            request.headers.raw,
+            request.headers.raw if self._engine.policies.tracing is None else with_span(request.headers.raw),
             body,
             current_caller(),
             self._keep,
