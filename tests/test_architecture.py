@@ -24,6 +24,7 @@ ORDER = [
     {"upstream"},
     {"settings"},
     {
+        "approval_hooks",
         "beside",
         "build",
         "background",

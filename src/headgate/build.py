@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
+from headgate.approval_hooks import hook_of
 from headgate.background import Background
 from headgate.beside import AsyncBeside, BlockingBeside
 from headgate.clocks import AsyncClock, BlockingClock
@@ -31,7 +32,6 @@ from headgate.policy.budgets import Budgets
 from headgate.policy.caps import DEFAULT_CAPS
 from headgate.policy.charging import Charging
 from headgate.policy.guards.loops import LoopWatch
-from headgate.policy.guards.tokens import decide_token
 from headgate.policy.incidents import Incidents
 from headgate.policy.preferences import Preferences
 from headgate.policy.prompt_caching import PromptCaching
@@ -177,17 +177,14 @@ def build(
     sharing = Sharing(settings.shared, limits_of(settings), tell=log.event, now=clock.now)
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))
     keeper = SecretKeeper(env, every=settings.secrets_refresh_seconds, now=clock.now, tell=log.event)
-    watch = _watch(settings.anomalies, ledger, log, clock.now())
+    watch = watch_of(settings.anomalies, ledger, log, clock.now())
     incidents = Incidents(unread=True)
     policies = replace(policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now), incidents=incidents)
     record = IncidentStore(
         ledger, incidents, now=clock.now, providers=settings.providers, models=settings.models, tell=log.event
-    watch = watch_of(settings.anomalies, ledger, log, clock.now())
-    policies = replace(
-        policies_of(settings, env, wait, keeper), loops=LoopWatch(clock.now), tracing=tracing_of(settings)
     )
     approvals = approvals_of(settings, ledger, env=env, now=clock.now, tell=log.event)
-    hook = _hook(settings, approvals, env=env, now=clock.now, tell=log.event)
+    hook = hook_of(settings, approvals, env=env, now=clock.now, tell=log.event)
     proxied = {p.base_url: p.proxy for p in settings.providers.values() if p.proxy}
     upstream: AsyncUpstream | _PerOrigin = async_upstream()
     blocking: BlockingUpstream | _PerOrigin = blocking_upstream()
@@ -347,32 +344,6 @@ def open_caching(
         entry_bytes=place.entry_bytes,
         secret=b"" if place.secret is None else place.secret.resolve(env).reveal().encode(),
     )
-
-
-def _hook(
-    settings: Settings,
-    approvals: ApprovalStore,
-    *,
-    env: Mapping[str, str],
-    now: Callable[[], float],
-    tell: Callable[..., None],
-) -> ApprovalHook | None:
-    """What tells a webhook of them; None where there is none."""
-    tools = settings.guards.tool_rules
-    webhook = None if tools is None else tools.webhook
-    if webhook is None or webhook.secret is None:
-        return None
-    secret = webhook.secret
-    hook = ApprovalHook(
-        webhook.url,
-        lambda: secret.resolve(env),
-        decide=approvals.decide,
-        token=lambda parked: decide_token(approvals.key, parked),
-        now=now,
-        tell=tell,
-    )
-    approvals.on_parked = hook.parked
-    return hook
 
 
 def policies_of(
