@@ -18,8 +18,11 @@ from headgate.cli.text import console, count, dollars, print_json, print_table, 
 from headgate.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headgate.cli.batch_door import RunningGateway
     from headgate.gate import Gate
     from headgate.jobs.batch import BatchJob, BatchStatus
+    from headgate.jobs.submitting import Submitted
+    from headgate.settings.model import Settings
     from headgate.stores.batch_items import BatchStore
 
 _LISTED = 20
@@ -86,15 +89,20 @@ def submit(file: str, as_json: bool, config: str | None, **told: Any) -> int:
     Example:
       headgate batch submit prompts.jsonl --via paced --deadline 6h
     """
-    with _gate(config) as gate:
-        job = _submitted(gate, file, told)
-        found = job.submitted
-        assert found is not None  # it was read just now
-        if as_json:
-            print_json({"batch": facts(job.status), "broken": [{"line": n, "why": why} for n, why in found.broken]})
-        else:
-            _tell(job)
-            click.echo(f"run it with: headgate batch run {job.id}")
+    settings = settings_of(config)
+    gateway = _gateway(settings)
+    if gateway is not None:
+        found, status = gateway.submit(file, _terms_told(told))
+    else:
+        with _gate(settings) as gate:
+            job = gate.batch(file, **_arguments(told))
+            assert job.submitted is not None  # it was read just now
+            found, status = job.submitted, job.status
+    if as_json:
+        print_json({"batch": facts(status), "broken": [{"line": n, "why": why} for n, why in found.broken]})
+    else:
+        _tell(found)
+        click.echo(f"run it with: headgate batch run {found.id}")
     return 1 if found.broken_count else 0
 
 
@@ -104,6 +112,7 @@ def submit(file: str, as_json: bool, config: str | None, **told: Any) -> int:
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the results there at the end.")
 @click.option("--retry-failed", is_flag=True, help="Send again what has failed before.")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=512, show_default=True, help="For paced.")
+@click.option("--detach", is_flag=True, help="Hand it to the running gateway, and do not wait for its end.")
 @json_option
 @config_option
 def run(
@@ -111,6 +120,7 @@ def run(
     output: str | None,
     retry_failed: bool,
     concurrency: int,
+    detach: bool,
     as_json: bool,
     config: str | None,
     **told: Any,
@@ -118,25 +128,40 @@ def run(
     """Work at a batch until it is over; what was done before stays done. A FILE is submitted first.
 
     It may be stopped at any time, with Ctrl-C or however: the next run goes on from there. Lines that were under way
-    at a kill are sent again, and marked, since they may have been paid for.
+    at a kill are sent again, and marked, since they may have been paid for. Where a gateway writes the ledger, it does
+    the work, and goes on with it whether or not anybody watches.
 
     \b
     Example:
       headgate batch run prompts.jsonl -o answers.jsonl
       headgate batch run batch_5c1f --retry-failed
     """
-    with _gate(config) as gate:
-        if what.startswith("batch_") and not Path(what).exists():
-            job = gate.open_batch(what)
-        else:
-            job = _submitted(gate, what, told)
+    settings = settings_of(config)
+    is_file = not what.startswith("batch_") or Path(what).exists()
+    gateway = _gateway(settings)
+    if detach and gateway is None:
+        raise click.UsageError("--detach is for a running gateway, which goes on with the batch, and none is running")
+    if gateway is not None:
+        if is_file:
+            found, status = gateway.submit(what, _terms_told(told))
+            what = found.id
             if not as_json:
-                _tell(job)
-        if retry_failed:
-            job.retry_failed()
-        status = _worked(job, concurrency)
-        written = job.write(output) if output else None
-        _report(job, status, as_json=as_json, output=output, written=written)
+                _tell(found)
+        status = gateway.run(what, retry_failed=retry_failed, concurrency=concurrency)
+        if detach:
+            print_json({"batch": facts(status)}) if as_json else click.echo(f"{status.id}: the gateway works at it")
+            return 0
+        status = _watched(gateway, status.id)
+        _report(_reading(settings), status, as_json=as_json, output=output)
+    else:
+        with _gate(settings) as gate:
+            job = gate.batch(what, **_arguments(told)) if is_file else gate.open_batch(what)
+            if job.submitted is not None and not as_json:
+                _tell(job.submitted)
+            if retry_failed:
+                job.retry_failed()
+            status = _worked(job, concurrency)
+            _report(gate.batches, status, as_json=as_json, output=output)
     return 0 if status.state == "ended" and not (status.failed or status.broken) else 1
 
 
@@ -154,7 +179,7 @@ def status(batch_id: str | None, as_json: bool, config: str | None) -> None:
     from headgate.jobs.batch import found, status_of
     from headgate.jobs.results import failures
 
-    store = _reading(config)
+    store = _reading(settings_of(config))
     if batch_id is None:
         every = [status_of(store, each) for each in store.batches(limit=_LISTED)]
         if as_json:
@@ -190,7 +215,7 @@ def results(batch_id: str, output: str | None, config: str | None) -> int:
     from headgate.jobs.batch import found, status_of, write_results
     from headgate.jobs.results import result_lines
 
-    store = _reading(config)
+    store = _reading(settings_of(config))
     one = found(store, batch_id)
     if output:
         written = write_results(store, one, output)
@@ -218,54 +243,75 @@ def cancel(batch_id: str, remove: bool, config: str | None) -> None:
     from headgate.jobs.batch import ask_to_cancel, found
 
     settings = settings_of(config)
+    gateway = _gateway(settings)
+    if gateway is not None:
+        status = gateway.cancel(batch_id)
+        _cancelled(_watched(gateway, status.id), gateway.remove if remove else None)
+        return
     try:
-        with _gate(config) as gate:
+        with _gate(settings) as gate:
             job = gate.open_batch(batch_id)
             job.cancel()
-            told = _worked(job, 1)
-            for line in status_lines(told):
-                click.echo(safe(line))
-            if remove:
-                job.remove()
-                click.echo(f"{job.id} is removed")
+            _cancelled(_worked(job, 1), (lambda _: job.remove()) if remove else None)
     except ConfigError:
         # Another process has the files. Where it works at this batch, it sees to it.
-        one = found(_reading(config), batch_id)
+        one = found(_reading(settings), batch_id)
         if not ask_to_cancel(settings.storage, one):
             raise
         click.echo(f"{one.id}: the process that works at it was told")
 
 
+def _cancelled(told: BatchStatus, remove: Callable[[str], object] | None) -> None:
+    for line in status_lines(told):
+        click.echo(safe(line))
+    if remove is not None:
+        remove(told.id)
+        click.echo(f"{told.id} is removed")
+
+
 @contextmanager
-def _gate(config: str | None) -> Iterator[Gate]:
+def _gate(settings: Settings) -> Iterator[Gate]:
     from headgate.gate import Gate
 
-    gate = Gate(settings_of(config))
+    gate = Gate(settings)
     try:
         yield gate
     finally:
         gate.close()
 
 
-def _reading(config: str | None) -> BatchStore:
+def _gateway(settings: Settings) -> RunningGateway | None:
+    from headgate.cli.batch_door import gateway_of
+
+    return gateway_of(settings)
+
+
+def _reading(settings: Settings) -> BatchStore:
     """Beside whoever writes."""
     from headgate.stores.batch_items import BatchStore
     from headgate.stores.jobs_place import JobsPlace
 
-    return BatchStore(JobsPlace(settings_of(config).storage, now=time.time, read_only=True))
+    return BatchStore(JobsPlace(settings.storage, now=time.time, read_only=True))
 
 
-def _submitted(gate: Gate, file: str, told: dict[str, Any]) -> BatchJob:
+def _arguments(told: dict[str, Any]) -> dict[str, Any]:
+    """Of `Gate.batch`."""
+    terms = _terms_told(told)
+    deadline = terms.pop("deadline_seconds")
+    return {**terms, "deadline": deadline}
+
+
+def _terms_told(told: dict[str, Any]) -> dict[str, Any]:
+    """Of `jobs.submitting.Terms`."""
     deadline = told["deadline"]
-    return gate.batch(
-        file,
-        via=told["via"],
-        dialect=told["dialect"] or "",
-        model=told["model"],
-        deadline=None if deadline is None else _seconds(deadline),
-        hold=told["budget_hold"],
-        dedupe=told["dedupe"],
-    )
+    return {
+        "via": told["via"],
+        "dialect": told["dialect"] or "",
+        "model": told["model"],
+        "deadline_seconds": None if deadline is None else _seconds(deadline),
+        "hold": told["budget_hold"],
+        "dedupe": told["dedupe"],
+    }
 
 
 def _seconds(text: str) -> float:
@@ -277,13 +323,11 @@ def _seconds(text: str) -> float:
         raise click.BadParameter(str(error), param_hint="--deadline") from error
 
 
-def _tell(job: BatchJob) -> None:
-    found = job.submitted
-    assert found is not None  # it was read just now
+def _tell(found: Submitted) -> None:
     why = f" ({found.why})" if found.why else ""
     same = f", {count(found.same)} of them ask the same as another" if found.same else ""
     most = "" if found.most_nano is None else f"; at most {dollars(found.most_nano)} at standard prices"
-    click.echo(f"{job.id}: {count(found.lines)} lines{same}, via {found.via}{why}{most}")
+    click.echo(f"{found.id}: {count(found.lines)} lines{same}, via {found.via}{why}{most}")
     for number, reason in found.broken:
         click.echo(safe(f"line {number}: {reason}"), err=True)
     more = found.broken_count - len(found.broken)
@@ -308,13 +352,28 @@ def _worked(job: BatchJob, concurrency: int) -> BatchStatus:
             signal.signal(signal.SIGINT, before)
 
 
-def _report(job: BatchJob, status: BatchStatus, *, as_json: bool, output: str | None, written: int | None) -> None:
+def _watched(gateway: RunningGateway, batch_id: str) -> BatchStatus:
+    """Until the gateway has done with it. Ctrl-C ends the watching alone."""
+    with Bar(console(sys.stderr)) as bar:
+        try:
+            return gateway.watch(batch_id, bar.show)
+        except KeyboardInterrupt:
+            click.echo(f"the gateway goes on: headgate batch status {batch_id}", err=True)
+            raise
+
+
+def _report(store: BatchStore, status: BatchStatus, *, as_json: bool, output: str | None) -> None:
+    from headgate.jobs.batch import found, write_results
+    from headgate.jobs.results import failures
+
+    batch = found(store, status.id)
+    written = write_results(store, batch, output) if output else None
     if as_json:
         print_json({"batch": facts(status), "results": written})
         return
     for line in status_lines(status):
         click.echo(safe(line))
-    for number, name, why in job.failures():
-        click.echo(safe(f"  line {number} ({name}): {why}"), err=True)
+    for each in failures(store, batch, limit=_LISTED):
+        click.echo(safe(f"  line {each.line} ({each.custom_id}): {each.reason}"), err=True)
     if written is not None:
         click.echo(f"{count(written)} results are in {output}")

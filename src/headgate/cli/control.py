@@ -16,13 +16,20 @@ _MAX_ANSWER = 4 * 1024 * 1024
 
 
 def ask(
-    url: str, token: str, method: str, path: str, fields: Mapping[str, object] | None = None
+    url: str,
+    token: str,
+    method: str,
+    path: str,
+    fields: Mapping[str, object] | None = None,
+    *,
+    seconds: float = SECONDS,
 ) -> dict[str, Any] | None:
     """One request.
 
     Args:
         url: where the gateway listens, on loopback.
         path: behind ``/admin/api``.
+        seconds: how long it may take to answer.
 
     Returns:
         The answer, or None if nobody listens there: the lock file outlived its gateway.
@@ -33,7 +40,7 @@ def ask(
     """
     where = urlsplit(url)
     # Straight to loopback: the environment's proxies are for other machines, and must never see the token.
-    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=SECONDS)
+    connection = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port or 80, timeout=seconds)
     try:
         body = b"" if fields is None else json.dumps(fields).encode()
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "x-headgate-by": user()}
@@ -66,10 +73,12 @@ def user() -> str:
 
 
 def ask_running(
-    ledger: Path, method: str, path: str, fields: Mapping[str, object] | None = None
+    ledger: Path, method: str, path: str, fields: Mapping[str, object] | None = None, *, seconds: float = SECONDS
 ) -> dict[str, Any] | None:
     """As `ask`, of the gateway that writes this ledger file; None where none does."""
     from headgate.stores.lockfile import read_lock
 
     found = read_lock(ledger)
-    return ask(found.url, found.token, method, path, fields) if found is not None and found.url else None
+    if found is None or not found.url:
+        return None
+    return ask(found.url, found.token, method, path, fields, seconds=seconds)

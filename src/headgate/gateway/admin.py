@@ -17,6 +17,7 @@ from headgate.core.actors import Actor, acting
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
 from headgate.gateway.admin_approvals import ApprovalsApi, named
+from headgate.gateway.admin_batches import BatchesApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
 from headgate.gateway.admin_incidents import IncidentsApi
@@ -34,6 +35,7 @@ _APPROVALS = PREFIX + "approvals"
 _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _JOBS = PREFIX + "jobs/"
 _INCIDENTS = PREFIX + "incidents"
+_BATCHES = PREFIX + "batches/"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _ROOMS = frozenset(
     {"keys", "budgets", "approvals", "cache", "providers", "breakers", "jobs", "batches", "incidents", "alerts"}
@@ -92,7 +94,7 @@ class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
     __slots__ = (
-        *("_approvals", "_audit", "_budgets", "_cache", "_incidents", "_jobs"),
+        *("_approvals", "_audit", "_batches", "_budgets", "_cache", "_incidents", "_jobs"),
         *("_ring", "_store", "_token", "_traffic"),
     )
 
@@ -108,6 +110,7 @@ class AdminApi:
         jobs: JobsApi | None = None,
         incidents: IncidentsApi | None = None,
         audit: AuditLog | None = None,
+        batches: BatchesApi | None = None,
     ) -> None:
         if len(token.reveal()) < 32:
             raise ValueError("the control token needs at least 32 characters")
@@ -121,6 +124,7 @@ class AdminApi:
         self._jobs = jobs
         self._incidents = incidents
         self._audit = audit
+        self._batches = batches
 
     def serves(self, path: str) -> bool:
         """Whether a path is this API's. Those with a version are the admin API's (`headgate.control`)."""
@@ -168,6 +172,13 @@ class AdminApi:
             answer = await self._jobs.answer(method, rest, query, by="api")
             if method != "GET":
                 await self._record("job." + (rest.rpartition("/")[2] if method == "POST" else "remove"), rest, answer)
+            return 200, answer
+        if self._batches is not None and (path + "/").startswith(_BATCHES):
+            rest = path[len(_BATCHES) - 1 :]
+            answer = await self._batches.answer(method, rest, body)
+            if method != "GET":
+                action = rest.removeprefix("/").partition("/")[2] if method == "POST" else "remove"
+                await self._record(f"batch.{action or 'submit'}", str(answer.get("id") or answer["batch"]["id"]), answer)
             return 200, answer
         if self._incidents is not None and _is_below(path, _INCIDENTS):
             return await self._incidents.answer(method, path.removeprefix(_INCIDENTS), query, body)

@@ -27,6 +27,7 @@ from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
 from headgate.gateway.admin_approvals import ApprovalsApi
+from headgate.gateway.admin_batches import BatchesApi
 from headgate.gateway.admin_budgets import BudgetsApi
 from headgate.gateway.admin_cache import CacheApi
 from headgate.gateway.admin_incidents import IncidentsApi
@@ -44,6 +45,7 @@ from headgate.gateway.reports import METRICS, Reports
 from headgate.gateway.uploads import Arriving, whole
 from headgate.jobs.deferred import Deferred, told
 from headgate.jobs.passing import Passing, is_new_batch
+from headgate.jobs.served import ServedBatches
 from headgate.policy.homes import owner
 from headgate.settings.limits import ADDRESS, limits_of
 from headgate.stores.deferring import PATH as JOBS
@@ -81,11 +83,11 @@ def create(
     budgets = BudgetsApi(built.engine.policies.budgets.all, built.ledger, now=now, tell=built.log.event)
     approvals = ApprovalsApi(built.approvals, now=now)
     traffic, cache, deferred = TrafficApi(built), CacheApi(built), Deferred(built)
-    jobs = JobsApi(built, deferred)
-    keys, incidents = ThreadedKeys(built.ledger.keys), IncidentsApi(built.incidents, now=now)
-    audit = built.ledger.audit
-    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents, audit)
-    gateway = Gateway(built, ring, admin, body_bytes, deferred)
+    served = ServedBatches(built)
+    jobs, batches, keys = JobsApi(built, deferred), BatchesApi(served), ThreadedKeys(built.ledger.keys)
+    incidents, audit = IncidentsApi(built.incidents, now=now), built.ledger.audit
+    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents, audit, batches)
+    gateway = Gateway(built, ring, admin, body_bytes, deferred, served)
     if aside is not None:
         gateway.aside = Aside(lambda: aside(gateway))
     return gateway
@@ -98,13 +100,16 @@ class Gateway:
         aside: serves the paths of `aside.PATHS` and `aside.PREFIXES` that the control API does not; None: nobody does.
     """
 
-    def __init__(self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int, deferred: Deferred) -> None:
+    def __init__(
+        self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int, deferred: Deferred, served: ServedBatches
+    ) -> None:
         self.draining = False
         self.aside: App | None = None
         self._built = built
         self._engine = built.engine
         self.passing = Passing(built)
         self.deferred = deferred
+        self.batches = served
         self._now = built.engine.ports.clock.now
         self._ring = ring
         self._admin = admin
@@ -135,9 +140,11 @@ class Gateway:
         """Before the first connection: look after what outlives processes."""
         await self.passing.start()
         await self.deferred.start()
+        await self.batches.start()
 
     async def stop(self) -> None:
         """Behind the last one."""
+        await self.batches.stop()
         await self.passing.stop()
         await self.deferred.stop()
 

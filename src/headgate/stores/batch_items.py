@@ -59,6 +59,7 @@ batches = Table(
     Column("owner", Text, nullable=False),
     Column("heartbeat", Float, nullable=False),
     Column("why", Text, nullable=False),
+    Column("served", Integer, nullable=False, server_default="0"),
 )
 
 items = Table(
@@ -137,6 +138,7 @@ class Batch:
         hold: money is set aside for all of it before its first item goes.
         caller: `core.caller.Caller`, as a mapping.
         why: it ended before it was done, in words.
+        served: a gateway works at it, and the next one goes on.
     """
 
     id: str
@@ -152,6 +154,7 @@ class Batch:
     owner: str = ""
     heartbeat: float = 0.0
     why: str = ""
+    served: bool = False
 
 
 @dataclass(slots=True)
@@ -297,7 +300,12 @@ class BatchStore:
         from headgate.stores.rows import encode
 
         row = {name: getattr(batch, name) for name in batches.columns.keys()}  # noqa: SIM118 -- columns, by name
-        row |= {"hold": int(batch.hold), "caller": encode(batch.caller), "name": storable(batch.name)}
+        row |= {
+            "hold": int(batch.hold),
+            "served": int(batch.served),
+            "caller": encode(batch.caller),
+            "name": storable(batch.name),
+        }
         self.place.run(lambda connection: connection.execute(insert(batches).values(row)))
 
     def change(self, batch_id: str, **values: Any) -> None:
@@ -552,7 +560,7 @@ def _batch(row: Any) -> Batch:
     import json
 
     told = {name: getattr(row, name) for name in batches.columns.keys()}  # noqa: SIM118 -- columns, by name
-    return Batch(**(told | {"hold": bool(row.hold), "caller": json.loads(row.caller)}))
+    return Batch(**(told | {"hold": bool(row.hold), "served": bool(row.served), "caller": json.loads(row.caller)}))
 
 
 def _item(row: Any) -> Item:
