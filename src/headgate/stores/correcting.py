@@ -14,10 +14,12 @@ from headgate.core.exchange import Ending, Exchange
 from headgate.policy.holding import Ask
 from headgate.stores.desk import Desk
 from headgate.stores.rows import attempt_row, exchange_row, outcome
-from headgate.stores.schema import attempt_rows
+from headgate.stores.schema import attempt_rows, exchange_rows
 from headgate.stores.session import Session
 
-_OF_ONLY = 3  # the last columns of an exchange's row: `schema.exchange_rows`
+_NAMES = exchange_rows.columns.keys()
+_OF_ONLY = frozenset({_NAMES.index(name) for name in ("attempt_started", "attempt_ended", "bound_nano")})
+"""Where an exchange's row speaks of an only attempt."""
 
 
 class _Charged(NamedTuple):
@@ -41,7 +43,7 @@ def correct(session: Session, desk: Desk, exchange: Exchange, owner: str) -> boo
         [(ask, a.cost_nano + a.elsewhere_nano, a.used_tokens + a.elsewhere_tokens) for ask, a in asks],
         rows,
         # Every attempt has a row of its own since the sweep, an only one, too.
-        (*exchange_row(exchange, owner)[:-_OF_ONLY], *[None] * _OF_ONLY),
+        tuple(None if place in _OF_ONLY else value for place, value in enumerate(exchange_row(exchange, owner))),
     )
     return True
 

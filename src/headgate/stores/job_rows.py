@@ -24,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 
+from headgate.core.text import storable
 from headgate.stores.dialects import is_postgres
 from headgate.stores.jobs_place import JobsPlace, metadata
 
@@ -257,7 +258,7 @@ class JobStore:
             back: it was not really tried.
         """
         j = jobs.c
-        values: dict[str, Any] = {"state": QUEUED, "due": due, "waits_for": waits_for, "why": why}
+        values: dict[str, Any] = {"state": QUEUED, "due": due, "waits_for": waits_for, "why": storable(why)}
         if back:
             values["tries"] = case((j.tries > 0, j.tries - 1), else_=0)
         waits = update(jobs).where(j.id == job_id, j.state == RUNNING).values(values)
@@ -276,6 +277,7 @@ class JobStore:
             mine = j.id == job_id, j.state == RUNNING
             _tell(connection, *mine, now=now)
             told = {"state": state, "expires": now + keeps, "waits_for": "", **values}
+            told["why"] = storable(told.get("why", ""))
             if state == DONE:
                 told["body"] = b""  # the others can be tried again
             return bool(connection.execute(update(jobs).where(*mine).values(told)).rowcount)
