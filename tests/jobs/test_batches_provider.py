@@ -42,6 +42,7 @@ def test_a_providers_batch_costs_half_and_the_ledger_is_the_invoice(
     cost = bill(headgate_simulator)
     assert cost == gate.usage().total.cost_nano == int(status.cost_usd.scaleb(9))
     assert {line["batch"] != "" for line in headgate_simulator.invoice()["lines"]} == {True}
+    assert gate.usage().total.exchanges == gate.usage().total.attempts == 25  # the batch's holds are no calls
     left = gate.budget()[0]
     assert (left.spent_usd, left.held_usd) == (Decimal(cost).scaleb(-9), 0)
     assert [each["custom_id"] for each in job.results()] == [each["custom_id"] for each in lines]

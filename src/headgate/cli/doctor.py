@@ -57,8 +57,8 @@ def doctor(offline: bool, timeout: float, history: int, history_time: float, as_
     The configuration; secrets (references that cannot be read; literal keys in the configuration, in .env files that
     git tracks and in the git history, shown masked; system prompts with secrets in them); providers (name, TLS, key,
     models, the clock); models that retire; the ledger; what replicas share; the traffic of the gateway that is
-    running; this machine. Sends one GET for the list of models to each provider that has a key, and changes nothing.
-    Exit code 1 where there is a warning or a problem.
+    running; where answers are kept; deferred jobs and batches; this machine. Sends one GET for the list of models to
+    each provider that has a key, and changes nothing. Exit code 1 where there is a warning or a problem.
 
     \b
     Example:
@@ -80,7 +80,9 @@ def examine(
     config: str | None, *, offline: bool, seconds: float, history: int, history_seconds: float
 ) -> list[Finding]:
     """Every check, in the order of the report. What needs a configuration is skipped where that has mistakes."""
+    from headgate.cli.doctor_cache import check_cache
     from headgate.cli.doctor_history import check_history
+    from headgate.cli.doctor_jobs import check_jobs
     from headgate.cli.doctor_limits import check_limits
     from headgate.cli.doctor_machine import check_ledger, check_packages, check_process
     from headgate.cli.doctor_models import check_models
@@ -119,6 +121,8 @@ def examine(
         found += check_ledger(settings)
         found += check_shared(settings, offline=offline)
         found += check_traffic(settings)
+        found += check_cache(settings, os.environ, offline=offline)
+        found += check_jobs(settings, datetime.now(UTC).timestamp())
     found += [*check_packages(), *check_process()]
     return _in_order(found)
 
@@ -154,6 +158,18 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
     """By check, and within one the gravest first; two checks that found the same of a model say it once."""
     from headgate.cli.doctor_report import LEVELS
 
-    order = ("config", "secrets", "history", "providers", "models", "ledger", "shared", "traffic", "machine")
+    order = (
+        "config",
+        "secrets",
+        "history",
+        "providers",
+        "models",
+        "ledger",
+        "shared",
+        "traffic",
+        "cache",
+        "jobs",
+        "machine",
+    )
     unique = dict.fromkeys(findings)
     return sorted(unique, key=lambda each: (order.index(each.check), -LEVELS.index(each.level)))

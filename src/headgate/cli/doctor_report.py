@@ -27,7 +27,7 @@ class Finding:
 
     Attributes:
         check: "config", "secrets", "history", "providers", "models", "ledger", "shared", "traffic",
-            "machine".
+            "cache", "jobs", "machine".
         level: one of `LEVELS`.
         what: a sentence: what is so, and where.
         remedy: what to do, "" if nothing.

@@ -24,6 +24,7 @@ from headgate.engine.books import FREE
 from headgate.jobs.requests import WAY_IN, Cost, caller_of
 from headgate.policy.batching import at_share, batch_share
 from headgate.stores.batch_items import Batch, BatchStore, Drawn, Hold
+from headgate.stores.usage_sums import HOLDS
 
 if TYPE_CHECKING:
     from headgate.build import Built
@@ -188,7 +189,7 @@ class BatchHolds:
         caller = caller_of(batch.caller, batch.id, hold.user)
         request = Request(
             dialect=batch.dialect,
-            endpoint="batches",
+            endpoint=HOLDS,
             method="POST",
             path="",
             headers=[],

@@ -16,6 +16,7 @@ from headgate.stores.intents import Intent, open_intents, read_intents
 from headgate.stores.reader import DIMENSIONS, Reader
 from headgate.stores.schema import attempts, exchanges
 from headgate.stores.selecting import ids_tell_time, wanted
+from headgate.stores.usage_sums import HOLDS
 
 _DAY_SECONDS = 86_400
 _SUMMED = CLASSES
@@ -100,7 +101,7 @@ def _works(
     dimensions = [dimension(name, dialect, offsets).label(told) for name, told in zip(by, named, strict=True)]
     fake = c.simulated != 0
     sums = {
-        "exchanges": func.count(),
+        "exchanges": func.coalesce(func.sum(case((c.endpoint == HOLDS, 0), else_=1)), 0),
         **{name: func.sum(c[name]) for name in _SUMMED},
         "cost_nano": func.sum(c.cost_nano),
         "estimated_nano": func.sum(c.estimated_nano),

@@ -17,6 +17,9 @@ from headgate.stores.selecting import ids_tell_time, span, wanted
 
 Record = Mapping[str, Any]
 
+HOLDS = "batches"
+"""The endpoint of exchanges that set a batch's money aside: they are no calls, and are counted as none."""
+
 _AT_ONCE = 1_000  # rows fetched in one go
 
 
@@ -94,12 +97,14 @@ def sums(
     c = exchanges.c
     long = c.cache_write_long_tokens
     summed: dict[str, ColumnElement[Any]] = {name: c[name] for name in _SUMMED if name != "cache_hits"}
+    called = case((c.endpoint == HOLDS, 0), else_=1)
     summed |= {"cache_write_tokens": c.cache_write_tokens + long, "cache_hits": case((c.cache == "hit", 1), else_=0)}
+    summed["attempts"] = called * c.attempts
     dialect, ordered = connection.dialect.name, ids_tell_time(connection)
     dimensions, named = _named(connection, by, since, until, zone)
     query = select(
         *dimensions,
-        func.count().label("exchanges"),
+        func.coalesce(func.sum(called), 0).label("exchanges"),
         *(func.coalesce(func.sum(column), 0).label(name) for name, column in summed.items()),
     ).where(*wanted(since, until, filters, dialect, narrow=ordered))
     names = ("exchanges", *summed)
@@ -107,7 +112,8 @@ def sums(
     for row in connection.execute(query.group_by(*named) if named else query):
         values = tuple(row)
         amounts = Amounts(**{name: int(value) for name, value in zip(names, values[len(by) :], strict=True)})
-        settled.append((values[: len(by)], amounts))
+        if amounts != Amounts():  # holds alone, that have come to nothing
+            settled.append((values[: len(by)], amounts))
     return settled, _held(connection, by, since, until, zone, filters)
 
 
