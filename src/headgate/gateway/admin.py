@@ -178,7 +178,9 @@ class AdminApi:
             answer = await self._batches.answer(method, rest, body)
             if method != "GET":
                 action = rest.removeprefix("/").partition("/")[2] if method == "POST" else "remove"
-                await self._record(f"batch.{action or 'submit'}", str(answer.get("id") or answer["batch"]["id"]), answer)
+                await self._record(
+                    f"batch.{action or 'submit'}", str(answer.get("id") or answer["batch"]["id"]), answer
+                )
             return 200, answer
         if self._incidents is not None and _is_below(path, _INCIDENTS):
             return await self._incidents.answer(method, path.removeprefix(_INCIDENTS), query, body)
