@@ -69,9 +69,9 @@ class Running:
             del sent["form"]
             sent["content-type"] = "application/x-www-form-urlencoded"
             body = urlencode(body)
-        elif not isinstance(body, bytes):
+        elif not isinstance(body, bytes) or body:
             sent.setdefault("content-type", "application/json")
-            body = json.dumps(body).encode()
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         connection.request(method, path, body, sent)
         answer = connection.getresponse()

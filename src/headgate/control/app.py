@@ -9,9 +9,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
+from headgate.control.api import make
 from headgate.control.context import Control, Pages, plain_page
 from headgate.control.entry import API, Entry
 from headgate.control.login import login_routes
@@ -37,7 +38,8 @@ def build(
     control = Control(gateway, passwords=passwords)
     if pages is not None:
         control.pages = pages(control)
-    routes: list[BaseRoute] = [*login_routes(control), *control.pages.routes]
+    api = Mount("/admin/api", app=make(control))
+    routes: list[BaseRoute] = [api, *login_routes(control), *control.pages.routes]
     if pages is None:
         routes.append(Route("/", lambda _request: plain_page("running", _NO_DASHBOARD)))
     app = Starlette(routes=routes, exception_handlers=_handlers(control))

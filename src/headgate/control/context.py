@@ -20,6 +20,18 @@ from headgate.control.entry import Visitor
 from headgate.control.identity import Identity, csrf_of
 from headgate.control.passwords import Passwords
 from headgate.control.people import Principal
+from headgate.control.services.approvals import Approvals
+from headgate.control.services.audit import Audit
+from headgate.control.services.budgets import Budgets
+from headgate.control.services.config import Config
+from headgate.control.services.incidents import IncidentsService
+from headgate.control.services.jobs import Jobs
+from headgate.control.services.keys import Keys
+from headgate.control.services.limits import Limits
+from headgate.control.services.people import People
+from headgate.control.services.prices import Prices
+from headgate.control.services.traffic import Cache, Providers
+from headgate.control.services.usage import Usage
 from headgate.core.errors import Denied
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import told_actor
@@ -72,6 +84,7 @@ class Control:
         gateway, built: the running gateway, and the parts behind it.
         now: seconds since the epoch.
         pages: the dashboard's, once it is made.
+        keys, budgets, limits, ...: the services, see `headgate.control.services`.
     """
 
     def __init__(self, gateway: Gateway, *, passwords: Passwords | None = None) -> None:
@@ -84,6 +97,19 @@ class Control:
         self.now: Callable[[], float] = gateway.built.engine.ports.clock.now
         self.pages = Pages()
         self.identity = Identity(self.built.ledger, now=self.now, tell=self.built.log.event, passwords=passwords)
+        self.keys = Keys(self)
+        self.budgets = Budgets(self)
+        self.limits = Limits(self)
+        self.approvals = Approvals(self)
+        self.jobs = Jobs(self)
+        self.prices = Prices(self)
+        self.usage = Usage(self)
+        self.providers = Providers(self)
+        self.cache = Cache(self)
+        self.incidents = IncidentsService(self)
+        self.config = Config(self)
+        self.people = People(self)
+        self.audit = Audit(self)
         self._addresses = Addresses(self.built.settings.server.trusted_proxies)
         self._secret = secrets.token_bytes(32)  # of the owner's CSRF token: holds for this process
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -36,7 +36,8 @@ class Parked:
         exchange_id: of that answer.
         digest: of the request, see `engine.approving.request_digest`.
         edited: arguments that the person has put in place of the model's, as JSON text; None = the model's.
-        decided_by: "cli", "api", "webhook", "python"; "" = nobody has decided.
+        decided_by: "cli", "api", "webhook", "python", or the name of whoever used the dashboard or the admin API;
+            "" = nobody has decided.
         note: why, in the person's words.
         token: signed, for the caller to send along; never stored.
     """
@@ -76,7 +77,7 @@ class Decision:
     Attributes:
         approve: else it is denied.
         edited: arguments in place of the model's, JSON text; only with `approve`.
-        by: "cli", "api", "webhook", "python".
+        by: as `Parked.decided_by`.
         note: why, in words.
     """
 

@@ -1,0 +1,161 @@
+"""Batches and deferred calls: how far they are; cancelled, and tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate.control.people import Principal, Right
+from headgate.control.problems import Conflict
+from headgate.control.services import Rows
+from headgate.core.actors import acting
+from headgate.core.errors import BadRequest, NotServed
+from headgate.jobs.batch import ask_to_cancel, status_of
+from headgate.jobs.shown import job_json, queue_json, shown
+from headgate.stores.batch_items import Batch, BatchStore
+from headgate.stores.job_rows import STATES, Job, JobStore
+from headgate.stores.jobs_place import JobsPlace, NoJobs
+
+if TYPE_CHECKING:
+    from headgate.control.context import Control
+
+MOST = 1_000
+
+_LINES = ("total", "succeeded", "failed", "broken", "cancelled", "waiting", "sent", "same", "maybe_twice")
+
+
+class Jobs:
+    """A tenant-admin sees its tenant's deferred calls and batches, and changes none."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._deferred = control.gateway.deferred
+        self._storage = control.built.settings.storage
+
+    def list(self, who: Principal, *, state: str | None = None, limit: int = 50, after: str = "") -> dict[str, Any]:
+        """``{"jobs": [...], "queue": {...} or None}``: deferred calls, the newest first.
+
+        Args:
+            state: one of `stores.job_rows.STATES`; None: all.
+            limit: 1 to 1,000.
+            after: the id of the last one of the page before.
+
+        Raises:
+            BadRequest: there is no such state, or the limit is out of range.
+        """
+        who.need(Right.READ)
+        tenant, store = who.tenant_scope(), self._deferred.store
+        if state is not None and state not in STATES:
+            raise BadRequest(f"state is one of {', '.join(STATES)}.")
+        if not 1 <= limit <= MOST:
+            raise BadRequest(f"limit is from 1 to {MOST}.")
+        if store is None:
+            return {"jobs": [], "queue": None}
+        found = [job_json(each) for each in store.list(state=state, owner=tenant, limit=limit, after=after)]
+        if tenant is not None:  # an owner may be a key with the tenant's name, too
+            return {"jobs": [job for job in found if job["caller"]["tenant"] == tenant], "queue": None}
+        return {"jobs": found, "queue": queue_json(store.queue())}
+
+    def show(self, who: Principal, job_id: str) -> dict[str, Any]:
+        """One. Raises NotServed."""
+        who.need(Right.READ)
+        store, job = self._own(who, job_id)
+        return shown(store, job.id) or job_json(job)
+
+    def cancel(self, who: Principal, job_id: str) -> dict[str, Any]:
+        """Have it not done. Raises NotServed, and Conflict where it is over."""
+        who.need(Right.JOBS)
+        store, job = self._own(who, job_id)
+        made = store.cancel(job_id, now=self._control.now(), keeps=self._deferred.keeps)
+        return self._changed(who, store, job, "cancelled", made=made)
+
+    def retry(self, who: Principal, job_id: str) -> dict[str, Any]:
+        """Have it done again. Raises NotServed, and Conflict where it has not failed, expired or been cancelled."""
+        who.need(Right.JOBS)
+        store, job = self._own(who, job_id)
+        made = store.retry(job_id, now=self._control.now(), waits=self._deferred.waits)
+        return self._changed(who, store, job, "retried", made=made)
+
+    def batches(self, who: Principal, *, limit: int = 50) -> Rows:
+        """Batches, the newest first.
+
+        Raises:
+            BadRequest: the limit is out of range.
+        """
+        who.need(Right.READ)
+        tenant = who.tenant_scope()
+        if not 1 <= limit <= MOST:
+            raise BadRequest(f"limit is from 1 to {MOST}.")
+        store = self._batches()
+        try:
+            found = store.batches(limit=limit if tenant is None else MOST)
+            mine = [batch for batch in found if tenant is None or batch.caller.get("tenant", "") == tenant]
+            return [_batch(store, each) for each in mine[:limit]]
+        except NoJobs:
+            return []
+        finally:
+            store.place.close()
+
+    def cancel_batch(self, who: Principal, batch_id: str) -> dict[str, Any]:
+        """Have the process that works at a batch begin nothing more of it.
+
+        Raises:
+            NotServed: there is none with that id.
+            Conflict: it is over, or no process works at it.
+        """
+        who.need(Right.JOBS)
+        store = self._batches()
+        try:
+            try:
+                batch = store.batch(batch_id)
+            except NoJobs:
+                batch = None
+            if batch is None:
+                raise NotServed("There is no batch with this id.", code="no_batch")
+            if not ask_to_cancel(self._storage, batch):
+                raise Conflict(
+                    f"Nobody works at it now: `headgate batch cancel {batch.id}` does it.", code="not_running"
+                )
+            with acting(who.actor):
+                tenant = str(batch.caller.get("tenant", ""))
+                self._control.built.ledger.audit.record("batch.cancel", batch.id, tenant=tenant)
+            return _batch(store, batch)
+        finally:
+            store.place.close()
+
+    def _batches(self) -> BatchStore:
+        """Beside whoever writes: to open the file for writing would keep `headgate batch` out of it."""
+        return BatchStore(JobsPlace(self._storage, now=self._control.now, read_only=True))
+
+    def _own(self, who: Principal, job_id: str) -> tuple[JobStore, Job]:
+        store, tenant = self._deferred.store, who.tenant_scope()
+        job = None if store is None else store.get(job_id)
+        if store is None or job is None or (tenant is not None and job_json(job)["caller"]["tenant"] != tenant):
+            raise NotServed("There is no deferred call with this id.", code="no_job")
+        return store, job
+
+    def _changed(self, who: Principal, store: JobStore, job: Job, done: str, *, made: bool) -> dict[str, Any]:
+        if not made:
+            raise Conflict(f"The call is {job.state}, and cannot be {done}.", code="job_state")
+        before = job_json(job)
+        self._control.built.log.event(f"job_{done}", job=job.id, by=who.name)
+        with acting(who.actor):
+            tenant, was = before["caller"]["tenant"], {"state": before["state"]}
+            action = "job.cancel" if done == "cancelled" else "job.retry"
+            self._control.built.ledger.audit.record(action, job.id, tenant=tenant, before=was)
+        return shown(store, job.id) or before
+
+
+def _batch(store: BatchStore, batch: Batch) -> dict[str, Any]:
+    status = status_of(store, batch)
+    return {
+        "id": status.id,
+        "name": status.name,
+        "via": status.via,
+        "state": status.state,
+        "tenant": str(batch.caller.get("tenant", "")),
+        **{name: getattr(status, name) for name in _LINES},
+        "cost_usd": f"{status.cost_usd:f}",
+        "created": status.created,
+        "ended": status.ended,
+        "why": status.why,
+    }
