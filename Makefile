@@ -12,8 +12,8 @@ demo: ## a minute of mixed traffic from the real SDKs through both ways in
 	@scripts/setup.sh dev
 	@.venv/bin/headgate demo $(ARGS)
 
-test: lint ## lint, types, tests
-	@.venv/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+test: setup ## lint, types, tests
+	@scripts/test.sh $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -122,17 +122,6 @@ def test_the_notes_are_found_by_their_title(agent: ModuleType) -> None:
     assert "weir" in agent.search_notes("nothing of that")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("folder", ["chat_app", "nightly_job", "agent"])
-def test_the_examples_are_typed(folder: str) -> None:
-    files = sorted(str(path) for path in (ROOT / "examples" / folder).glob("*.py"))
-    assert files
-    # As `make lint` checks the sources, and over its cache: what the examples import has been looked at already.
-    told = [sys.executable, "-m", "mypy", *files]
-    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("README.md")), ids=lambda path: path.parent.name)
 def test_the_pages_of_the_examples_have_python_that_parses_and_links_that_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The nightly job, run as cron runs it, in front of the simulator."""
+"""The nightly job in front of the simulator: in a process of its own where it is killed, else in this one (quicker)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,40 @@ HERE = Path(__file__).parents[2] / "examples" / "nightly_job"
 SECONDS = 180
 
 
+Job = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
 @pytest.fixture
-def job(workplace: Path, example: Callable[[str], ModuleType]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def nightly(
+    workplace: Path,
+    example: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Job:
+    """Runs the job's command line."""
+    module = example("nightly_job/nightly.py")
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        told = command(*flags)
+        monkeypatch.setattr(sys, "argv", told[1:])
+        try:
+            code, why = int(module.main()), ""
+        except SystemExit as error:  # what it says goes to standard error, as Python does with it
+            code, why = 1, str(error.code)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(told, code, out, err + why)
+
+    return run
+
+
+@pytest.fixture
+def job(nightly: Job, example: Callable[[str], ModuleType]) -> Job:
     """Writes so many documents, and runs the job on them."""
     make = example("nightly_job/make_documents.py").documents
 
     def run(count: int, *flags: str) -> subprocess.CompletedProcess[str]:
         Path("documents.jsonl").write_text("".join(json.dumps(each) + "\n" for each in make(count)), encoding="utf-8")
-        return subprocess.run(command(*flags), capture_output=True, text=True, timeout=SECONDS, check=False)
+        return nightly(*flags)
 
     return run
 
@@ -44,7 +70,7 @@ def summaries() -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_a_thousand_documents_through_a_storm_cost_what_the_provider_bills(
-    job: Callable[..., subprocess.CompletedProcess[str]], headgate_simulator: SimulatorServer
+    job: Job, headgate_simulator: SimulatorServer
 ) -> None:
     storm = Rule(Fault("rate_limit", retry_after_ms=1), when=When(every=50))
     headgate_simulator.load(Scenario(output_tokens=20, rules=(storm,)))
@@ -62,7 +88,7 @@ def test_a_thousand_documents_through_a_storm_cost_what_the_provider_bills(
 
 
 def test_never_more_calls_at_once_than_asked_for(
-    job: Callable[..., subprocess.CompletedProcess[str]],
+    job: Job,
     headgate_simulator: SimulatorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -108,7 +134,7 @@ def test_after_a_kill_it_goes_on_and_pays_for_no_document_twice(
 
 
 def test_a_wrong_key_stops_the_job_instead_of_failing_every_document(
-    job: Callable[..., subprocess.CompletedProcess[str]], headgate_simulator: SimulatorServer
+    job: Job, headgate_simulator: SimulatorServer
 ) -> None:
     headgate_simulator.load(Scenario(rules=(Rule(Fault("auth")),)))
     done = job(50, "--concurrency", "2")
@@ -117,9 +143,7 @@ def test_a_wrong_key_stops_the_job_instead_of_failing_every_document(
     assert len(headgate_simulator.requests()) <= 2
 
 
-def test_what_failed_is_done_by_the_next_run_and_stops_nobody(
-    job: Callable[..., subprocess.CompletedProcess[str]], headgate_simulator: SimulatorServer
-) -> None:
+def test_what_failed_is_done_by_the_next_run_and_stops_nobody(job: Job, headgate_simulator: SimulatorServer) -> None:
     headgate_simulator.load(Scenario(rules=(Rule(Fault("error", status=400), when=When(nth=(3, 5))),)))
     done = job(10)
     assert done.returncode == 1
@@ -131,10 +155,10 @@ def test_what_failed_is_done_by_the_next_run_and_stops_nobody(
 
 
 def test_a_mistake_in_the_input_is_named_before_anything_is_spent(
-    workplace: Path, headgate_simulator: SimulatorServer
+    nightly: Job, headgate_simulator: SimulatorServer
 ) -> None:
     Path("documents.jsonl").write_text('{"id": "a", "text": "x"}\n{"id": "b"}\n', encoding="utf-8")
-    done = subprocess.run(command(), capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = nightly()
     assert done.returncode == 1
     assert "documents.jsonl:2: not a document" in done.stderr
     assert headgate_simulator.requests() == []

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Lint, types, tests: the tests begin while mypy still looks, for one core would stand idle meanwhile.
+#   scripts/test.sh [what pytest is to be told]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Where it is set, each of the hundreds of processes that tests start compiles Headgate anew.
+unset PYTHONDONTWRITEBYTECODE
+
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+said="$(mktemp)"
+.venv/bin/mypy >"$said" 2>&1 &
+types=$!
+trap 'kill "$types" 2>/dev/null || true; rm -f "$said"' EXIT
+
+tested=0
+.venv/bin/python -m pytest -q -n 2 --dist worksteal "$@" || tested=$?
+typed=0
+wait "$types" || typed=$?
+cat "$said"
+[ "$tested" = 0 ] && [ "$typed" = 0 ]
