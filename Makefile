@@ -1,5 +1,5 @@
 # The doors of the repository. A fresh machine needs python3 (3.11+), pip and make; nothing else.
-.PHONY: setup run demo test bench lint lock clean
+.PHONY: setup run demo test test-long bench lint lock clean
 
 setup: ## .venv with everything, hash-locked
 	@scripts/setup.sh dev
@@ -14,6 +14,9 @@ demo: ## a minute of mixed traffic from the real SDKs through both ways in
 
 test: setup ## lint, types, tests
 	@scripts/test.sh $(ARGS)
+
+test-long: setup ## the same, with twenty times as many examples of each property
+	@scripts/test.sh --hypothesis-profile=long $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check .

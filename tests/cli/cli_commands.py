@@ -71,6 +71,8 @@ def started(*arguments: str, cwd: Path, until: str, **env: str) -> Iterator[Serv
             said += line
             if until in line:
                 break
+        # Only the start is timed: who serves a whole session's tests lives as long as they take.
+        timer.cancel()
         assert until in said, f"it said:\n{said}\n{process.stderr.read()}"
         found = re.search(r"http://127\.0\.0\.1:[0-9]+", said)
         url = found.group() if found else ""
