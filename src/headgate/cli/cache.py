@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headgate.cli.group import config_option, json_option, settings_of
-from headgate.cli.text import print_json, safe
+from headgate.cli.since import HELP, read_moment
+from headgate.cli.text import count, dollars, print_json, print_table, safe
+from headgate.core.money import usd_text
+
+if TYPE_CHECKING:
+    from headgate.cli.cache_prompts import PromptRow
 
 
 @click.group()
@@ -17,6 +24,7 @@ def cache() -> None:
     \b
     Example:
       headgate cache stats
+      headgate cache prompts --since 24h
       headgate cache forget --tenant acme
     """
 
@@ -70,6 +78,50 @@ def similar(as_json: bool, config: str | None) -> int:
             if name != "on":
                 click.echo(f"{name:<16} {safe(value)}")
     return 1 if found["on"] and found["mode"] == "answer" and not found["may_answer"] else 0
+
+
+@cache.command()
+@click.option("--since", metavar="WHEN", default="7d", show_default=True, help=HELP)
+@click.option("--tenant", metavar="TEXT", default=None, help="Only this tenant.")
+@json_option
+@config_option
+def prompts(since: str, tenant: str | None, as_json: bool, config: str | None) -> int:
+    """Providers' prompt caches, prefix by prefix: tokens written and read, hit rate, money saved or lost (-).
+
+    From the log. A prefix is named by a digest, which is `prompt_prefix` in the log. Uncached are the prompt's other
+    tokens. Exit code 1: prompt caching has lost money in all.
+
+    \b
+    Example:
+      headgate cache prompts --since 24h
+    """
+    from headgate.cli.cache_prompts import prompt_rows
+
+    start = read_moment(since, now=time.time(), option="--since")
+    rows = [each for each in prompt_rows(settings_of(config), start) if tenant is None or each.tenant == tenant]
+    saved = sum(each.saved_nano for each in rows)
+    if as_json:
+        print_json({"saved_usd": usd_text(saved), "prefixes": [each.as_json() for each in rows]})
+    elif not rows:
+        click.echo("No prompt prefix has come again in this time.")
+    else:
+        heads = ("prefix", "tenant", "model", "tasks", "calls", "hit rate", "written", "read", "uncached", "saved")
+        print_table(heads, [_prompt_cells(each) for each in rows], left=4, footer=_prompt_footer(rows, saved))
+    return 1 if saved < 0 else 0
+
+
+def _prompt_cells(each: PromptRow) -> list[str]:
+    who = [each.prefix, each.tenant or "-", each.model or "-", ", ".join(sorted(each.tasks)) or "-"]
+    tokens = map(count, (each.written_tokens, each.read_tokens, each.uncached_tokens))
+    return [*who, count(each.calls), f"{each.hit_rate:.0%}", *tokens, dollars(each.saved_nano)]
+
+
+def _prompt_footer(rows: Sequence[PromptRow], saved: int) -> list[str]:
+    calls, hits = sum(each.calls for each in rows), sum(each.hits for each in rows)
+    tokens = (
+        sum(getattr(each, name) for each in rows) for name in ("written_tokens", "read_tokens", "uncached_tokens")
+    )
+    return ["total", "", "", "", count(calls), f"{hits / calls:.0%}", *map(count, tokens), dollars(saved)]
 
 
 @cache.command()

@@ -150,9 +150,19 @@ def _print(report: UsageReport, names: tuple[str, ...]) -> None:
     total = cells(report.total)
     if not names:
         print_table(heads, [total], left=0)
+        _prompt_caching(report.total)
         return
     rows = [[*(row.by[name] or "-" for name in names), *cells(row.amounts)] for row in report.rows]
     print_table((*names, *heads), rows, left=len(names), footer=["total", *[""] * (len(names) - 1), *total])
+
+
+def _prompt_caching(total: Amounts) -> None:
+    read, written = total.cache_read_tokens, total.cache_write_tokens
+    if read or written:
+        share = read / (read + written + total.input_tokens)
+        click.echo(
+            f"{share:.0%} of prompt tokens came from providers' caches: `headgate cache prompts` has what it saved"
+        )
 
 
 def _csv(report: UsageReport, names: tuple[str, ...]) -> str:
