@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.background import Background
@@ -23,7 +24,7 @@ from headgate.core.ports import Substitute
 from headgate.engine.blocking import run_blocking
 from headgate.policy.comparing import Said, exact, plain, same_shape
 from headgate.policy.shadowing import DIFFERENT, SAME, WATCHING
-from headgate.policy.similar import PYTHON, Question, SimilarRules, may_answer, question_of
+from headgate.policy.similar import LOCAL, PYTHON, Question, SimilarRules, may_answer, question_of
 from headgate.policy.similarity_guard import differs, same_numbers
 from headgate.shadowing import SIMILAR
 from headgate.stores.opening import similar_file
@@ -55,7 +56,7 @@ class Similar:
     """What both colours share.
 
     Args:
-        embed: the program's own, where the rules say `PYTHON`.
+        embed: the program's own, where the rules say `PYTHON`; the model, where they say `LOCAL`.
         now: seconds since the epoch.
         draw: uniformly from [0, 1).
         tell: the log's `event`.
@@ -255,7 +256,7 @@ class BlockingSimilar:
         missing = [text for text, vector in zip(texts, known, strict=True) if vector is None]
         if missing:
             try:
-                raw = await (self._called(missing) if shared.rules.embedder == PYTHON else self._asked(asked, missing))
+                raw = await (self._asked(asked, missing) if shared.embed is None else self._called(missing))
                 fresh = [unit(each) for each in raw]
                 if len(fresh) != len(missing):
                     raise NoVector("the embedder has not given one vector for each text")
@@ -357,5 +358,9 @@ def similar_of(
         raise ConfigError(
             "similar.embedder: `python` needs the program's own, Gate.load(..., embedder=...), and that needs `python`"
         )
+    if rules.embedder.startswith(LOCAL):
+        from headgate.stores.local_model import LocalModel
+
+        embed = LocalModel(Path(rules.embedder.removeprefix(LOCAL)))
     index, file = SimilarIndex(rules.entries, now=now), ShadowFile(similar_file(settings.storage))
     return Similar(rules, index, file, background, embed=embed, now=now, draw=random.random, tell=tell)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,7 @@ def test_everything_that_it_says_is_read(tmp_path: Path) -> None:
         ("similar: {embedder: anthropic/x}", "has no embeddings endpoint"),
         (f"similar: {{embedder: {EMBEDDER}, threshold: 0.2}}", "expected a cosine from 0.5 to 1"),
         (f"similar: {{embedder: {EMBEDDER}, until: 20}}", "from 200 to 100_000"),
+        ("similar: {embedder: 'local:'}", "expected a model's folder"),
         ("degrade: [{use: similar}]", "similar: is missing"),
         ("degrade: [{use: last_good, say: x}]", "a step has one of model, say and use"),
     ],
@@ -65,3 +68,57 @@ def test_the_programs_own_embedder_has_to_be_brought(tmp_path: Path) -> None:
         Gate.load(env={}, storage="memory", similar={"embedder": "python"})
     with Gate.load(env={}, storage="memory", similar={"embedder": "python"}, embedder=lambda texts: [[1.0]]) as gate:
         assert gate.settings.similar == SimilarRules("python")
+
+
+def test_a_local_model_is_read_from_its_folder_and_never_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.machinery
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    text = "storage: memory\nsimilar: {embedder: 'local:model'}"
+    settings = loaded(tmp_path, text)
+    assert settings.similar is not None
+    assert settings.similar.embedder == f"local:{tmp_path / 'model'}"  # beside the file that says so
+    read: list[Path] = []
+
+    class StaticModel:
+        @classmethod
+        def from_pretrained(cls, path: Path, *, force_download: bool) -> StaticModel:
+            assert force_download is False
+            read.append(path)
+            return cls()
+
+        def encode(self, texts: list[str], *, use_multiprocessing: bool) -> list[list[float]]:
+            return [[float(len(text)), 1.0] for text in texts]
+
+    fake = ModuleType("model2vec")
+    fake.__spec__ = importlib.machinery.ModuleSpec("model2vec", None)
+    vars(fake).update(StaticModel=StaticModel)
+    monkeypatch.setitem(sys.modules, "model2vec", fake)
+    with pytest.raises(ConfigError, match="holds no model as model2vec saves it"):
+        Gate(settings)
+    (tmp_path / "model").mkdir()
+    for name in ("tokenizer.json", "config.json", "model.safetensors"):
+        (tmp_path / "model" / name).touch()
+    from headgate.build import build
+
+    built = build(settings, env={})
+    try:
+        alike: Any = built.engine.ports.similar
+        asked = SimpleNamespace()
+        vectors = asyncio.run(alike.vectors(asked, ["one", "three"]))
+        assert [round(float(each @ each), 3) for each in vectors] == [1.0, 1.0]
+        assert asyncio.run(alike.vectors(asked, ["one"]))[0] is vectors[0]
+        assert read == [tmp_path / "model"]
+    finally:
+        built.close()
+
+
+def test_without_its_package_a_local_model_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.stores.local_model.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="semantic-local"):
+        Gate(loaded(tmp_path, "storage: memory\nsimilar: {embedder: 'local:model'}"))

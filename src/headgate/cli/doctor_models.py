@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
-from headgate.policy.similar import PYTHON
+from headgate.policy.similar import LOCAL, PYTHON
 from headgate.settings.fields import DEFAULT
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def used(settings: Settings) -> list[Use]:
     shadows = [(name, task.shadow) for name, task in settings.tasks.items()]
     named += [(f"tasks.{name}.shadow.model", each.model) for name, each in shadows if each is not None]
     named += [(f"tasks.{name}.shadow.judge", each.judge) for name, each in shadows if each is not None]
-    if settings.similar is not None and settings.similar.embedder != PYTHON:
+    if settings.similar is not None and not settings.similar.embedder.startswith((PYTHON, LOCAL)):
         named.append(("similar.embedder", settings.similar.embedder))
     named += [(f"budgets[{place}].then", each.degrade_to) for place, each in enumerate(settings.budgets)]
     for path, model in named:

@@ -15,6 +15,8 @@ from headgate.policy.similarity_guard import MAX_CHARS
 
 PYTHON = "python"
 """In the place of an embedder's name: one that the program brings."""
+LOCAL = "local:"
+"""How the name of a model in a folder of this machine begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class SimilarRules:
     """`similar:`.
 
     Attributes:
-        embedder: provider/model of an OpenAI-compatible embeddings endpoint, or PYTHON.
+        embedder: provider/model of an OpenAI-compatible embeddings endpoint, PYTHON, or LOCAL and a folder.
         threshold: the cosine of two questions that are alike, 0.5..1.
         answers: it answers once it may; else it only measures.
         until: comparisons before it may answer; 200..100,000, or fewer with `trust`.

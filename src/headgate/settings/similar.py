@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.policy.similar import PYTHON, SimilarRules
+from headgate.policy.similar import LOCAL, PYTHON, SimilarRules
 from headgate.settings.fields import Section
 from headgate.settings.providers import route_name
 from headgate.settings.units import Unfit, money, one_of, percentage, seconds, switch, whole
@@ -40,6 +41,10 @@ def read_similar(root: Section, providers: Mapping[str, ProviderSettings]) -> Si
     def embedder(text: str) -> str:
         if text == PYTHON:
             return text
+        if text.startswith(LOCAL):
+            if not text.removeprefix(LOCAL).strip():
+                raise Unfit("expected a model's folder behind local:, like local:models/potion")
+            return f"{LOCAL}{Path(root.context.base) / text.removeprefix(LOCAL).strip()}"
         route = route_name(text, providers)
         if providers[route.provider].dialect != "openai":
             raise ValueError(f"{route.provider} has no embeddings endpoint as OpenAI's: name another provider")
@@ -47,7 +52,10 @@ def read_similar(root: Section, providers: Mapping[str, ProviderSettings]) -> Si
 
     told = SimilarRules(section.take("embedder", embedder, ""))
     if "embedder" not in section.table.entries:
-        section.wrong("embedder", "is missing: what makes vectors, like openai/text-embedding-3-small, or python")
+        section.wrong(
+            "embedder",
+            "is missing: what makes vectors, like openai/text-embedding-3-small, local:models/potion or python",
+        )
     return SimilarRules(
         told.embedder,
         section.take("threshold", _cosine, told.threshold),
