@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from headgate.testing.server import SimulatorServer
 
 LOOPBACK = "127.0.0.1,localhost,::1"
-_VARIABLE = "HEADGATE_SIMULATOR_CREDENTIAL"
 
 
 def simulated(settings: Settings, env: Mapping[str, str], stack: ExitStack) -> tuple[Settings, Mapping[str, str]]:
@@ -36,18 +35,18 @@ def answered_by(
         The settings, and the environment their `env:` references are read from.
     """
     from headgate.settings.model import frozen
-    from headgate.settings.secrets import SecretRef
+    from headgate.settings.secrets import SIMULATED, SecretRef
 
     providers = {
         name: replace(
             provider,
             base_url=server.url if provider.dialect == "anthropic" else server.openai_url,
-            api_key=SecretRef("env", _VARIABLE),
+            api_key=SecretRef("env", SIMULATED),
             proxy="",
         )
         for name, provider in settings.providers.items()
     }
-    return replace(settings, providers=frozen(providers)), {**env, _VARIABLE: "simulated"}
+    return replace(settings, providers=frozen(providers)), {**env, SIMULATED: "simulated"}
 
 
 def spare_loopback() -> None:

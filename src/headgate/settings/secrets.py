@@ -61,6 +61,10 @@ class SecretUnreachable(ConfigError):
     """The place could not be looked at: a store that is down or refuses us, a file we may not read."""
 
 
+SIMULATED = "HEADGATE_SIMULATOR_CREDENTIAL"
+"""The variable that providers' keys refer to where the built-in simulator stands in for every one of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where a secret is kept; never the secret itself, so it may be printed.

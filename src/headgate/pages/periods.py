@@ -1,0 +1,137 @@
+"""The period that a page is about, out of its address: `?period=7d`, or `?from=2026-11-01&to=2026-11-20`. UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+LONGEST = 400 * DAY
+"""Seconds: how long rollups are kept."""
+
+Step = Literal["minute", "hour", "day"]
+
+NAMES = {
+    "1h": "Last hour",
+    "24h": "Last 24 hours",
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "7d": "Last 7 days",
+    "30d": "Last 30 days",
+    "month": "This month",
+}
+SHORT = {"1h": "1 h", "24h": "24 h", "today": "Today", "yesterday": "Yesterday", "7d": "7 d", "30d": "30 d", "month": "Month"}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time and how finely it is drawn.
+
+    Attributes:
+        name: one of `NAMES`, or "custom".
+        words: for people.
+        since, until: seconds since the epoch, [since, until).
+        step: of the rollups that are read.
+        bucket: seconds that one point of a plot stands for.
+    """
+
+    name: str
+    words: str
+    since: float
+    until: float
+    step: Step
+    bucket: int
+
+    @property
+    def length(self) -> float:
+        """Seconds."""
+        return self.until - self.since
+
+    def before(self) -> Period:
+        """The stretch of the same length before it."""
+        return Period("custom", "before", self.since - self.length, self.since, self.step, self.bucket)
+
+    def starts(self) -> list[int]:
+        """Where each point's stretch begins."""
+        first = int(self.since // self.bucket) * self.bucket
+        return list(range(first, max(first + 1, int(-(-self.until // 1))), self.bucket))
+
+    def query(self) -> dict[str, str]:
+        """What names it in an address."""
+        if self.name != "custom":
+            return {"period": self.name}
+        return {"from": _stamp(self.since), "to": _stamp(self.until)}
+
+
+def kept(by: str | None, since: float, now: float) -> Step:
+    """The finest step that sums broken down by a dimension are kept in for so long. None: of minutes, too."""
+    age = now - since
+    if by is None and age <= 3 * DAY - HOUR:
+        return "minute"
+    return "hour" if age <= (8 if by == "user" else 62) * DAY - HOUR else "day"
+
+
+def chosen(query: Mapping[str, str], now: float, default: str = "24h") -> Period:
+    """The period that an address names; `default` where it names none that can be read."""
+    since, until = _moment(query.get("from", "")), _moment(query.get("to", ""), end=True)
+    if since is not None and since < now:
+        last = min(until or now, now + DAY)
+        if last > since:
+            first = max(since, last - LONGEST)
+            return _made("custom", f"{_words(first)} to {_words(last)}", first, last)
+    name = query.get("period", "")
+    return named(name if name in NAMES else default, now)
+
+
+def named(name: str, now: float) -> Period:
+    """One of `NAMES`."""
+    midnight = now // DAY * DAY
+    if name == "today":
+        return _made(name, NAMES[name], midnight, now)
+    if name == "yesterday":
+        return _made(name, NAMES[name], midnight - DAY, midnight)
+    if name == "month":
+        today = datetime.fromtimestamp(now, UTC)
+        first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+        return _made(name, f"{today:%B %Y}", first, now)
+    length = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}[name]
+    return _made(name, NAMES[name], now - length, now)
+
+
+def _made(name: str, words: str, since: float, until: float) -> Period:
+    """With as many points as a plot can show, and rollups as coarse as they allow."""
+    length = until - since
+    for most, step, bucket in (
+        (2 * HOUR, "minute", MINUTE),
+        (2 * DAY, "minute", 15 * MINUTE),
+        (8 * DAY, "hour", HOUR),
+        (45 * DAY, "hour", 6 * HOUR),
+    ):
+        if length <= most:
+            # From a whole stretch on, so that the first point is not a part of one.
+            return Period(name, words, since // MINUTE * MINUTE, until, step, bucket)  # type: ignore[arg-type]
+    return Period(name, words, since // HOUR * HOUR, until, "day", DAY)
+
+
+def _moment(text: str, *, end: bool = False) -> float | None:
+    """A day or a moment of an address; the end of a day where `end`."""
+    try:
+        found = datetime.fromisoformat(text.strip()[:40])
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        if end and len(text.strip()) == 10:
+            found += timedelta(days=1)
+        return found.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _stamp(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _words(moment: float) -> str:
+    at = datetime.fromtimestamp(moment, UTC)
+    return f"{at:%Y-%m-%d}" if at.hour == at.minute == 0 else f"{at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,95 @@
+"""What people type into the search box: `user:ada model:claude-haiku-4-5 "refund policy" cost>0.01 latency>2s`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ALIASES = {
+    "model": "model",
+    "asked": "model_asked",
+    "served": "model_served",
+    "error": "error_type",
+    "code": "error_type",
+    "status": "status_code",
+    "stop": "stop_reason",
+    "correlation": "correlation_id",
+    "id": "exchange_id",
+    "exchange": "exchange_id",
+    "request": "request_id",
+    "prompt": "system_prompt_hash",
+    "user_id": "user",
+    "session_id": "session",
+}
+"""Words that people use for fields of the log, beside the fields' own names."""
+
+_PART = re.compile(
+    r"""(?P<name>[a-z_]{2,32}(?:\.[^\s:"]{1,64})?):(?:"(?P<quoted>[^"]*)"|(?P<value>\S+))"""
+    r"""|(?P<measure>cost|latency)>(?P<least>\$?[0-9.]+)(?P<unit>ms|s|min)?(?=\s|$)"""
+    r"""|(?P<phrase>"[^"]*")|(?P<word>\S+)"""
+)
+_UNITS = {"ms": 1.0, "s": 1_000.0, "min": 60_000.0, "": 1_000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A search, read.
+
+    Attributes:
+        text: for the full text; phrases stay in their quotes.
+        fields: value by field's name.
+        min_cost: USD. min_latency_ms: milliseconds. 0 = any.
+        errors: only exchanges that failed.
+        unknown: names before a colon that are no field: they are searched as text.
+    """
+
+    text: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    min_cost: str = ""
+    min_latency_ms: float = 0.0
+    errors: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+def read(typed: str, known: frozenset[str]) -> Words:
+    """Read a search.
+
+    Args:
+        known: the fields that there are.
+    """
+    words: list[str] = []
+    fields: dict[str, str] = {}
+    unknown: list[str] = []
+    cost, latency, errors = "", 0.0, False
+    for part in _PART.finditer(typed):
+        name = part["name"]
+        if name is not None:
+            value = part["value"] if part["quoted"] is None else part["quoted"]
+            field_name = ALIASES.get(name, name)
+            if name == "is" and value in ("error", "failed"):
+                errors = True
+            elif field_name in known:
+                fields[field_name] = value
+            else:
+                unknown.append(name)
+                words.append(part.group())
+        elif part["measure"] == "cost":
+            cost = part["least"].removeprefix("$")
+        elif part["measure"]:
+            latency = _float(part["least"]) * _UNITS[part["unit"] or ""]
+        else:
+            words.append(part.group())
+    return Words(" ".join(words), fields, cost, latency, errors, tuple(unknown))
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text.removeprefix("$"))
+    except ValueError:
+        return 0.0
+
+
+def written(name: str, value: str) -> str:
+    """A field's condition as it is typed."""
+    return f'{name}:"{value.replace(chr(34), "")}"' if re.search(r"[\s\"]", value) or not value else f"{name}:{value}"

@@ -1,0 +1,142 @@
+"""*Spend*: who and what it went to, over any period, and how the budgets stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from starlette.responses import Response
+
+from headgate.core.money import NANO_PER_USD, usd_text
+from headgate.pages import periods
+from headgate.pages.asked import Asked, link
+from headgate.pages.csv_cells import attachment, cell
+from headgate.pages.figures import Figures, by_value, over_time, total, values
+from headgate.pages.periods import DAY, HOUR, Period
+from headgate.pages.plots import Plot, Series, plot
+from headgate.pages.search_words import written
+from headgate.pages.site import Page, Site
+from headgate.stores.logs.query import DIMENSIONS, RollupRow
+
+_PERIODS = ("24h", "yesterday", "7d", "30d", "month")
+_DRAWN = 5
+"""Values that have a colour of their own; the rest is drawn as one."""
+_SHOWN = 100
+_COLUMNS = (
+    *("exchanges", "attempts", "failed", "refused", "blocked", "hits", "truncated"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
+)
+
+WORDS = {"error": "error", "stop_reason": "stop reason", "way_in": "way in", "model_asked": "model asked for"}
+
+
+def show(site: Site, asked: Asked) -> Response:
+    """The page."""
+    period, by, tenant = _wanted(asked)
+    rows = _rows(site, period, by, tenant)
+    found = by_value(rows)
+    sums = total(rows)
+    tenants = [] if asked.tenant is not None else _tenants(site, period)
+    shown = list(found.items())[:_SHOWN]
+    largest = max((each.cost_nano for _, each in shown), default=0) or 1
+    return site.render(
+        asked,
+        "spend.html",
+        here="spend",
+        title="Spend",
+        period=period,
+        by=by,
+        word=WORDS.get(by, by),
+        dimensions=[(name, WORDS.get(name, name)) for name in DIMENSIONS],
+        choices=[(each, periods.SHORT[each], _other_period(asked, each)) for each in _PERIODS],
+        tenant=tenant or "",
+        tenants=tenants,
+        sums=sums,
+        rows=[
+            (
+                name,
+                each,
+                each.cost_nano / largest,
+                each.cost_nano / sums.cost_nano if sums.cost_nano else 0.0,
+                link("/ui/exchanges", q=written(by, name), **period.query()) if name else "",
+            )
+            for name, each in shown
+        ],
+        more=max(0, len(found) - _SHOWN),
+        plot=_plot(rows, found, period, WORDS.get(by, by)),
+        csv=link("/ui/spend.csv", by=by, tenant=asked.get("tenant"), **period.query()),
+        dates=(_day(period.since), _day(period.until - 1)),
+        budgets=site.sources.budgets(asked),
+    )
+
+
+def export(site: Site, asked: Asked) -> Response:
+    """The same as CSV: every value, money to the nano-dollar."""
+    period, by, tenant = _wanted(asked)
+    found = by_value(_rows(site, period, by, tenant))
+    heads = [by, "cost_usd", "estimated_usd", "saved_usd", *_COLUMNS]
+    lines = (
+        [cell(name), *(usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved"))]
+        + [getattr(each, column) for column in _COLUMNS]
+        for name, each in found.items()
+    )
+    return attachment(f"headgate-spend-by-{by}-{_day(period.since)}.csv", heads, lines)
+
+
+def _wanted(asked: Asked) -> tuple[Period, str, str | None]:
+    by = asked.get("by") if asked.get("by") in DIMENSIONS else "user"
+    tenant = asked.tenant if asked.tenant is not None else asked.get("tenant") or None
+    return in_bars(periods.chosen(asked.query, asked.now, "7d"), by, asked.now), by, tenant
+
+
+def in_bars(period: Period, by: str, now: float) -> Period:
+    """The same period from a whole hour or day on, with a bar for each."""
+    length, step = period.length, periods.kept(by, period.since, now)
+    bucket = DAY if step == "day" or length > 8 * DAY else HOUR if length <= 2 * DAY else 6 * HOUR
+    since = -(-period.since // HOUR) * HOUR if step == "hour" else period.since // DAY * DAY
+    return replace(period, since=min(since, period.until - 1), step=step, bucket=bucket)
+
+
+def _rows(site: Site, period: Period, by: str, tenant: str | None) -> list[RollupRow]:
+    logs = site.sources.logs
+    return [] if logs is None else list(logs.rollup(period.since, period.until, period.step, by, tenant))
+
+
+def _tenants(site: Site, period: Period) -> list[str]:
+    return sorted(name for name in by_value(_rows(site, period, "tenant", None)) if name)[:_SHOWN]
+
+
+def _plot(rows: list[RollupRow], found: Mapping[str, Figures], period: Period, word: str) -> Plot:
+    """Bars on bars: the dearest values, and all others together."""
+    usd = 1 / NANO_PER_USD
+    drawn = [name for name in found][:_DRAWN]
+    series = []
+    for place, name in enumerate(drawn):
+        points = over_time((row for row in rows if row.value == name), period)
+        series.append(Series(name[:60] or f"no {word}", values(points, "cost_nano", usd), "bars", f"c{place + 1}"))
+    if len(found) > _DRAWN:
+        rest = over_time((row for row in rows if row.value not in drawn), period)
+        series.append(Series("others", values(rest, "cost_nano", usd), "bars", "c6"))
+    if not series:
+        series.append(Series("spend", [0.0 for _ in period.starts()], "bars", "c1"))
+    return plot(f"Spend by {word}, {period.words.lower()}", period, "usd", series, stacked=True)
+
+
+def _other_period(asked: Asked, name: str) -> str:
+    return asked.address(**{"period": name, "from": None, "to": None})
+
+
+def _day(moment: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
+
+
+PAGE = Page(
+    "spend",
+    "Spend",
+    "/ui/spend",
+    "Money",
+    "s",
+    [("/ui/spend", show, ("GET",)), ("/ui/spend.csv", export, ("GET",))],
+)
