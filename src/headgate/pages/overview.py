@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from headgate.pages.periods import DAY, HOUR, MINUTE, Period
 from headgate.pages.plots import Plot, Series, plot
 from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
-from headgate.stores.logs.query import LogQuery
+from headgate.stores.logs.query import LogQuery, RollupRow
 
 _SYNC = "overview"
 _TOP = 5
@@ -54,8 +54,8 @@ def show(site: Site, asked: Asked) -> Response:
         return _welcome(site, asked, recorded=logs is not None)
     period = periods.chosen(asked.query, asked.now)
     earlier = period.before()
-    rows = logs.rollup(period.since, period.until, period.step, None, asked.tenant)
-    sums, before = total(rows), total(logs.rollup(earlier.since, earlier.until, period.step, None, asked.tenant))
+    rows, rows_before = _split(logs.rollup(earlier.since, period.until, period.step, None, asked.tenant), period.since)
+    sums, before = total(rows), total(rows_before)
     days = _days(site, asked)
     said = changes.sentences(days)
     return site.render(
@@ -68,29 +68,32 @@ def show(site: Site, asked: Asked) -> Response:
         tiles=_tiles(sums, before, over_time(rows, period), period),
         sentences=[(each, _address(each)) for each in said],
         ordinary="" if said else changes.ordinary(days),
-        tops=[_top(site, asked, period, dimension) for dimension in ("user", "model", "task")],
+        tops=[_top(site, asked, period, days, dimension) for dimension in ("user", "model", "task")],
         alerts=site.sources.alerts(asked),
         incidents=site.sources.incidents(asked),
         behind=site.sources.behind(asked),
     )
 
 
+def _split(rows: Iterable[RollupRow], since: float) -> tuple[list[RollupRow], list[RollupRow]]:
+    """(From a moment on, before it)."""
+    found: tuple[list[RollupRow], list[RollupRow]] = ([], [])
+    for row in rows:
+        found[row.start < since].append(row)
+    return found
+
+
 def _days(site: Site, asked: Asked) -> Days:
     """The last 24 hours, and those before. What is broken down is so by whole hours, the current one included."""
     logs = site.sources.logs
     assert logs is not None
-    minute, hour = asked.now // MINUTE * MINUTE, asked.now // HOUR * HOUR + HOUR
-
-    def read(until: float, step: periods.Step, by: str | None) -> Mapping[str, Figures]:
-        return by_value(logs.rollup(until - DAY, until, step, by, asked.tenant))
-
-    nothing = Figures()
-    return Days(
-        read(minute + MINUTE, "minute", None).get("", nothing),
-        read(minute + MINUTE - DAY, "minute", None).get("", nothing),
-        {name: read(hour, "hour", name) for name in _BROKEN_DOWN},
-        {name: read(hour - DAY, "hour", name) for name in _BROKEN_DOWN},
-    )
+    minute, hour = asked.now // MINUTE * MINUTE + MINUTE, asked.now // HOUR * HOUR + HOUR
+    now, before = _split(logs.rollup(minute - 2 * DAY, minute, "minute", None, asked.tenant), minute - DAY)
+    now_by, before_by = {}, {}
+    for name in _BROKEN_DOWN:
+        rows = _split(logs.rollup(hour - 2 * DAY, hour, "hour", name, asked.tenant), hour - DAY)
+        now_by[name], before_by[name] = by_value(rows[0]), by_value(rows[1])
+    return Days(total(now), total(before), now_by, before_by)
 
 
 def _address(sentence: Sentence) -> str:
@@ -166,10 +169,13 @@ def _slow(p95: float | None, query: Mapping[str, str]) -> str:
     return link("/ui/exchanges", min_ms=f"{p95 * 0.9:.0f}", **query) if p95 else ""
 
 
-def _top(site: Site, asked: Asked, period: Period, dimension: str) -> Top:
+def _top(site: Site, asked: Asked, period: Period, days: Days, dimension: str) -> Top:
     assert site.sources.logs is not None
     step = periods.kept(dimension, period.since, asked.now)
-    found = by_value(site.sources.logs.rollup(period.since, period.until, step, dimension, asked.tenant))
+    if period.name == "24h":
+        found = days.now_by[dimension]
+    else:
+        found = by_value(site.sources.logs.rollup(period.since, period.until, step, dimension, asked.tenant))
     named = [(name, each) for name, each in found.items() if name][:_TOP]
     largest = max((each.cost_nano for _, each in named), default=0) or 1
     query = period.query()

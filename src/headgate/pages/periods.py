@@ -102,6 +102,7 @@ def named(name: str, now: float) -> Period:
 
 def _made(name: str, words: str, since: float, until: float) -> Period:
     """With as many points as a plot can show, and rollups as coarse as they allow."""
+    until = max(until, since + MINUTE)  # a day that begins just now
     length = until - since
     for most, step, bucket in (
         (2 * HOUR, "minute", MINUTE),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from headgate.control.people import Right
 from headgate.core.errors import ConfigError
+from headgate.core.incidents import Incident
 from headgate.pages.asked import Asked
 from headgate.pages.bars import Bar, bars
 from headgate.policy.budget_scopes import values_of
 from headgate.settings.secrets import SIMULATED
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.accounts_reader import AccountsReader
-from headgate.stores.logs.place import LogPlace, Logs
+from headgate.stores.logs.erasing import Subject
 from headgate.stores.logs.reader import LogReader
 from headgate.stores.reader import StoredExchange
 
@@ -30,10 +32,6 @@ class Sources:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._built = control.built
-        from headgate.stores.opening import log_file
-
-        storage = self._built.settings.storage
-        self._logs = Logs(LogPlace(storage, log_file(storage)))
         self._reader: LogReader | None = None
 
     @property
@@ -43,23 +41,39 @@ class Sources:
 
     def catch_up(self) -> None:
         """Before a page is made: what was logged before now is in the log store."""
-        if self._logs.place.why_not:
-            return
-        try:
-            self._reader = self._logs.fresh()
-        except ConfigError:
-            self._reader = None
+        logs = self._built.logs
+        if not logs.place.why_not:
+            self._reader = logs.fresh()
 
     def alerts(self, asked: Asked) -> Any:
         return None
 
-    def incidents(self, asked: Asked) -> Any:
-        return None
+    def incidents(self, asked: Asked) -> list[Incident]:
+        """What is stopped, slowed or degraded now; a tenant-admin sees its tenant's."""
+        found = self._built.incidents.all()
+        if asked.tenant is None:
+            return found
+        return [each for each in found if (each.scope, each.value) == ("tenant", asked.tenant)]
 
     def behind(self, asked: Asked) -> str:
         return ""
 
-    can_erase = True
+    @property
+    def can_erase(self) -> bool:
+        """Whether there is a log store to erase from."""
+        return not self._built.logs.place.why_not
+
+    def erase(self, asked: Asked, kind: str, value: str) -> list[tuple[str, int]]:
+        """Erase what is kept of a user or session; (of what, how many).
+
+        Raises:
+            Denied: it is not the asker's right.
+            Unavailable: the log store cannot be written now.
+        """
+        asked.who.need(Right.ERASE)
+        subject = Subject("user" if kind == "user" else "session", value, asked.tenant)
+        found = self._built.logs.erase(subject)
+        return [("exchanges", found.exchanges), ("texts and whole requests", found.bodies), ("other lines", found.events)]
 
     @property
     def simulated(self) -> bool:
