@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from starlette.responses import Response
 
 from headgate.core.errors import NotServed
 from headgate.pages import search_words
 from headgate.pages.asked import Asked
+from headgate.pages.format import segment
 from headgate.pages.site import Page, Site
 from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow
 
@@ -52,7 +52,7 @@ class Session:
     @property
     def path(self) -> str:
         """Its page."""
-        return f"/ui/conversations/{quote(self.session, safe='')}"
+        return f"/ui/conversations/{segment(self.session)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -173,6 +174,11 @@ def plain(text: str) -> str:
     return re.sub("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "?", text)
 
 
+def segment(text: str) -> str:
+    """One part of a path: a name may have slashes of its own."""
+    return quote(text, safe="", errors="replace")
+
+
 FILTERS = {
     "money": money,
     "exact": exact,
@@ -187,4 +193,5 @@ FILTERS = {
     "visible": visible,
     "name": name,
     "plain": plain,
+    "segment": segment,
 }
