@@ -33,9 +33,18 @@ TASKS = {
 }
 TALK = (
     ("How do I return a pair of boots?", "Within 30 days, unworn, in the box they came in. Shall I send you a label?"),
-    ("Yes please. Order 4711.", "Done: the label is on its way to the address on your account. It is valid for 14 days."),
-    ("And when do I get the money?", "Three to five working days after the parcel has reached us, on the card you paid with."),
-    ("Can I have store credit instead?", "Of course. Say so on the slip in the parcel, and you get 10 % more than you paid."),
+    (
+        "Yes please. Order 4711.",
+        "Done: the label is on its way to the address on your account. It is valid for 14 days.",
+    ),
+    (
+        "And when do I get the money?",
+        "Three to five working days after the parcel has reached us, on the card you paid with.",
+    ),
+    (
+        "Can I have store credit instead?",
+        "Of course. Say so on the slip in the parcel, and you get 10 % more than you paid.",
+    ),
 )
 ASKED = {
     "chat": "Where is my parcel? The tracking page has said “on its way” since Tuesday.",
@@ -154,7 +163,9 @@ class Teller:
 
     def _fail(self, attempt: Attempt) -> UpstreamError:
         attempt.ended, attempt.status = attempt.started + 0.4, 529
-        error = UpstreamBusy("overloaded", kind="overloaded", retryable=True, status=529, provider_code="overloaded_error")
+        error = UpstreamBusy(
+            "overloaded", kind="overloaded", retryable=True, status=529, provider_code="overloaded_error"
+        )
         attempt.error, attempt.request_id = error, f"req_{self.rng.getrandbits(48):012x}"
         return error
 
@@ -226,7 +237,12 @@ def life(now: float, *, days: int = 14, calls: int = 140, seed: int = 5) -> list
             for number in range(60):
                 found.append(
                     teller.exchange(
-                        midnight + 9 * HOUR + number * 130, "globex", "eve", "summarise", model="claude-opus-5-5", size=4.0
+                        midnight + 9 * HOUR + number * 130,
+                        "globex",
+                        "eve",
+                        "summarise",
+                        model="claude-opus-5-5",
+                        size=4.0,
                     )
                 )
     recent = now - 0.5 * HOUR
@@ -247,7 +263,12 @@ def hostile(now: float) -> list[Exchange]:
         at = now - 60 + number
         each = teller.exchange(at, "acme", "ada", "chat", session=f"s{text}"[:200], words=(text, text))
         caller = replace(
-            each.request.caller, user=text[:256], task=text[:80], feature=text[:80], environment=text[:40], tags={"team": text[:60]}
+            each.request.caller,
+            user=text[:256],
+            task=text[:80],
+            feature=text[:80],
+            environment=text[:40],
+            tags={"team": text[:60]},
         )
         each.request.caller = caller
         each.request.correlation_id = text[:120]
@@ -260,15 +281,15 @@ def hostile(now: float) -> list[Exchange]:
 
 
 HOSTILE = (
-    "<script>window.hacked = 1</script><img src=x onerror=\"window.hacked = 2\">",
+    '<script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">',
     "\"><svg onload=window.hacked=3>'-alert(1)-'{{ 7 * 7 }}${7*7}<!--",
     "javascript:window.hacked=4//](javascript:window.hacked=5)",
-    "=HYPERLINK(\"http://evil.example\",\"x\")\t+cmd|' /C calc'!A0",
+    '=HYPERLINK("http://evil.example","x")\t+cmd|\' /C calc\'!A0',
     "\x1b[31mred\x1b]0;title\x07 \x9b2J \x00 bell",
     "right \u202eot tfel\u2066 isolate \u200b zero \ufeff width \U000e0041\U000e0042",
     "broken \ud800 surrogate \udfff",
-    "Z\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351\u0351 algo",
+    "Z" + "\u0351" * 18 + " algo",
     "W" * 400,
-    "</textarea></title></style></script><iframe srcdoc=\"<script>parent.hacked=6</script>\">",
+    '</textarea></title></style></script><iframe srcdoc="<script>parent.hacked=6</script>">',
     "A very long body. " * 3_600,
 )

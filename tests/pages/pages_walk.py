@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ def visiting(browser: Any, url: str, *, size: dict[str, int] = WIDE, colours: st
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: None if asked.url.startswith((url, "data:")) else wrong.append(asked.url))
     page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
-    page.add_init_script("addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective))")
+    page.add_init_script(
+        "addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective))"
+    )
     try:
         yield page
     finally:
@@ -32,25 +35,54 @@ def visiting(browser: Any, url: str, *, size: dict[str, int] = WIDE, colours: st
 
 
 def too_wide(page: Any) -> str:
-    """What is wider than the window, for whoever has to mend it; "" = nothing."""
+    """What is wider than a phone or a desk, for whoever has to mend it; "" = nothing."""
+    found = []
+    for size in (PHONE, WIDE):
+        page.set_viewport_size(size)
+        found.append(_wider(page))
+    return "\n".join(filter(None, found))
+
+
+def _wider(page: Any) -> str:
     return str(
         page.evaluate(
             """() => {
                 const most = document.documentElement.clientWidth;
                 if (document.documentElement.scrollWidth <= most) return "";
-                const found = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > most + 1);
+                const all = [...document.querySelectorAll("body *")];
+                const found = all.filter(e => e.getBoundingClientRect().right > most + 1);
                 return found.slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join("\\n") || "something";
             }"""
         )
     )
 
 
-def barriers(page: Any) -> list[str]:
-    """What axe finds that keeps people out: serious and critical."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+def barriers(page: Any, *, only: Sequence[str] = ()) -> list[str]:
+    """What axe finds that keeps people out: serious and critical. `only`: these of its rules."""
+    page.evaluate(_axe())
+    told = {"resultTypes": ["violations"], **({"runOnly": {"type": "rule", "values": list(only)}} if only else {})}
+    found = page.evaluate("told => axe.run(document, told)", told)
     return [
         f"{each['id']}: {each['nodes'][0]['html'][:200]} {each['nodes'][0]['failureSummary'][:300]}"
         for each in found["violations"]
         if each["impact"] in SERIOUS
     ]
+
+
+@cache
+def _axe() -> str:
+    return AXE.read_text(encoding="utf-8")
+
+
+def walk(page: Any, path: str, *, colours: str) -> list[str]:
+    """Open a page and say what is wrong with it. In dark colours only what colours can break is looked at."""
+    page.goto(path)
+    return wrong_with(page, colours=colours)
+
+
+def wrong_with(page: Any, *, colours: str) -> list[str]:
+    """The same of the page that is open."""
+    if colours == "dark":
+        return barriers(page, only=("color-contrast", "link-in-text-block"))
+    wide = too_wide(page)
+    return [*barriers(page), *([f"wider than the window: {wide}"] if wide else [])]

@@ -58,7 +58,6 @@ class World:
         self.built.ledger.flush()
         self.built.log.flush()
 
-
     def summed(self) -> None:
         """Bring the log store's sums up to date, as its keeper does every ten seconds."""
         keeper = self.built.logs.place.keeper()

@@ -122,7 +122,9 @@ def test_nothing_that_is_typed_breaks_the_search(typed: str) -> None:
     search_words.read(typed, KNOWN)
 
 
-@given(st.sampled_from(sorted(KNOWN)), st.text(st.characters(exclude_characters='"', exclude_categories=["C"]), min_size=1))
+@given(
+    st.sampled_from(sorted(KNOWN)), st.text(st.characters(exclude_characters='"', exclude_categories=["C"]), min_size=1)
+)
 @settings(max_examples=100)
 def test_a_condition_that_is_written_is_read_again(name: str, value: str) -> None:
     found = search_words.read(f"first {search_words.written(name, value)} last", KNOWN)
@@ -159,7 +161,8 @@ def test_the_live_tail_shows_what_the_search_asks_for(query: LogQuery, wanted: b
 
 def rows(*told: tuple[float, str, int, int]) -> list[RollupRow]:
     return [
-        RollupRow(start, value, exchanges=number, cost_nano=cost, latency={80: number}) for start, value, number, cost in told
+        RollupRow(start, value, exchanges=number, cost_nano=cost, latency={80: number})
+        for start, value, number, cost in told
     ]
 
 
@@ -255,8 +258,14 @@ def test_nothing_is_forecast_from_the_first_minutes_of_a_period() -> None:
 
 @pytest.mark.parametrize("folder", [PAGES / "static" / "vendor", TESTS / "vendor"], ids=["wheel", "tests"])
 def test_what_is_vendored_is_what_was_recorded(folder: Path) -> None:
-    told = {name: digest for each in json.loads((folder / "vendored.json").read_text()) for name, digest in each["files"].items()}
-    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix != ".json"}
+    told = {
+        name: digest
+        for each in json.loads((folder / "vendored.json").read_text())
+        for name, digest in each["files"].items()
+    }
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix != ".json"
+    }
     assert found == told
 
 

@@ -102,8 +102,9 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
 def _aside(gateway: Gateway) -> App:
     """The admin API and the dashboard; imported at the first request for them."""
     from headgate.control.app import build
+    from headgate.pages import pages
 
-    return build(gateway)
+    return build(gateway, pages=pages)
 
 
 def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | None) -> bool:

@@ -68,7 +68,7 @@ def points(now: float | None, before: float | None, *, welcome: Literal["more", 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Two stretches of the same length, as a whole and broken down: value by dimension's name, then value."""
+    """Two stretches of the same length, as a whole and by value of each dimension."""
 
     now: Figures
     before: Figures
@@ -83,7 +83,8 @@ def sentences(days: Days) -> list[Sentence]:
         return []
     found = [*_money(days), *_failures(days), *_speed(days), *_savings(days), *_refusals(days), *_newcomers(days)]
     if now.exchanges and abs(now.exchanges / before.exchanges - 1) >= NOTABLE:
-        text = f"{formats.count(now.exchanges)} exchanges: {_against(now.exchanges, before.exchanges, formats.count, 'fewer')}."
+        how = _against(now.exchanges, before.exchanges, formats.count, "fewer")
+        text = f"{formats.count(now.exchanges)} exchanges: {how}."
         found.append(Sentence(text, "", "up" if now.exchanges > before.exchanges else "down"))
     return found[:_MOST]
 
@@ -108,7 +109,8 @@ def _money(days: Days) -> list[Sentence]:
         name, part = _mover(days, dimension, lambda each: each.cost_nano, more=more)
         if name and part >= abs(moved) * 0.4 and len(days.now_by.get(dimension, ())) > 1:
             part_words = "most" if part < abs(moved) * 0.95 else "all"
-            text = f"The {dimension} {name} accounts for {part_words} of that: {formats.money(part)} {'more' if more else 'less'}."
+            how = f"{formats.money(part)} {'more' if more else 'less'}"
+            text = f"The {dimension} {name} accounts for {part_words} of that: {how}."
             found.append(Sentence(text, "", "same", name, {"q": written(dimension, name)}, "/ui/exchanges"))
             break
     return found
@@ -137,7 +139,14 @@ def _failures(days: Days) -> list[Sentence]:
     if name and part > 1:
         text += f" {name} has {formats.count(part)} more failures than before."
     return [
-        Sentence(text, "worse" if worse else "better", "up" if worse else "down", "Failed exchanges", {"errors": "1"}, "/ui/exchanges")
+        Sentence(
+            text,
+            "worse" if worse else "better",
+            "up" if worse else "down",
+            "Failed exchanges",
+            {"errors": "1"},
+            "/ui/exchanges",
+        )
     ]
 
 
@@ -153,8 +162,12 @@ def _speed(days: Days) -> list[Sentence]:
         text = f"{what} is {formats.ms(now)}, {'up' if slower else 'down'} from {formats.ms(before)}."
         found.append(
             Sentence(
-                text, "worse" if slower else "better", "up" if slower else "down", "Slow exchanges",
-                {"min_ms": f"{now:.0f}"}, "/ui/exchanges",
+                text,
+                "worse" if slower else "better",
+                "up" if slower else "down",
+                "Slow exchanges",
+                {"min_ms": f"{now:.0f}"},
+                "/ui/exchanges",
             )
         )
     return found[:1]
@@ -167,7 +180,11 @@ def _savings(days: Days) -> list[Sentence]:
     more = now > before
     text = f"The cache answered {formats.share(now)} of exchanges, after {formats.share(before)}"
     text += f"; caches saved {formats.money(days.now.saved_nano)}." if days.now.saved_nano > 0 else "."
-    return [Sentence(text, "better" if more else "worse", "up" if more else "down", "Hits", {"q": "cache:hit"}, "/ui/exchanges")]
+    return [
+        Sentence(
+            text, "better" if more else "worse", "up" if more else "down", "Hits", {"q": "cache:hit"}, "/ui/exchanges"
+        )
+    ]
 
 
 def _refusals(days: Days) -> list[Sentence]:
@@ -199,7 +216,11 @@ def _newcomers(days: Days) -> list[Sentence]:
             listed = ", ".join(new[:3]) + (f" and {len(new) - 3} more" if len(new) > 3 else "")
             cost = sum(days.now_by[dimension][name].cost_nano for name in new)
             word = f"New {dimension}{'s' if len(new) > 1 else ''} since yesterday"
-            found.append(Sentence(f"{word}: {listed}, {formats.money(cost)}.", "", "same", f"Spend by {dimension}", {"by": dimension}))
+            found.append(
+                Sentence(
+                    f"{word}: {listed}, {formats.money(cost)}.", "", "same", f"Spend by {dimension}", {"by": dimension}
+                )
+            )
     return found
 
 

@@ -64,7 +64,13 @@ class Demo:
 def _run(host: str, port: int, seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 -- a plan, not a secret
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(threads.map(lambda calls: [_make(host, port, call) for call in calls], list(_plan(rng))))
+        for calls in _plan(rng):
+            threads.submit(_make_all, host, port, calls)
+
+
+def _make_all(host: str, port: int, calls: list[_Call]) -> None:
+    for call in calls:
+        _make(host, port, call)
 
 
 def _plan(rng: random.Random) -> Iterator[list[_Call]]:
@@ -92,7 +98,9 @@ def _plan(rng: random.Random) -> Iterator[list[_Call]]:
             cap = 5
         elif number == 17:
             model = "claude-haiku-0-0"
-        yield [_Call(model, [{"role": "user", "content": question}], _caller(user, tenant, task), cap, rng.random() < 0.5)]
+        yield [
+            _Call(model, [{"role": "user", "content": question}], _caller(user, tenant, task), cap, rng.random() < 0.5)
+        ]
 
 
 def _caller(user: str, tenant: str, task: str, session: str = "") -> dict[str, str]:

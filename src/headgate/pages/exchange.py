@@ -14,12 +14,16 @@ from headgate.pages import format as formats
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import Figures, by_value
 from headgate.pages.periods import HOUR
+from headgate.pages.search_words import written
 from headgate.pages.site import Site
 from headgate.stores.logs.query import LogRow
 from headgate.stores.reader import StoredExchange
 
 _MOST_BODY = 200_000
 """Characters of a whole request that are shown; the log keeps up to 64 KB of each text."""
+
+
+_OTHERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def show(site: Site, asked: Asked) -> Response:
     """
     exchange_id = asked.parts["id"]
     logs = site.sources.logs
-    row = None if logs is None else logs.show(exchange_id)
+    row = None if logs is None else logs.show(exchange_id, asked.tenant)
     stored = site.sources.exchange(exchange_id)
     if row is None and stored is not None and stored.exchange:
         row = _from_ledger(stored.exchange)
@@ -99,7 +103,11 @@ def _from_ledger(record: Mapping[str, Any]) -> LogRow:
         stream=bool(record["stream"]),
         simulated=bool(record["simulated"]),
         more={"tags": json.loads(record["tags"])} if record["tags"] else {},
-        **{name: value for name, value in told.items() if name not in ("at", "exchange_id", "status_code", "error_type")},
+        **{
+            name: value
+            for name, value in told.items()
+            if name not in ("at", "exchange_id", "status_code", "error_type")
+        },
     )
 
 
@@ -164,7 +172,11 @@ def where_time_went(row: LogRow, attempts: Sequence[Mapping[str, Any]]) -> list[
 def _sentence(row: LogRow, parts: Sequence[Part]) -> str:
     if row.latency_ms is None or not parts:
         return ""
-    return f"It took {formats.ms(row.latency_ms)}: " + ", ".join(f"{formats.ms(p.milliseconds)} {p.words}" for p in parts) + "."
+    return (
+        f"It took {formats.ms(row.latency_ms)}: "
+        + ", ".join(f"{formats.ms(p.milliseconds)} {p.words}" for p in parts)
+        + "."
+    )
 
 
 def _usual(site: Site, asked: Asked, row: LogRow) -> Figures | None:
@@ -204,9 +216,8 @@ def _others(site: Site, asked: Asked, row: LogRow) -> list[LogRow]:
     logs = site.sources.logs
     if logs is None or not row.correlation_id:
         return []
-    found = logs.correlated(row.correlation_id)
-    rows = found.rows if hasattr(found, "rows") else found
-    return [each for each in rows if each.exchange_id != row.exchange_id and asked.tenant in (None, each.tenant)][:20]
+    found = logs.correlated(row.correlation_id, asked.tenant, _OTHERS)
+    return [each for each in found.rows if each.exchange_id != row.exchange_id]
 
 
 def _pretty(raw: str) -> str:
@@ -224,15 +235,21 @@ def _facts(row: LogRow) -> list[tuple[str, str, str]]:
 
 
 def _each_fact(row: LogRow) -> Iterator[tuple[str, str, str]]:
-    from headgate.pages.search_words import written
-
     def found(name: str, value: str) -> str:
         return link("/ui/exchanges", q=written(name, value))
 
     for name, label in (
-        ("user", "User"), ("tenant", "Tenant"), ("key", "Key"), ("task", "Task"), ("feature", "Feature"),
-        ("environment", "Environment"), ("provider", "Provider"), ("stop_reason", "Stop reason"),
-        ("error_type", "Error"), ("error_kind", "Kind of error"), ("cache", "Cache"),
+        ("user", "User"),
+        ("tenant", "Tenant"),
+        ("key", "Key"),
+        ("task", "Task"),
+        ("feature", "Feature"),
+        ("environment", "Environment"),
+        ("provider", "Provider"),
+        ("stop_reason", "Stop reason"),
+        ("error_type", "Error"),
+        ("error_kind", "Kind of error"),
+        ("cache", "Cache"),
     ):
         value = str(getattr(row, name))
         if value:
@@ -245,11 +262,16 @@ def _each_fact(row: LogRow) -> Iterator[tuple[str, str, str]]:
         short = row.system_prompt_hash[:12]
         yield "System prompt", f"hash {short}…", found("system_prompt_hash", row.system_prompt_hash)
     for name, label in (
-        ("degraded", "Degraded"), ("limit", "Limit"), ("pruned", "Pruned"), ("error_cause", "Cause"),
-        ("prompt_prefix", "Prompt prefix"), ("upstream_gateway", "Charged by"), ("price_version", "Prices"),
+        ("degraded", "Degraded"),
+        ("limit", "Limit"),
+        ("pruned", "Pruned"),
+        ("error_cause", "Cause"),
+        ("prompt_prefix", "Prompt prefix"),
+        ("upstream_gateway", "Charged by"),
+        ("price_version", "Prices"),
     ):
-        value = row.more.get(name) or getattr(row, name, "")
-        if value:
-            yield label, str(value), ""
+        other = row.more.get(name) or getattr(row, name, "")
+        if other:
+            yield label, str(other), ""
     if row.client_retries:
         yield "The caller's SDK", f"had tried {row.client_retries} times before", ""

@@ -63,7 +63,6 @@ def read(asked: Asked) -> Search:
     typed = asked.get("q")
     words = search_words.read(typed, _KNOWN)
     fields = {ALIASES.get(name, name): value for name, value in words.fields.items()}
-    tags = {name: value for name, value in _tags(typed).items()}
     wrong = ""
     if words.unknown:
         wrong = f"“{words.unknown[0]}:” is no field of the log, so it is searched for as text."
@@ -71,7 +70,7 @@ def read(asked: Asked) -> Search:
     cost = words.min_cost or asked.get("min_cost")
     query = LogQuery(
         text=words.text,
-        fields={**fields, **tags},
+        fields={**fields, **_tags(typed)},
         since=since,
         until=until,
         min_cost_nano=_nano(cost),
@@ -129,7 +128,9 @@ def show(site: Site, asked: Asked) -> Response:
         searched_to=found.searched_to,
         tail=_tail_address(asked, found.rows[0].id if found.rows else _newest(site, asked)),
         periods=[(_ANY, "Any time"), *((name, periods.NAMES[name]) for name in (*_PERIODS, "today", "yesterday"))],
-        quick=[(words, asked.address(before=None, live=None, **_together(asked, changes))) for words, changes in _QUICK],
+        quick=[
+            (words, asked.address(before=None, live=None, **_together(asked, changes))) for words, changes in _QUICK
+        ],
         fields=sorted(FIELDS),
         may_erase=asked.who.may(Right.ERASE) and site.sources.can_erase,
     )
@@ -217,7 +218,7 @@ def erase(site: Site, asked: Asked) -> Response:
     if asked.method == "POST" and told.get("sure") == "yes":
         counts = site.sources.erase(asked, kind, value)
         return site.render(
-            asked, "erased.html", here="exchanges", title="Erased", kind=kind, value=value, counts=counts
+            asked, "erased.html", here="exchanges", title="Erased", kind=kind, value=value, erased=counts
         )
     logs = site.sources.logs
     page = LogPage(()) if logs is None else logs.search(LogQuery(fields={kind: value}, tenant=asked.tenant, limit=100))

@@ -1,4 +1,4 @@
-"""What people read: money to sensible digits, durations, times with the exact one at hand, strangers' texts made visible.
+"""What people read: money to sensible digits, durations, times with the exact one at hand, strangers' texts.
 
 These are the filters of the templates. Every one that returns markup has escaped what it was given.
 """
@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from headgate.core.money import NANO_PER_USD, usd_text
 
 DASH = "–"
+_DASH = Markup("–")
 
 # What a page must not obey, and a person has to see: controls but line feed and tab, marks that turn the reading
 # direction around, what has no width, and the letters of the tag block, which nobody can see and models read.
@@ -22,7 +23,9 @@ _ODD = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
 # An accent on an accent on an accent climbs out of its line.
-_PILE = re.compile("([\u0300-\u036f\u0483-\u0489\u0610-\u061a\u064b-\u065f\u0e31-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4})[\u0300-\u036f\u0483-\u0489\u0610-\u061a\u064b-\u065f\u0e31-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+_PILE = re.compile(
+    "([\u0300-\u036f\u0483-\u0489\u0610-\u061a\u064b-\u065f\u0e31-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4})[\u0300-\u036f\u0483-\u0489\u0610-\u061a\u064b-\u065f\u0e31-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
+)
 
 
 def money(nano: int | None) -> str:
@@ -54,7 +57,7 @@ def exact(nano: int) -> str:
 def cost(nano: int | None, estimated: bool = False) -> Markup:
     """Money with the exact amount in its title, and ≈ in front of what is an estimate."""
     if nano is None:
-        return Markup(DASH)
+        return _DASH
     told = f"{exact(nano)}, estimated" if estimated else exact(nano)
     mark = Markup('<span aria-label="estimated">≈</span>') if estimated else ""
     return Markup('<span class="nowrap" title="{}">{}{}</span>').format(told, mark, money(nano))
@@ -124,7 +127,7 @@ def ago(seconds: float | None, now: float) -> Markup:
     """How long ago, with the moment itself in the title and for machines."""
     told = moment(seconds)
     if seconds is None or told == DASH:
-        return Markup(DASH)
+        return _DASH
     past = now - seconds
     words = "now" if abs(past) < 1 else f"{_coarse(past)} ago" if past > 0 else f"in {_coarse(-past)}"
     iso = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
@@ -159,19 +162,22 @@ def visible(text: object, limit: int = 0) -> Markup:
 
 
 def _written(character: str) -> Markup:
+    return Markup('<span class="odd">{}</span>').format(_code(character))
+
+
+def _code(character: str) -> str:
     code = ord(character)
-    words = f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-    return Markup('<span class="odd">{}</span>').format(words)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
 def name(text: object, limit: int = 120) -> Markup:
     """A caller's word (a user, a tenant, a model) in the middle of ours: it cannot change how ours are read."""
-    return Markup("<bdi>{}</bdi>").format(visible(text, limit)) if text else Markup(DASH)
+    return Markup("<bdi>{}</bdi>").format(visible(text, limit)) if text else _DASH
 
 
-def plain(text: str) -> str:
-    """For attributes (titles, values to copy): what cannot be encoded or is a control becomes a question mark."""
-    return re.sub("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "?", text)
+def plain(text: object) -> str:
+    """For titles and labels: as `visible`, without markup."""
+    return _ODD.sub(lambda found: _code(found.group()), str(text))
 
 
 def segment(text: str) -> str:

@@ -112,7 +112,9 @@ def _tiles(sums: Figures, before: Figures, points: list[Figures], period: Period
         return plot(f"{title}, {period.words.lower()}", period, unit, series, sync=_SYNC)  # type: ignore[arg-type]
 
     query = period.query()
-    estimated = f", {formats.money(sums.estimated_nano)} of it in exchanges with an estimate" if sums.estimated_nano else ""
+    estimated = (
+        f", {formats.money(sums.estimated_nano)} of it in exchanges with an estimate" if sums.estimated_nano else ""
+    )
     refused = f", {formats.count(sums.refused)} refused by Headgate" if sums.refused else ""
     return [
         Tile(
@@ -217,4 +219,11 @@ def wait_for_demo(site: Site, _asked: Asked) -> Response:
     return Response(status_code=204, headers={} if site.demo.running else {"hx-redirect": "/"})
 
 
-PAGE = Page("overview", "Overview", "/", "See", "o", [("/", show, ("GET",)), ("/ui/demo", start_demo, ("POST",)), ("/ui/demo", wait_for_demo, ("GET",))])
+PAGE = Page(
+    "overview",
+    "Overview",
+    "/",
+    "See",
+    "o",
+    [("/", show, ("GET",)), ("/ui/demo", start_demo, ("POST",)), ("/ui/demo", wait_for_demo, ("GET",))],
+)

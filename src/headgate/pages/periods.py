@@ -22,7 +22,15 @@ NAMES = {
     "30d": "Last 30 days",
     "month": "This month",
 }
-SHORT = {"1h": "1 h", "24h": "24 h", "today": "Today", "yesterday": "Yesterday", "7d": "7 d", "30d": "30 d", "month": "Month"}
+SHORT = {
+    "1h": "1 h",
+    "24h": "24 h",
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "7d": "7 d",
+    "30d": "30 d",
+    "month": "Month",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,12 @@ _MOST_ROWS = 400
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a plot. `tone` is a colour of `app.css`: accent, good, warn, bad, muted, c1 to c6. None = nothing was there."""
+    """One line of a plot.
+
+    Attributes:
+        values: None where nothing was.
+        tone: a colour of `app.css`: accent, good, warn, bad, muted, c1 to c6.
+    """
 
     label: str
     values: Sequence[float | None]
@@ -60,7 +65,12 @@ def plot(
         "sync": sync,
         "stacked": stacked,
         "series": [
-            {"label": each.label, "values": [_rounded(value) for value in each.values], "kind": each.kind, "tone": each.tone}
+            {
+                "label": each.label,
+                "values": [_rounded(value) for value in each.values],
+                "kind": each.kind,
+                "tone": each.tone,
+            }
             for each in series
         ],
     }

@@ -73,7 +73,11 @@ class Sources:
         asked.who.need(Right.ERASE)
         subject = Subject("user" if kind == "user" else "session", value, asked.tenant)
         found = self._built.logs.erase(subject)
-        return [("exchanges", found.exchanges), ("texts and whole requests", found.bodies), ("other lines", found.events)]
+        return [
+            ("exchanges", found.exchanges),
+            ("texts and whole requests", found.bodies),
+            ("other lines", found.events),
+        ]
 
     @property
     def simulated(self) -> bool:

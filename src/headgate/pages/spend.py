@@ -109,7 +109,7 @@ def _tenants(site: Site, period: Period) -> list[str]:
 def _plot(rows: list[RollupRow], found: Mapping[str, Figures], period: Period, word: str) -> Plot:
     """Bars on bars: the dearest values, and all others together."""
     usd = 1 / NANO_PER_USD
-    drawn = [name for name in found][:_DRAWN]
+    drawn = list(found)[:_DRAWN]
     series = []
     for place, name in enumerate(drawn):
         points = over_time((row for row in rows if row.value == name), period)
