@@ -17,7 +17,7 @@ from headgate.cli.usage import FILTERS
 
 GROUPS = (
     *(("approvals",), ("batch",), ("cache",), ("incident",), ("jobs",), ("keys",), ("lab",), ("logs",)),
-    ("prices",),
+    *(("prices",), ("people",), ("audit-log",)),
 )
 """Commands that only hold others."""
 

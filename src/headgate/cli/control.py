@@ -57,7 +57,9 @@ def ask(
         connection.close()
     if status < 300 and isinstance(answer, dict):
         return answer
-    said = answer.get("error", {}).get("message", "") if isinstance(answer, dict) else ""
+    said = ""
+    if isinstance(answer, dict):  # the admin API's problems have `detail`
+        said = answer.get("error", {}).get("message", "") or answer.get("detail", "")
     message = said or f"the gateway at {url} answered {status}"
     raise Unavailable(message) if status >= 500 else ConfigError(message)
 

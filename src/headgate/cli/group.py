@@ -45,6 +45,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "incident": ("headgate.cli.incident:incident", "Stop, slow or degrade traffic now, for a while; lift it."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "cache": ("headgate.cli.cache:cache", "Answers that are kept: how that does, and forgetting them."),
+    "people": ("headgate.cli.people:people", "Who may use the dashboard and the admin API; API tokens."),
+    "audit-log": ("headgate.cli.audit_log:audit_log", "Who changed what, and whether that record is whole."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
     "logs": ("headgate.cli.logs:logs", "The record of exchanges: show one with its attempts."),
 }

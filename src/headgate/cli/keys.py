@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.group import config_option, json_option, settings_of
+from headgate.cli.ledger_door import as_command_line
 from headgate.cli.text import moment, print_json, print_table, safe
 
 if TYPE_CHECKING:
@@ -207,11 +208,14 @@ class _Door:
     def __init__(self, settings: Settings) -> None:
         self._storage = settings.storage
         self._ledger: WrittenLedger | None = None
+        self._acting = as_command_line()
 
     def __enter__(self) -> _Door:
+        self._acting.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._acting.__exit__(None, None, None)
         if self._ledger is not None:
             self._ledger.close()
 

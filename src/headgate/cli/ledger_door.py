@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Self
 
 from headgate.core.errors import ConfigError
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from headgate.stores.log import LineLog
 
 
-def as_command_line() -> None:
-    """From now on this process changes things as whoever runs the command."""
+def as_command_line() -> AbstractContextManager[None]:
+    """Inside, this process changes things as whoever runs the command."""
     from headgate.cli.control import user
-    from headgate.core.actors import Actor, act_as
+    from headgate.core.actors import Actor, acting
 
-    act_as(Actor(user(), "admin", "cli"))
+    return acting(Actor(user(), "admin", "cli"))
 
 
 class LedgerDoor:
@@ -26,11 +27,14 @@ class LedgerDoor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger: WrittenLedger | None = None
+        self._acting = as_command_line()
 
     def __enter__(self) -> Self:
+        self._acting.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._acting.__exit__(None, None, None)
         if self._ledger is not None:
             self._ledger.close()
 
@@ -43,7 +47,6 @@ class LedgerDoor:
         from headgate.stores.lockfile import read_lock
         from headgate.stores.opening import open_beside, sqlite_file
 
-        as_command_line()
         self._ledger = open_beside(self._settings.storage)
         try:
             self._ledger.open()

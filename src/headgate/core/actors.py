@@ -41,8 +41,3 @@ def acting(who: Actor) -> Iterator[None]:
         yield
     finally:
         _acting.reset(token)
-
-
-def act_as(who: Actor) -> None:
-    """As `acting`, for the rest of this context: a process that does one thing for one person."""
-    _acting.set(who)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, inspect, select, update
 
 from headgate.core.actors import actor
 from headgate.core.errors import ConfigError
@@ -15,6 +15,7 @@ from headgate.core.secret import Secret
 from headgate.stores.audit_log import append
 from headgate.stores.keys import key_hash
 from headgate.stores.people import check_role
+from headgate.stores.reader import NoLedger, Reader
 from headgate.stores.schema import api_tokens
 
 T = TypeVar("T")
@@ -88,9 +89,7 @@ class TokenStore:
 
     def list(self) -> list[ApiToken]:
         """All, revoked ones too, oldest first."""
-        c = api_tokens.c
-        query = select(api_tokens).order_by(c.created, c.id)
-        return self._run(lambda sql: [ApiToken(**row) for row in sql.execute(query).mappings()])
+        return self._run(_all)
 
     def find(self, token_id: str) -> ApiToken | None:
         """One that is valid now, by its id; its hash is the caller's to compare."""
@@ -116,3 +115,20 @@ class TokenStore:
             return ApiToken(**{**row, "revoked": now})
 
         return self._run(work)
+
+
+def tokens_beside(reader: Reader) -> list[ApiToken]:
+    """The tokens of a ledger that another process writes; none where there is none, or an earlier Headgate wrote it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return reader._ask(lambda sql: _all(sql) if inspect(sql).has_table(api_tokens.name) else [])
+    except NoLedger:
+        return []
+
+
+def _all(sql: Connection) -> list[ApiToken]:
+    query = select(api_tokens).order_by(api_tokens.c.created, api_tokens.c.id)
+    return [ApiToken(**row) for row in sql.execute(query).mappings()]
