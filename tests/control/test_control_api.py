@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from control_gateway import CHEAP, TOKEN, Answer, Running, running
-from ledger_maker import Maker
+from ledger_maker import EPOCH, Maker
 
 from headgate.control.api.base import RIGHT
 from headgate.control.identity import csrf_of
@@ -34,7 +34,11 @@ TOLD = {
         {"only": {"tenant": "globex"}, "requests_per_minute": 5},
     ],
 }
-READ = ("/keys", "/budgets", "/limits", "/approvals", "/jobs", "/batches", "/usage?by=tenant", "/prices")
+READ = (
+    *("/keys", "/budgets", "/limits", "/approvals", "/jobs", "/batches", "/usage?by=tenant", "/prices"),
+    *("/logs", "/logs?where=user=bob", "/logs/conversation?session=s-17"),
+    f"/logs/rollup?since={EPOCH - 9000}&until={EPOCH + 9000}&by=tenant",
+)
 
 
 class Api:
@@ -69,14 +73,19 @@ def park(gate: Running, name: str, tenant: str) -> str:
     return parked.id
 
 
+def exchange_of(tenant: str) -> str:
+    return Maker().exchange().id + tenant
+
+
 def work_of(gate: Running, tenant: str) -> None:
     """An exchange, a deferred call and a batch of a tenant's."""
-    maker, caller = Maker(), Caller(tenant=tenant, user="bob")
+    maker, caller = Maker(), Caller(tenant=tenant, user="bob", session="s-17")
     exchange = maker.exchange(caller=caller)
     exchange.id += tenant
     attempt = maker.attempt(exchange)
     run_blocking(gate.built.ledger.blocking().intend(exchange, attempt))
     gate.built.ledger.blocking().settle(maker.answered(exchange))
+    gate.built.log.write(exchange)
     told, now = {"tenant": tenant, "user": "bob"}, time.time()
     ids = (f"job_{tenant}", tenant, "", "d", "failed", now, now + 600, now)
     what = ("anthropic", "messages", "/v1/messages", "", "[]", json.dumps(told), b"{}")
@@ -98,6 +107,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
             work_of(gate, tenant)
         park(gate, "a", "acme")
         park(gate, "g", "globex")
+        gate.built.log.flush()
         yield made
 
 
@@ -107,7 +117,7 @@ def test_every_route_declares_a_right_and_every_role_gets_what_its_right_says(ap
     for method, path, right in api.operations():
         seen.add(right)
         where = path
-        for name in ("key_id", "approval", "job", "batch", "provider", "incident", "name", "token"):
+        for name in ("key_id", "approval", "job", "batch", "exchange", "provider", "incident", "name", "token"):
             where = where.replace(f"{{{name}}}", "nothing-of-this-name")
         assert "{" not in where, path
         for role in ROLES:
@@ -118,7 +128,7 @@ def test_every_route_declares_a_right_and_every_role_gets_what_its_right_says(ap
             if answer.status >= 500:
                 wrong.append((role, method, path, answer.body))
     assert wrong == []
-    assert seen >= {each.value for each in Right} - {"alerts", "erase"}
+    assert seen >= {each.value for each in Right} - {"alerts"}
 
 
 def test_nobody_comes_in_without_a_credential_on_any_route(api: Api) -> None:
@@ -139,7 +149,7 @@ def test_a_tenant_admin_reads_nothing_of_another_tenant(api: Api, path: str) -> 
 
 def test_every_route_that_a_tenant_admin_may_read_is_looked_at_above(api: Api) -> None:
     looked = {path.partition("?")[0] for path in READ} | {"/me"}
-    one = {"/approvals/{approval}", "/jobs/{job}"}
+    one = {"/approvals/{approval}", "/jobs/{job}", "/logs/exchanges/{exchange}"}
     for method, path, right in api.operations():
         if method == "GET" and Right(right) in RIGHTS["tenant-admin"]:
             assert path in looked | one, f"{path}: add it to the test of tenant isolation"
@@ -152,6 +162,7 @@ def test_what_is_another_tenants_is_as_if_it_were_not_there(api: Api) -> None:
         (f"/keys/{key['id']}", "DELETE"),
         ("/approvals/ap_" + "g" * 26, "GET"),
         ("/jobs/job_globex", "GET"),
+        (f"/logs/exchanges/{exchange_of('globex')}", "GET"),
     ):
         assert api.ask("tenant-admin", path, method).status == 404, path
     assert api.ask("tenant-admin", "/usage?where=tenant%3Dglobex").status == 403
@@ -337,3 +348,23 @@ def test_a_deferred_call_is_tried_again_by_operators_and_it_is_on_record(api: Ap
     assert api.ask("operator", "/jobs/job_acme/cancel", "POST").json["state"] == "cancelled"
     assert api.ask("operator", "/jobs/job_acme/cancel", "POST").status == 409
     assert api.ask("operator", "/batches/batch_acme/cancel", "POST").status == 409
+
+
+def test_an_exchange_is_found_and_shown_with_its_attempts(api: Api) -> None:
+    (found,) = api.ask("tenant-admin", "/logs?where=user=bob").json["exchanges"]
+    shown = api.ask("tenant-admin", f"/logs/exchanges/{found['exchange_id']}").json
+    assert (shown["tenant"], shown["cost_usd"], len(shown["attempts_made"])) == ("acme", "0.000001234", 1)
+    assert api.ask("viewer", "/logs?where=nothing=x").status == 400
+    assert api.ask("viewer", "/logs?min_cost_usd=1").json["exchanges"] == []
+    assert api.ask("viewer", "/logs/events?name=nothing").json["events"] == []
+
+
+def test_a_user_is_erased_in_ones_own_tenant_only_and_the_record_of_it_does_not_name_him(api: Api) -> None:
+    body = {"kind": "user", "value": "bob", "tenant": "globex"}
+    assert api.ask("operator", "/logs/erase", "POST", body).status == 403
+    assert api.ask("tenant-admin", "/logs/erase", "POST", body).json["exchanges"] == 1  # of its own, whatever it says
+    assert api.ask("viewer", "/logs?where=user=bob").json["exchanges"][0]["tenant"] == "globex"
+    row = api.last()
+    assert (row.action, row.tenant, "bob" in repr(row)) == ("log.erase", "acme", False)
+    wrong = api.ask("tenant-admin", "/logs/erase", "POST", {"kind": "tenant", "value": "globex"})
+    assert wrong.status == 400

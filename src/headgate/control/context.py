@@ -28,6 +28,7 @@ from headgate.control.services.incidents import IncidentsService
 from headgate.control.services.jobs import Jobs
 from headgate.control.services.keys import Keys
 from headgate.control.services.limits import Limits
+from headgate.control.services.logs import Logs
 from headgate.control.services.people import People
 from headgate.control.services.prices import Prices
 from headgate.control.services.traffic import Cache, Providers
@@ -110,6 +111,7 @@ class Control:
         self.config = Config(self)
         self.people = People(self)
         self.audit = Audit(self)
+        self.logs = Logs(self)
         self._addresses = Addresses(self.built.settings.server.trusted_proxies)
         self._secret = secrets.token_bytes(32)  # of the owner's CSRF token: holds for this process
         self._loop: asyncio.AbstractEventLoop | None = None

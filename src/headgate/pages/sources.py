@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from headgate.control.people import Right
 from headgate.core.errors import ConfigError
 from headgate.core.incidents import Incident
 from headgate.pages.asked import Asked
@@ -14,7 +13,6 @@ from headgate.policy.budget_scopes import values_of
 from headgate.settings.secrets import SIMULATED
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.accounts_reader import AccountsReader
-from headgate.stores.logs.erasing import Subject
 from headgate.stores.logs.reader import LogReader
 from headgate.stores.reader import StoredExchange
 
@@ -70,13 +68,11 @@ class Sources:
             Denied: it is not the asker's right.
             Unavailable: the log store cannot be written now.
         """
-        asked.who.need(Right.ERASE)
-        subject = Subject("user" if kind == "user" else "session", value, asked.tenant)
-        found = self._built.logs.erase(subject)
+        found = self._control.logs.erase(asked.who, "user" if kind == "user" else "session", value)
         return [
-            ("exchanges", found.exchanges),
-            ("texts and whole requests", found.bodies),
-            ("other lines", found.events),
+            ("exchanges", found["exchanges"]),
+            ("texts and whole requests", found["bodies"]),
+            ("other lines", found["events"]),
         ]
 
     @property

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headgate._version import __version__
-from headgate.control.api import money, who, work
+from headgate.control.api import logs, money, who, work
 from headgate.control.api.base import Routes
 from headgate.control.api.models import Problem
 from headgate.control.context import Control
@@ -31,7 +31,7 @@ def make(control: Control) -> FastAPI:
     """The API's app."""
     app = FastAPI(title=_TITLE, version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     routes = Routes()
-    for part in (money, work, who):
+    for part in (money, work, logs, who):
         part.add(routes, control)
     app.include_router(routes.router)
     app.add_exception_handler(HeadgateError, as_problem)

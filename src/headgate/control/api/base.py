@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from headgate.control.people import Principal, Right
 from headgate.control.problems import MEDIA
+from headgate.core.errors import BadRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,3 +89,18 @@ class Routes:
 def _problems() -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {status: {"description": words, "content": {MEDIA: {"schema": schema}}} for status, words in _WORDS.items()}
+
+
+def named_values(where: list[str]) -> dict[str, str]:
+    """``name=value`` texts by name.
+
+    Raises:
+        BadRequest: one is none, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for each in where:
+        name, sign, value = each.partition("=")
+        if not sign or name in found or "\0" in each:
+            raise BadRequest("where is name=value, as in tenant=acme, each name once.")
+        found[name] = value
+    return found

@@ -7,10 +7,9 @@ from typing import Annotated
 from fastapi import Query
 
 from headgate.control.api import models as m
-from headgate.control.api.base import Id, Routes, Text, Who
+from headgate.control.api.base import Id, Routes, Text, Who, named_values
 from headgate.control.context import Control
 from headgate.control.people import Right
-from headgate.core.errors import BadRequest
 
 
 def add(routes: Routes, control: Control) -> None:
@@ -84,20 +83,10 @@ def add(routes: Routes, control: Control) -> None:
     ) -> m.Usage:
         """What was spent."""
         names = [name.strip() for name in by.split(",") if name.strip()]
-        report = control.usage.report(who, by=names, since=since, until=until, zone=zone, filters=_filters(where))
+        report = control.usage.report(who, by=names, since=since, until=until, zone=zone, filters=named_values(where))
         return m.Usage.model_validate(report)
 
     @routes.get("/prices", Right.READ, "prices")
     def list_prices(who: Who, provider: Text = "", model: Text = "") -> m.Prices:
         """What models cost. `model` may be a pattern, like claude-*."""
         return m.Prices.model_validate(control.prices.list(who, provider=provider, model=model))
-
-
-def _filters(where: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in where:
-        name, sign, value = each.partition("=")
-        if not sign or name in found or "\0" in each:
-            raise BadRequest("where is name=value, as in tenant=acme, each name once.")
-        found[name] = value
-    return found
