@@ -49,6 +49,7 @@ def deferring_of(
         tell=tell,
         wait_seconds=told.wait_seconds,
         keep_seconds=told.keep_seconds,
+        most=told.most,
         hooks=told.webhooks,
     )
     return {"defer": made}

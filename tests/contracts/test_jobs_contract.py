@@ -136,6 +136,8 @@ def test_the_same_request_with_the_same_key_is_one_job_for_each_owner(open_place
     assert store.add(job("job_1", idempotency="k")) == store.add(job("job_2", idempotency="k")) == "job_1"
     assert store.add(job("job_3", idempotency="k", owner="other")) == "job_3"
     assert store.add(job("job_4", idempotency="k", digest="another")) == "job_4"
+    assert store.add(job("job_5"), most=2) == ""  # it has so many that wait; another owner has not
+    assert store.add(job("job_6", owner="third"), most=2) == "job_6"
 
 
 def test_that_holds_when_it_comes_to_several_at_once(open_place: Open) -> None:

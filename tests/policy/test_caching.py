@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from headgate.core.caller import Caller
 from headgate.core.exchange import Attempt, Ending, Exchange, Facts, Request, Route
 from headgate.core.guards import Finding, Verdict
+from headgate.policy.asking import key_of
 from headgate.policy.caching import LARGEST_REQUEST, CacheRules, Wanted, partition, unfit
+from headgate.policy.shaping import History, Shape
 
 ROUTE = Route("anthropic", "claude-haiku-4-5", "anthropic", "https://anthropic.test")
 RULES = CacheRules(60.0)
@@ -51,6 +53,19 @@ def key(request: Request, rules: CacheRules = RULES, routes: Any = (ROUTE,), **m
 
 
 # Keys
+
+
+def test_what_is_only_compacted_is_no_answer_though_it_is_asked_for_in_the_same_words() -> None:
+    one, other = (
+        a_request(dialect="openai", endpoint="responses", path=path) for path in ("/responses", "/responses/compact")
+    )
+    assert key(one) != key(other)
+    assert key_of(one) != key_of(other)
+
+
+def test_an_answer_to_a_shortened_conversation_is_none_to_the_whole_one() -> None:
+    shapes = (None, Shape(History(turns=1)), Shape(History(turns=2)), Shape(compact=True))
+    assert len({key(a_request(), shape=each) for each in shapes}) == len(shapes)
 
 
 @settings(max_examples=50)

@@ -50,6 +50,16 @@ def test_a_tasks_own_cap_is_what_it_was_and_wins() -> None:
     assert cap(CHAT, "summary", caps="defaults", tasks={"summary": {"on_cut": "buffer"}}) == 400
 
 
+def test_a_tasks_own_cap_never_undercuts_what_the_caller_sets_aside_for_thinking() -> None:
+    """A cap that is no larger than `thinking.budget_tokens` is an error at Anthropic (wire-formats 1.3)."""
+    tasks = {"summary": {"max_tokens": 77}}
+    thinking = {"type": "enabled", "budget_tokens": 2_000}
+    assert cap({**MESSAGES, "thinking": thinking}, "summary", tasks=tasks) == 2_077
+    assert cap({**MESSAGES, "max_tokens": 2_050, "thinking": thinking}, "summary", tasks=tasks) == 0
+    assert cap({**MESSAGES, "thinking": {**thinking, "type": "disabled"}}, "summary", tasks=tasks) == 77
+    assert cap({**MESSAGES, "thinking": {**thinking, "budget_tokens": "x"}}, "summary", tasks=tasks) == 77
+
+
 @pytest.mark.parametrize(
     ("body", "room"),
     [

@@ -21,9 +21,10 @@ def read(folder: Path, text: str) -> Settings:
 
 def test_jobs_and_their_webhooks_are_read_and_no_url_is_printed(tmp_path: Path) -> None:
     found = read(
-        tmp_path, "jobs: {wait: 7d, keep: 1h, webhooks: {reports: {to: https://a.example/hook, secret: env:S}}}"
+        tmp_path,
+        "jobs: {wait: 7d, keep: 1h, most: 5, webhooks: {reports: {to: https://a.example/hook, secret: env:S}}}",
     )
-    assert (found.jobs.wait_seconds, found.jobs.keep_seconds) == (7 * 86_400, 3600)
+    assert (found.jobs.wait_seconds, found.jobs.keep_seconds, found.jobs.most) == (7 * 86_400, 3600, 5)
     assert found.jobs.webhooks["reports"].url == "https://a.example/hook"
     assert "a.example" not in repr(found.jobs)
 

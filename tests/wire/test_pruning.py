@@ -161,3 +161,26 @@ def test_signed_thinking_that_would_be_left_keeps_its_past() -> None:
 @endpoints
 def test_what_has_no_turns_is_left_alone(endpoint: str, raw: bytes) -> None:
     assert turns(endpoint, raw) is None
+
+
+@given(st.lists(st.sampled_from(["call", "output", "user", "answer"]), min_size=1, max_size=14), st.integers(0, 6))
+@settings(max_examples=60)
+def test_a_call_and_its_result_stay_together_though_a_user_speaks_in_between(kinds: list[str], drop: int) -> None:
+    said: list[Body] = [{"role": "user", "content": "first"}]
+    open_calls: list[str] = []
+    for place, kind in enumerate(kinds):
+        if kind == "call":
+            open_calls.append(f"c{place}")
+            said.append({"type": "custom_tool_call", "call_id": f"c{place}", "name": "look", "input": ""})
+        elif kind == "output" and open_calls:
+            said.append({"type": "custom_tool_call_output", "call_id": open_calls.pop(0), "output": "sunny"})
+        elif kind != "output":
+            said.append({"role": "user" if kind == "user" else "assistant", "content": kind})
+    raw = body("responses", said)
+    found = turns("responses", raw)
+    assert found is not None
+    left = said_in(pruned("responses", raw, found, min(drop, len(found.starts) - 1)))
+    called = {each["call_id"] for each in left if each.get("type") == "custom_tool_call"}
+    told = {each["call_id"] for each in left if each.get("type") == "custom_tool_call_output"}
+    before = {each["call_id"] for each in said if each.get("type") == "custom_tool_call_output"}
+    assert told == called & before

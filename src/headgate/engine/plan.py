@@ -31,7 +31,7 @@ from headgate.policy.routing import Router
 from headgate.policy.shaping import Shape
 from headgate.policy.tracing import Tracing
 from headgate.wire.dialect import Dialect
-from headgate.wire.thinking_room import thinking_room
+from headgate.wire.thinking_room import thinking_budget, thinking_room
 from headgate.wire.translate import DEFAULT as LOSSY_BY_DEFAULT
 from headgate.wire.translate import LossPolicy
 
@@ -323,6 +323,8 @@ def _cap(request: Request, task: TaskPolicy) -> int:
     if most is None and task.default_cap is not None and (asked is None or task.enforces_cap):
         model = task.model or request.facts.model
         most = task.default_cap + thinking_room(request.dialect, request.endpoint, request.body, model)
+    elif most is not None and request.endpoint == "messages":
+        most += thinking_budget(request.body)  # a cap that is no larger than this is an error at the provider
     return most if most is not None and (asked is None or asked > most) else 0
 
 

@@ -89,7 +89,13 @@ class Recalling:
         request = exchange.request
         restarts = plan.on_cut == "restart" and request.facts.stream
         found = self._rules.wanted(
-            request, plan.came_as, plan.routes, output_cap=plan.output_cap, answer=plan.answer, restarts=restarts
+            request,
+            plan.came_as,
+            plan.routes,
+            output_cap=plan.output_cap,
+            answer=plan.answer,
+            shape=plan.shape,
+            restarts=restarts,
         )
         if found is not None and not found.why and exchange.findings:
             found = Wanted("", found.seconds, "flagged")

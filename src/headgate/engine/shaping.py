@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headgate.core.exchange import Exchange
 from headgate.policy.compacting import compact
 from headgate.policy.shaping import History, turns_to_drop
-from headgate.wire.pruning import pruned, turns
+from headgate.wire.pruning import pruned, turns, whole_turns
 from headgate.wire.segments import PROSE, segments
 from headgate.wire.splicing import splice
 
@@ -50,6 +50,7 @@ def _pruned(exchange: Exchange, history: History, body: bytes) -> bytes:
     if found is None:
         return body
     drop = turns_to_drop(history, [found.tokens(n) for n in range(len(found.starts))], found.kept_tokens)
+    drop = whole_turns(found, drop)
     left = pruned(endpoint, body, found, drop)
     if left == body:
         return body

@@ -92,6 +92,7 @@ class CacheRules:
         *,
         output_cap: int = 0,
         answer: object = None,
+        shape: object = None,
         restarts: bool = False,
     ) -> Wanted | None:
         """What is to be done about a request; None: no answer of its kind is kept.
@@ -101,6 +102,7 @@ class CacheRules:
             routes: that may serve it.
             output_cap: put into the body in place of its own; 0 = none is.
             answer: the rules that answers have to meet; None = none.
+            shape: what is taken out of it before it is sent; None = nothing.
             restarts: its stream may begin anew in the middle.
         """
         if request.endpoint not in KEPT:
@@ -118,7 +120,7 @@ class CacheRules:
         why = _obstacle(request, read, per_user=self.per_user) or ("restart" if restarts else "")
         if why:
             return Wanted("", seconds, why)
-        return Wanted(self._key(request, read, routes, output_cap, answer), seconds)
+        return Wanted(self._key(request, read, routes, output_cap, answer, shape), seconds)
 
     def _remembered(self, dialect: str, body: bytes) -> Read:
         """Those who ask the same again send the same bytes: reading them takes longer than all the rest."""
@@ -131,7 +133,9 @@ class CacheRules:
                 self._read[dialect, body] = found
         return found
 
-    def _key(self, request: Request, read: Read, routes: Sequence[Route], output_cap: int, answer: object) -> str:
+    def _key(
+        self, request: Request, read: Read, routes: Sequence[Route], output_cap: int, answer: object, shape: object
+    ) -> str:
         whose = partition_of(request)
         facts = request.facts
         if len(routes) == 1:
@@ -146,12 +150,13 @@ class CacheRules:
             self.version,
             request.dialect,
             request.endpoint,
-            request.path.partition("?")[2],
+            request.path,  # an endpoint can have several: a conversation that is only compacted is no answer
             _changing(request.headers),
             served,
             (facts.stream, facts.stream and facts.include_usage),
             output_cap,
             "" if answer is None else repr(answer),
+            "" if shape is None else repr(shape),
             read.digest,
         )
         found = self._keys.get(told)

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from headgate.settings.fields import Section
 from headgate.settings.secrets import SecretRef
-from headgate.settings.units import plain_url, seconds
+from headgate.settings.units import plain_url, seconds, whole
 
 DAY = 86_400.0
-JOBS_KEYS = ("wait", "keep", "webhooks")
+JOBS_KEYS = ("wait", "keep", "most", "webhooks")
 WEBHOOK_KEYS = ("to", "secret")
 
 
@@ -29,6 +29,7 @@ class JobSettings:
 
     wait_seconds: float = DAY  # 1 s..400 days: a job that has found no room by then has expired
     keep_seconds: float = DAY  # 1 s..400 days: how long its answer can be fetched
+    most: int = 10_000  # 1..10,000,000 of one tenant (or key) that wait; more are not deferred
     webhooks: Mapping[str, JobWebhookSettings] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -51,5 +52,6 @@ def read_jobs(root: Section) -> JobSettings:
     return JobSettings(
         section.take("wait", seconds(1, 400 * DAY), told.wait_seconds),
         section.take("keep", seconds(1, 400 * DAY), told.keep_seconds),
+        section.take("most", whole(1, 10_000_000), told.most),
         MappingProxyType(found),
     )

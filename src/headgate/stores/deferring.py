@@ -40,6 +40,7 @@ class Deferring:
         tell: Callable[..., None],
         wait_seconds: float = 86_400.0,
         keep_seconds: float = 86_400.0,
+        most: int = 10_000,
         hooks: Collection[str] = (),
     ) -> None:
         """
@@ -48,12 +49,14 @@ class Deferring:
             tell: the log's `event`.
             wait_seconds: how long a job may wait for room.
             keep_seconds: how long it is kept when it is over.
+            most: of one owner's that may wait; more are not deferred.
             hooks: who may be told of answers, by the names that callers give.
         """
         self.store = JobStore(place)
         self.tell = tell
         self.wait_seconds = wait_seconds
         self.keep_seconds = keep_seconds
+        self.most = most
         self.hooks = frozenset(hooks)
         self.added: Callable[[], None] | None = None
         self._now = now
@@ -84,9 +87,12 @@ class Deferring:
             webhook=request.webhook if request.webhook in self.hooks else "",
         )
         try:
-            known = await asyncio.to_thread(self.store.add, job)
+            known = await asyncio.to_thread(self.store.add, job, most=self.most)
         except HeadgateError as error:
             self.tell("defer_failed", exchange=exchange.id, error=error.message)
+            return None
+        if not known:
+            self.tell("defer_full", exchange=exchange.id, owner=job.owner, most=self.most)
             return None
         if self.added is not None:
             self.added()

@@ -159,9 +159,11 @@ class JobStore:
     def __init__(self, place: JobsPlace) -> None:
         self.place = place
 
-    def add(self, job: Job) -> str:
-        """Put it on record; returns its id, or that of the one that the same request has already."""
+    def add(self, job: Job, *, most: int | None = None) -> str:
+        """Put it on record; returns its id, or that of the one that the same request has already; "" where its owner
+        has `most` that wait."""
         j = jobs.c
+        waiting = select(func.count()).where(j.owner == job.owner, j.state == QUEUED)
 
         def work(connection: Connection) -> str:
             if job.idempotency:
@@ -174,6 +176,8 @@ class JobStore:
                 known = connection.execute(same).scalar()
                 if known is not None:
                     return str(known)
+            if most is not None and (connection.execute(waiting).scalar() or 0) >= most:
+                return ""
             connection.execute(insert(jobs).values(asdict(job)))
             return job.id
 

@@ -31,11 +31,14 @@ class Turns:
         spans: of all messages or items.
         starts: the index of each turn's first message, ascending; what is before the first one is always kept.
         stays: messages that are kept although their turn goes: instructions.
+        pairs: (index of a tool call, index of its result) of those that are in different turns: a user may have said
+            something in between.
     """
 
     spans: list[Span]
     starts: list[int]
     stays: frozenset[int]
+    pairs: tuple[tuple[int, int], ...] = ()
 
     def tokens(self, turn: int) -> int:
         """About as many as a turn takes."""
@@ -69,7 +72,32 @@ def turns(endpoint: str, body: bytes) -> Turns | None:
     stays = frozenset(n for n, each in enumerate(messages) if each.get("role") in _INSTRUCTIONS)
     if not starts or (endpoint == "messages" and stays):
         return None
-    return Turns(spans, starts, stays)
+    return Turns(spans, starts, stays, _parted(messages, starts) if endpoint == "responses" else ())
+
+
+def _parted(messages: Sequence[dict[str, Any]], starts: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Calls and results that a turn begins between. Only items of Responses may stand so: the others' results have to
+    follow their calls at once."""
+    calls: dict[str, int] = {}
+    found = []
+    for place, each in enumerate(messages):
+        kind, name = str(each.get("type")), each.get("call_id")
+        if not isinstance(name, str):
+            continue
+        if kind.endswith("_output"):
+            call = calls.get(name)
+            if call is not None and any(call < start <= place for start in starts):
+                found.append((call, place))
+        elif kind.endswith("_call"):
+            calls[name] = place
+    return tuple(found)
+
+
+def whole_turns(found: Turns, drop: int) -> int:
+    """How many turns can go, of `drop` that are to, without parting a call from its result."""
+    while drop > 0 and any(call < found.starts[drop] <= result for call, result in found.pairs):
+        drop -= 1
+    return drop
 
 
 def pruned(endpoint: str, body: bytes, found: Turns, drop: int) -> bytes:
@@ -78,6 +106,7 @@ def pruned(endpoint: str, body: bytes, found: Turns, drop: int) -> bytes:
     The same body where signed thinking would be left: on newer models its signature is over what came before it
     (wire-formats 1.3), and they refuse what has lost that.
     """
+    drop = whole_turns(found, drop)
     if drop <= 0:
         return body
     first, after = found.starts[0], found.starts[drop]

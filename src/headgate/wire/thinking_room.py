@@ -17,6 +17,18 @@ _THINKS = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9]|claude-[a-z]+-[5-9])")
 """Models that think without being asked to."""
 
 
+def thinking_budget(body: bytes) -> int:
+    """Tokens that an Anthropic Messages body sets aside for thinking, by their number; 0 = none. Never raises."""
+    if b'"budget_tokens"' not in body:
+        return 0
+    try:
+        told = table(table(msgspec.json.decode(body)).get("thinking"))
+    except (msgspec.DecodeError, RecursionError):
+        return 0
+    budget = told.get("budget_tokens")
+    return budget if isinstance(budget, int) and budget > 0 and told.get("type") == "enabled" else 0
+
+
 def thinking_room(dialect: str, endpoint: str, body: bytes, model: str) -> int:
     """Tokens, >= 0. Never raises.
 
