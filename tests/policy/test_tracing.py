@@ -90,3 +90,4 @@ def test_the_sample_is_opentelemetrys_own_and_the_ids_are_valid_and_differ(bits:
     assert len(trace.trace) == 32
     assert made.id[3:] in trace.trace
     assert Tracing(share).trace(made) == trace
+    assert Tracing(share).samples(made) == trace.sampled

@@ -7,7 +7,6 @@ from the exchange's id, and the decision from the trace's id: both can be made a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from headgate.core.exchange import Exchange, Headers
@@ -49,15 +48,27 @@ class Trace(NamedTuple):
     sampled: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Tracing:
-    """Which exchanges are traced.
+    """Which exchanges are traced."""
 
-    Attributes:
-        share: basis points of those that begin a trace; a caller's own decision stands.
-    """
+    __slots__ = ("_below",)
 
-    share: int
+    def __init__(self, share: int) -> None:
+        """
+        Args:
+            share: basis points, 0 to 10,000, of the exchanges that begin a trace; a caller's own decision stands.
+        """
+        below = -(-(share << 64) // 10_000)
+        # As text, which an exchange's id is: every one is asked about. Above all of them is what no digit is.
+        self._below = f"{below:016x}" if below <= _MASK else "g"
+
+    def samples(self, exchange: Exchange) -> bool:
+        """Whether it is traced, by the sample or its caller: as OpenTelemetry's TraceIdRatioBased decides, so that
+        others come to the same."""
+        for header in exchange.request.headers:
+            if header[0] == TRACEPARENT:
+                return self.trace(exchange).sampled
+        return exchange.id[-16:] < self._below
 
     def trace(self, exchange: Exchange) -> Trace:
         """What it is traced as; the same each time."""
@@ -65,7 +76,7 @@ class Tracing:
         parent = parent_of(exchange.request.headers)
         if parent is not None:
             return Trace(parent.trace, _span(digits, 0), parent, parent.sampled)
-        return Trace(_OURS + digits, _span(digits, 0), None, self._samples(digits))
+        return Trace(_OURS + digits, _span(digits, 0), None, digits[-16:] < self._below)
 
     def told(self, exchange: Exchange, number: int, headers: Headers) -> Headers:
         """The headers of an attempt, with the context of its own span in place of the caller's.
@@ -76,17 +87,13 @@ class Tracing:
             number: the attempt's.
             headers: as they would be sent; they are not changed.
         """
-        trace = self.trace(exchange)
-        if not trace.sampled:
+        if not self.samples(exchange):
             return headers
+        trace = self.trace(exchange)
         dropped = (TRACEPARENT,) if trace.parent is not None else (TRACEPARENT, TRACESTATE)
         kept = [header for header in headers if header[0] not in dropped]
         kept.append((TRACEPARENT, f"00-{trace.trace}-{attempt_span(exchange, number)}-01".encode()))
         return kept
-
-    def _samples(self, digits: str) -> bool:
-        """As OpenTelemetry's TraceIdRatioBased does, so that others come to the same."""
-        return int(digits[-16:], 16) * 10_000 < self.share << 64
 
 
 def attempt_span(exchange: Exchange, number: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from headgate.telemetry.families import Family
+from headgate.telemetry.names import CORRELATION, EXCHANGE_ID, LATEST, REQUEST_ID, USER
 
 Value = str | bool | int | float | Sequence[str]
 Attributes = Mapping[str, Value]
@@ -143,20 +144,32 @@ def _attributes(number: int, attributes: Attributes) -> bytes:
     tag = _tag(number)
     out = []
     for name, value in attributes.items():
-        pair = _key(name) + _any(value)
-        out.append(tag + _varint(len(pair)) + pair)
+        if isinstance(value, float):
+            pair = _key(name) + b"\x12\x09\x21" + _double(value)
+            out.append(tag + _varint(len(pair)) + pair)
+        elif name in _UNIQUE or not isinstance(value, str | int) or (isinstance(value, str) and len(value) > _SHORT):
+            out.append(tag + _pair(name, value))
+        else:
+            out.append(tag + _repeated(name, value))
     return b"".join(out)
+
+
+def _pair(name: str, value: Value) -> bytes:
+    """A KeyValue, its length in front."""
+    inner = _value(value)
+    pair = _key(name) + b"\x12" + _varint(len(inner)) + inner
+    return _varint(len(pair)) + pair
+
+
+_repeated = lru_cache(maxsize=4096, typed=True)(_pair)  # typed: True is 1 to a cache
+_UNIQUE = frozenset({EXCHANGE_ID, REQUEST_ID, CORRELATION, USER, LATEST.conversation})
+"""Attributes that hardly ever have the same value twice: nothing is remembered of them."""
+_SHORT = 64
 
 
 @lru_cache(maxsize=512)
 def _key(name: str) -> bytes:
     return _text(1, name) or b"\x0a\x00"
-
-
-def _any(value: Value) -> bytes:
-    """Field 2 of a KeyValue: an AnyValue."""
-    inner = _value(value)
-    return b"\x12" + _varint(len(inner)) + inner
 
 
 def _value(value: Value) -> bytes:

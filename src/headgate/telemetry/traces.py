@@ -47,12 +47,15 @@ class Traces:
         """Make spans of those that are traced. Never raises."""
         for exchange in exchanges:
             try:
-                trace = self._tracing.trace(exchange)
-                if trace.sampled or (self._errors and trace.parent is None and is_failure(exchange)):
-                    self.sender.put(spans_of(exchange, trace, self._rules))
+                if self._tracing.samples(exchange) or self._fails(exchange):
+                    self.sender.put(spans_of(exchange, self._tracing.trace(exchange), self._rules))
             except Exception:  # a mistake in here must cost no line of the log; it is told as a metric
                 self._wrong += 1
         return ()
+
+    def _fails(self, exchange: Exchange) -> bool:
+        """It is kept because it has failed; not where a caller has decided otherwise about its own trace."""
+        return self._errors and is_failure(exchange) and self._tracing.trace(exchange).parent is None
 
     def families(self) -> Iterable[Family]:
         """How sending them goes, as metrics."""
