@@ -25,6 +25,7 @@ CONFIG = """\
 providers:
   anthropic: {api_key: [env:ANTHROPIC_API_KEY, env:SECOND_KEY], requests_per_minute: 600}
 """
+HEALTH = "/health/providers?probe=false"
 BOSS, ADA = "hg-boss-" + "b" * 24, "hg-ada-" + "a" * 24
 
 
@@ -179,7 +180,7 @@ def test_without_the_control_token_nothing_is_told_and_nothing_lifted(place: Pla
 
 def test_the_health_page_is_for_whoever_is_here_alone_and_names_no_reference(place: Place) -> None:
     place.attempt(no_money(), key=1)
-    status, said = place.ask("GET", "/health/providers")
+    status, said = place.ask("GET", HEALTH)
     assert (status, said["status"]) == (200, "degraded")
     rows = {row["provider"]: row for row in said["providers"]}
     assert rows["anthropic"]["open"][0]["credential"] == "key 2"
@@ -189,14 +190,14 @@ def test_the_health_page_is_for_whoever_is_here_alone_and_names_no_reference(pla
 
 def test_with_several_keys_the_health_page_is_for_those_that_may_speak_for_tenants(place: Place) -> None:
     place.ring.add(digest(ADA), KeyRecord("1", "ada", "acme"))
-    assert place.ask("GET", "/health/providers")[0] == 401
-    assert place.ask("GET", "/health/providers", ("x-api-key", ADA))[0] == 200  # the only key there is: all is its own
+    assert place.ask("GET", HEALTH)[0] == 401
+    assert place.ask("GET", HEALTH, ("x-api-key", ADA))[0] == 200  # the only key there is: all is its own
     place.ring.add(digest(BOSS), KeyRecord("2", "boss", may_speak_for_tenants=True))
-    status, said = place.ask("GET", "/health/providers", ("x-api-key", ADA))
+    status, said = place.ask("GET", HEALTH, ("x-api-key", ADA))
     assert status == 403
     assert "everybody" in said["error"]["message"]
-    assert place.ask("GET", "/health/providers", ("authorization", f"Bearer {BOSS}"))[0] == 200
+    assert place.ask("GET", HEALTH, ("authorization", f"Bearer {BOSS}"))[0] == 200
 
 
 def test_a_web_page_may_not_read_the_health_page(place: Place) -> None:
-    assert place.ask("GET", "/health/providers", ("origin", "https://evil.example"))[0] == 403
+    assert place.ask("GET", HEALTH, ("origin", "https://evil.example"))[0] == 403

@@ -149,7 +149,7 @@ class Catalogues:
         return simulated
 
     async def _page(self, route: Route, path: str) -> tuple[Any, bool]:
-        headers = _headers(route, self._key(route))
+        headers = headers_of(route, key_of(route, self._keys))
         incoming = await self._upstream.send(Outgoing("GET", route.base_url + path, headers, b"", _TIMEOUTS))
         try:
             if incoming.status != 200:
@@ -161,14 +161,16 @@ class Catalogues:
         plain = body if coding == b"identity" else legible(body, coding, MAX_BYTES)
         return msgspec.json.decode(plain), any(name == SIMULATED for name, _ in incoming.headers)
 
-    def _key(self, route: Route) -> bytes:
-        """The provider's key; of several the first that is there, and rather one that was not refused just now."""
-        usable = [key for key in self._keys.get(route.provider) or (route.credential,) if key]
-        usable.sort(key=lambda key: key.rejected)
-        return usable[0].reveal().encode() if usable else b""
+
+def key_of(route: Route, keys: Mapping[str, Sequence[Secret]]) -> bytes:
+    """A provider's key; of several the first that is there, and rather one that was not refused just now."""
+    usable = [key for key in keys.get(route.provider) or (route.credential,) if key]
+    usable.sort(key=lambda key: key.rejected)
+    return usable[0].reveal().encode() if usable else b""
 
 
-def _headers(route: Route, key: bytes) -> list[tuple[bytes, bytes]]:
+def headers_of(route: Route, key: bytes) -> list[tuple[bytes, bytes]]:
+    """What we ask a provider with, for a purpose of our own."""
     headers = [
         (b"accept", b"application/json"),
         (b"accept-encoding", b"identity"),

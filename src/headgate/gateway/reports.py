@@ -10,8 +10,10 @@ from typing import Any
 
 from headgate.build import Built
 from headgate.core.errors import ConfigError, Denied, NotServed, Refusal
+from headgate.gateway.admin_query import parameters
 from headgate.gateway.auth import LOCAL, KeyRing
 from headgate.gateway.cycle import Scope, Send
+from headgate.gateway.probing import Probes, with_probes
 from headgate.traffic_report import providers_report
 
 METRICS = "/metrics"
@@ -43,6 +45,8 @@ class Reports:
         self._ring = ring
         self._draining = draining
         self._deny = deny
+        ports = built.engine.ports
+        self._probes = Probes(built.router, ports.upstream, ports.clock.now)
         self._metrics = built.metrics if built.settings.metrics.enabled else None
         self._token = b""
         self._scraping = asyncio.Lock()
@@ -59,7 +63,7 @@ class Reports:
                 await self._page(scope, send)
             elif path == PROVIDERS:
                 self._admit(scope, "health_not_allowed")
-                await _answer(send, 200, providers_report(self._built, told=False), private=True)
+                await _answer(send, 200, await self._providers(scope), private=True)
             else:
                 await _answer(send, *self._health(path))
         except Refusal as refusal:
@@ -81,6 +85,13 @@ class Reports:
         if not shared["ok"]:  # it goes on with its share, so it is ready
             said["shared"] = f"lost ({shared['last_error']}): this process goes on with 1/{shared['replicas']}"
         return 200 if ready else 503, said
+
+    async def _providers(self, scope: Scope) -> dict[str, Any]:
+        """How traffic stands with providers; and whether they answer now, but for `?probe=false`."""
+        said = providers_report(self._built, told=False)
+        if parameters(scope.get("query_string", b""), ("probe",)).get("probe") in ("false", "off", "0", "no"):
+            return said
+        return with_probes(said, await self._probes.all(), self._built.engine.ports.clock.now())
 
     async def _page(self, scope: Scope, send: Send) -> None:
         if self._metrics is None:
