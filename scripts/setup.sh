@@ -32,7 +32,10 @@ if [ ! -x .venv/bin/pip ]; then
   "$python" -m venv .venv
 fi
 echo "setup: installing $(grep -c '==' "$lock") locked packages (${kind}); this takes a minute the first time"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+compile=(--compile)
+# Of what the tests need, a third is ever imported: that is compiled when it is, by two processes at once.
+[ "$kind" = dev ] && compile=(--no-compile)
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "${compile[@]}" --require-hashes -r "$lock"
 # The build backend is in the lock file too, so nothing unlocked is fetched for our own editable install.
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 echo "$want" > "$stamp"

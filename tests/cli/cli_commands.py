@@ -1,16 +1,22 @@
-"""Running the command line as people do: in a process of its own, in an empty folder, without any provider's key."""
+"""Running the command line as people do: in an empty folder, without any provider's key; apart where it goes on."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from headgate.cli import main
+from headgate.cli.group import cli
 
 SECONDS = 60.0
 _DROPPED = ("ANTHROPIC_", "OPENAI_", "HEADGATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "COV_", "FORCE_COLOR")
@@ -22,8 +28,20 @@ def clean_env(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONIOENCODING": "utf-8", **more}
 
 
+HERE = ("usage", "budgets", "invoice", "reconcile", "prices", "keys", "logs", "lab", "init", "explain", "doctor")
+HERE += ("providers", "batch", "cache", "shadow", "approvals", "--config")
+"""Commands that end by themselves: run in this process, which is ten times quicker."""
+
+
 def headgate(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
+    if arguments[0] in HERE:
+        return _here(*arguments, cwd=cwd, env=clean_env(**env))
+    return apart(*arguments, cwd=cwd, **env)
+
+
+def apart(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own: where this one has the ledger."""
     return subprocess.run(
         [sys.executable, "-m", "headgate.cli.main", *arguments],
         cwd=cwd,
@@ -34,6 +52,16 @@ def headgate(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         timeout=SECONDS,
         check=False,
     )
+
+
+def _here(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(cwd)
+        patched.setattr(os, "environ", env)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main.run(cli, list(arguments))
+    return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,32 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from headgate.cli import main
-from headgate.cli.group import cli
-
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cli_commands import LAST_WORDS, Run, Serving, clean_env, headgate, started  # it lies beside this file
-
-HERE = ("usage", "budgets", "invoice", "reconcile", "prices", "keys", "logs", "lab", "init", "explain", "doctor")
-HERE += ("providers", "batch", "cache", "shadow", "incident", "--config")
-"""Commands that end by themselves: run in this process, which is ten times quicker."""
+from cli_commands import LAST_WORDS, Run, Serving, headgate, started  # it lies beside this file
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path) -> Run:
     """`headgate` in this test's own folder."""
 
     def in_folder(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        if arguments[0] not in HERE:
-            return headgate(*arguments, cwd=tmp_path, **env)
-        with monkeypatch.context() as patched:
-            patched.chdir(tmp_path)
-            patched.setattr(os, "environ", clean_env(**{"XDG_DATA_HOME": str(tmp_path / "share"), **env}))
-            out, err = io.StringIO(), io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main.run(cli, list(arguments))
-        return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())
+        return headgate(*arguments, cwd=tmp_path, **{"XDG_DATA_HOME": str(tmp_path / "share"), **env})
 
     return in_folder
 

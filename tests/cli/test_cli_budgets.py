@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from cli_commands import LAST_WORDS, Run, headgate, started
+from cli_commands import LAST_WORDS, Run, apart, headgate, started
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -331,7 +331,7 @@ def test_a_program_that_names_no_account_or_no_cap_gets_a_config_error(
 def test_a_program_that_holds_the_ledger_is_pointed_to_its_own_door(config: Path) -> None:
     with Gate.load(config / "headgate.yaml", env={}, storage=f"sqlite:///{config / 'headgate.db'}") as made:
         made.flush()
-        done = headgate("budgets", "set", "all/day", "--usd", "1", cwd=config)
+        done = apart("budgets", "set", "all/day", "--usd", "1", cwd=config)
         assert done.returncode == 2
         assert "gate.set_budget" in done.stderr
-        assert headgate("budgets", cwd=config).returncode == 0
+        assert apart("budgets", cwd=config).returncode == 0
