@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+_monotonic = time.monotonic
+
 
 class _Clock:
     """Seconds since the epoch, never running backwards within a process.
@@ -21,13 +23,17 @@ class _Clock:
 
     def now(self) -> float:
         """See `core.ports.Clock`."""
-        here = time.monotonic()
-        if here > self._look:  # once a second is often enough to follow the system's clock
-            self._look = here + 1.0
-            ahead = time.time() - here - self._offset
-            if ahead > 1.0:
-                self._offset += ahead
+        here = _monotonic()
+        if here > self._look:
+            self._follow(here)
         return here + self._offset
+
+    def _follow(self, here: float) -> None:
+        """The system's clock; once a second is often enough."""
+        self._look = here + 1.0
+        ahead = time.time() - here - self._offset
+        if ahead > 1.0:
+            self._offset += ahead
 
 
 class AsyncClock(_Clock):

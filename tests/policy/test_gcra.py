@@ -386,3 +386,19 @@ def test_no_limits_are_falsy_and_let_everything_in() -> None:
 def test_a_limit_of_nothing_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Limit(requests_per_minute=0)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["requests", "tokens"]), st.integers(1, 10**9)), min_size=1, max_size=4),
+    st.lists(st.tuples(GAPS, st.integers(0, 50)), min_size=1, max_size=12),
+)
+def test_the_headers_of_a_call_say_what_its_figures_say(
+    rates: list[tuple[str, int]], calls: list[tuple[int, int]]
+) -> None:
+    limits = Limits([requests(rate) if unit == "requests" else tokens(rate) for unit, rate in rates])
+    now = 0
+    for gap, cost in calls:
+        now += gap
+        said = limits.ask(ADA, T0 + now / 1000, tokens=cost)
+        if isinstance(said, Taken):
+            assert sorted(said.headers()) == sorted(ratelimit_headers(said.figures))

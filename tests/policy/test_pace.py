@@ -447,11 +447,11 @@ def test_whatever_it_is_told_a_pace_gives_a_finite_wait_and_keeps_its_count(
         assert look.window >= 1
         assert 0.1 <= look.share <= 1.0
         assert all(level.left <= level.limit for level in look.levels)
-        assert all(value >= -1e-3 for value in pace._pending)
+        assert all(value >= 0.0 for value in pace._pending())
     for need in flying:
         pace.correct(need, None, now)
     assert pace.in_flight == 0
-    assert pace._pending == [0.0, 0.0, 0.0, 0.0]
+    assert pace._pending() == (0.0, 0.0, 0.0, 0.0)
 
 
 SMALL = [shape for shape in SHAPES if shape.promised and shape.rate < 9]

@@ -109,21 +109,23 @@ def test_an_exchange_may_be_settled_inside_the_desk() -> None:
     assert in_flight(turns) == 0
 
 
-def test_nothing_asks_the_retry_budget_without_the_lock_that_the_collector_may_need() -> None:
-    """Two locks taken in two orders: the collector in one thread's budget, and another thread at the desk."""
+def test_nothing_asks_the_retry_budget_without_the_desks_lock() -> None:
+    """It has none of its own."""
     turns = local()
     port = turns.blocking()
     inside: list[bool] = []
     budget = turns.desk.budget("anthropic")
     assert budget is not None
 
-    class Watched:
-        def __enter__(self) -> None:
+    def watched(method: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
             inside.append(turns._inside)
+            return method(*args, **named)
 
-        def __exit__(self, *_: object) -> None: ...
+        return call
 
-    budget._lock = Watched()  # type: ignore[assignment]  # stands for the lock
+    for name in ("may_retry", "client_retry", "rates", "note_attempt", "note_answered", "note_exchange"):
+        setattr(budget, name, watched(getattr(budget, name)))
     exchange, attempt = call()
     run_blocking(granted(port, exchange, attempt, until=1600.0))
     attempt.sent, attempt.first_content = True, 1000.0
@@ -309,10 +311,9 @@ def test_a_child_does_not_touch_the_locks_of_its_parents_calls() -> None:
     exchange, attempt = call()
     run_blocking(granted(port, exchange, attempt, until=1600.0))
     attempt.sent, attempt.first_content = True, 1000.0
-    breakers = turns.desk._providers["anthropic"].breakers
-    assert breakers is not None
+    parents = turns.lock
     turns._begin()  # as in a child, at a moment when another thread of the parent has the lock
-    with breakers._lock:
+    with parents:
         ending = threading.Thread(target=port.ended, args=(exchange, attempt), daemon=True)
         ending.start()
         ending.join(20)

@@ -66,6 +66,10 @@ class Taken(ABC):
     def figures(self) -> tuple[Figure, ...]:
         """How its scope stands after it: for each unit the limit with the least remaining. () = no limit applies."""
 
+    @abstractmethod
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """`figures` as response headers, see `policy.gcra.ratelimit_headers`."""
+
     def __bool__(self) -> Literal[True]:
         return True
 

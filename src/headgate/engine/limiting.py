@@ -7,7 +7,6 @@ from headgate.core.exchange import Exchange
 from headgate.core.limits import Taken
 from headgate.core.ports import CallerLimits
 from headgate.engine.plan import PRICED, Plan, Policies
-from headgate.policy.gcra import ratelimit_headers
 from headgate.policy.limit_words import refusal
 
 
@@ -33,7 +32,7 @@ async def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, pl
     if not answer:
         raise refusal(answer, tokens)
     exchange.taken = answer
-    exchange.limit_headers = ratelimit_headers(answer.figures)
+    exchange.limit_headers = answer.headers()
 
 
 def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:

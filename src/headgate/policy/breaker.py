@@ -120,7 +120,6 @@ class Breaker:
         "_base",
         "_calls",
         "_closed_at",
-        "_era",
         "_failed",
         "_longest",
         "_opened",
@@ -130,6 +129,7 @@ class Breaker:
         "_unreachable",
         "cause",
         "ends",
+        "era",
         "opened_at",
         "retry_at",
         "state",
@@ -145,7 +145,7 @@ class Breaker:
         self._longest = max(self._base, rules.longest_seconds if longest is None else longest)
         self._calls: deque[tuple[float, str]] = deque()
         self._failed = self._slow = self._unreachable = 0
-        self._era = 1
+        self.era = 1  # the permit that it gives while it is closed
         self._opened = 0  # times in a row
         self._closed_at = -math.inf
         self._probing_until = -math.inf
@@ -164,16 +164,16 @@ class Breaker:
     def admit(self, now: float) -> int:
         """A permit to send, 0 = not now."""
         if self.state == CLOSED:
-            return self._era
+            return self.era
         if not self.ready(now):
             return 0
         if now >= self.ends:
             self.close(now)
-            return self._era
-        self._era += 1
+            return self.era
+        self.era += 1
         self.state = HALF_OPEN
         self._probing_until = now + self._rules.probe_seconds
-        return self._era
+        return self.era
 
     def note(self, permit: int, outcome: str, now: float, *, jitter: float = 0.0, told: float | None = None) -> bool:
         """How the attempt with a permit ended.
@@ -186,7 +186,7 @@ class Breaker:
         Returns:
             Whether it has opened, or closed.
         """
-        if permit != self._era:
+        if permit != self.era:
             return False
         if self.state == CLOSED:
             return self._count(outcome, now, jitter, told)
@@ -197,21 +197,23 @@ class Breaker:
         elif outcome in (FAILED, SLOW, UNREACHABLE):
             self.open(now, self.cause, jitter=jitter, told=told)
         else:
-            self._era += 1
+            self.era += 1
             self._probing_until = now  # it has learned nothing: the next call is the probe
             return False
         return True
 
     def went_well(self, permit: int, now: float) -> bool:
         """As `note` with `OK`: what nearly every attempt says, and of a closed breaker in one step."""
-        if permit != self._era or self.state != CLOSED:
+        if permit != self.era or self.state != CLOSED:
             return self.note(permit, OK, now)
         calls, rules = self._calls, self._rules
         self._unreachable = 0
         calls.append((now, OK))
-        if len(calls) > rules.window_calls and calls[0][1] is OK:
+        count, first = len(calls), calls[0]
+        if count > rules.window_calls and first[1] is OK:
             calls.popleft()  # what `_trim` does most of the time
-        if len(calls) > rules.window_calls or calls[0][0] < now - rules.window_seconds:
+            count, first = count - 1, calls[0]
+        if count > rules.window_calls or first[0] < now - rules.window_seconds:
             self._trim(now)
         return False
 
@@ -265,7 +267,7 @@ class Breaker:
         if told is not None:
             seconds = max(seconds, min(told, self._longest))
         self._opened += 1
-        self._era += 1
+        self.era += 1
         self.state, self.cause, self.ends = OPEN, cause, ends
         self.opened_at = now
         self.retry_at = now + seconds * (1 + JITTER * jitter)
@@ -275,7 +277,7 @@ class Breaker:
     def close(self, now: float) -> None:
         """Close it: it was told, or a probe has shown."""
         if self.state != CLOSED:
-            self._era += 1
+            self.era += 1
             self.state, self.cause, self.ends = CLOSED, "", math.inf
             self._closed_at = now
 
@@ -292,13 +294,9 @@ class Breaker:
         since = now - self._rules.window_seconds
         return any(at >= since and outcome != FAILED for at, outcome in self._calls)
 
-    def still_gives(self, permit: int) -> bool:
-        """Whether it is closed, and `admit` would give this very permit."""
-        return permit == self._era and self.state == CLOSED
-
     def is_current(self, permit: int) -> bool:
         """Whether a permit is of the present state, so that what its attempt has learned counts."""
-        return permit == self._era
+        return permit == self.era
 
     def rates(self) -> tuple[float, float, int]:
         """(failure rate, slow rate, calls) of the window, as it was at the last call."""

@@ -7,7 +7,7 @@ account behind a credential, for all models, once its money is gone; a credentia
 from __future__ import annotations
 
 import math
-import threading
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from headgate.core.errors import UpstreamError
@@ -106,7 +106,7 @@ class Opened(NamedTuple):
 
 
 class Breakers:
-    """All breakers: of routes, of accounts, of credentials. Thread-safe.
+    """All breakers: of routes, of accounts, of credentials. Not thread-safe: the lock of `stores.turns` is around it.
 
     Accounts and credentials are known where the route has a credential of ours; a caller's own, passed through, is
     nobody's whom we could tell apart.
@@ -114,7 +114,6 @@ class Breakers:
 
     def __init__(self, rules: BreakerRules | None = None) -> None:
         self.rules = rules or BreakerRules()
-        self._lock = threading.Lock()
         self._routes: dict[_RouteKey, Breaker] = {}
         self._accounts: dict[_Key, Breaker] = {}  # those that have ever opened
         self._credentials: dict[_Key, tuple[Breaker, int]] = {}  # likewise, and which value was refused
@@ -127,40 +126,37 @@ class Breakers:
         """
         value = value_of(route.credential)
         key = (route.provider, model or route.model, value)
-        with self._lock:
-            path = self._routes.get(key)
-            if not self._accounts and not self._credentials:
-                of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
-                if path is None or of_route:
-                    return Permit(route, of_route, 1, 1, value, key)
-                return _blocked("route", path, now)
-            account, credential = self._account(route), self._credential(route)
-            at_fault = [
-                (what, breaker)
-                for what, breaker in (("credential", credential), ("account", account), ("route", path))
-                if breaker is not None and not breaker.ready(now)
-            ]
-            if at_fault:
-                return _longest(at_fault, now)
-            return Permit(
-                route,
-                path.admit(now) if path is not None else 1,
-                account.admit(now) if account is not None else 1,
-                credential.admit(now) if credential is not None else 1,
-                value,
-                key,
-            )
+        path = self._routes.get(key)
+        if not self._accounts and not self._credentials:
+            of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
+            if path is None or of_route:
+                return Permit(route, of_route, 1, 1, value, key)
+            return _blocked("route", path, now)
+        account, credential = self._account(route), self._credential(route)
+        at_fault = [
+            (what, breaker)
+            for what, breaker in (("credential", credential), ("account", account), ("route", path))
+            if breaker is not None and not breaker.ready(now)
+        ]
+        if at_fault:
+            return _longest(at_fault, now)
+        return Permit(
+            route,
+            path.admit(now) if path is not None else 1,
+            account.admit(now) if account is not None else 1,
+            credential.admit(now) if credential is not None else 1,
+            value,
+            key,
+        )
 
     def gives_again(self, permit: Permit) -> bool:
         """Whether `admit` would give this very permit now: all of it is closed, as it was then. For the same value of
         the same credential, which whoever asks has seen to.
-
-        Without the lock: each thing is looked at once, and a breaker that opens this moment opens behind it.
         """
         if self._accounts or self._credentials:
             return False
         path = self._routes.get(permit.key)
-        return permit.of_route == 1 if path is None else path.still_gives(permit.of_route)
+        return permit.of_route == 1 if path is None else path.state == CLOSED and path.era == permit.of_route
 
     def note(
         self,
@@ -171,7 +167,7 @@ class Breakers:
         jitter: float = 0.0,
         seconds: float | None = None,
         by_caller: bool = False,
-    ) -> list[Change]:
+    ) -> Sequence[Change]:
         """How an attempt ended. Always to be called: a probe that is not heard of blocks its route for minutes.
 
         Args:
@@ -190,15 +186,14 @@ class Breakers:
             outcome = SLOW
         return self._note(permit, outcome, error, now, jitter)
 
-    def _answered(self, permit: Permit, now: float) -> list[Change]:
+    def _answered(self, permit: Permit, now: float) -> Sequence[Change]:
         """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
-        with self._lock:
-            breaker = self._routes.get(permit.key)
-            if breaker is None:
-                breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
-            if breaker.went_well(permit.of_route, now):
-                return [_change("route", breaker, now)]
-        return []
+        breaker = self._routes.get(permit.key)
+        if breaker is None:
+            breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
+        if breaker.went_well(permit.of_route, now):
+            return [_change("route", breaker, now)]
+        return ()
 
     def release(self, permit: Permit, now: float) -> None:
         """The attempt ended and says nothing: it was not sent, or its caller left."""
@@ -210,11 +205,10 @@ class Breakers:
         route = permit.route
         ours = route.credential is not None
         changes: list[Change] = []
-        with self._lock:
-            self._note_route(changes, permit, outcome if ours or outcome != FORBIDDEN else NEUTRAL, error, now, jitter)
-            if ours:
-                self._note_account(changes, permit, outcome, error, now, jitter)
-                self._note_credential(changes, permit, outcome, now, jitter)
+        self._note_route(changes, permit, outcome if ours or outcome != FORBIDDEN else NEUTRAL, error, now, jitter)
+        if ours:
+            self._note_account(changes, permit, outcome, error, now, jitter)
+            self._note_credential(changes, permit, outcome, now, jitter)
         return changes
 
     def _note_route(
@@ -310,51 +304,48 @@ class Breakers:
         Returns:
             How many breakers were open.
         """
-        with self._lock:
-            value = None if credential is None else value_of(credential)
-            lifted = [
-                breaker
-                for (of, _, its), breaker in self._routes.items()
-                if of == provider and (value is None or its == value)
-            ]
-            lifted += [b for (of, secret), b in self._accounts.items() if _is(of, secret, provider, credential)]
-            lifted += [b for (of, secret), (b, _) in self._credentials.items() if _is(of, secret, provider, credential)]
-            opened = [breaker for breaker in lifted if breaker.state != CLOSED]
-            for breaker in opened:
-                breaker.close(-math.inf)  # whatever comes next is not soon after it
-            return len(opened)
+        value = None if credential is None else value_of(credential)
+        lifted = [
+            breaker
+            for (of, _, its), breaker in self._routes.items()
+            if of == provider and (value is None or its == value)
+        ]
+        lifted += [b for (of, secret), b in self._accounts.items() if _is(of, secret, provider, credential)]
+        lifted += [b for (of, secret), (b, _) in self._credentials.items() if _is(of, secret, provider, credential)]
+        opened = [breaker for breaker in lifted if breaker.state != CLOSED]
+        for breaker in opened:
+            breaker.close(-math.inf)  # whatever comes next is not soon after it
+        return len(opened)
 
     def opened(self, provider: str, now: float) -> list[Opened]:
         """What is not closed of a provider, the longest first."""
-        with self._lock:
-            found = [("route", model, value, b) for (of, model, value), b in self._routes.items() if of == provider]
-            found += [("account", "", value_of(key), b) for (of, key), b in self._accounts.items() if of == provider]
-            found += [
-                ("credential", "", refused, b)
-                for (of, key), (b, refused) in self._credentials.items()
-                if of == provider and value_of(key) == refused
-            ]
-            opened = [
-                Opened(what, model, value, breaker.state, breaker.cause, breaker.waits(now))
-                for what, model, value, breaker in found
-                if breaker.state != CLOSED and now < breaker.ends
-            ]
+        found = [("route", model, value, b) for (of, model, value), b in self._routes.items() if of == provider]
+        found += [("account", "", value_of(key), b) for (of, key), b in self._accounts.items() if of == provider]
+        found += [
+            ("credential", "", refused, b)
+            for (of, key), (b, refused) in self._credentials.items()
+            if of == provider and value_of(key) == refused
+        ]
+        opened = [
+            Opened(what, model, value, breaker.state, breaker.cause, breaker.waits(now))
+            for what, model, value, breaker in found
+            if breaker.state != CLOSED and now < breaker.ends
+        ]
         return sorted(opened, key=lambda each: -each.retry_after)
 
     def state(self, route: Route, now: float, model: str = "") -> Blocked | None:
         """What stands in a route's way now, without being a probe; None = nothing. For health pages and `explain`."""
-        with self._lock:
-            path = self._routes.get((route.provider, model or route.model, value_of(route.credential)))
-            at_fault = [
-                (what, breaker)
-                for what, breaker in (
-                    ("credential", self._credential(route)),
-                    ("account", self._account(route)),
-                    ("route", path),
-                )
-                if breaker is not None and breaker.state != CLOSED and now < breaker.ends
-            ]
-            return _longest(at_fault, now) if at_fault else None
+        path = self._routes.get((route.provider, model or route.model, value_of(route.credential)))
+        at_fault = [
+            (what, breaker)
+            for what, breaker in (
+                ("credential", self._credential(route)),
+                ("account", self._account(route)),
+                ("route", path),
+            )
+            if breaker is not None and breaker.state != CLOSED and now < breaker.ends
+        ]
+        return _longest(at_fault, now) if at_fault else None
 
 
 def _key(route: Route) -> _Key:

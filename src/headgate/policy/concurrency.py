@@ -17,7 +17,6 @@ Give it the time to first content where answers are streamed: the length of an a
 from __future__ import annotations
 
 import math
-import threading
 
 from headgate.core.errors import UpstreamError
 
@@ -70,10 +69,11 @@ def _enough(cap: float) -> float:
 
 
 class Concurrency:
-    """One provider's cap, and who is under it. Thread-safe.
+    """One provider's cap, and who is under it. Not thread-safe: the lock of `stores.turns` is around it.
 
     Attributes:
         in_flight: calls that were let in and have not been released.
+        cap: calls at once, now.
     """
 
     def __init__(
@@ -93,9 +93,8 @@ class Concurrency:
         self._fixed = fixed
         self._floor, self._ceiling = float(floor), float(ceiling)
         self._cap = float(initial if fixed is None else fixed)
-        self._whole = int(self._cap)
+        self.cap = int(self._cap)
         self._enough = _enough(self._cap)  # calls that are compared
-        self._lock = threading.Lock()
         self._starting = True  # no sign of overload yet
         self._usual: float | None = None  # seconds, without load
         self._before_probe = 0.0  # the cap to go back to; 0 = no probe is under way
@@ -110,33 +109,26 @@ class Concurrency:
         self._most = 0  # at once
 
     @property
-    def cap(self) -> int:
-        """Calls at once, now."""
-        return self._whole
-
-    @property
     def usual_latency(self) -> float | None:
         """Seconds without load, as far as is known."""
         return self._usual
 
     def try_acquire(self, now: float) -> bool:
         """Let a call in, or not now. Whoever was let in is released once, however it ends."""
-        with self._lock:
-            in_flight = self.in_flight
-            if in_flight >= self._whole:
-                self._most = in_flight
-                return False
-            self.in_flight = in_flight = in_flight + 1
-            self._let_in += 1
-            if in_flight > self._most:
-                self._most = in_flight
-            return True
+        in_flight = self.in_flight
+        if in_flight >= self.cap:
+            self._most = in_flight
+            return False
+        self.in_flight = in_flight = in_flight + 1
+        self._let_in += 1
+        if in_flight > self._most:
+            self._most = in_flight
+        return True
 
     def cancel(self) -> None:
         """A call that was let in this moment does not go after all."""
-        with self._lock:
-            self.in_flight -= 1
-            self._let_in -= 1
+        self.in_flight -= 1
+        self._let_in -= 1
 
     def release(self, latency: float | None, outcome: str, now: float) -> None:
         """A call that was let in has ended.
@@ -147,25 +139,24 @@ class Concurrency:
             outcome: see `outcome_of`; `IGNORED` too where its caller has left.
             now: seconds.
         """
-        with self._lock:
-            if self.in_flight > 0:
-                self.in_flight -= 1
-            if self._fixed is not None or latency is None or outcome == IGNORED:
-                return
-            began = now - latency
-            if outcome == OVERLOADED:
-                self._turned_away(began, now)
-            elif began > self._began:  # what was let in at that very moment came before the change
-                self._latencies.append(latency)
-                if len(self._latencies) >= self._enough:
-                    self._compare(now)
+        if self.in_flight > 0:
+            self.in_flight -= 1
+        if self._fixed is not None or latency is None or outcome == IGNORED:
+            return
+        began = now - latency
+        if outcome == OVERLOADED:
+            self._turned_away(began, now)
+        elif began > self._began:  # what was let in at that very moment came before the change
+            self._latencies.append(latency)
+            if len(self._latencies) >= self._enough:
+                self._compare(now)
 
     def _window(self, now: float) -> None:
         self._began = now
         self._latencies = []
         self._let_in = self._overloads = 0
         self._most = self.in_flight
-        self._whole = int(self._cap)
+        self.cap = int(self._cap)
         self._enough = _enough(self._cap)
 
     def _turned_away(self, began: float, now: float) -> None:

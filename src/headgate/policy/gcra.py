@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple
+from math import ceil
 
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Figure, Limit, Taken
@@ -40,14 +40,22 @@ class _Bucket:
         self.given = 0.0  # seconds' worth given back so far
 
 
+_HEADERS = {
+    unit.decode(): (b"x-ratelimit-limit-" + unit, b"x-ratelimit-remaining-" + unit, b"x-ratelimit-reset-" + unit)
+    for unit in (b"requests", b"tokens")
+}
+
+
 class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_old", "idle", "new", "of_tokens", "turned")
+    __slots__ = ("_old", "full", "idle", "left", "new", "of_tokens", "told", "turned")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
+        name, self.left, self.full = _HEADERS[unit]
+        self.told = name, b"%d" % per_minute
         self.idle = 0.0  # after as many seconds without a call every bucket is full
         self.of_tokens = unit == "tokens"
         self.new: dict[Hashable, _Bucket] = {}
@@ -77,14 +85,9 @@ _Found = tuple[_Rule, Hashable, _Bucket | None, float]
 """A rule that applies, its scope and bucket, and the bucket's theoretical arrival time with the call in it."""
 
 
-class _Share(NamedTuple):
-    """What one call has taken from one bucket of tokens."""
-
-    rule: _Rule
-    scope: Hashable
-    bucket: _Bucket
-    tat: float  # the bucket's, right after
-    given: float  # the bucket's, then
+_Share = tuple[_Rule, Hashable, _Bucket, float, float]
+"""What one call has taken from one bucket of tokens: its rule, scope and bucket, the bucket's theoretical arrival time
+right after, and what had been given back of it by then."""
 
 
 class _TakenHere(Taken):
@@ -100,6 +103,28 @@ class _TakenHere(Taken):
     def figures(self) -> tuple[Figure, ...]:
         at = self._when
         return tightest([rule.figure(tat - at) for rule, _, _, tat in self._found])
+
+    def headers(self) -> list[Header]:
+        found, at = self._found, self._when
+        if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
+            return ratelimit_headers(self.figures)
+        made: list[Header] = []
+        for rule, _, _, tat in found:  # as `Rule.figure` and `ratelimit_headers`, in one go: every answer has them
+            filling = tat - at
+            if filling < 0.0:
+                filling = 0.0
+            remaining = int((BURST_SECONDS - filling + SLACK) / rule.seconds_each)
+            most = rule.per_minute
+            if remaining > most:
+                remaining = most
+            elif remaining < 0:
+                remaining = 0
+            milliseconds = ceil(filling * 1000 - 1e-6)
+            told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(filling).encode()
+            made.append(rule.told)
+            made.append((rule.left, b"%d" % remaining))
+            made.append((rule.full, told))
+        return made
 
 
 class _ExceededHere(Exceeded):
@@ -193,7 +218,18 @@ class Limits:
                 wait, rule, scope = worst
                 standing = [(each, at if b is None else b.tat) for each, _, b, _ in found]
                 return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
-            return _take(found, requests, tokens, at)
+            shares: list[_Share] = []
+            for rule, scope, bucket, tat in found:
+                of_tokens = rule.of_tokens
+                if tokens if of_tokens else requests:
+                    if bucket is None:
+                        bucket = rule.make(scope)
+                    bucket.tat = tat
+                elif of_tokens and bucket is None:
+                    bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
+                if of_tokens and bucket is not None:
+                    shares.append((rule, scope, bucket, tat, bucket.given))
+            return _TakenHere(tokens, shares, found, at)
 
     def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
@@ -209,21 +245,26 @@ class Limits:
             over = tokens - taken.tokens
             if not over or not shares:
                 return
-            at = self._time(now)
-            for share in shares:
-                rule = share.rule
-                bucket = rule.new.get(share.scope)
+            at = now - self._zero
+            if at >= self._latest:
+                self._latest = at
+            else:
+                at = self._time(now)
+            for rule, scope, then, tat, given in shares:
+                bucket = rule.new.get(scope)
                 if bucket is None or at - rule.turned > rule.idle:
-                    bucket = rule.find(share.scope, at)
+                    bucket = rule.find(scope, at)
                 if over > 0:
                     if bucket is None:
-                        bucket = rule.make(share.scope)
+                        bucket = rule.make(scope)
                     after = max(bucket.tat, at) + over * rule.seconds_each
                     bucket.tat = max(bucket.tat, min(after, at + self._most))
-                elif bucket is share.bucket:
+                elif bucket is then:
                     # At no call since was the bucket's backlog below this: without us it would not have overflowed.
-                    sure = share.tat - (bucket.given - share.given) - at
-                    back = min(-over * rule.seconds_each, sure)
+                    sure = tat - (bucket.given - given) - at
+                    back = -over * rule.seconds_each
+                    if back > sure:
+                        back = sure
                     if back > 0:
                         bucket.tat -= back
                         bucket.given += back
@@ -240,21 +281,6 @@ class Limits:
         return self._latest
 
 
-def _take(found: Sequence[_Found], requests: int, tokens: int, at: float) -> Taken:
-    shares = []
-    for rule, scope, bucket, tat in found:
-        of_tokens = rule.of_tokens
-        if tokens if of_tokens else requests:
-            if bucket is None:
-                bucket = rule.make(scope)
-            bucket.tat = tat
-        elif of_tokens and bucket is None:
-            bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
-        if of_tokens and bucket is not None:
-            shares.append(_Share(rule, scope, bucket, tat, bucket.given))
-    return _TakenHere(tokens, shares, found, at)
-
-
 def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:
     return tightest(rule.figure(tat - at) for rule, tat in standing)
 
@@ -269,12 +295,6 @@ def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
         told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(reset).encode()
         made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, told))
     return made
-
-
-_HEADERS = {
-    unit.decode(): (b"x-ratelimit-limit-" + unit, b"x-ratelimit-remaining-" + unit, b"x-ratelimit-reset-" + unit)
-    for unit in (b"requests", b"tokens")
-}
 
 
 def duration(seconds: float) -> str:

@@ -33,6 +33,7 @@ MOST_BLOCKED = 3600.0
 """Seconds; a provider that tells a later `retry-after` is asked again by then."""
 
 _NO_LIMITS: tuple[Bucket | None, Bucket | None] = (None, None)
+_NOTHING = (0.0, 0.0, 0.0, 0.0)
 _LEAST_SHARE = 0.1
 _SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
 _SHARE_STEP = 0.002  # of the rate, back per answer
@@ -68,7 +69,6 @@ class Pace:
         "_newest",
         "_open",
         "_output_scale",
-        "_pending",
         "_ramp",
         "_reads_count",
         "_refusals",
@@ -94,7 +94,6 @@ class Pace:
                 ceiling(tokens, now) if tokens is not None else None,
             )
         self._open: dict[Need, None] = {}  # in flight, oldest first
-        self._pending = [0.0, 0.0, 0.0, 0.0]  # taken by those in flight, and perhaps not in what was last told
         self._ramp = Ramp(now)
         self._input_scale = Scale()
         self._output_scale = Scale()
@@ -124,12 +123,17 @@ class Pace:
         """
         if estimate.held:
             raise ValueError("this attempt has been let go already")
-        self._refill(now)
+        if now > self._at:
+            self._refill(now)
         wait = self._blocked - now
-        if self._ramp.full(len(self._open)):
+        flying = self._open
+        if self._ramp.full(len(flying)):
             self._forget(now)
-            wait = max(wait, self._ramp.wait(len(self._open), now, known=bool(self._known)))
-        taken = self._taken(estimate)
+            wait = max(wait, self._ramp.wait(len(flying), now, known=bool(self._known)))
+        # `_taken`, written out: this is on the way of every call.
+        told = estimate.input_tokens * self._input_scale.factor
+        output = estimate.output_tokens * self._output_scale.factor
+        taken = 1.0, told, output, told + output if self._anthropic else float(estimate.tokens)
         limited = self._known or self._few or self._ceilings is not _NO_LIMITS
         if limited:
             wait = max(wait, self._bucket_wait(taken, now))
@@ -137,16 +141,11 @@ class Pace:
             return wait
         if limited:
             self._take(taken, now)
-        pending = self._pending
-        pending[REQUESTS] += 1.0
-        pending[INPUT] += taken[INPUT]
-        pending[OUTPUT] += taken[OUTPUT]
-        pending[TOKENS] += taken[TOKENS]
         estimate.taken = taken
         estimate.asked_at = now
         estimate.held = True
         estimate.counted = False
-        self._open[estimate] = None
+        flying[estimate] = None
         return 0.0
 
     def observe(self, facts: RateFacts, status: int, now: float, *, need: Need | None = None, code: str = "") -> None:
@@ -158,15 +157,16 @@ class Pace:
             need: the attempt that was answered, as it was asked with; None for one that was not paced.
             code: the error's code, where there is one: a 429 about money says nothing about pace.
         """
-        self._refill(now)
+        if now > self._at:
+            self._refill(now)
         overtaken = False
         if need is not None and need.held:
-            overtaken = need.asked_at < self._newest + _ANY_ORDER
-            if need.asked_at > self._newest:
-                self._newest = need.asked_at
-            if not need.counted:
-                self._count(need)
-            self._ramp.answered(now - need.asked_at)
+            asked_at = need.asked_at
+            overtaken = asked_at < self._newest + _ANY_ORDER
+            if asked_at > self._newest:
+                self._newest = asked_at
+            need.counted = True
+            self._ramp.answered(now - asked_at)
         refused = status == 429
         if refused and need is not None:
             self.give_back(need, now)
@@ -189,6 +189,13 @@ class Pace:
         if not self._close(reserved):
             return
         if actual is None:
+            return
+        if not self._known and self._ceilings is _NO_LIMITS:  # nothing is counted down: only the guesses learn
+            counted = actual.input_tokens + actual.cache_write_tokens + actual.cache_write_long_tokens
+            if self._reads_count:
+                counted += actual.cache_read_tokens
+            self._input_scale.learn(reserved.input_tokens, counted)
+            self._output_scale.learn(reserved.output_tokens, actual.output_tokens)
             return
         more = self.corrections(reserved, actual)
         self._input_scale.learn(reserved.input_tokens, round(reserved.taken[INPUT] + more[INPUT]))
@@ -303,24 +310,23 @@ class Pace:
         if tokens is not None:
             tokens.take(taken[INPUT] + taken[OUTPUT])
 
-    def _count(self, need: Need) -> None:
-        """The provider has taken it in: what it tells from now on knows of it, but for what is still to be produced."""
-        need.counted = True
-        pending = self._pending
-        _, told_input, _, tokens = need.taken
-        pending[REQUESTS] -= 1.0
-        pending[INPUT] -= told_input
-        pending[TOKENS] -= tokens
+    def _pending(self) -> tuple[float, float, float, float]:
+        """Taken by those in flight, and perhaps not in what was last told: by then the provider had taken in whoever was
+        answered, but for what is still to be produced. Asked for a few times a second, so nobody keeps the sums."""
+        requests = told = output = tokens = 0.0
+        for need in self._open:
+            _, its_input, its_output, its_tokens = need.taken
+            output += its_output
+            if not need.counted:
+                requests += 1.0
+                told += its_input
+                tokens += its_tokens
+        return requests, told, output, tokens
 
     def _close(self, need: Need) -> bool:
         if self._open.pop(need, need) is need:  # a value is None where it was in
             return False
         need.held = False
-        if not need.counted:
-            self._count(need)
-        self._pending[OUTPUT] -= need.taken[OUTPUT]
-        if not self._open:
-            self._pending = [0.0, 0.0, 0.0, 0.0]  # what rounding has left
         return True
 
     def _forget(self, now: float) -> None:
@@ -355,9 +361,10 @@ class Pace:
 
     def _learn(self, facts: RateFacts, now: float, *, refused: bool, overtaken: bool) -> None:
         told = (facts.requests, facts.input_tokens, facts.output_tokens, self._total(facts))
+        pending = self._pending() if facts is not NO_FACTS else _NOTHING
         for kind, fact in enumerate(told):
             if fact is not None:
-                self._learn_one(kind, fact, now, refused=refused, overtaken=overtaken)
+                self._learn_one(kind, fact, now, pending[kind], refused=refused, overtaken=overtaken)
                 continue
             bucket = self._buckets[kind]
             if bucket is not None and now - bucket.told_at > STALE:
@@ -377,11 +384,13 @@ class Pace:
                 return None
         return total
 
-    def _learn_one(self, kind: int, fact: LimitFacts, now: float, *, refused: bool, overtaken: bool) -> None:
+    def _learn_one(
+        self, kind: int, fact: LimitFacts, now: float, flying: float, *, refused: bool, overtaken: bool
+    ) -> None:
         bucket = self._buckets[kind]
         # What was let go later and has been answered already may not be in what an overtaken answer tells is left: then
         # any part of it may be gone, and our own account is not raised to it.
-        pending = float("inf") if overtaken and bucket is not None else self._pending[kind]
+        pending = float("inf") if overtaken and bucket is not None else flying
         limit, remaining, reset = fact
         if limit is None:
             if bucket is None and remaining is not None:
@@ -410,7 +419,7 @@ class Pace:
         if left is not None:
             (bucket.begin if new else bucket.learn)(left, pending, above, below)
         elif new:
-            bucket.take(self._pending[kind])
+            bucket.take(flying)
 
     def _grain(self, kind: int, remaining: int | None, refused: bool) -> tuple[float, float]:
         """How far the truth may be above, and below, a remainder: they are rounded down, some to the nearest thousand.

@@ -80,9 +80,9 @@ class Scale:
         """An estimate, and what was counted."""
         if told <= 0:
             return
-        self._told = self._told * _MEMORY + told
-        self._was = self._was * _MEMORY + (was if was < 100 * told else 100 * told)
-        self._seen += 1
-        if self._seen >= _ENOUGH:
-            factor = self._was / self._told
+        self._told = estimated = self._told * _MEMORY + told
+        self._was = counted = self._was * _MEMORY + (was if was < 100 * told else 100 * told)
+        self._seen = seen = self._seen + 1
+        if seen >= _ENOUGH:
+            factor = counted / estimated
             self.factor = 0.01 if factor < 0.01 else 4.0 if factor > 4.0 else factor

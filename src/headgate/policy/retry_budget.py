@@ -10,7 +10,6 @@ callers see. A provider that fails one attempt in ten behind retries that succee
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 from headgate.core.errors import UpstreamError
@@ -101,14 +100,19 @@ class _Sums:
         self._from, self._to = self._slot * self._width, (self._slot + 1) * self._width
         return self._here
 
-    def add(self, kind: int, now: float) -> None:
+    def span(self, now: float) -> tuple[float, float]:
+        """From when to when the slot of now is."""
+        self.at(now)
+        return self._from, self._to
+
+    def add(self, kind: int, now: float, many: int = 1) -> None:
         here = self._here if self._from <= now < self._to else self.at(now)
-        here[kind] += 1
-        self.sums[kind] += 1
+        here[kind] += many
+        self.sums[kind] += many
 
 
 class RetryBudget:
-    """One provider's. Thread-safe.
+    """One provider's. Not thread-safe: the lock of `stores.turns` is around it.
 
     A retry is another attempt at the same provider within an exchange, and the first attempt of a call that its caller
     sends again. The first attempt at another provider is none. In any window there are at most so many of them as
@@ -132,19 +136,21 @@ class RetryBudget:
         self._floor = floor_per_second * window
         self._recent = _Sums(window, 2)
         self._rates = _Sums(RATES_SECONDS, 4)
-        self._lock = threading.RLock()  # the collector may settle an unread stream inside it
+        # What nearly every attempt says is counted beside the windows, as long as that is in the same slot of both.
+        self._from = self._to = 0.0
+        self._answered = self._closed = 0
 
     def may_retry(self, now: float) -> bool:
         """Take leave for one more attempt of an exchange; False = there is none, give up or go elsewhere."""
         if self.share is None:
             return True
-        with self._lock:
-            recent = self._recent
-            recent.at(now)
-            if recent.sums[_RETRIES] + 1 > self._room() + 1e-9:
-                return False
-            recent.add(_RETRIES, now)
-            return True
+        self._fold()
+        recent = self._recent
+        recent.at(now)
+        if recent.sums[_RETRIES] + 1 > self._room() + 1e-9:
+            return False
+        recent.add(_RETRIES, now)
+        return True
 
     def client_retry(self, now: float) -> bool:
         """A caller sends again what it has sent before: leave for its first attempt. Asked once, at admission, where
@@ -155,52 +161,59 @@ class RetryBudget:
         """Retries left now, >= 0; None = any number."""
         if self.share is None:
             return None
-        with self._lock:
-            self._recent.at(now)
-            return max(0.0, self._room() - self._recent.sums[_RETRIES])
+        self._fold()
+        self._recent.at(now)
+        return max(0.0, self._room() - self._recent.sums[_RETRIES])
 
     def _room(self) -> float:
         return (self.share or 0.0) * self._recent.sums[_SUCCESSES] + self._floor
 
     def note_attempt(self, error: UpstreamError | None, now: float) -> None:
         """How an attempt ended; None = it was answered, and earns its share of a retry."""
-        with self._lock:
-            if error is None:
-                self._recent.add(_SUCCESSES, now)
-            elif error.kind in PROVIDERS:
-                self._rates.add(_FAILED, now)
-            else:
-                return
-            self._rates.add(_ATTEMPTS, now)
+        self._fold()
+        if error is None:
+            self._recent.add(_SUCCESSES, now)
+        elif error.kind in PROVIDERS:
+            self._rates.add(_FAILED, now)
+        else:
+            return
+        self._rates.add(_ATTEMPTS, now)
 
     def note_answered(self, now: float, *, closed: bool) -> None:
         """As `note_attempt` without an error; and `note_exchange` likewise, where its exchange is `closed` with it."""
-        with self._lock:
-            recent, rates = self._recent, self._rates
-            here = recent.at(now)
-            here[_SUCCESSES] += 1
-            recent.sums[_SUCCESSES] += 1
-            here = rates.at(now)
-            here[_ATTEMPTS] += 1
-            rates.sums[_ATTEMPTS] += 1
-            if closed:
-                here[_EXCHANGES] += 1
-                rates.sums[_EXCHANGES] += 1
+        if not self._from <= now < self._to:
+            self._fold()
+            (begins, ends), (first, last) = self._recent.span(now), self._rates.span(now)
+            self._from, self._to = max(begins, first), min(ends, last)
+        self._answered += 1
+        if closed:
+            self._closed += 1
+
+    def _fold(self) -> None:
+        """Into the windows with what was counted beside them."""
+        if not self._answered:
+            return
+        at = self._from
+        self._recent.add(_SUCCESSES, at, self._answered)
+        self._rates.add(_ATTEMPTS, at, self._answered)
+        if self._closed:
+            self._rates.add(_EXCHANGES, at, self._closed)
+        self._answered = self._closed = 0
 
     def note_exchange(self, error: UpstreamError | None, now: float) -> None:
         """How an exchange ended, after its last attempt; None = it was answered."""
-        with self._lock:
-            if error is not None:
-                if error.kind not in PROVIDERS:
-                    return
-                self._rates.add(_LOST, now)
-            self._rates.add(_EXCHANGES, now)
+        self._fold()
+        if error is not None:
+            if error.kind not in PROVIDERS:
+                return
+            self._rates.add(_LOST, now)
+        self._rates.add(_EXCHANGES, now)
 
     def rates(self, now: float) -> Rates:
         """The error rates of attempts and of exchanges, apart."""
-        with self._lock:
-            self._rates.at(now)
-            attempts, failed, exchanges, lost = self._rates.sums
+        self._fold()
+        self._rates.at(now)
+        attempts, failed, exchanges, lost = self._rates.sums
         return Rates(
             attempts, failed / attempts if attempts else 0.0, exchanges, lost / exchanges if exchanges else 0.0
         )

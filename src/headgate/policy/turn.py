@@ -8,6 +8,7 @@ from typing import Any
 
 from headgate.core.errors import NoTurn
 from headgate.core.exchange import Request, Route
+from headgate.core.secret import Secret
 from headgate.policy.breaker import BreakerRules
 from headgate.policy.breakers import Blocked, Breakers, Permit
 from headgate.policy.concurrency import CEILING, Concurrency
@@ -86,29 +87,27 @@ class Lane:
 class Way:
     """What asking for a turn at one route finds each time, as long as its credential has the same value.
 
+    It is found by being that very route, by its identity: no other can have it while this one is kept here.
+
     Attributes:
-        route: it is known by being this very object.
+        route: with its credential.
         secret: the credential's value.
         permit: the last one that its breakers gave.
     """
 
-    __slots__ = ("lane", "permit", "route", "secret")
+    __slots__ = ("_credential", "lane", "permit", "route", "secret")
 
-    def __init__(self, route: Route, secret: str, lane: Lane, permit: Permit | None) -> None:
+    def __init__(self, route: Route, credential: Secret, lane: Lane, permit: Permit | None) -> None:
         self.route = route
-        self.secret = secret
+        self._credential = credential
+        self.secret = credential.reveal()
         self.lane = lane
         self.permit = permit
 
-    def is_of(self, route: Route, request: Request) -> bool:
-        """Whether a request at a route goes this way."""
-        credential = route.credential
+    def is_of(self, request: Request) -> bool:
+        """Whether a request at the route goes this way."""
         return (
-            self.route is route
-            and credential is not None
-            and credential.reveal() is self.secret
-            and request.endpoint in PACED
-            and not request.facts.fast
+            request.endpoint in PACED and not request.facts.fast and self._credential.reveal() is self.secret
         )
 
 

@@ -8,7 +8,7 @@ once, and costs no entry. Everything here is decisions 1's first step: whoever h
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 
 from headgate.core.errors import NoTurn
@@ -43,6 +43,9 @@ from headgate.policy.turn import (
 )
 
 FAST = "/fast"
+
+_NOBODY: Sequence[Waiting] = ()
+_NO_CHANGE: Sequence[Change] = ()
 
 MOST_LANES = 4096
 """Of accounts and families: models are named by callers."""
@@ -99,7 +102,7 @@ class Turns:
             NoTurn: a breaker is open, or the call could not go before `until`.
         """
         way = self._ways.get(id(route))
-        if way is not None and last is None and way.is_of(route, request):
+        if way is not None and last is None and way.is_of(request):
             lane, permit = way.lane, way.permit
             provider = lane.provider
             if permit is not None and provider.breakers is not None and not provider.breakers.gives_again(permit):
@@ -119,6 +122,26 @@ class Turns:
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
         return self._wait(self._entry(lane, need, request, route, until, last), now)
+
+    def at_once(self, request: Request, route: Route, now: float) -> Turn | None:
+        """What `ask` finds in the usual case, in fewer steps: a way that is known, nobody waiting, room everywhere. None:
+        ask."""
+        way = self._ways.get(id(route))
+        if way is None or not way.is_of(request):
+            return None
+        lane, permit = way.lane, way.permit
+        provider, pace = lane.provider, lane.pace
+        breakers, cap = provider.breakers, provider.cap
+        if permit is not None and breakers is not None and not breakers.gives_again(permit):
+            return None
+        if (provider.waiting and lane.queue) or (cap is not None and cap.in_flight >= cap.cap):
+            return None
+        need = need_of(request)
+        if pace is not None and (lane.not_before > now or pace.ask(need, now) > 0):
+            return None
+        if cap is not None:
+            cap.try_acquire(now)  # there is room: nobody else is at the desk
+        return Turn(provider, lane, need, permit)
 
     def postpone(
         self, turn: Turn, request: Request, route: Route, seconds: float, until: float, now: float
@@ -187,7 +210,7 @@ class Turns:
         jitter: float,
         by_caller: bool = False,
         closes: bool = False,
-    ) -> tuple[list[Waiting], list[Change]]:
+    ) -> tuple[Sequence[Waiting], Sequence[Change]]:
         """An attempt that was sent has ended, however it has. Idempotent.
 
         Args:
@@ -199,17 +222,36 @@ class Turns:
             Those that wait no longer, and breakers that have opened or closed.
         """
         if not turn.open:
-            return [], []
+            return _NOBODY, _NO_CHANGE
         if not attempt.sent:
             return self.unsent(turn, now), []
         turn.open = False
-        provider, lane = turn.provider, turn.lane
+        provider, lane, permit = turn.provider, turn.lane, turn.permit
+        breakers, cap = provider.breakers, provider.cap
         error, first = attempt.error, attempt.first_content
         seconds = None if first is None else first - attempt.started
-        # Else its caller left before anything was known, or had less patience than we: that says nothing of load.
-        spoke = error is not None or first is not None
+        changes = _NO_CHANGE
+        if error is None and seconds is not None and not by_caller:  # as nearly always
+            if permit is not None and breakers is not None:
+                changes = breakers.note(permit, None, now, seconds=seconds)
+            provider.budget.note_answered(now, closed=closes)
+            if lane is not None and cap is not None:
+                cap.release(seconds, ANSWERED, now)
+        else:
+            changes = self._end_otherwise(turn, attempt, now, seconds, jitter=jitter, by_caller=by_caller)
+        if lane is not None and lane.pace is not None and turn.need is not None:
+            lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
+        return (self._pump_all(provider, now) if provider.waiting else _NOBODY), changes
+
+    def _end_otherwise(
+        self, turn: Turn, attempt: Attempt, now: float, seconds: float | None, *, jitter: float, by_caller: bool
+    ) -> Sequence[Change]:
+        """It has failed, or its caller left before anything was known, or had less patience than we: the latter says
+        nothing of load."""
+        provider, lane, error = turn.provider, turn.lane, attempt.error
+        changes: Sequence[Change] = _NO_CHANGE
+        spoke = error is not None or seconds is not None
         load = spoke and not by_caller
-        changes: list[Change] = []
         if turn.permit is not None and provider.breakers is not None:
             if spoke:
                 changes = provider.breakers.note(
@@ -217,9 +259,7 @@ class Turns:
                 )
             else:
                 provider.breakers.release(turn.permit, now)
-        if error is None and load:
-            provider.budget.note_answered(now, closed=closes)
-        elif load:
+        if load:
             provider.budget.note_attempt(error, now)
         if lane is not None:
             if provider.cap is not None:
@@ -231,8 +271,7 @@ class Turns:
                     # Said inside an answer that began as a 200, or with a status of the provider's own.
                     facts = RateFacts(retry_after=error.retry_after)
                     lane.pace.observe(facts, 429, now, need=turn.need, code=error.provider_code)
-                lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
-        return (self._pump_all(provider, now) if provider.waiting else []), changes
+        return changes
 
     def gave(self, turn: Turn, provider: str) -> bool:
         """Whether a turn is of this desk, and not of the one that a parent process has."""
@@ -379,7 +418,7 @@ class Turns:
             return
         if len(self._ways) >= MOST_WAYS:
             self._ways.clear()
-        self._ways[id(route)] = Way(route, credential.reveal(), lane, permit)
+        self._ways[id(route)] = Way(route, credential, lane, permit)
 
     def _keep_lane(self, key: tuple[str, str, int, str], lane: Lane) -> None:
         lanes = self._lanes

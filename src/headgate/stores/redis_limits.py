@@ -11,6 +11,7 @@ from typing import NamedTuple
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Figure, Limit, Taken
 from headgate.core.ports import CallerLimits
+from headgate.policy.gcra import Header, ratelimit_headers
 from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule, rules_of, tightest
 from headgate.policy.limit_shares import ShareOfLimits
 from headgate.stores.redis_link import Arg, RedisLink
@@ -61,6 +62,10 @@ class _TakenShared(Taken):
     @property
     def figures(self) -> tuple[Figure, ...]:
         return tightest(each.rule.figure(each.debt) for each in self._standing)
+
+    def headers(self) -> list[Header]:
+        """See `core.limits.Taken`."""
+        return ratelimit_headers(self.figures)
 
     def shares(self) -> tuple[str, list[_Standing]]:
         """When it was let in, and what it has taken of tokens; the second time nothing."""

@@ -48,13 +48,15 @@ class Port:
     def turn(self, exchange: Exchange, attempt: Attempt, *, until: float) -> Awaitable[object] | None:
         """See the port."""
         shared, pace = self._shared, self._pace
-        with shared as desk:
-            found = desk.ask(attempt.sent_as or exchange.request, attempt.route, until, self._now())
-            if isinstance(found, Turn):
-                attempt.turn = found
-            else:
-                found.waker = self._new_waiter()
+        request = attempt.sent_as or exchange.request
+        found: Turn | Waiting | None = shared.at_once(request, attempt.route)
+        if found is None:
+            with shared as desk:
+                found = desk.ask(request, attempt.route, until, self._now())
+                if isinstance(found, Waiting):
+                    found.waker = self._new_waiter()
         if isinstance(found, Turn):
+            attempt.turn = found
             return None if pace is None else self._with_others(pace, exchange, attempt, until)
         return TurnWait(shared, found, attempt) if pace is None else self._waited(found, pace, exchange, attempt, until)
 
@@ -117,6 +119,9 @@ class Port:
         if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
             return
         now, lane, own = self._now(), turn.lane, turn.lane.pace
+        if now < lane.read_at and status < 300 and self._pace is None and not turn.provider.waiting:
+            self._shared.answered_well(own, turn, status, now)
+            return
         facts, seen, silent = NO_FACTS, None, False
         if now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue):
             lane.read_at = now + READ_EVERY

@@ -17,8 +17,9 @@ from typing import Any
 from headgate.core.errors import NoTurn, UpstreamTimeout
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
+from headgate.policy.pace import Pace
 from headgate.policy.provider_look import ProviderLook
-from headgate.policy.rate_facts import SILENT_ANSWERS
+from headgate.policy.rate_facts import NO_FACTS, SILENT_ANSWERS
 from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import MOST_NAME, RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
@@ -34,7 +35,7 @@ LOOK_SECONDS = 5.0
 PAUSE_SECONDS = 1.0
 """And goes on so long after an error."""
 
-_Deed = Callable[[Any], list[Waiting]]
+_Deed = Callable[[Any], Sequence[Waiting]]
 
 
 class LocalTurns:
@@ -132,6 +133,30 @@ class LocalTurns:
 
     def __exit__(self, *_: object) -> None:
         """Give both back, when what the collector has brought meanwhile is done."""
+        self._done()
+
+    def at_once(self, request: Request, route: Route) -> Turn | None:
+        """A turn where nobody waits and nothing is in the way, as nearly always. None: ask the desk."""
+        if self.desk.waiting:
+            return None
+        self.lock.acquire()
+        self._inside = True
+        try:
+            return self.desk.at_once(request, route, self.now())
+        finally:
+            self._done()
+
+    def answered_well(self, pace: Pace, turn: Turn, status: int, now: float) -> None:
+        """The head of an answer that tells nothing new, while nobody waits."""
+        self.lock.acquire()
+        self._inside = True
+        try:
+            pace.observe(NO_FACTS, status, now, need=turn.need)
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        """As `__exit__`."""
         self._inside = False
         if not self._later and self._unborn is None and not self.desk.waiting:
             self.lock.release()
@@ -164,23 +189,23 @@ class LocalTurns:
             self._start(unborn)
         return told
 
-    def _ask(self, deed: _Deed, of: Any) -> list[Waiting]:
+    def _ask(self, deed: _Deed, of: Any) -> Sequence[Waiting]:
         """Do something at the desk, or a little later where this very thread is at it: the collector runs in whatever
         line it likes, and brings streams that nobody reads and tasks that nobody awaits. Returns those to wake."""
         self.lock.acquire()
         if self._inside:
             self._later.append((deed, of))
             self.lock.release()
-            return []
+            return ()
         self._inside = True
-        told: list[Waiting] = []
+        told: Sequence[Waiting] = ()
         try:
             told = deed(of)
         finally:
             self._inside = False
             if self._later or self._unborn is not None or self.desk.waiting:
                 self._inside = True
-                told += self._give_back()
+                told = [*told, *self._give_back()]
             else:
                 self.lock.release()
         return told
@@ -203,15 +228,16 @@ class LocalTurns:
         if told:
             self.wake(told)
 
-    def _left(self, entry: Waiting) -> list[Waiting]:
+    def _left(self, entry: Waiting) -> Sequence[Waiting]:
         return self.desk.leave(entry, self.now())
 
-    def _close(self, exchange: Exchange) -> list[Waiting]:
-        last = exchange.last
-        if last is None:
-            return []
+    def _close(self, exchange: Exchange) -> Sequence[Waiting]:
+        attempts = exchange.attempts
+        if not attempts:
+            return ()
+        last = attempts[-1]
         turn, counted = last.turn, False
-        told: list[Waiting] = []
+        told: Sequence[Waiting] = ()
         if isinstance(turn, Turn) and turn.open and self.desk.gave(turn, last.route.provider):
             counted = last.sent and last.number == 1 and last.error is None and last.first_content is not None
             told = self._end_own(turn, exchange, last, closes=counted)
@@ -227,18 +253,21 @@ class LocalTurns:
             if last.number > 1 and last.error is None:
                 self._tell_hidden(provider, budget, now)
 
-    def _end(self, of: tuple[Exchange, Attempt]) -> list[Waiting]:
+    def _end(self, of: tuple[Exchange, Attempt]) -> Sequence[Waiting]:
         exchange, attempt = of
         turn = attempt.turn
         if not isinstance(turn, Turn) or not self.desk.gave(turn, attempt.route.provider):
-            return []  # in a child, of a call of its parent's: whose locks may be taken, and stay so
+            return ()  # in a child, of a call of its parent's: whose locks may be taken, and stay so
         return self._end_own(turn, exchange, attempt)
 
-    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False) -> list[Waiting]:
+    def _end_own(
+        self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False
+    ) -> Sequence[Waiting]:
         error, route = attempt.error, attempt.route
         now = attempt.ended if attempt.ended is not None else self.now()
-        jitter = self._random() if error is not None else 0.0
-        by_caller = error is not None and _impatient(exchange, attempt, now)
+        jitter, by_caller = 0.0, False
+        if error is not None:
+            jitter, by_caller = self._random(), _impatient(exchange, attempt, now)
         told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller, closes=closes)
         for change in changes:
             self._tell(
