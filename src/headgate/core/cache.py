@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from headgate.core.exchange import Attempt, Exchange, Headers, Route
@@ -88,8 +89,12 @@ def not_attempted(exchange: Exchange) -> Attempt:
     kept = exchange.recalled
     if kept is None:
         return _NO_ATTEMPT
-    route = Route(kept.provider, "", "", "")
-    return Attempt(0, route, 0.0, model_served=kept.model, stop_reason=kept.stop_reason)
+    return _given(kept.provider, kept.model, kept.stop_reason)
+
+
+@lru_cache(maxsize=256)
+def _given(provider: str, model: str, stop_reason: str) -> Attempt:
+    return Attempt(0, Route(provider, "", "", ""), 0.0, model_served=model, stop_reason=stop_reason)
 
 
 def sealed(key: str, stored: Stored) -> Stored:

@@ -402,6 +402,10 @@ class Cache(Protocol):
         else, is not there, and is told of once; so is everything while its store is down."""
         ...
 
+    def peek(self, key: str) -> Stored | None:
+        """What `get` would find without asking anybody, None = ask. Only what is found is counted."""
+        ...
+
     def put(self, key: str, stored: Stored) -> None:
         """Keep `stored`, which is sealed, in place of what was there. Never waits, never raises."""
         ...

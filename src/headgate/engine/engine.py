@@ -27,6 +27,7 @@ from headgate.core.exchange import Attempt, Ending, Exchange, Request
 from headgate.core.guards import Inspector
 from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
+from headgate.engine.again import Again
 from headgate.engine.answer import passed_on
 from headgate.engine.approving import Approving
 from headgate.engine.books import Books, once_only, spent
@@ -103,6 +104,7 @@ class Engine:
         self._prompting = None if policies.prompts is None else Prompting(ports, policies, policies.prompts)
         self._structuring = Structuring(ports, self._books, self._checking)
         self._giving = Giving(policies=policies, books=self._books, checking=self._checking)
+        self.again = Again(ports, policies, self._giving, self._failed)
         self._recalling = recalling_of(
             ports, policies, self._books, self._checking, self._proceed, self._failed, flights
         )

@@ -121,7 +121,9 @@ class Recalling:
             landed = flights.landed
             stored = await tools.cache.get(key)
             if stored is not None:
-                return await replayed(tools, exchange, plan, stored)
+                reply = await replayed(tools, exchange, plan, stored)
+                reply.way = plan, key
+                return reply
             if asked == "only":
                 raise nothing_kept()
             flight, leads = flights.join(key, tools.beside, batch=exchange.request.batch)
@@ -131,9 +133,9 @@ class Recalling:
                     return await replayed(tools, exchange, plan, stored)
             if leads:
                 return await self._lead(flight, exchange, plan, wanted)
-            reply = await self._follow(flight, exchange, plan)
-            if reply is not None:
-                return reply
+            followed = await self._follow(flight, exchange, plan)
+            if followed is not None:
+                return followed
         return await self._lead(Flight(key, tools.beside, batch=False), exchange, plan, wanted)
 
     async def _looked_again(self, flight: Flight) -> Stored | None:

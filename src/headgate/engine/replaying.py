@@ -8,11 +8,10 @@ from headgate.engine.answer import HeaderList, exchange_headers, trailing_commen
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.plan import Plan
 from headgate.engine.recall_tools import Giving
-from headgate.engine.relay import Reply
 from headgate.wire.endings import endings
 
 
-async def replayed(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored, *, how: str = "hit") -> Reply:
+async def replayed(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored, *, how: str = "hit") -> Given:
     """A kept answer as this exchange's, which is settled by it. It costs nothing.
 
     Args:
@@ -21,18 +20,24 @@ async def replayed(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored
     Raises:
         ContentBlocked: today's output guards do not let it pass.
     """
-    body = stored.body
+    if plan.inspects is None and not plan.checks and not tools.policies.keep_text:
+        return given(tools, exchange, stored, how=how)
     exchange.cache, exchange.recalled = how, stored
-    if plan.inspects is not None or plan.checks or tools.policies.keep_text:
-        body, texts = _inspected(tools, exchange, plan, stored)
-        if plan.checks:
-            await tools.checking.answer(exchange, plan, texts)
-    exchange.status = stored.status
+    body, texts = _inspected(tools, exchange, plan, stored)
+    if plan.checks:
+        await tools.checking.answer(exchange, plan, texts)
+    return given(tools, exchange, stored, body, how=how)
+
+
+def given(tools: Giving, exchange: Exchange, stored: Stored, body: bytes | None = None, *, how: str = "hit") -> Given:
+    """As `replayed`, of an answer that has been looked at, if it has to be: `body` is what goes out of it."""
+    exchange.cache, exchange.recalled, exchange.status = how, stored, stored.status
+    out = stored.body if body is None else body
     if stored.kind == "stream":
-        body += trailing_comment(exchange)
+        out += trailing_comment(exchange)
     tools.books.settle(exchange, Ending.COMPLETE)
-    headers = [*stored.headers, *exchange_headers(exchange, tools.books.now(), final=True)]
-    return Given(exchange, stored.status, headers, body)
+    headers = [*stored.headers, *exchange_headers(exchange, exchange.ended or exchange.started, final=True)]
+    return Given(exchange, stored.status, headers, out)
 
 
 def _inspected(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored) -> tuple[bytes, list[str]]:
@@ -56,9 +61,13 @@ def _inspected(tools: Giving, exchange: Exchange, plan: Plan, stored: Stored) ->
 
 
 class Given:
-    """A `Reply` that is here already, and settled."""
+    """A `Reply` that is here already, and settled.
 
-    __slots__ = ("_body", "exchange", "headers", "length", "status")
+    Attributes:
+        way: the plan that has led to it, and the key under which it is kept; None = not told.
+    """
+
+    __slots__ = ("_body", "exchange", "headers", "length", "status", "way")
 
     def __init__(self, exchange: Exchange, status: int, headers: HeaderList, body: bytes) -> None:
         self._body = body
@@ -66,6 +75,7 @@ class Given:
         self.status = status
         self.headers = headers
         self.length: int | None = len(body)
+        self.way: tuple[Plan, str] | None = None
 
     async def read(self) -> bytes:
         """The whole body, then b""."""

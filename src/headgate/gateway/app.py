@@ -22,6 +22,7 @@ from headgate.core.errors import (
 )
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
+from headgate.engine.again import Repeat
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
@@ -41,6 +42,7 @@ from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
 from headgate.gateway.models import PATH, ModelLists
 from headgate.gateway.paths import spoken_dialect
+from headgate.gateway.repeats import Repeats
 from headgate.gateway.reports import METRICS, Reports
 from headgate.gateway.uploads import Arriving, whole
 from headgate.jobs.deferred import Deferred, told
@@ -119,6 +121,7 @@ class Gateway:
         self._models = ModelLists(built.router, ports.upstream, ports.clock, built.log.event)
         self._reports = Reports(built, ring, draining=lambda: self.draining, deny=self._deny)
         self._body_bytes = body_bytes
+        self._repeats = Repeats()
         self._keep = built.settings.log.bodies != "off"
 
     @property
@@ -193,6 +196,10 @@ class Gateway:
                 body, broken = b"", error
             if body is None:
                 return  # the caller left while sending it: nothing was asked
+        if presence is not None:
+            repeat = self._repeats.find(head, body)
+            if repeat is not None and await self._again(repeat, presence, send):
+                return
         if len(body) <= _SHORT:
             request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
         else:  # reading takes up to a second per some megabytes, in which others must be served (decisions 23)
@@ -208,9 +215,26 @@ class Gateway:
                 raise wrong
             if head.asynchronous and await self._promised(exchange, send):
                 return
-            await self._run(exchange, presence, receive, send)
+            reply = await self._run(exchange, presence, receive, send)
+            if reply is not None and head.wrong is None and not head.asynchronous:
+                self._repeats.keep(head, body, self._engine.again.of(reply))
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
+
+    async def _again(self, repeat: Repeat, presence: Cycle, send: Send) -> bool:
+        """Answer a call that comes again; False where it has to be looked at as any other."""
+        again = self._engine.again
+        stored = again.kept(repeat)
+        if stored is None:
+            return False
+        exchange = self._engine.begin(repeat.request)
+        reply = await again.answer(exchange, repeat, stored)
+        if reply is None:
+            return False
+        body = await reply.read()
+        if not presence.answer(reply.status, reply.headers, body):
+            await _send(send, reply.status, reply.headers, body)
+        return True
 
     async def _listed(self, head: Head, scope: Scope, send: Send) -> bool:
         """Answer from the merged lists of models; False where the provider has to be asked."""
@@ -258,8 +282,8 @@ class Gateway:
             body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
         return body
 
-    async def _run(self, exchange: Exchange, presence: Cycle | None, receive: Receive, send: Send) -> None:
-        """Run the exchange and hand the answer on; stop at once when the caller leaves."""
+    async def _run(self, exchange: Exchange, presence: Cycle | None, receive: Receive, send: Send) -> Reply | None:
+        """Run the exchange and hand the answer on; stop at once when the caller leaves. Returns what was handed on."""
         visit = _Visit(exchange, presence)
         watcher = None
         if presence is not None:
@@ -288,6 +312,7 @@ class Gateway:
                 watcher.cancel()
             if visit.timer is not None:
                 visit.timer.cancel()
+        return visit.reply
 
     async def _promised(self, exchange: Exchange, send: Send) -> bool:
         """`Prefer: respond-async`, where the caller's task or the configuration has `use: defer`."""

@@ -81,49 +81,47 @@ class _Rule(Rule):
         return len(self.new) + len(self._old)
 
 
-_Found = tuple[_Rule, Hashable, _Bucket | None, float]
-"""A rule that applies, its scope and bucket, and the bucket's theoretical arrival time with the call in it."""
-
-
-_Share = tuple[_Rule, Hashable, _Bucket, float, float]
-"""What one call has taken from one bucket of tokens: its rule, scope and bucket, the bucket's theoretical arrival time
-right after, and what had been given back of it by then."""
+_Found = tuple[_Rule, Hashable, _Bucket, float, float, float | None]
+"""A rule that a call has taken from: its scope and bucket, the bucket's theoretical arrival time with the call in it,
+what had been given back of it by then, and the time before (None: it was made for this call)."""
 
 
 class _TakenHere(Taken):
-    __slots__ = ("_found", "_shares", "_when")
+    __slots__ = ("done", "found", "when")
 
-    def __init__(self, tokens: int, shares: Sequence[_Share], found: Sequence[_Found], at: float):
+    def __init__(self, tokens: int, found: Sequence[_Found], at: float):
         self.tokens = tokens
-        self._shares = shares
-        self._found = found
-        self._when = at
+        self.done = False  # it has been corrected
+        self.found = found
+        self.when = at
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        at = self._when
-        return tightest([rule.figure(tat - at) for rule, _, _, tat in self._found])
+        at = self.when
+        return tightest([found[0].figure(found[3] - at) for found in self.found])
 
     def headers(self) -> list[Header]:
-        found, at = self._found, self._when
+        found, at = self.found, self.when
         if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
             return ratelimit_headers(self.figures)
         made: list[Header] = []
-        for rule, _, _, tat in found:  # as `Rule.figure` and `ratelimit_headers`, in one go: every answer has them
+        for (
+            rule,
+            _,
+            _,
+            tat,
+            _,
+            _,
+        ) in found:  # as `Rule.figure` and `ratelimit_headers`, in one go: every answer has them
             filling = tat - at
-            if filling < 0.0:
-                filling = 0.0
             remaining = int((BURST_SECONDS - filling + SLACK) / rule.seconds_each)
-            most = rule.per_minute
-            if remaining > most:
-                remaining = most
+            if remaining > rule.per_minute:
+                remaining = rule.per_minute
             elif remaining < 0:
                 remaining = 0
             milliseconds = ceil(filling * 1000 - 1e-6)
             told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(filling).encode()
-            made.append(rule.told)
-            made.append((rule.left, b"%d" % remaining))
-            made.append((rule.full, told))
+            made += rule.told, (rule.left, b"%d" % remaining), (rule.full, told)
         return made
 
 
@@ -198,7 +196,6 @@ class Limits:
             else:
                 at = self._time(now)
             found: list[_Found] = []
-            worst: tuple[float, _Rule, Hashable] | None = None
             for rule in self._rules:
                 of_caller = rule.of_caller
                 scope = of_caller(caller) or None if of_caller else rule.scope(caller, model, provider, address)
@@ -207,29 +204,46 @@ class Limits:
                 bucket = rule.new.get(scope)
                 if bucket is None or at - rule.turned > rule.idle:
                     bucket = rule.find(scope, at)
-                cost = (tokens if rule.of_tokens else requests) * rule.seconds_each
-                tat = (at if bucket is None or bucket.tat < at else bucket.tat) + cost
-                if tat - at > _FULL and cost:
-                    wait = math.inf if cost > _FULL else tat - at - BURST_SECONDS
-                    if worst is None or wait > worst[0]:
-                        worst = wait, rule, scope
-                found.append((rule, scope, bucket, tat))
-            if worst is not None:
-                wait, rule, scope = worst
-                standing = [(each, at if b is None else b.tat) for each, _, b, _ in found]
-                return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
-            shares: list[_Share] = []
-            for rule, scope, bucket, tat in found:
-                of_tokens = rule.of_tokens
-                if tokens if of_tokens else requests:
+                units = tokens if rule.of_tokens else requests
+                if not units:
                     if bucket is None:
-                        bucket = rule.make(scope)
-                    bucket.tat = tat
-                elif of_tokens and bucket is None:
-                    bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
-                if of_tokens and bucket is not None:
-                    shares.append((rule, scope, bucket, tat, bucket.given))
-            return _TakenHere(tokens, shares, found, at)
+                        bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
+                    tat = bucket.tat
+                    found.append((rule, scope, bucket, tat if tat > at else at, bucket.given, tat))
+                    continue
+                before = None if bucket is None else bucket.tat
+                tat = (before if before is not None and before > at else at) + units * rule.seconds_each
+                if tat - at > _FULL:
+                    _undo(found)
+                    return self._exceeded(at, caller, requests, tokens, model, provider, address)
+                if bucket is None:
+                    bucket = rule.make(scope)
+                bucket.tat = tat
+                found.append((rule, scope, bucket, tat, bucket.given, before))
+            return _TakenHere(tokens, found, at)
+
+    def _exceeded(
+        self, at: float, caller: Caller, requests: int, tokens: int, model: str, provider: str, address: str
+    ) -> Exceeded:
+        """What says no: of several limits the one that takes longest."""
+        worst: tuple[float, _Rule, Hashable] | None = None
+        standing: list[tuple[_Rule, float]] = []
+        for rule in self._rules:
+            scope = rule.scope(caller, model, provider, address)
+            if scope is None:
+                continue
+            bucket = rule.find(scope, at)
+            before = at if bucket is None else bucket.tat
+            standing.append((rule, before))
+            cost = (tokens if rule.of_tokens else requests) * rule.seconds_each
+            tat = max(at, before) + cost
+            if tat - at > _FULL and cost:
+                wait = math.inf if cost > _FULL else tat - at - BURST_SECONDS
+                if worst is None or wait > worst[0]:
+                    worst = wait, rule, scope
+        assert worst is not None  # it is asked where one of them has said no
+        wait, rule, scope = worst
+        return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
 
     def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
@@ -241,16 +255,18 @@ class Limits:
         if not isinstance(taken, _TakenHere):
             return  # another's: these limits have let nothing in for it
         with self._lock:
-            shares, taken._shares = taken._shares, ()
+            done, taken.done = taken.done, True
             over = tokens - taken.tokens
-            if not over or not shares:
+            if done or not over:
                 return
             at = now - self._zero
             if at >= self._latest:
                 self._latest = at
             else:
                 at = self._time(now)
-            for rule, scope, then, tat, given in shares:
+            for rule, scope, then, tat, given, _ in taken.found:
+                if not rule.of_tokens:
+                    continue
                 bucket = rule.new.get(scope)
                 if bucket is None or at - rule.turned > rule.idle:
                     bucket = rule.find(scope, at)
@@ -279,6 +295,15 @@ class Limits:
         elif self._latest - at > _JUMP:
             self._zero = now - self._latest  # the clock was set back: go on from here, and not once it has caught up
         return self._latest
+
+
+def _undo(found: Sequence[_Found]) -> None:
+    """All limits or none: what was taken from these is there again."""
+    for rule, scope, bucket, _, _, before in found:
+        if before is None:
+            rule.new.pop(scope, None)
+        else:
+            bucket.tat = before
 
 
 def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:

@@ -311,8 +311,8 @@ class Pace:
             tokens.take(taken[INPUT] + taken[OUTPUT])
 
     def _pending(self) -> tuple[float, float, float, float]:
-        """Taken by those in flight, and perhaps not in what was last told: by then the provider had taken in whoever was
-        answered, but for what is still to be produced. Asked for a few times a second, so nobody keeps the sums."""
+        """Taken by those in flight, and perhaps not in what was last told: the provider had taken in whoever was
+        answered by then, but for what is still to be produced. Asked a few times a second: nobody keeps the sums."""
         requests = told = output = tokens = 0.0
         for need in self._open:
             _, its_input, its_output, its_tokens = need.taken

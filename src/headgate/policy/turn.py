@@ -106,9 +106,7 @@ class Way:
 
     def is_of(self, request: Request) -> bool:
         """Whether a request at the route goes this way."""
-        return (
-            request.endpoint in PACED and not request.facts.fast and self._credential.reveal() is self.secret
-        )
+        return request.endpoint in PACED and not request.facts.fast and self._credential.reveal() is self.secret
 
 
 class Turn:

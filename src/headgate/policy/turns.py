@@ -124,8 +124,8 @@ class Turns:
         return self._wait(self._entry(lane, need, request, route, until, last), now)
 
     def at_once(self, request: Request, route: Route, now: float) -> Turn | None:
-        """What `ask` finds in the usual case, in fewer steps: a way that is known, nobody waiting, room everywhere. None:
-        ask."""
+        """What `ask` finds in the usual case, in fewer steps: a way that is known, nobody waiting, room everywhere.
+        None: ask."""
         way = self._ways.get(id(route))
         if way is None or not way.is_of(request):
             return None
@@ -266,11 +266,11 @@ class Turns:
                 outcome = IGNORED if not load else ANSWERED if error is None else outcome_of(error)
                 took = seconds if seconds is not None else now - attempt.started
                 provider.cap.release(took if load else None, outcome, now)
-            if lane.pace is not None and turn.need is not None:
-                if error is not None and error.kind == "busy" and attempt.status != 429:
-                    # Said inside an answer that began as a 200, or with a status of the provider's own.
-                    facts = RateFacts(retry_after=error.retry_after)
-                    lane.pace.observe(facts, 429, now, need=turn.need, code=error.provider_code)
+            said_no = error is not None and error.kind == "busy" and attempt.status != 429
+            if said_no and error is not None and lane.pace is not None and turn.need is not None:
+                # Said inside an answer that began as a 200, or with a status of the provider's own.
+                facts = RateFacts(retry_after=error.retry_after)
+                lane.pace.observe(facts, 429, now, need=turn.need, code=error.provider_code)
         return changes
 
     def gave(self, turn: Turn, provider: str) -> bool:

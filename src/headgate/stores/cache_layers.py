@@ -32,6 +32,10 @@ class LayeredCache:
             self._front.put(key, found)
         return found
 
+    def peek(self, key: str) -> Stored | None:
+        """See the port."""
+        return self._front.peek(key)
+
     def put(self, key: str, stored: Stored) -> None:
         """See the port."""
         self._front.put(key, stored)

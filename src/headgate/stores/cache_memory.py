@@ -50,6 +50,16 @@ class MemoryCache:
             self._misses += 1
             return None
 
+    def peek(self, key: str) -> Stored | None:
+        """See the port."""
+        with self._lock:
+            found = self._entries.get(key)
+            if found is None or found[2] <= self._now():
+                return None
+            self._entries.move_to_end(key)
+            self._hits += 1
+            return found[0]
+
     def put(self, key: str, stored: Stored) -> None:
         """See the port. What would take more than an eighth of the room is not kept."""
         size = stored.size + 2 * len(key)

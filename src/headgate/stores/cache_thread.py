@@ -441,6 +441,10 @@ class _Port:
         """See the port."""
         return await self._cache.get(key, self._new_waiter)
 
+    def peek(self, key: str) -> Stored | None:
+        """See the port: it is asked for all there is."""
+        return None
+
     def put(self, key: str, stored: Stored) -> None:
         """See the port."""
         self._cache.put(key, stored)

@@ -260,9 +260,7 @@ class LocalTurns:
             return ()  # in a child, of a call of its parent's: whose locks may be taken, and stay so
         return self._end_own(turn, exchange, attempt)
 
-    def _end_own(
-        self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False
-    ) -> Sequence[Waiting]:
+    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False) -> Sequence[Waiting]:
         error, route = attempt.error, attempt.route
         now = attempt.ended if attempt.ended is not None else self.now()
         jitter, by_caller = 0.0, False

@@ -114,9 +114,9 @@ class Writer:
         if self._closed:
             self._counts["dropped"] += 1  # its intents stay open: the next sweep charges them in full
             return
-        # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is.
-        # Where somebody waits for money, this may be what he waits for.
-        if exchange.attempts and not self.desk.waiting:
+        # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is, but of
+        # a kept answer, which has cost nothing. Where somebody waits for money, this may be what he waits for.
+        if (exchange.attempts or exchange.recalled is not None) and not self.desk.waiting:
             self._inbox.put(exchange)
         else:
             self._inbox.put_hurried(exchange)
@@ -236,7 +236,7 @@ class Writer:
                 if not self._unwritten:
                     self._since = time.monotonic()
                 self._waiting.append(item)
-                urgent = urgent or not item.attempts
+                urgent = urgent or not (item.attempts or item.recalled is not None)
                 if intents and item.attempts and not item.attempts[-1].sent:
                     # Its caller left before its intent was looked at: nobody would close what is held for it now.
                     intents = [each for each in intents if each.row[0] != item.id]

@@ -1,0 +1,92 @@
+"""Calls that come again: the same bytes behind the same head as a call that has got a kept answer.
+
+What is worked out on the way to a kept answer (what the body says, who may serve it, under which key it is kept, what
+it is expected to take of limits) comes out the same for the same bytes. So the way in keeps that, and only what may
+have changed since is looked at: whether the answer is still kept, the caller's limits, the provider's credential, and
+incidents. It serves configurations in which nothing else looks at such a call; in others no call is one of these.
+"""
+
+from __future__ import annotations
+
+from headgate.core.cache import Stored
+from headgate.core.exchange import Exchange, Request
+from headgate.core.ports import Ports
+from headgate.engine import limiting
+from headgate.engine.flying import Failed
+from headgate.engine.plan import Policies
+from headgate.engine.recall_tools import Giving
+from headgate.engine.relay import Reply
+from headgate.engine.replaying import Given, given
+
+
+class Repeat:
+    """What stays the same of a call, each time that it comes.
+
+    Attributes:
+        request: shared by all of its exchanges.
+        key: under which its answer is kept.
+        tokens: that it is expected to take of its caller's limits.
+        model, provider: of the route that comes first.
+    """
+
+    __slots__ = ("key", "model", "provider", "request", "tokens")
+
+    def __init__(self, request: Request, key: str, tokens: int, model: str, provider: str) -> None:
+        self.request = request
+        self.key = key
+        self.tokens = tokens
+        self.model = model
+        self.provider = provider
+
+
+class Again:
+    """Shared by all exchanges of an engine."""
+
+    __slots__ = ("_failed", "_giving", "_incidents", "_ports", "_router", "_serves")
+
+    def __init__(self, ports: Ports, policies: Policies, giving: Giving, failed: Failed) -> None:
+        self._failed = failed
+        self._ports = ports
+        self._giving = giving
+        self._incidents = policies.incidents
+        self._router = policies.router
+        self._serves = (
+            policies.guards is None and ports.checkers is None and not ports.witnesses and not policies.keep_text
+        )
+
+    def of(self, reply: Reply) -> Repeat | None:
+        """What to keep of the call that has this reply; None where it was no kept answer, or more has to be looked at
+        each time."""
+        if not isinstance(reply, Given) or reply.way is None or not self._serves:
+            return None
+        exchange, (plan, key) = reply.exchange, reply.way
+        request, route = exchange.request, plan.routes[0]
+        if plan.inspects is not None or plan.checks or request.cache or request.client_retries:
+            return None
+        if request.approval or request.direct is not None or request.provider or request.facts.state:
+            return None
+        if request.facts.model in self._router.virtual or exchange.findings:
+            return None
+        tokens = exchange.taken.tokens if exchange.taken is not None else 0
+        return Repeat(request, key, tokens, route.model or request.facts.model, route.provider)
+
+    def kept(self, repeat: Repeat) -> Stored | None:
+        """The answer to a call that comes again; None: look at the call as at any other."""
+        cache = self._ports.cache
+        if cache is None or self._incidents.live is not None or repeat.provider in self._router.unready:
+            return None
+        return cache.peek(repeat.key)
+
+    async def answer(self, exchange: Exchange, repeat: Repeat, stored: Stored) -> Given | None:
+        """What `kept` has found, as this exchange's, settled. None where one of its caller's limits has no room for it:
+        nothing is on record then, and what is to be done about that is for `Engine.open` to say."""
+        limits = self._ports.limits
+        try:
+            if limits is not None and not await limiting.take(
+                limits, exchange, repeat.tokens, repeat.model, repeat.provider
+            ):
+                return None
+            return given(self._giving, exchange, stored)
+        except BaseException as error:
+            await self._failed(exchange, error)
+            raise
