@@ -88,7 +88,7 @@ class Bench:
         return self.desk.look(self.request, ROUTE, now), self.desk.rates(now), self.desk.waiting
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(RULES), STEPS)
 def test_a_turn_in_one_step_and_one_by_the_desk_leave_the_same_behind(
     rules: TurnRules, steps: list[tuple[str, int, float]]
