@@ -285,7 +285,7 @@ def build(
         caching=caching,
         jobs=places,
         incidents=record,
-        logs=Logs(log_place_of(settings, log_to)),
+        logs=Logs(log_place_of(settings, log_to), log.flush),
         hook=hook,
         watch=watch,
         background=background,

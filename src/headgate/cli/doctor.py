@@ -84,6 +84,7 @@ def examine(
     from headgate.cli.doctor_history import check_history
     from headgate.cli.doctor_jobs import check_jobs
     from headgate.cli.doctor_limits import check_limits
+    from headgate.cli.doctor_logs import check_logs
     from headgate.cli.doctor_machine import check_ledger, check_packages, check_process
     from headgate.cli.doctor_models import check_models
     from headgate.cli.doctor_prompts import check_prompt_files, check_prompts_sent
@@ -119,6 +120,7 @@ def examine(
         found += check_limits(settings)
         found += check_models(settings, today)
         found += check_ledger(settings)
+        found += check_logs(settings)
         found += check_shared(settings, offline=offline)
         found += check_traffic(settings)
         found += check_cache(settings, os.environ, offline=offline)
@@ -165,6 +167,7 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
         "providers",
         "models",
         "ledger",
+        "log",
         "shared",
         "traffic",
         "cache",

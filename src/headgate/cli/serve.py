@@ -192,6 +192,7 @@ def _options(
             each.follow(asyncio.get_running_loop())
         built.ledger.publish(_control_url(url), token)
         built.log.event("started", url=url, simulated=simulated)
+        built.logs.follow(built.log.event)
         # Where the log has standard output, the words go to standard error.
         out = sys.stderr if log_to == "-" else sys.stdout
         announce(url, settings, simulated=simulated, keys=ring.configured, behind_proxy=behind_proxy, to=out)

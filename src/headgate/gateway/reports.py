@@ -16,6 +16,8 @@ from headgate.gateway.cycle import Scope, Send
 from headgate.gateway.probing import Probes, with_probes
 from headgate.traffic_report import providers_report
 
+_LATE_SECONDS = 5.0
+"""Behind the log; less is how it works."""
 METRICS = "/metrics"
 PROVIDERS = "/health/providers"
 
@@ -84,6 +86,9 @@ class Reports:
         shared = self._built.sharing.health()
         if not shared["ok"]:  # it goes on with its share, so it is ready
             said["shared"] = f"lost ({shared['last_error']}): this process goes on with 1/{shared['replicas']}"
+        log_store = self._built.logs.health()
+        if log_store is not None and (not log_store["ok"] or log_store["lag_seconds"] > _LATE_SECONDS):
+            said["log_store"] = f"{log_store['lag_seconds']:.0f} s behind the log, which goes on"
         return 200 if ready else 503, said
 
     async def _providers(self, scope: Scope) -> dict[str, Any]:

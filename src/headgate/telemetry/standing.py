@@ -102,6 +102,12 @@ def _log(built: Built) -> Iterator[Family]:
     yield gauge("headgate_log_queued", "Lines that are not written yet.", health["queued"])
     yield counter("headgate_log_lines", "Lines written.", health["written"])
     yield counter("headgate_log_dropped", "Lines lost: the queue was full, or the disk.", health["dropped"])
+    store = built.logs.health()
+    if store is not None:
+        said = "How long the log store has been behind the log."
+        yield gauge("headgate_log_store_lag_seconds", said, store["lag_seconds"])
+        yield gauge("headgate_log_store_up", "1 while the log store takes lines in.", float(bool(store["ok"])))
+        yield counter("headgate_log_store_bad_lines", "Lines that could not be read.", store["bad_lines"])
 
 
 def _cache(built: Built) -> Iterator[Family]:

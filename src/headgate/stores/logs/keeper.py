@@ -32,6 +32,42 @@ class Ingested:
     why_bad: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept where, in words that another process can be told.
+
+    Attributes:
+        database: the log store's SQLite file, or a PostgreSQL URL.
+        lock, spool: files. `keep_seconds`, `keep_bytes`, `spool_bytes`: see `LogKeeper`.
+    """
+
+    database: str
+    lock: str
+    spool: str
+    keep_seconds: float
+    keep_bytes: int
+    spool_bytes: int
+
+
+def open_keeper(kept: Kept, now: Callable[[], float] = time.time) -> LogKeeper:
+    """What keeps it. Nothing is opened before its first use.
+
+    Raises:
+        ConfigError: a package that it needs is not installed.
+    """
+    from headgate.stores.logs.sqlite_store import SqliteStore
+
+    return LogKeeper(
+        SqliteStore(Path(kept.database), keep_seconds=kept.keep_seconds, now=now),
+        Path(kept.lock),
+        Path(kept.spool),
+        keep_seconds=kept.keep_seconds,
+        keep_bytes=kept.keep_bytes,
+        spool_bytes=kept.spool_bytes,
+        now=now,
+    )
+
+
 class LogKeeper:
     """Writes the log store. Every method blocks; any thread may call them, one at a time gets its turn.
 
@@ -101,8 +137,10 @@ class LogKeeper:
         with self._mutex:
             if self._spool is None:
                 return 0
-            if self._progress is None:
-                self._begin()
+            on_record = self._store.progress(self._name)
+            if on_record != self._progress:
+                self._progress = on_record
+                self._spool.begin(on_record.position, on_record.head)
             return self._spool.behind()
 
     def erase(self, subject: Subject) -> Erased:
@@ -156,11 +194,6 @@ class LogKeeper:
             finally:
                 if got:
                     self._lock.release()
-
-    def _begin(self) -> None:
-        assert self._spool is not None
-        self._progress = self._store.progress(self._name)
-        self._spool.begin(self._progress.position, self._progress.head)
 
     @property
     def _name(self) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores.logs.lock import worker_of
@@ -16,7 +16,8 @@ from headgate.stores.opening import is_postgres_url, log_store_file
 
 if TYPE_CHECKING:
     from headgate.stores.logs.erasing import Erased, Subject
-    from headgate.stores.logs.keeper import LogKeeper
+    from headgate.stores.logs.follower import Follower
+    from headgate.stores.logs.keeper import Kept, LogKeeper
     from headgate.stores.logs.reader import LogReader
 
 CATCH_UP_SECONDS = 2.0
@@ -60,25 +61,33 @@ class LogPlace:
         path = log_store_file(self.storage)
         return path.with_name(path.name + ".lock")
 
+    def kept(self) -> Kept:
+        """What is kept where.
+
+        Raises:
+            ConfigError: there is no log store.
+        """
+        self._check()
+        from headgate.stores.logs.keeper import Kept
+
+        return Kept(
+            str(log_store_file(self.storage).absolute()),
+            str(self.lock_file.absolute()),
+            str(Path(self.spool or "").absolute()),
+            self.keep_seconds,
+            self.keep_bytes,
+            self.spool_bytes,
+        )
+
     def keeper(self, now: Callable[[], float] = time.time) -> LogKeeper:
         """What writes it. Nothing is opened before its first use.
 
         Raises:
             ConfigError: there is none; or a package that it needs is not installed.
         """
-        self._check()
-        from headgate.stores.logs.keeper import LogKeeper
-        from headgate.stores.logs.sqlite_store import SqliteStore
+        from headgate.stores.logs.keeper import open_keeper
 
-        return LogKeeper(
-            SqliteStore(log_store_file(self.storage), keep_seconds=self.keep_seconds, now=now),
-            self.lock_file,
-            self.spool,
-            keep_seconds=self.keep_seconds,
-            keep_bytes=self.keep_bytes,
-            spool_bytes=self.spool_bytes,
-            now=now,
-        )
+        return open_keeper(self.kept(), now)
 
     def reader(self) -> LogReader:
         """For searching, beside whoever writes it; keep it, it opens what it needs once.
@@ -97,19 +106,38 @@ class LogPlace:
 
 
 class Logs:
-    """The log store as a process sees it that has not to keep it itself. Safe to share between threads.
+    """The log store as a process sees it. Safe to share between threads.
 
     Args:
         place: where it is.
-        followed: another process takes the lines in all the time (`headgate serve` has one), so that nobody waits here.
+        flush: brings what is logged in this process into the JSON lines.
     """
 
-    def __init__(self, place: LogPlace, *, followed: bool = False) -> None:
+    def __init__(self, place: LogPlace, flush: Callable[[], None] = lambda: None) -> None:
         self.place = place
-        self.followed = followed
+        self._flush = flush
         self._lock = threading.Lock()
         self._reader: LogReader | None = None
         self._keeper: LogKeeper | None = None
+        self._follower: Follower | None = None
+
+    def follow(self, tell: Callable[..., None], *, first: float | None = None) -> None:
+        """Have a process of its own take the lines in from now on; nothing where there is no log store.
+
+        Args:
+            tell: writes an event, as `LineLog.event`.
+            first: see `follower.Follower`.
+        """
+        if self.place.why_not or self._follower is not None:
+            return
+        from headgate.stores.logs.follower import FIRST_SECONDS, Follower
+
+        self._follower = Follower(self.place.kept(), tell, first=FIRST_SECONDS if first is None else first)
+        self._follower.start()
+
+    def health(self) -> dict[str, Any] | None:
+        """How the process stands that takes the lines in: `Follower.health`; None where there is none."""
+        return None if self._follower is None else self._follower.health()
 
     @property
     def reader(self) -> LogReader:
@@ -120,7 +148,7 @@ class Logs:
             return self._reader
 
     def fresh(self, seconds: float = CATCH_UP_SECONDS) -> LogReader:
-        """As `reader`, with what was logged before now: it is taken in here first, where nobody else does so.
+        """As `reader`, with what was logged before now: it is taken in first, here where nobody else does so.
 
         Args:
             seconds: to wait for whoever else is at it.
@@ -128,18 +156,26 @@ class Logs:
         Raises:
             ConfigError: there is no log store.
         """
-        if not self.followed:
-            keeper = self._keeping()
-            end = time.monotonic() + seconds
-            try:
-                if not worker_of(self.place.lock_file):
-                    keeper.catch_up(seconds)
-                else:
-                    while keeper.behind() and time.monotonic() < end:
-                        time.sleep(_PAUSE_SECONDS)
-            except Unavailable:
-                pass  # a disk that is full keeps nobody from reading
+        if self.place.why_not:
+            return self.reader  # which says why
+        self._flush()
+        follower = self._follower
+        try:
+            if follower is not None and follower.running:
+                follower.catch_up(seconds)
+            elif worker_of(self.place.lock_file):
+                self._wait(seconds)
+            else:
+                self._keeping().catch_up(seconds)
+        except Unavailable:
+            pass  # a disk that is full keeps nobody from reading
         return self.reader
+
+    def _wait(self, seconds: float) -> None:
+        """For a process that is another gateway's."""
+        keeper, end = self._keeping(), time.monotonic() + seconds
+        while keeper.behind() and time.monotonic() < end:
+            time.sleep(_PAUSE_SECONDS)
 
     def erase(self, subject: Subject) -> Erased:
         """Take a subject's words and name out of the log store and the JSON lines. Blocks, for seconds.
@@ -151,7 +187,9 @@ class Logs:
         return self._keeping().erase(subject)
 
     def close(self) -> None:
-        """Let go of files and connections. Idempotent."""
+        """Let go of files, connections and the process. Idempotent."""
+        if self._follower is not None:
+            self._follower.close()
         with self._lock:
             if self._reader is not None:
                 self._reader.close()

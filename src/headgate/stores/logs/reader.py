@@ -67,6 +67,10 @@ class LogReader(Protocol):
         """The times of the oldest and the newest exchange that is kept; None where there is none."""
         ...
 
+    def behind(self, spool: str) -> int:
+        """Bytes of a file of JSON lines that are not in the store yet."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -174,6 +174,15 @@ class SqliteLogReader:
             row = sql.execute("SELECT min(first_at), max(last_at) FROM log_segments").fetchone()
         return None if row[0] is None else (row[0], row[1])
 
+    def behind(self, spool: str) -> int:
+        """Bytes of JSON lines that are not in here yet."""
+        path = Path(spool).absolute()
+        with self._snapshot() as (sql, _):
+            row = sql.execute("SELECT position FROM log_spools WHERE spool = ?", (str(path),)).fetchone()
+        size = path.stat().st_size if path.exists() else 0
+        position = 0 if row is None else int(row[0])
+        return size - position if position <= size else size
+
     def _upwards(self, fields: Mapping[str, str], tenant: str | None, limit: int, after: str) -> LogPage:
         wanted = filter_of(LogQuery(fields=fields, tenant=tenant, limit=limit))
         return self._page(wanted, limit, start=cursor_of(after), newest_first=False)
