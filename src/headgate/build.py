@@ -172,6 +172,7 @@ def build(
         log_file(settings.storage) if log_to is None else None if log_to == "stdout" else log_to,
         key_file=log_key_file(settings.storage),
         bodies=cast("Bodies", settings.log.bodies),
+        request_bytes=settings.log.body_bytes if settings.log.requests else 0,
     )
     tally = Tally(log)
     sharing = Sharing(settings.shared, limits_of(settings), tell=log.event, now=clock.now)

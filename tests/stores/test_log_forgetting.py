@@ -192,7 +192,7 @@ def test_sums_by_every_dimension_add_up_to_the_whole(log_world: LogWorld) -> Non
         assert sum(row.cost_nano for row in whole) == sum(range(200)) + 1_000_000
         assert sum(row.failed for row in whole) == 20
         assert sum(sum(row.latency.values()) for row in whole) == 201
-        for by in ("tenant", "model", "task", "ending", "key", "error", "verdict"):
+        for by in ("tenant", "model", "ending", "error", *(("task", "key", "verdict") if step != "minute" else ())):
             rows = log_world.reader.rollup(EPOCH, EPOCH + DAY, step, by)
             assert sum(row.exchanges for row in rows) == 201
             assert sum(row.output_tokens for row in rows) == 201 * 5

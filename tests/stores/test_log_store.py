@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from log_world import LogWorld, log_exchange
 
 from headgate.core.exchange import Ending
 from headgate.core.guards import Finding, Verdict
+from headgate.stores.log import LineLog
 from headgate.stores.logs.posts import PLACES, packed, places_of, unpacked
 from headgate.stores.logs.query import BadQuery, LogQuery
 from headgate.stores.logs.sqlite_reader import NoLogStore
@@ -222,3 +224,46 @@ def test_places_come_out_as_they_went_in(count: int) -> None:
 def test_the_file_is_nobody_elses_to_read(log_world: LogWorld) -> None:
     log_world.stored(log_exchange(1))
     assert log_world.store.stat().st_mode & 0o777 == 0o600
+
+
+def test_whole_requests_are_kept_where_that_is_asked_for_and_scrubbed_text_by_text(log_world: LogWorld) -> None:
+    address = "ada" + "@" + "lovelace.example"
+    body = {"model": "m", "messages": [{"role": "user", "content": f'mail "{address}" now'}], "n": 1.5, "x": None}
+    for number, bodies, most in (
+        (1, "redacted", 1000),
+        (2, "full", 1000),
+        (3, "full", 10),
+        (4, "off", 1000),
+        (5, "full", 0),
+    ):
+        log = LineLog(log_world.spool, key_file=log_world.folder / "key", bodies=bodies, request_bytes=most)  # type: ignore[arg-type]
+        exchange = log_exchange(number)
+        exchange.request.body = json.dumps(body).encode()
+        log.write(exchange)
+        log.close()
+    log_world.keeper.catch_up()
+    kept = [log_world.reader.show(log_exchange(n).id) for n in range(1, 6)]
+    requests = [row.request if row is not None else "?" for row in kept]
+    assert requests[2:] == ["", "", ""]
+    assert json.loads(requests[1]) == body
+    scrubbed = json.loads(requests[0])
+    assert address not in requests[0]
+    assert scrubbed["messages"][0]["content"].startswith('mail "')
+    assert {**scrubbed, "messages": []} == {**body, "messages": []}
+
+
+def test_a_request_that_is_longer_than_a_line_may_be_otherwise_is_kept_whole(log_world: LogWorld) -> None:
+    log = LineLog(log_world.spool, key_file=log_world.folder / "key", bodies="full", request_bytes=1_000_000)
+    exchange = log_exchange(1, message="long " * 30_000)
+    exchange.request.body = json.dumps({"messages": "ü" * 100_000, "key": ',"key":"'}).encode()
+    log.write(exchange)
+    exchange = log_exchange(2)
+    exchange.request.body = b"\xff not json"
+    log.write(exchange)
+    log.close()
+    log_world.keeper.catch_up()
+    row = log_world.reader.show(log_exchange(1).id)
+    assert row is not None
+    assert json.loads(row.request) == {"messages": "ü" * 100_000, "key": ',"key":"'}
+    assert (row.tenant, row.user, len(row.user_message)) == ("acme", "ada", 65_536)
+    assert log_world.ids(limit=5) == [log_exchange(2).id, log_exchange(1).id]

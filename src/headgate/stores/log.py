@@ -81,6 +81,7 @@ class LineLog:
         *,
         key_file: Path,
         bodies: Bodies = "redacted",
+        request_bytes: int = 0,
         max_queued: int = MAX_QUEUED,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -89,12 +90,14 @@ class LineLog:
             path: appended to, made with mode 0600, opened anew when moved away; None is standard output.
             key_file: see :func:`log_key`.
             bodies: "full" and "redacted" add `user_message` and `response_text`.
+            request_bytes: the longest whole request that is added, as `bodies` says; 0 = none is.
             max_queued: lines waiting to be written above which new ones are dropped; >= 1.
             now: seconds since the epoch.
         """
         self._path = path
         self._key_file = key_file
         self._bodies = bodies
+        self._request_bytes = request_bytes if bodies != "off" else 0
         self._max_queued = max_queued
         self._now = now
         self._fd = -1
@@ -278,6 +281,7 @@ class LineLog:
             log_key(self._key_file),
             with_bodies=self._bodies != "off",
             clean=scrubbed if self._bodies == "redacted" else None,
+            request_bytes=self._request_bytes,
         )
         return self._maker
 

@@ -72,15 +72,24 @@ _SHARED = (
 class LineMaker:
     """Turns exchanges into lines. One thread at a time."""
 
-    __slots__ = ("_clean", "_hashes", "_key", "_shared", "_with_bodies")
+    __slots__ = ("_clean", "_hashes", "_key", "_request_bytes", "_shared", "_with_bodies")
 
-    def __init__(self, hmac_key: bytes, *, with_bodies: bool, clean: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        hmac_key: bytes,
+        *,
+        with_bodies: bool,
+        clean: Callable[[str], str] | None = None,
+        request_bytes: int = 0,
+    ) -> None:
         """
         Args:
             hmac_key: see :func:`system_prompt_hash`.
             with_bodies: add `user_message` and `response_text`.
             clean: takes out of them what must not be kept; None: nothing.
+            request_bytes: add `request_body`, the whole request, if it is no longer; 0 = never.
         """
+        self._request_bytes = request_bytes
         self._key = hmac_key
         self._with_bodies = with_bodies
         self._clean = clean or _as_it_is
@@ -181,9 +190,21 @@ class LineMaker:
             exchange.cache,
         )
         line = to_line(own)[:-1] + (self._shared.get(shared) or self._share(shared))
-        if len(line) <= MAX_TEXT_BYTES:
+        if len(line) > MAX_TEXT_BYTES:
+            line = to_line(_bounded({**_as_dict(own), **dict(zip(_SHARED, shared, strict=True))}))
+        if self._request_bytes and 0 < len(request.body) <= self._request_bytes:
+            return self._with_request(line, request.body)
+        return line
+
+    def _with_request(self, line: bytes, body: bytes) -> bytes:
+        """With the whole request, cleaned text by text: in the JSON as it is, what is looked for is escaped."""
+        try:
+            told = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return line
-        return to_line(_bounded({**_as_dict(own), **dict(zip(_SHARED, shared, strict=True))}))
+        text = to_line({"request_body": to_line(_each_text(told, self._clean)).decode()})
+        cut = line.rfind(_SHARED_BEGINS)
+        return line[:cut] + b"," + text[1:-1] + line[cut:]
 
     def _share(self, shared: tuple[Any, ...]) -> bytes:
         """How a line ends."""
@@ -209,6 +230,7 @@ _REMEMBERED = 128
 _REMEMBERED_BYTES = 32 * 1024
 """Applications send the same system prompt again and again; 4 MB at most are kept for not hashing it each time."""
 
+_SHARED_BEGINS = b',"key":"'
 _SHARED_ENDS = 512
 _SHARED_BYTES = 4096
 
@@ -256,6 +278,14 @@ def render(logger: object, method: str, event: MutableMapping[str, Any]) -> byte
     return _bounded_line({"timestamp": event.pop("timestamp"), "event": event.pop("event"), **record})
 
 
+def _each_text(value: Any, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {name: _each_text(each, clean) for name, each in value.items()}
+    return [_each_text(each, clean) for each in value] if isinstance(value, list) else value
+
+
 def _as_it_is(text: str) -> str:
     return text
 
@@ -265,13 +295,13 @@ def _bounded_line(event: dict[str, Any]) -> bytes:
     return line if len(line) <= MAX_TEXT_BYTES else to_line(_bounded(event))
 
 
-def _as_dict(event: _Own | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(event, dict):
+def _as_dict(event: Any) -> Any:
+    if not isinstance(event, _Own):
         return event
     return {name: value for name, value in msgspec.structs.asdict(event).items() if value is not msgspec.UNSET}
 
 
-def to_line(event: _Own | dict[str, Any]) -> bytes:
+def to_line(event: Any) -> bytes:
     """JSON without a newline in it. Lone surrogates, which UTF-8 cannot hold, are escaped."""
     try:
         line = _encode(event)

@@ -52,10 +52,11 @@ def added(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 
 def packed(histogram: Mapping[int, int]) -> bytes:
-    """As it is stored: bucket and count by turns, 8 bytes each."""
-    flat = array("q")
-    for pair in histogram.items():
-        flat.extend(pair)
+    """As it is stored: the buckets, then their counts, 8 bytes each."""
+    if not histogram:
+        return b""
+    flat = array("q", histogram)
+    flat.extend(histogram.values())
     return flat.tobytes()
 
 
@@ -65,4 +66,5 @@ def unpacked(raw: bytes | None) -> dict[int, int]:
         return {}
     flat = array("q")
     flat.frombytes(raw)
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    half = len(flat) // 2
+    return dict(zip(flat[:half], flat[half:], strict=True))

@@ -218,7 +218,8 @@ class RollupRow:
         hits: answered from the cache, similar answers too. `truncated`: stopped by the output cap.
         cost_nano, estimated_nano, saved_nano: nano-dollars; `estimated_nano` is the part of the cost in exchanges whose
             cost is an estimate in part; `saved_nano` is by the cache and providers' prompt caches, negative = lost.
-        latency, ttft: histograms (see `histogram`); of exchanges that have such a time. Empty by user.
+        latency, ttft: histograms (see `histogram`), of exchanges that have such a time; empty but for the whole and by
+            tenant, model, provider and task.
     """
 
     start: float

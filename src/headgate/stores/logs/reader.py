@@ -58,7 +58,7 @@ class LogReader(Protocol):
         Args:
             since, until: seconds since the epoch; the steps that begin in there, and the one that `since` is in.
             step: "minute" (3 days are kept), "hour" (62 days; by user 8) or "day" (400 days, UTC's).
-            by: one of `query.DIMENSIONS`; None: nothing. By user there are no minutes, and no histograms.
+            by: one of `query.DIMENSIONS`; None: nothing. There are minutes by `rollups.BY_MINUTE` only.
             tenant: only this one's; None: all.
         """
         ...

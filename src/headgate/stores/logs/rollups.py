@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import add as _plus
 from typing import Any, NamedTuple
 
 from headgate.stores.logs.histogram import bucket_of, packed, unpacked
 from headgate.stores.logs.lines import Shape
 from headgate.stores.logs.query import DIMENSIONS, SHARED_FIELDS, STEPS, RollupRow
+
+BY_MINUTE = frozenset({"", "tenant", "provider", "model", "ending", "error", "cache"})
+"""Dimensions that are summed by minute, too: minutes are many."""
 
 COUNTS = (
     *("exchanges", "attempts", "failed", "refused", "blocked", "hits", "truncated"),
@@ -17,6 +21,8 @@ COUNTS = (
 """The columns that are summed."""
 
 BY_USER = "user"
+WITH_TIMES = frozenset({"", "tenant", "model", "provider", "task"})
+"""Dimensions whose sums have histograms of times: these are most of the work."""
 OTHERS = "…"
 """Stands for the values of a dimension beyond the most that are told apart."""
 MOST_VALUES = 20_000
@@ -60,12 +66,11 @@ class Sums:
 
     def add(self, other: Sums) -> None:
         """Add what others were summed to."""
-        mine = self.counts
-        for place, count in enumerate(other.counts):
-            if count:
-                mine[place] += count
-        _merge(self.latency, other.latency)
-        _merge(self.ttft, other.ttft)
+        self.counts = list(map(_plus, self.counts, other.counts))
+        if other.latency:
+            _merge(self.latency, other.latency)
+        if other.ttft:
+            _merge(self.ttft, other.ttft)
 
     def without(self, other: Sums) -> Sums:
         """What is left when others are taken out."""
@@ -91,8 +96,9 @@ class Sums:
 
 
 def _merge(mine: Histogram, other: Histogram) -> None:
+    known = mine.get
     for bucket, count in other.items():
-        mine[bucket] = mine.get(bucket, 0) + count
+        mine[bucket] = known(bucket, 0) + count
 
 
 def _rest(mine: Histogram, other: Histogram) -> Histogram:
@@ -162,22 +168,38 @@ class Tally:
         self._users.clear()
         self.rows = 0
 
-    def cells(self) -> dict[Cell, Sums]:
-        """What is to be added to the stored sums, by cell."""
+    def cells(self, now: float, only: Collection[str] | None = None) -> dict[Cell, Sums]:
+        """What is to be added to the stored sums, by cell.
+
+        Args:
+            now: seconds since the epoch; minutes that are no longer kept are not summed.
+            only: of these dimensions ("" is the whole); None: of all.
+        """
         found: dict[Cell, Sums] = {}
-        minutes: dict[Cell, Sums] = {}
-        for (minute, _), (shape, counts, latency, ttft) in self._minutes.items():
+        hours: dict[tuple[int, int], tuple[Shape, Sums]] = {}
+        oldest = (now - KEEP_DAYS[60] * _DAY) // 60
+        for (minute, shape_id), (shape, counts, latency, ttft) in self._minutes.items():
             number, cost, saved, *tokens = counts
-            told = Sums(latency=latency, ttft=ttft)
-            _count(told.counts, shape, number, cost, saved, tokens)
-            for dimension, value in dimensions_of(shape):
-                _put(minutes, Cell(60, dimension, minute * 60, "", value), told)
-                if shape.tenant and dimension != "tenant":
-                    _put(minutes, Cell(60, dimension, minute * 60, shape.tenant, value), told)
-        for cell, sums in minutes.items():
-            found[cell] = sums
-            for step in (_HOUR, _DAY):
-                _put(found, cell._replace(step=step, start=cell.start - cell.start % step), sums)
+            sums = Sums(latency=latency, ttft=ttft)
+            _count(sums.counts, shape, number, cost, saved, tokens)
+            if minute >= oldest:
+                _spread(
+                    found, 60, minute * 60, shape, sums, BY_MINUTE if only is None else BY_MINUTE.intersection(only)
+                )
+            place = (minute // 60, shape_id)
+            if place not in hours:
+                hours[place] = (shape, Sums())
+            hours[place][1].add(sums)
+        for (hour, _), (shape, sums) in hours.items():
+            _spread(found, _HOUR, hour * _HOUR, shape, sums, only)
+        for cell, sums in list(found.items()):
+            if cell.step == _HOUR:
+                _put(found, cell._replace(step=_DAY, start=cell.start - cell.start % _DAY), sums)
+        if only is None or BY_USER in only:
+            self._cells_by_user(found)
+        return found
+
+    def _cells_by_user(self, found: dict[Cell, Sums]) -> None:
         for (hour, tenant, user), mine in self._users.items():
             sums = Sums(mine)
             for step in (_HOUR, _DAY):
@@ -185,7 +207,19 @@ class Tally:
                 _put(found, Cell(step, BY_USER, start, "", user), sums)
                 if tenant:
                     _put(found, Cell(step, BY_USER, start, tenant, user), sums)
-        return found
+
+
+def _spread(
+    cells: dict[Cell, Sums], step: int, start: int, shape: Shape, sums: Sums, only: Collection[str] | None
+) -> None:
+    """To the cells of a shape: of each dimension, of everything and of the tenant."""
+    plain = Sums(sums.counts)
+    for dimension, value in dimensions_of(shape):
+        if only is None or dimension in only:
+            mine = sums if dimension in WITH_TIMES else plain
+            _put(cells, Cell(step, dimension, start, "", value), mine)
+            if shape.tenant and dimension != "tenant":
+                _put(cells, Cell(step, dimension, start, shape.tenant, value), mine)
 
 
 def _put(cells: dict[Cell, Sums], cell: Cell, sums: Sums) -> None:

@@ -30,7 +30,7 @@ from headgate.stores.logs.query import (
     RollupRow,
     cursor_of,
 )
-from headgate.stores.logs.rollups import BY_USER, Cell, Sums, Tally, combined
+from headgate.stores.logs.rollups import BY_MINUTE, Cell, Sums, Tally, combined
 from headgate.stores.logs.sqlite_rollups import stored
 from headgate.stores.logs.sqlite_rows import COLUMNS, Finder, Row, Shapes
 from headgate.stores.logs.sqlite_schema import APPLICATION, VERSION, open_reader
@@ -65,6 +65,7 @@ class SqliteLogReader:
         self._seconds = seconds
         self._clock = clock
         self._lock = threading.Lock()
+        self._late = _Late()
         self._idle: list[tuple[sqlite3.Connection, Shapes, tuple[int, int]]] = []
 
     def close(self) -> None:
@@ -141,18 +142,19 @@ class SqliteLogReader:
         Args:
             since, until: seconds since the epoch; the steps that begin in there, and the one that `since` is in.
             step: "minute" (3 days are kept), "hour" (62 days; by user 8) or "day" (400 days, UTC's).
-            by: one of `DIMENSIONS`; None: nothing. By user there are no minutes.
+            by: one of `DIMENSIONS`; None: nothing. There are minutes by `rollups.BY_MINUTE` only.
             tenant: only this one's; None: all.
         """
         seconds = STEPS.get(step)
         if seconds is None or (by is not None and by not in DIMENSIONS):
             raise BadQuery(f"sums are by {', '.join(STEPS)} and by {', '.join(DIMENSIONS)}")
-        if by == BY_USER and step == "minute":
-            raise BadQuery("sums by user are by hour or day")
+        if step == "minute" and by is not None and by not in BY_MINUTE:
+            raise BadQuery(f"there are sums by minute only by {', '.join(sorted(BY_MINUTE - {''}))}")
         first = int(since // seconds) * seconds
         whose = "" if tenant is None else tenant
         with self._snapshot() as (sql, shapes):
-            late = [each for each in _not_summed(sql, shapes).items() if each[0].step == seconds]
+            asked = ("",) if by is None else ("", by)
+            late = [each for each in self._late.cells(sql, shapes, asked).items() if each[0].step == seconds]
 
             def of(dimension: str) -> list[tuple[Cell, Sums]]:
                 found = stored(sql, seconds, dimension, whose, first, until)
@@ -261,19 +263,31 @@ def _began(exchange_id: str) -> float | None:
         return None
 
 
-def _not_summed(sql: sqlite3.Connection, shapes: Shapes) -> dict[Cell, Sums]:
-    """The sums of the rows that came since sums were brought up to date."""
-    row = sql.execute("SELECT value FROM log_meta WHERE name = 'summed_to'").fetchone()
-    tally = Tally()
-    asked = f"SELECT {COLUMNS} FROM log_rows WHERE n >= ?"
-    mine: dict[int, Shape] = {}  # a shape carries what a tally is at, so that another thread must not have it
-    for each in sql.execute(asked, (0 if row is None else row[0],)):
-        shape = mine.get(each[2])
-        if shape is None:
-            known = shapes.by_id[each[2]]
-            shape = mine[each[2]] = Shape(known.id, known.tail, known.values)
-        tally.add(shape, each[1], each[7], each[14], each[15], each[8:12], each[12], each[13])
-    return tally.cells()
+class _Late:
+    """The sums of the rows that came since sums were brought up to date; what was summed up once is remembered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._from = self._to = -1
+        self._tally = Tally()
+        self._shapes: dict[int, Shape] = {}
+
+    def cells(self, sql: sqlite3.Connection, shapes: Shapes, only: Sequence[str]) -> dict[Cell, Sums]:
+        """Of these dimensions."""
+        row = sql.execute("SELECT value FROM log_meta WHERE name = 'summed_to'").fetchone()
+        start = 0 if row is None else int(row[0])
+        newest = sql.execute("SELECT coalesce(max(n), -1) FROM log_rows").fetchone()[0]
+        with self._lock:
+            if start != self._from or newest < self._to:
+                self._tally, self._shapes, self._from, self._to = Tally(), {}, start, start - 1
+            for each in sql.execute(f"SELECT {COLUMNS} FROM log_rows WHERE n > ? AND n <= ?", (self._to, newest)):
+                shape = self._shapes.get(each[2])
+                if shape is None:  # a shape carries what a tally is at, so that this one is no other's
+                    known = shapes.by_id[each[2]]
+                    shape = self._shapes[each[2]] = Shape(known.id, known.tail, known.values)
+                self._tally.add(shape, each[1], each[7], each[14], each[15], each[8:12], each[12], each[13])
+            self._to = newest
+            return self._tally.cells(-1e18, only)
 
 
 def _rows(sql: sqlite3.Connection, shapes: Shapes, rows: Sequence[Row]) -> tuple[LogRow, ...]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from headgate.stores.logs.rollups import BY_USER, COUNTS, KEEP_DAYS, MOST_VALUES, OTHERS, USER_HOUR_DAYS, Cell, Sums
+from headgate.stores.logs.rollups import (
+    BY_USER,
+    COUNTS,
+    KEEP_DAYS,
+    MOST_VALUES,
+    OTHERS,
+    USER_HOUR_DAYS,
+    WITH_TIMES,
+    Cell,
+    Sums,
+)
 
 _COLUMNS = ", ".join(COUNTS)
 _ALL = f"{_COLUMNS}, latency, ttft"
@@ -20,11 +30,12 @@ _READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=
 def fold(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> None:
     """Add sums to those that are stored."""
     within = _bounded(sql, cells)
-    # By user there are many cells and no histograms: added where they lie. Of the others the histograms are read.
-    sql.executemany(_ADD, [(*cell, *sums.columns()) for cell, sums in within.items() if cell.dimension == BY_USER])
+    # Where there are no histograms, counts are added where they lie. Of the others what is there is read.
+    plain = [(*cell, *sums.columns()) for cell, sums in within.items() if cell.dimension not in WITH_TIMES]
+    sql.executemany(_ADD, plain)
     others = []
     for cell, sums in within.items():
-        if cell.dimension != BY_USER:
+        if cell.dimension in WITH_TIMES:
             row = sql.execute(_READ, cell).fetchone()
             if row is not None:
                 sums.add(Sums.of_columns(row))
