@@ -37,8 +37,8 @@ async def _who(request: Request) -> Principal:
 
 
 Who = Annotated[Principal, Depends(_who)]
-Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.@+-]{1,128}$")]
-Text = Annotated[str, Query(max_length=4_096, pattern=_PRINTABLE)]
+Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}$")]
+Text = Annotated[str, Query(max_length=300, pattern=_PRINTABLE)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
