@@ -24,6 +24,7 @@ ORDER = [
     {"upstream"},
     {"settings"},
     {
+        "alerting",
         "approval_hooks",
         "beside",
         "build",

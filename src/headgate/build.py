@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, cast
 
+from headgate.alerting.watching import Alerting
 from headgate.approval_hooks import hook_of
 from headgate.background import Background
 from headgate.beside import AsyncBeside, BlockingBeside
@@ -115,10 +116,12 @@ class Built:
     forgets: Sequence[Callable[[str], int]] = ()  # drop answers that are kept beside the cache, by how keys begin
     drains: Drains = field(default_factory=Drains)
     telemetry: Telemetry = field(init=False)
+    alerting: Alerting = field(init=False)
     env: InitVar[Mapping[str, str]] = MappingProxyType({})  # where `env:` references are read
 
     def __post_init__(self, env: Mapping[str, str]) -> None:
         self.telemetry = Telemetry(self, env)
+        self.alerting = Alerting(self, env)
 
     @property
     def metrics(self) -> Metrics:
@@ -127,6 +130,7 @@ class Built:
 
     def close(self) -> None:
         """Write what is queued; give the ledger back. Idempotent."""
+        self.alerting.close()
         if self.background is not None:
             self.background.close()
         self.drains.close()

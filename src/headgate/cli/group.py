@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "jobs": ("headgate.cli.jobs:jobs", "Calls that were promised an answer: list, show, cancel, retry."),
     "shadow": ("headgate.cli.shadow:shadow", "Models compared on live calls: what came of it; switch, and back."),
     "incident": ("headgate.cli.incident:incident", "Stop, slow or degrade traffic now, for a while; lift it."),
+    "alerts": ("headgate.cli.alerts:alerts", "What is wrong now: list, history, acknowledge, test the places told."),
     "approvals": ("headgate.cli.approvals:approvals", "Tool calls that wait for a person: list, show, approve, deny."),
     "cache": ("headgate.cli.cache:cache", "Answers that are kept: how that does, and forgetting them."),
     "people": ("headgate.cli.people:people", "Who may use the dashboard and the admin API; API tokens."),
@@ -129,6 +130,16 @@ def reader_of(settings: Settings) -> Reader:
     from headgate.stores.opening import open_reader
 
     return open_reader(settings.storage)
+
+
+def account_name() -> str:
+    """Who runs this command; "cli" where the account has no name, as in containers."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "cli"
 
 
 def need_server() -> None:

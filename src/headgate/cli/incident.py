@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from headgate.cli.group import config_option, json_option, settings_of
+from headgate.cli.group import account_name, config_option, json_option, settings_of
 from headgate.cli.text import moment, print_json, print_table, safe
 
 _SCOPES = ("provider", "model", "task", "tenant")
@@ -137,7 +137,7 @@ def lift(incident_id: str | None, everything: bool, by: str | None, as_json: boo
     settings = settings_of(config)
     ids = [each["id"] for each in Door(settings).list()] if incident_id is None else [incident_id]
     with Door(settings) as door:
-        lifted = [door.lift(each, by or _account()) for each in ids]
+        lifted = [door.lift(each, by or account_name()) for each in ids]
     if as_json:
         print_json({"lifted": lifted})
     elif not lifted:
@@ -159,7 +159,7 @@ def _set(kind: str, told: dict[str, Any], *, to: str = "", rate: int = 0) -> int
         lasts = seconds(LEAST_SECONDS, MOST_SECONDS)(told["lasts"])
     except ValueError as error:
         raise click.UsageError(f"--for: {error}") from None
-    (scope, value), by = named[0], told["by"] or _account()
+    (scope, value), by = named[0], told["by"] or account_name()
     fields = {"kind": kind, "scope": scope, "value": value, "to": to, "rate": rate}
     with Door(settings_of(told["config"])) as door:
         found = door.set({**fields, "why": told["why"], "by": by, "seconds": lasts})
@@ -169,15 +169,6 @@ def _set(kind: str, told: dict[str, Any], *, to: str = "", rate: int = 0) -> int
         click.echo(f"{found['id']}: {safe(_what(found))}, until {moment(found['expires'])}.")
         click.echo(f"It ends then by itself; `headgate incident lift {found['id']}` ends it before.")
     return 0
-
-
-def _account() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name, as in containers
-        return "cli"
 
 
 def _what(each: dict[str, Any]) -> str:

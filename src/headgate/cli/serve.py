@@ -79,6 +79,7 @@ def _serve(settings: Settings, log_to: str | None, simulator: bool | None, stack
     stack.callback(built.close)
     built.ledger.open()
     built.incidents.load()
+    built.alerting.start()
     ring = KeyRing(loopback=_is_loopback(settings.server.host))
     followers = fill(ring, settings, env, built)
     for line in unusable_keys(settings, env, built):

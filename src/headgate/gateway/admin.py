@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from headgate.core.actors import Actor, acting
 from headgate.core.errors import BadRequest, Denied, HeadgateError, NotServed, Refusal, TooLarge
 from headgate.core.secret import Secret
+from headgate.gateway.admin_alerts import AlertsApi
 from headgate.gateway.admin_approvals import ApprovalsApi, named
 from headgate.gateway.admin_batches import BatchesApi
 from headgate.gateway.admin_budgets import BudgetsApi
@@ -36,6 +37,7 @@ _CACHE = (PREFIX + "cache", PREFIX + "cache/forget")
 _JOBS = PREFIX + "jobs/"
 _INCIDENTS = PREFIX + "incidents"
 _BATCHES = PREFIX + "batches/"
+_ALERTS = PREFIX + "alerts"
 _TRAFFIC = (PREFIX + "providers", PREFIX + "breakers/lift")
 _ROOMS = frozenset(
     {"keys", "budgets", "approvals", "cache", "providers", "breakers", "jobs", "batches", "incidents", "alerts"}
@@ -94,7 +96,7 @@ class AdminApi:
     """An ASGI app for the paths under `PREFIX`. Changes reach the running gateway's ring at once."""
 
     __slots__ = (
-        *("_approvals", "_audit", "_batches", "_budgets", "_cache", "_incidents", "_jobs"),
+        *("_alerts", "_approvals", "_audit", "_batches", "_budgets", "_cache", "_incidents", "_jobs"),
         *("_ring", "_store", "_token", "_traffic"),
     )
 
@@ -109,6 +111,7 @@ class AdminApi:
         cache: CacheApi | None = None,
         jobs: JobsApi | None = None,
         incidents: IncidentsApi | None = None,
+        alerts: AlertsApi | None = None,
         audit: AuditLog | None = None,
         batches: BatchesApi | None = None,
     ) -> None:
@@ -123,6 +126,7 @@ class AdminApi:
         self._cache = cache
         self._jobs = jobs
         self._incidents = incidents
+        self._alerts = alerts
         self._audit = audit
         self._batches = batches
 

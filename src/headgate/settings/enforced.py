@@ -29,7 +29,7 @@ def unenforced(settings: Settings) -> frozenset[str]:
 
 def _candidates(s: Settings) -> Iterator[tuple[str, str, bool]]:
     """(kind, path, does it ask for anything) of everything that is not enforced yet."""
-    yield "alerts", "alerts", bool(s.alerts)
+    yield from ()
 
 
 def _line(label: str, places: list[tuple[str, str]]) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from headgate.core.errors import ConfigError
 from headgate.core.ports import Timeouts
 from headgate.settings import accounting, degrading, operations, policies, providers, similar, traffic, virtual_models
+from headgate.settings.alerts import read_alert_rules, read_alerts
 from headgate.settings.budgets import BudgetReader
 from headgate.settings.cache import read_cache
 from headgate.settings.enforced import not_enforced
@@ -66,6 +67,7 @@ TOP_KEYS = (
     "metrics",
     "traces",
     "alerts",
+    "alert_rules",
     "server",
     "secrets",
 )
@@ -186,7 +188,8 @@ def _settings(root: Section) -> Settings:
         log=log,
         metrics=read_metrics(root),
         traces=read_traces(root, bodies=log.bodies != "off"),
-        alerts=operations.read_alerts(root),
+        alerts=read_alerts(root),
+        alert_rules=read_alert_rules(root),
         server=server,
         secrets_refresh_seconds=operations.read_secrets(root),
         max_usd_per_call_nano=ceiling,

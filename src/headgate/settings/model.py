@@ -13,12 +13,14 @@ from typing import Literal, TypeVar
 
 from headgate.core.budget import FULL, WARN_AT
 from headgate.core.ports import Timeouts
+from headgate.policy.alert_rules import RULES, AlertRule
 from headgate.policy.fallback import Lists
 from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.rules import Rule
 from headgate.policy.shadowing import ShadowRules
 from headgate.policy.shaping import History
 from headgate.policy.similar import SimilarRules
+from headgate.settings.alerts import AlertSettings
 from headgate.settings.cache import CacheSettings
 from headgate.settings.guard_model import GuardSettings
 from headgate.settings.jobs import JobSettings
@@ -280,13 +282,6 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertSettings:
-    """Where alerts go. A webhook's URL often is its credential, so it is not printed."""
-
-    to: SecretRef | str = field(repr=False)  # an http(s) URL, or a reference to one
-
-
-@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """The gateway's door. Sizes in bytes, times in seconds."""
 
@@ -302,6 +297,7 @@ class ServerSettings:
     write_timeout_seconds: float = 60.0  # a caller that does not read
     keep_alive_seconds: float = 75.0  # an idle connection
     drain_seconds: float = 30.0  # 0..3600, after SIGTERM
+    public_url: str = ""  # where people reach the dashboard, without a slash at its end; "" = not told
     trusted_proxies: tuple[str, ...] = ()  # networks in CIDR: peers whose X-Forwarded-For is believed
 
 
@@ -359,7 +355,8 @@ class Settings:
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     traces: TraceSettings = field(default_factory=TraceSettings)
-    alerts: tuple[AlertSettings, ...] = ()
+    alerts: tuple[AlertSettings, ...] = ()  # who is told
+    alert_rules: Mapping[str, AlertRule] = field(default_factory=lambda: RULES)  # of what
     server: ServerSettings = ServerSettings()
     secrets_refresh_seconds: float = 300.0  # 1..1 day: how often stores are asked for changed secrets
     warnings: tuple[str, ...] = ()  # one line each, for people; print them at start

@@ -9,9 +9,9 @@ from headgate.settings.budgets import BudgetReader
 from headgate.settings.cache import read_seconds
 from headgate.settings.fields import Context, Section
 from headgate.settings.limits import LimitReader
-from headgate.settings.model import AlertSettings, KeySettings, ServerSettings, Settings, frozen
+from headgate.settings.model import KeySettings, ServerSettings, Settings, frozen
 from headgate.settings.policies import DAY
-from headgate.settings.secrets import SCHEMES, SecretRef
+from headgate.settings.secrets import SecretRef
 from headgate.settings.tree import Scalar, Table
 from headgate.settings.units import Unfit, one_of, seconds, size, split_url, switch, text_up_to, whole
 from headgate.stores.redis_place import place_of
@@ -30,6 +30,7 @@ SERVER_KEYS = (
     "write_timeout",
     "keep_alive",
     "drain",
+    "public_url",
     "trusted_proxies",
 )
 
@@ -151,30 +152,11 @@ def read_secrets(root: Section) -> float:
     return section.take("refresh", seconds(1, DAY), Settings().secrets_refresh_seconds)
 
 
-def read_alerts(root: Section) -> tuple[AlertSettings, ...]:
-    """`alerts:`, a list of places to tell."""
-    found = []
-    for node, path in root.items("alerts"):
-        section = Section(root.context, node, path, ("to",))
-        if "to" not in section.table.entries and isinstance(node, Table):
-            section.wrong("to", "is missing: an http(s) URL, or a reference to one")
-        found.append(AlertSettings(to=_alert_target(section)))
-    return tuple(found)
-
-
-def _alert_target(section: Section) -> SecretRef | str:
-    node = section.table.entries.get("to")
-    if isinstance(node, Scalar) and node.text.partition(":")[0] in SCHEMES:
-        return section.secret("to") or ""
-    return section.take("to", _webhook, "", show=False)
-
-
-def _webhook(text: str) -> str:
-    try:
-        split_url(text, ("http", "https"))
-    except ValueError as error:
-        raise ValueError(f"{error}, or a reference to one ({', '.join(SCHEMES)})") from None
-    return text
+def _public_url(text: str) -> str:
+    url = split_url(text, ("http", "https"))
+    if url.username is not None or url.query or url.fragment:
+        raise Unfit("expected the address that people use, like https://llm.example.com, without ? and #")
+    return text.rstrip("/")
 
 
 def read_server(root: Section) -> ServerSettings:
@@ -185,6 +167,7 @@ def read_server(root: Section) -> ServerSettings:
     return ServerSettings(
         host=section.take("host", _host, default.host),
         port=section.take("port", whole(0, 65535), default.port),
+        public_url=section.take("public_url", _public_url, default.public_url),
         max_body_bytes=section.take("max_body", size(1024, 1024**3), default.max_body_bytes),
         max_upload_bytes=section.take("max_upload", size(1024, 1024**4), default.max_upload_bytes),
         max_header_bytes=section.take("max_header", size(1024, 1024**2), default.max_header_bytes),

@@ -35,6 +35,12 @@ def take_turns_with_keys(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE keys IN SHARE ROW EXCLUSIVE MODE"))
 
 
+def take_turns_with_alerts(connection: Connection) -> None:
+    """Wait for other processes that change alerts, until the transaction's end: one is looked for, then opened."""
+    if is_postgres(connection):
+        connection.execute(text("LOCK TABLE alerts IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def take_turns_auditing(connection: Connection) -> None:
     """Wait for other processes that add to the audit log, until the transaction's end: a row needs the one before it.
 

@@ -71,6 +71,7 @@ class LineLog:
 
     Attributes:
         watchers: see every batch, one after the other.
+        listeners: called with the name and the fields of each event, in the log's thread. Must not raise.
         overflow: called with each exchange that is dropped because the queue is full, in the caller's own thread: be
             quick, and never raise.
     """
@@ -110,6 +111,7 @@ class LineLog:
         self._closed = False
         self.watchers: list[Watcher] = []
         self.overflow: list[Callable[[Exchange], None]] = []
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         self._begin()
         _logs.add(self)
 
@@ -240,6 +242,8 @@ class LineLog:
                 self._add_event(_Event(name, now, fields))
 
     def _add_event(self, event: _Event) -> None:
+        for listen in self.listeners:
+            listen(event.name, event.fields)
         self._through_structlog()  # what came before it stays before it
         try:
             fields = {name: value for name, value in event.fields.items() if name not in ("event", "timestamp")}

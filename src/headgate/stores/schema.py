@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration this Headgate knows."""
 
 metadata = MetaData()
@@ -298,6 +298,35 @@ audit_log = Table(
     *map(_text, ("previous", "hash")),
 )
 """What people change: see `audit_log.py`. Triggers forbid to update or delete."""
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("rule", "scope", "severity")),
+    *(Column(name, Float, nullable=False) for name in ("since", "last", "value", "threshold")),
+    *map(_text, ("summary", "evidence")),
+    _whole("count"),
+    *map(_real, ("resolved", "acknowledged")),
+    _text("acknowledged_by"),
+    Column("told", Float, nullable=False),
+    _text("firers"),  # JSON: the processes that see it, and when they last did
+)
+"""See `core.alerts`."""
+
+alert_outbox = Table(
+    "alert_outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *map(_text, ("place", "alert", "body")),
+    *(Column(name, Float, nullable=False) for name in ("created", "next_try")),
+    _whole("tries"),
+    _text("claimed_by"),
+    Column("claimed_until", Float, nullable=False),
+    *map(_text, ("state", "error")),
+    _real("ended"),
+)
+"""What is to be told of them, and to whom: on record before the first try."""
 
 meta = Table(
     "meta",

@@ -1,0 +1,46 @@
+"""The alerts that are on, and those that were: what the dashboard, the control API and Python programs ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headgate.core.alerts import Alert
+from headgate.core.errors import ConfigError
+from headgate.stores.alerts import acknowledge, active, history
+from headgate.stores.ledger import WrittenLedger
+
+
+class Board:
+    """Every method blocks, and raises Unavailable where the ledger cannot be read or written."""
+
+    def __init__(self, ledger: WrittenLedger, *, now: Callable[[], float], tell: Callable[..., None]) -> None:
+        """
+        Args:
+            now: seconds since the epoch.
+            tell: the log's `event`.
+        """
+        self._ledger = ledger
+        self._now = now
+        self._tell = tell
+
+    def active(self) -> tuple[Alert, ...]:
+        """Those that are on, acknowledged ones too, the newest first."""
+        return tuple(self._ledger.call(active))
+
+    def history(self, limit: int = 100) -> tuple[Alert, ...]:
+        """Those that are on and those that have ended within 90 days, the newest first. `limit`: 1 to 1,000."""
+        most = max(1, min(limit, 1_000))
+        return tuple(self._ledger.call(lambda sql: history(sql, most)))
+
+    def acknowledge(self, alert_id: str, by: str) -> Alert:
+        """Somebody looks after it: it is not told again until it ends.
+
+        Raises:
+            ConfigError: none with that id is on.
+        """
+        now = self._now()
+        found = self._ledger.call(lambda sql: acknowledge(sql, alert_id, by, now))
+        if found is None:
+            raise ConfigError(f"no alert {alert_id[:40]!r} is on; `headgate alerts list` shows them")
+        self._tell("alert_acknowledged", alert=found.id, rule=found.rule, scope=found.scope, by=by)
+        return found

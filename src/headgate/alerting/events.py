@@ -1,0 +1,69 @@
+"""What has happened, as the rules look at it: each counts for a while, and however often it happens it is one alert."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headgate.core.budget import FULL, BudgetAlert
+from headgate.policy.alert_readings import evidence
+from headgate.policy.alert_rules import AlertRule
+from headgate.policy.alert_states import Reading
+
+MOST = 500
+"""Kept at once; beyond that the oldest go."""
+_NAMED = frozenset({"key", "tenant", "task", "feature", "environment", "model", "provider"})
+"""Dimensions whose values are told. Users, sessions and tags are people's, and their values are not."""
+_FAR = 1e11
+
+
+class Happened:
+    """Takes what happens from other threads. Its methods never wait and never raise."""
+
+    def __init__(self, rules: Mapping[str, AlertRule], now: Callable[[], float]) -> None:
+        self._rules = rules
+        self._now = now
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, str], Reading] = {}
+
+    def budget(self, alert: BudgetAlert) -> None:
+        """Spending has passed a share of a budget: see `stores.ledger.WrittenLedger.on_alert`."""
+        claim, budget = alert.claim, alert.claim.budget
+        rule = self._rules["budget_spent" if alert.share >= FULL else "budget_near"]
+        now = self._now()
+        until = claim.end if claim.end < _FAR else now + rule.window
+        whose = f" ({claim.scope})" if claim.scope and _NAMED.issuperset(budget.per) else ""
+        said = f"the budget {budget.id}{whose} has passed {alert.share / 100:g}% of its cap"
+        self._put(rule, budget.id, said, evidence("/ui/keys", budget=budget.id), until, alert.share / FULL)
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """A line of the log that is not about an exchange."""
+        if name == "anomaly" and fields.get("kind") == "daily_spend":
+            rule = self._rules["cost_trend"]
+            tenant = str(fields.get("tenant", ""))
+            said = str(fields.get("message", ""))
+            where = evidence("/ui/spend", tenant=tenant, by="model")
+            self._put(rule, tenant, said, where, self._now() + rule.window)
+        elif name == "often_truncated":
+            rule, task = self._rules["truncated"], str(fields.get("task", ""))
+            said = f"{fields.get('truncated')} of {fields.get('calls')} answers of task {task} ran into their cap"
+            self._put(rule, task, said, evidence("/ui/exchanges", task=task), self._now() + rule.window)
+
+    def readings(self, now: float) -> list[Reading]:
+        """What counts now."""
+        with self._lock:
+            self._found = {key: each for key, each in self._found.items() if each.until > now}
+            return list(self._found.values())
+
+    def _put(self, rule: AlertRule, scope: str, said: str, where: str, until: float, value: float = 1.0) -> None:
+        key = rule.name, scope
+        with self._lock:
+            before = self._found.pop(key, None)
+            times = 1 if before is None else before.calls + 1
+            if times > 1:
+                said = f"{said}; {times} times since this began"
+            latest = until if before is None else max(until, before.until)
+            self._found[key] = Reading(rule.name, scope, value, times, said, where, threshold=value, until=latest)
+            while len(self._found) > MOST:
+                del self._found[next(iter(self._found))]
