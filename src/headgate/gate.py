@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import httpx
     import httpx2
 
+    from headgate.alerting.board import Board
     from headgate.estimating import Estimate
     from headgate.many.asynchronous import AsyncRun
     from headgate.many.blocking import BlockingRun
@@ -161,6 +162,11 @@ class Gate(Batches, Numbers):
     def approvals(self) -> ApprovalStore:
         """Tool calls that wait for a person: `list()`, `approve(id)`, `deny(id)`. Every method blocks for a commit."""
         return self._built.approvals
+
+    @property
+    def alerts(self) -> Board:
+        """What people are told: `active()`, `history()`, `acknowledge(id, by)`, which block (docs/alerts.md)."""
+        return self._built.alerting.board
 
     @property
     def incidents(self) -> IncidentStore:

@@ -16,7 +16,7 @@ from headgate.cli.group import COMMANDS, LazyGroup, cli
 from headgate.cli.usage import FILTERS
 
 GROUPS = (
-    *(("approvals",), ("batch",), ("cache",), ("incident",), ("jobs",), ("keys",), ("lab",), ("logs",)),
+    *(("alerts",), ("approvals",), ("batch",), ("cache",), ("incident",), ("jobs",), ("keys",), ("lab",), ("logs",)),
     *(("prices",), ("people",), ("audit-log",)),
 )
 """Commands that only hold others."""

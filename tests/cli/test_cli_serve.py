@@ -130,12 +130,6 @@ def test_a_configured_key_that_cannot_be_read_stops_the_start(run: Run, tmp_path
     assert len([line for line in done.stderr.splitlines() if "headgate.yaml:1:" in line]) == 2
 
 
-def test_what_is_not_enforced_yet_is_named_at_the_start(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "headgate.yaml").write_text("alerts: [{to: 'https://a.example/hook'}]\n")
-    done = run("serve", "--port", "0", "--no-simulator")
-    assert "alerts (headgate.yaml:1:1) are read but not enforced yet" in done.stderr
-
-
 def test_a_keyless_local_provider_is_served_for_real() -> None:
     from headgate.cli.serve import simulator_for
     from headgate.settings import load

@@ -40,9 +40,9 @@ class Running:
         self._server = BackgroundServer(self.app, ServerOptions(port=0, tune_gc=False)).start()
         self.url = self._server.url
 
-    def call(self, method: str, path: str = "", body: Any = None) -> tuple[int, Any]:
+    def call(self, method: str, path: str = "", body: Any = None, *, room: str = "incidents") -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/admin/api/incidents{path}", data, method=method)
+        request = urllib.request.Request(f"{self.url}/admin/api/{room}{path}", data, method=method)
         request.add_header("authorization", f"Bearer {TOKEN}")
         try:
             with urllib.request.urlopen(request) as response:
@@ -135,3 +135,28 @@ def test_a_stopped_provider_leaves_the_other_route_and_a_degraded_model_says_so(
     answer = gateway.ask()
     assert answer.headers["x-headgate-degraded"].startswith("incident: mini")
     assert answer.headers["x-headgate-model"].startswith("gpt-6-luna")
+
+
+def test_alerts_are_listed_and_acknowledged_through_the_api(gateway: Running) -> None:
+    from headgate.policy.alert_rules import RULES
+    from headgate.policy.alert_states import Change, Reading
+    from headgate.stores.alerts import Recording, record
+
+    seen = Change("opened", RULES["disk_full"], Reading("disk_full", "ledger", 0.95, summary="full"), 1.0, 1)
+    how = Recording("one", (), 3_600.0)
+    now = gateway.built.engine.ports.clock.now()
+    (told,) = gateway.built.ledger.call(lambda sql: record(sql, [seen], how, now))
+    alert = told.alert.id
+    status, listed = gateway.call("GET", room="alerts")
+    assert (status, [each["id"] for each in listed["alerts"]]) == (200, [alert])
+    status, done = gateway.call("POST", f"/{alert}/acknowledge", {"by": "ada"}, room="alerts")
+    assert (status, done["state"], done["acknowledged_by"]) == (200, "acknowledged", "ada")
+    assert gateway.call("GET", "?ended=true&limit=1", room="alerts")[1]["alerts"][0]["id"] == alert
+    for method, rest, body, code in (
+        ("POST", "/al_nothing/acknowledge", None, 404),
+        ("POST", f"/{alert}/acknowledge", {"by": ""}, 400),
+        ("POST", f"/{alert}/acknowledge", b"[", 400),
+        ("POST", f"/{alert}/dance", None, 404),
+        ("GET", "?limit=0", None, 400),
+    ):
+        assert gateway.call(method, rest, body, room="alerts")[0] == code, rest

@@ -174,9 +174,9 @@ def test_the_product_page_is_read_whole_its_models_of_two_dialects_too(tmp_path:
     assert (found.retry, found.timeouts, found.log) == (defaults.retry, defaults.timeouts, defaults.log)
 
 
-def test_what_is_not_enforced_yet_gets_one_line_each_that_names_it(tmp_path: Path) -> None:
+def test_everything_on_the_product_page_is_enforced(tmp_path: Path) -> None:
     write(tmp_path, PRODUCT)
-    assert load(env={"HEADGATE_KEY": "x"}).warnings == ("alerts (headgate.yaml:28:1) are read but not enforced yet",)
+    assert load(env={"HEADGATE_KEY": "x"}).warnings == ()
 
 
 def test_asking_for_what_happens_anyway_is_no_warning(tmp_path: Path) -> None:

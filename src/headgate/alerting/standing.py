@@ -78,9 +78,14 @@ class Standing:
 
     def _disks(self) -> Iterator[Reading]:
         storage = self._built.settings.storage
+        seen: set[int] = set()
         for name, file in (("ledger", sqlite_file(storage)), ("log", log_file(storage))):
             share = None if file is None else used_share(file.parent)
-            if share is not None:
+            if share is not None and file is not None:
+                device = file.parent.stat().st_dev
+                if device in seen:
+                    continue  # one disk is one alert
+                seen.add(device)
                 said = f"the disk of the {name} is {share:.1%} full"
                 yield Reading("disk_full", name, share, summary=said, evidence=_CHECKLIST)
 

@@ -1,4 +1,4 @@
-"""Where alerts are read and acknowledged: in the ledger's file, through the gateway that writes it, or in PostgreSQL."""
+"""Where alerts are read and acknowledged: in the ledger's file, through its gateway, or in PostgreSQL."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
 from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
+from headgate.gateway.admin_alerts import AlertsApi
 from headgate.gateway.admin_approvals import ApprovalsApi
 from headgate.gateway.admin_batches import BatchesApi
 from headgate.gateway.admin_budgets import BudgetsApi
@@ -88,7 +89,10 @@ def create(
     served = ServedBatches(built)
     jobs, batches, keys = JobsApi(built, deferred), BatchesApi(served), ThreadedKeys(built.ledger.keys)
     incidents, audit = IncidentsApi(built.incidents, now=now), built.ledger.audit
-    admin = AdminApi(admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents, audit, batches)
+    alerts = AlertsApi(built.alerting.board)
+    admin = AdminApi(
+        admin_token, keys, ring, budgets, traffic, approvals, cache, jobs, incidents, alerts, audit, batches
+    )
     gateway = Gateway(built, ring, admin, body_bytes, deferred, served)
     if aside is not None:
         gateway.aside = Aside(lambda: aside(gateway))

@@ -53,7 +53,7 @@ class WebhookTeller:
         """See the protocol."""
         import httpx2
 
-        content = json.dumps(slack_message(body) if self._slack else {"id": notice_id, **body}).encode()
+        content = json.dumps(slack_message(body) if self._slack else {"notice": notice_id, **body}).encode()
         try:
             url = self._url()
             headers = {"content-type": "application/json", "webhook-id": notice_id}

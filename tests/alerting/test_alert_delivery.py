@@ -1,0 +1,303 @@
+"""Telling people: signed webhooks, Slack, mail; what hangs, what fails, and what a kill leaves to be told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from receiver import MailServer, Receiver, unused_port
+
+from headgate.alerting.delivering import Delivery
+from headgate.alerting.places import Place, places_of, tried
+from headgate.alerting.watching import Alerting
+from headgate.build import Built, build
+from headgate.core.errors import Unavailable
+from headgate.core.secret import Secret
+from headgate.policy.alert_states import Reading
+from headgate.settings import load
+from headgate.stores import alert_outbox
+from headgate.stores.sqlite import SqliteLedger
+from headgate.upstream import alert_places
+from headgate.upstream.alert_places import NotTold, WebhookTeller
+from headgate.upstream.signing import signature
+
+SECRET = "alerts-" + "signing-value"
+FULL = {"disk_full": {"over": "0.01%", "for": "0s"}}  # every disk is that full: an alert at once
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_outbox, "FIRST_WAIT", 0.05)
+
+
+def settings_of(folder: Path, *alerts: dict[str, Any], env: dict[str, str] | None = None, **more: Any) -> Any:
+    env = {"HEADGATE_STORAGE": f"sqlite:///{folder / 'headgate.db'}", "SECRET": SECRET, **(env or {})}
+    return load(env=env, overrides={"alerts": list(alerts), "alert_rules": FULL, **more})
+
+
+def built(folder: Path, *alerts: dict[str, Any], **more: Any) -> Built:
+    return build(settings_of(folder, *alerts, **more), env={"SECRET": SECRET})
+
+
+def test_a_webhook_gets_a_signed_notice_with_where_to_look_and_what_to_do(tmp_path: Path, receiver: Receiver) -> None:
+    made = built(
+        tmp_path, {"to": receiver.url, "secret": "env:SECRET"}, server={"public_url": "https://llm.acme.example/"}
+    )
+    made.alerting.start()
+    ((headers, body),) = receiver.wait(1)
+    made.close()
+    assert (body["type"], body["rule"], body["severity"]) == ("alert.opened", "disk_full", "critical")
+    assert (body["evidence_url"], body["runbook"]) == (
+        "https://llm.acme.example/ui/checklist",
+        "docs/runbooks/disk_full.md",
+    )
+    assert headers["webhook-id"] == body["notice"]
+    sent = json.dumps(body).encode()
+    expected = signature(Secret(SECRET), headers["webhook-id"], headers["webhook-timestamp"], sent)
+    assert headers["webhook-signature"] == expected
+    lines = [json.loads(line) for line in (tmp_path / "headgate.db.log.jsonl").read_text().splitlines()]
+    assert [(each["event"], each["what"], each["alert"]) for each in lines] == [("alert", "opened", body["id"])]
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_fails_is_tried_again_with_the_same_id_and_told_once(tmp_path: Path) -> None:
+    receiver = Receiver(500, 503)
+    made = built(tmp_path, {"to": receiver.url})
+    made.alerting.start()
+    got = receiver.wait(3)
+    made.log.flush()
+    made.close()
+    receiver.close()
+    assert len({headers["webhook-id"] for headers, _ in got}) == 1
+    log = (tmp_path / "headgate.db.log.jsonl").read_text()
+    assert log.count('"alert_untold"') == 1
+    assert receiver.url not in log
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_hangs_times_out_and_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_places, "SECONDS", 0.3)
+    stuck, fine = Receiver("hang", "hang"), Receiver()
+    made = built(tmp_path, {"to": stuck.url}, {"to": fine.url})
+    made.alerting.start()
+    fine.wait(1)
+    got = stuck.wait(3)
+    made.close()
+    assert len({headers["webhook-id"] for headers, _ in got}) == 1
+    for each in (stuck, fine):
+        each.close()
+
+
+KILLED = """
+import sys, time
+from headgate.build import build
+from headgate.settings import load
+settings = load(env={"HEADGATE_STORAGE": sys.argv[1]}, overrides={
+    "alerts": [{"to": sys.argv[2]}], "alert_rules": {"disk_full": {"over": "0.01%", "for": "0s"}}})
+made = build(settings, env={})
+made.alerting.start()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="nobody is killed like that here")
+def test_what_a_killed_process_was_telling_is_told_by_the_next_with_the_same_id(tmp_path: Path) -> None:
+    receiver = Receiver("hang")
+    storage = f"sqlite:///{tmp_path / 'headgate.db'}"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, storage, receiver.url], env=dict(os.environ))
+    ((first, _),) = receiver.wait(1, 60.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    made = built(tmp_path, {"to": receiver.url})
+    made.alerting.start()
+    _, (second, body) = receiver.wait(2)
+    made.close()
+    receiver.close()
+    assert first["webhook-id"] == second["webhook-id"]
+    assert body["type"] == "alert.opened"
+
+
+def test_what_cannot_be_put_on_record_is_told_all_the_same_and_recorded_once_it_can_be(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(tmp_path, {"to": receiver.url})
+    made.ledger.open()
+    call, down = SqliteLedger.call, True
+
+    def broken(self: SqliteLedger, work: Callable[[Any], Any]) -> Any:
+        if down:
+            raise Unavailable("the disk is full")
+        return call(self, work)
+
+    monkeypatch.setattr(SqliteLedger, "call", broken)
+    alerting = quietly(made, monkeypatch)
+    (opened,) = alerting.look()
+    receiver.wait(1)
+    down = False
+    assert alerting.look() == []
+    assert [each.rule for each in alerting.board.active()] == ["disk_full"]
+    assert opened.what == "opened"
+    made.close()
+    assert len(receiver.got) == 1  # recorded, and not told a second time
+
+
+def quietly(made: Built, monkeypatch: pytest.MonkeyPatch) -> Alerting:
+    """Nobody looks but the test."""
+    monkeypatch.setattr(Alerting, "_run", lambda self: self._delivery.start())
+    made.alerting.start()
+    assert made.alerting._thread is not None
+    made.alerting._thread.join()
+    return made.alerting
+
+
+def test_budgets_anomalies_and_cut_answers_become_alerts_without_the_names_of_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = [{"per": "user", "usd": 1}, {"per": "tenant", "usd": 1}]
+    made = build(
+        load(env={"HEADGATE_STORAGE": f"sqlite:///{tmp_path / 'headgate.db'}"}, overrides={"budgets": budgets}), env={}
+    )
+    alerting = quietly(made, monkeypatch)
+    from headgate.core.budget import BudgetAlert, Claim
+
+    by = {each.per: each for each in made.engine.policies.budgets.all}
+    by_user, by_tenant = by["user",], by["tenant",]
+    end = time.time() + 3_600
+    for scope in ("ada-canary", "bob-canary"):
+        claim = Claim(by_user, scope, 0.0, end, (by_user.id, scope, 0.0))
+        alerting._happened.budget(BudgetAlert(claim, 8_000, "usd", 1, 1))
+    claim = Claim(by_tenant, "acme", 0.0, end, (by_tenant.id, "acme", 0.0))
+    alerting._happened.budget(BudgetAlert(claim, 10_000, "usd", 1, 1))
+    made.log.event(
+        "anomaly", kind="daily_spend", message="the tenant has spent 9 USD today", tenant="acme", user_id="x"
+    )
+    made.log.event("often_truncated", task="summarise", calls=50, truncated=40)
+    made.log.flush()
+    alerting.look()
+    found = {each.rule: each for each in alerting.board.active()}
+    made.close()
+    assert {"budget_near", "budget_spent", "cost_trend", "truncated"} <= set(found)
+    assert found["budget_near"].count == 2
+    assert "canary" not in repr(found)
+    assert found["budget_spent"].summary == f"the budget {by_tenant.id} (acme) has passed 100% of its cap"
+    assert found["budget_spent"].evidence.startswith("/ui/keys?budget=")
+    assert "40 of 50 answers of task summarise" in found["truncated"].summary
+
+
+def test_breakers_queues_stores_and_models_that_retire_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides: dict[str, Any] = {"models": {"old": ["anthropic/claude-3-opus-20240229"]}, "alert_rules": {}}
+    made = build(load(env={"HEADGATE_STORAGE": f"sqlite:///{tmp_path / 'headgate.db'}"}, overrides=overrides), env={})
+    alerting = quietly(made, monkeypatch)
+    seen: dict[tuple[str, str], Reading] = {
+        (each.rule, each.scope): each for each in alerting._readings(alerting._now())
+    }
+    retired = seen["model_retires", "anthropic/claude-3-opus-20240229"]
+    assert (retired.critical, "was retired on" in retired.summary) == (True, True)
+    assert {("store_down", "ledger"), ("store_down", "log"), ("store_down", "shared store")} <= set(seen)
+    assert ("queue_growing", "money") in seen
+    alerting._standing._queues["money"].appendleft((alerting._now() - 60, 500))
+    (grown,) = [each for each in alerting._standing._queue("money", 600, alerting._now()) if each.value]
+    assert grown.value == 600
+    assert [each.value for each in alerting._standing._queue("money", 400, alerting._now())] == [0.0]
+    made.close()
+
+
+def test_in_process_alerts_begin_with_the_first_call_and_only_where_somebody_is_told(tmp_path: Path) -> None:
+    nobody = built(tmp_path)
+    somebody = built(tmp_path, {"to": "log"})
+    assert (len(nobody.log.watchers), nobody.alerting._thread) == (1, None)
+    assert (len(somebody.log.watchers), somebody.alerting._thread) == (2, None)
+    for each in (nobody, somebody):
+        each.close()
+
+
+def test_slack_gets_a_text_in_which_no_name_can_mention_a_channel(receiver: Receiver) -> None:
+    body = {"type": "alert.opened", "alert": "al_1", "rule": "truncated", "scope": "<!channel>", "runbook": "docs/x.md"}
+    body |= {"summary": "a & b\n<https://evil.example|click>", "evidence_url": "https://llm.acme.example/ui/spend"}
+    WebhookTeller(lambda: receiver.url, None, slack=True).tell("nt_1", body, 0.0)
+    ((_, told),) = receiver.wait(1)
+    assert set(told) == {"text"}
+    assert "&lt;!channel&gt;" in told["text"]
+    assert "a &amp; b?&lt;https" in told["text"]
+    assert "<https://llm.acme.example/ui/spend|evidence>" in told["text"]
+
+
+def test_redirects_are_not_followed_and_errors_tell_no_address(receiver: Receiver) -> None:
+    receiver.answers.append(302)
+    with pytest.raises(NotTold, match="answered 302"):
+        WebhookTeller(lambda: receiver.url, None).tell("nt_1", {"alert": "al_1"}, 0.0)
+    port = unused_port()
+    with pytest.raises(NotTold) as raised:
+        WebhookTeller(lambda: f"http://127.0.0.1:{port}/secret-path", None).tell("nt_1", {"alert": "al_1"}, 0.0)
+    assert str(raised.value) == "ConnectError"
+
+
+def test_mail_is_plain_text_and_one_thread_per_alert(tmp_path: Path) -> None:
+    server = MailServer()
+    smtp = {"host": "127.0.0.1", "port": server.port, "tls": "off", "from": "headgate@acme.example"}
+    (place,) = places_of(settings_of(tmp_path, {"to": "mailto:ops@acme.example", "smtp": smtp}), {})
+    found = tried(place, "nt_1", 1_800_000_000.0)
+    server.close()
+    assert (found["told"], found["place"]) == (True, "email ops@acme.example")
+    (mail,) = server.mails
+    assert "Subject: [Headgate] Test: test" in mail
+    assert "Message-ID: <nt_1@headgate>" in mail
+    assert "References: <al_test@headgate>" in mail
+    assert "MAIL FROM:<headgate@acme.example>" in [
+        line.replace("mail FROM", "MAIL FROM").split(" size")[0] for line in server.said
+    ]
+
+
+def test_a_mail_server_that_says_no_or_has_no_tls_is_said_in_a_few_words(tmp_path: Path) -> None:
+    server = MailServer(refuses=True)
+    smtp = {"host": "127.0.0.1", "port": server.port, "from": "headgate@acme.example"}
+    for tls, said in (("off", "SMTPRecipientsRefused"), ("starttls", "SMTPNotSupportedError"), ("tls", "SSLError")):
+        (place,) = places_of(settings_of(tmp_path, {"to": "mailto:ops@acme.example", "smtp": {**smtp, "tls": tls}}), {})
+        assert tried(place, "nt_1", 0.0)["error"] == said
+    server.close()
+
+
+def test_a_place_whose_secret_cannot_be_read_is_not_told_and_says_so(tmp_path: Path, receiver: Receiver) -> None:
+    settings = settings_of(tmp_path, {"to": receiver.url, "secret": "env:GONE"}, {"to": "env:GONE_TOO"})
+    errors = [tried(place, "nt_1", 0.0)["error"] for place in places_of(settings, {})]
+    assert errors == ["its URL or its secret cannot be read (config_error)"] * 2
+
+
+def test_a_mistake_of_ours_in_telling_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong:
+        def tell(self, *_: Any) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("headgate.alerting.delivering.AGAIN_SECONDS", 0.01)
+    ledger = SqliteLedger(f"sqlite:///{tmp_path / 'headgate.db'}")
+    told: list[str] = []
+    delivery = Delivery(
+        ledger, [Place("p", "p", "warning", Wrong())], now=time.time, tell=lambda name, **_: told.append(name)
+    )
+    delivery.start()
+    delivery.directly("nt_1", {"alert": "al_1"}, "warning")
+    delivery.directly("nt_2", {"alert": "al_1"}, "warning")
+    end = time.monotonic() + 20
+    while len(told) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    delivery.close()
+    ledger.close()
+    assert told == ["alerts_failed"] * 2
