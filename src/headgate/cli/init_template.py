@@ -146,9 +146,12 @@ shared: memory
 # How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
 #: secrets: {refresh: 5m}
 
-# Where alerts go.
+# Who is told of alerts, and of what. Without a place they are in the log, and in `headgate alerts list`.
 #: alerts:
 #:   - {to: env:ALERT_WEBHOOK}
+#:   - {to: env:SLACK_WEBHOOK, format: slack, severity: critical}
+#: alert_rules:
+#:   exchange_errors: {over: 1%, minimum: 50}   # `headgate alerts` and docs/alerts.md name them all; off: not told
 
 # The gateway. Other addresses than loopback need a key.
 server: {host: 127.0.0.1, port: 8484}

@@ -299,4 +299,40 @@ CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log BEGIN SELECT RAISE
 --
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
 --
-INSERT INTO alembic_version VALUES ('0006')
+CREATE TABLE alerts (
+	id TEXT NOT NULL,
+	rule TEXT DEFAULT '' NOT NULL,
+	scope TEXT DEFAULT '' NOT NULL,
+	severity TEXT DEFAULT '' NOT NULL,
+	since FLOAT NOT NULL,
+	last FLOAT NOT NULL,
+	value FLOAT NOT NULL,
+	threshold FLOAT NOT NULL,
+	summary TEXT DEFAULT '' NOT NULL,
+	evidence TEXT DEFAULT '' NOT NULL,
+	count BIGINT DEFAULT 0 NOT NULL,
+	resolved FLOAT,
+	acknowledged FLOAT,
+	acknowledged_by TEXT DEFAULT '' NOT NULL,
+	told FLOAT NOT NULL,
+	firers TEXT DEFAULT '' NOT NULL,
+	PRIMARY KEY (id)
+)
+--
+CREATE TABLE alert_outbox (
+	id TEXT NOT NULL,
+	place TEXT DEFAULT '' NOT NULL,
+	alert TEXT DEFAULT '' NOT NULL,
+	body TEXT DEFAULT '' NOT NULL,
+	created FLOAT NOT NULL,
+	next_try FLOAT NOT NULL,
+	tries BIGINT DEFAULT 0 NOT NULL,
+	claimed_by TEXT DEFAULT '' NOT NULL,
+	claimed_until FLOAT NOT NULL,
+	state TEXT DEFAULT '' NOT NULL,
+	error TEXT DEFAULT '' NOT NULL,
+	ended FLOAT,
+	PRIMARY KEY (id)
+)
+--
+INSERT INTO alembic_version VALUES ('0007')
