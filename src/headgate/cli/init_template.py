@@ -146,6 +146,9 @@ shared: memory
 # How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
 #: secrets: {refresh: 5m}
 
+# Calls that are answered later: how long they may wait, and how long their answers are kept.
+#: jobs: {wait: 1d, keep: 1d}
+
 # Who is told of alerts, and of what. Without a place they are in the log, and in `headgate alerts list`.
 #: alerts:
 #:   - {to: env:ALERT_WEBHOOK}
