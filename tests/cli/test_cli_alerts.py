@@ -28,7 +28,9 @@ def recorded(tmp_path: Path) -> str:
     how = Recording("dead", [("webhook-gone", "warning")], 3_600.0)
 
     def change(what: Any, rule: str, scope: str) -> Change:
-        return Change(what, RULES[rule], Reading(rule, scope, 0.5, 100, f"{rule} at\x1b[31m {scope}"), NOW, 1)
+        return Change(
+            what, RULES[rule], Reading(rule, scope, 0.5, 100, f"{rule} at\x1b[31m {scope}"), NOW + len(rule), 1
+        )
 
     ledger.call(lambda sql: record(sql, [change("opened", "disk_full", "ledger")], how, NOW))
     ledger.call(lambda sql: record(sql, [change("resolved", "disk_full", "ledger")], how, NOW + 60))
