@@ -20,6 +20,7 @@ from headgate.policy.caching import CacheRules
 from headgate.stores.cache_memory import MemoryCache
 from headgate.testing import FakeAnswer, World
 from headgate.testing.canned import (
+    CLAUDE,
     JSON,
     completion,
     completion_stream,
@@ -28,7 +29,7 @@ from headgate.testing.canned import (
     message_stream,
     messages_request,
 )
-from headgate.testing.fakes import START, Piece, Played
+from headgate.testing.fakes import START, Piece, Played, route
 
 WHOLE: dict[str, Callable[..., list[bytes]]] = {"anthropic": message, "openai": completion}
 STREAM: dict[str, Callable[..., list[bytes]]] = {"anthropic": message_stream, "openai": completion_stream}
@@ -412,6 +413,43 @@ def test_a_follower_gets_a_stream_from_its_beginning_while_it_is_written(dialect
         leader.close()
 
     asyncio.run(follow())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_one_callers_budget_has_led_to_is_nobody_elses_answer(stream: bool) -> None:
+    """Ada's money is enough for the cheaper model alone; Bob, who asks the same meanwhile, has his own."""
+
+    async def ask() -> None:
+        told = asyncio.Event()
+        make = message_stream if stream else message
+        probe = World(message())
+        request = probe.request(stream=stream)
+        bound = probe.engine.policies.charges.bound(
+            route("anthropic", CLAUDE), request.facts, len(request.body), probe.clock.time
+        )
+        assert bound is not None
+        kept = Kept(
+            None,
+            slow(told, make("cheap"), after=3 if stream else 0),
+            make("as asked"),
+            budgets=[
+                Budget("ada", per=("user",), only=(("user", "ada"),), cap_nano=bound.nano // 5, degrade_to="fast")
+            ],
+            models={"fast": [route("anthropic", "claude-haiku-5-5")]},
+        )
+        tasks = []
+        for user in ("ada", "bob"):
+            tasks.append(asyncio.create_task(kept.call(stream=stream, caller=Caller(tenant="acme", user=user))))
+            for _ in range(50):  # a stream's content is there by now, and its end is not
+                await asyncio.sleep(0)
+        told.set()
+        first, second = await asyncio.gather(*tasks)
+        assert b"cheap" in first.body
+        assert first.headers[b"x-headgate-degraded"] == b"budget ada: fast"
+        assert b"as asked" in second.body
+        assert len(kept.sent) == 2
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -27,10 +27,12 @@ class Head:
 
     Attributes:
         headers: as its leader gets them.
+        shared: those who asked for the same may have it; else it is the leader's alone: another model's, say.
     """
 
     status: int
     headers: Headers
+    shared: bool = True
 
 
 class Flight:
@@ -145,6 +147,8 @@ class Flights:
         """Its stream begins."""
         with self._lock:
             flight.head = head
+            if not head.shared:
+                self._forget(flight)
             told = self._changed(flight)
         flight.beside.wake(told)
 

@@ -63,7 +63,7 @@ class Run:
                 reply.leave()
             else:
                 reply.close()
-        flights.begin(flight, Head(reply.status, reply.headers))
+        flights.begin(flight, Head(reply.status, reply.headers, shared=_is_what_was_asked_for(exchange)))
         await self._tools.beside.go_on(self._stream(exchange, reply))
 
     async def _whole(self, exchange: Exchange, reply: Reply) -> None:
@@ -146,7 +146,12 @@ class Run:
 def _may_be_shared(exchange: Exchange) -> bool:
     """Those who asked for the same get it: a complete answer of the model that was asked for, whatever it says."""
     complete = exchange.ending is Ending.COMPLETE and exchange.status == 200 and bool(exchange.attempts)
-    return complete and not (exchange.stood_in or exchange.degradation or exchange.parked or exchange.kept)
+    return complete and _is_what_was_asked_for(exchange)
+
+
+def _is_what_was_asked_for(exchange: Exchange) -> bool:
+    """Not what its leader alone got in its place: another model's answer, since its own budget was spent, say."""
+    return not (exchange.stood_in or exchange.degradation or exchange.parked or exchange.kept)
 
 
 _OF_ONE_CALL = frozenset({b"content-encoding", b"x-request-id", b"request-id", b"set-cookie", b"server-timing"})

@@ -186,7 +186,7 @@ class Recalling:
             flights.leave(flight)
             raise
         head, stored = flight.head, flight.stored
-        if head is not None and not (flight.over and stored is None):
+        if head is not None and head.shared and not (flight.over and stored is None):
             exchange.cache, exchange.status = "hit", head.status
             headers = kept_headers(head.headers) + exchange_headers(exchange, tools.books.now(), final=False)
             return Following(tools, flight, exchange, plan, head.status, headers, leads=False)
