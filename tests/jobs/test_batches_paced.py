@@ -13,6 +13,8 @@ from batch_files import MakeGate, claude, gpt, write_lines
 
 from headgate import Gate
 from headgate.core.errors import BudgetExceeded, ConfigError
+from headgate.jobs import paced
+from headgate.jobs.batch import BatchStatus
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Fault, Match, Rule, Scenario, When
 
@@ -188,3 +190,16 @@ def test_a_gate_that_is_opened_anew_knows_its_batches(make_gate: MakeGate) -> No
 def test_terms_that_are_none_are_refused(gate: Gate, terms: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         gate.batch([claude("1", "one")], **terms)
+
+
+def test_lines_wait_while_an_incident_stops_them(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paced, "INCIDENT_PAUSE", 0.05)
+    incident = gate.incidents.set("stop", "provider", "anthropic")
+    lifted: list[str] = []
+
+    def lift(status: BatchStatus) -> None:
+        if not lifted:
+            lifted.append(gate.incidents.lift(incident.id).id)
+
+    status = gate.batch([claude(str(n), f"say {n}") for n in range(3)], via="paced").run(on_progress=lift)
+    assert (status.succeeded, status.failed, lifted) == (3, 0, [incident.id])

@@ -280,3 +280,13 @@ def test_a_job_that_was_under_way_when_its_process_died_is_marked_where_somethin
 def make_gate_anew(gate: Gate, make_gate: MakeGate) -> Gate:
     gate.close()
     return make_gate(degrade=[{"on": "any", "use": "defer"}], retry={"attempts": 1})
+
+
+def test_a_job_waits_while_an_incident_stops_it(make_gate: MakeGate, serve: Callable[[Gate], str]) -> None:
+    gate = make_gate(degrade=[{"on": "any", "use": "defer"}])
+    url = serve(gate)
+    incident = gate.incidents.set("stop", "tenant", "acme")
+    job = ask(url, Prefer="respond-async").json()["id"]
+    assert "paused on purpose" in until(lambda: look(url, job).json().get("why"))
+    gate.incidents.lift(incident.id)
+    assert finished(url, job).json()["content"]

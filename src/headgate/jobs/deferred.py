@@ -8,7 +8,14 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import BudgetExceeded, HeadgateError, RateExceeded, Unavailable, UpstreamError
+from headgate.core.errors import (
+    BudgetExceeded,
+    HeadgateError,
+    IncidentStopped,
+    RateExceeded,
+    Unavailable,
+    UpstreamError,
+)
 from headgate.engine.answer import error_answer
 from headgate.jobs.paid import paid
 from headgate.jobs.telling import Telling
@@ -196,12 +203,14 @@ class Deferred:
 
 
 def _passes(error: HeadgateError) -> bool:
-    """It may work later: the budget or limit has room again, the provider is back."""
+    """It may work later: the budget or limit has room again, the provider is back, the incident is over."""
     if isinstance(error, BudgetExceeded):
         return error.code == BudgetExceeded.code  # caps can be raised, too
     if isinstance(error, RateExceeded):
         return error.retry_after is not None
-    return isinstance(error, Unavailable) or (isinstance(error, UpstreamError) and error.kind != "caller")
+    return isinstance(error, Unavailable | IncidentStopped) or (
+        isinstance(error, UpstreamError) and error.kind != "caller"
+    )
 
 
 def _waits_for(error: HeadgateError | None) -> str:

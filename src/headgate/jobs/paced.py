@@ -11,7 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from headgate.core.errors import BudgetExceeded, HeadgateError, NoTurn, RateExceeded, Unavailable, UpstreamError
+from headgate.core.errors import (
+    BudgetExceeded,
+    HeadgateError,
+    IncidentStopped,
+    NoTurn,
+    RateExceeded,
+    Unavailable,
+    UpstreamError,
+)
 from headgate.core.exchange import Exchange
 from headgate.engine.answer import error_answer
 from headgate.jobs.holding import BatchHolds
@@ -36,6 +44,8 @@ TRIES = 3
 PATIENT = 15.0
 """Seconds waited for a turn, from which more calls at once would only wait for longer."""
 PAUSE = 1.0
+INCIDENT_PAUSE = 30.0
+"""Seconds between two looks at whether an incident that stops the lines is over."""
 
 OnEnded = Callable[[int, int], object]
 """Told (lines, nano-dollars) whenever some have been written."""
@@ -180,6 +190,9 @@ class Paced:
         """It waits for its turn once more: nothing is wrong with it."""
         if isinstance(error, NoTurn):
             self._crowded(error.retry_after or PAUSE)
+            return True
+        if isinstance(error, IncidentStopped):  # somebody has stopped it for now, and not for good
+            self._crowded(INCIDENT_PAUSE)
             return True
         if isinstance(error, RateExceeded) and error.retry_after is not None:
             self._crowded(error.retry_after)
