@@ -88,6 +88,8 @@ def test_one_whose_lease_has_ended_is_taken_again_and_marked(open_place: Open) -
     assert store.take(NOW + LEASE_SECONDS - 1, 1) == []
     (again,) = store.take(NOW + LEASE_SECONDS, 1)
     assert (again.tries, again.twice) == (2, 1)
+    store.release(["job_1"], NOW + LEASE_SECONDS)  # its gateway was stopped: nobody waits for the lease
+    assert [each.tries for each in store.take(NOW + LEASE_SECONDS, 1)] == [3]
 
 
 def test_one_that_finds_no_room_expires_and_its_webhook_hears_it(open_place: Open) -> None:

@@ -98,8 +98,7 @@ class Deferred:
         store = self.store
         if store is not None and left:
             with contextlib.suppress(HeadgateError):  # else their leases end, or a restart finds them
-                for job_id in left:
-                    await asyncio.to_thread(store.wait, job_id, self._now(), why="the gateway was stopped")
+                await asyncio.to_thread(store.release, left, self._now())
 
     async def _working(self, store: JobStore) -> None:
         cleaned = 0.0
