@@ -1,9 +1,9 @@
 """Calls that come again: the same bytes behind the same head as a call that has got a kept answer.
 
-What is worked out on the way to a kept answer (what the body says, who may serve it, under which key it is kept, what
-it is expected to take of limits) comes out the same for the same bytes. So the way in keeps that, and only what may
-have changed since is looked at: whether the answer is still kept, the caller's limits, the provider's credential, and
-incidents. It serves configurations in which nothing else looks at such a call; in others no call is one of these.
+What is worked out on the way to a kept answer (what the body says, who may serve it, under which key it is kept) comes
+out the same for the same bytes. So the way in keeps that, and only what may have changed since is looked at: whether
+the answer is still kept, the caller's limits, the provider's credential, and incidents. It serves configurations in
+which nothing else looks at such a call; in others no call is one of these.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from headgate.core.cache import Stored
 from headgate.core.exchange import Exchange, Request
 from headgate.core.ports import Ports
-from headgate.engine import limiting
 from headgate.engine.flying import Failed
 from headgate.engine.plan import Policies
 from headgate.engine.recall_tools import Giving
@@ -25,16 +24,14 @@ class Repeat:
     Attributes:
         request: shared by all of its exchanges.
         key: under which its answer is kept.
-        tokens: that it is expected to take of its caller's limits.
         model, provider: of the route that comes first.
     """
 
-    __slots__ = ("key", "model", "provider", "request", "tokens")
+    __slots__ = ("key", "model", "provider", "request")
 
-    def __init__(self, request: Request, key: str, tokens: int, model: str, provider: str) -> None:
+    def __init__(self, request: Request, key: str, model: str, provider: str) -> None:
         self.request = request
         self.key = key
-        self.tokens = tokens
         self.model = model
         self.provider = provider
 
@@ -67,8 +64,7 @@ class Again:
             return None
         if request.facts.model in self._router.virtual or exchange.findings:
             return None
-        tokens = exchange.taken.tokens if exchange.taken is not None else 0
-        return Repeat(request, key, tokens, route.model or request.facts.model, route.provider)
+        return Repeat(request, key, route.model or request.facts.model, route.provider)
 
     def kept(self, repeat: Repeat) -> Stored | None:
         """The answer to a call that comes again; None: look at the call as at any other."""
@@ -78,14 +74,20 @@ class Again:
         return cache.peek(repeat.key)
 
     async def answer(self, exchange: Exchange, repeat: Repeat, stored: Stored) -> Given | None:
-        """What `kept` has found, as this exchange's, settled. None where one of its caller's limits has no room for it:
-        nothing is on record then, and what is to be done about that is for `Engine.open` to say."""
-        limits = self._ports.limits
+        """What `kept` has found, as this exchange's, settled: of limits it takes a request, and no tokens.
+
+        None where one of its caller's limits has no room for it: nothing is on record then, and what is to be done
+        about that is for `Engine.open` to say.
+        """
+        limits, request = self._ports.limits, repeat.request
         try:
-            if limits is not None and not await limiting.take(
-                limits, exchange, repeat.tokens, repeat.model, repeat.provider
-            ):
-                return None
+            if limits is not None:
+                answer = await limits.ask(
+                    request.caller, tokens=0, model=repeat.model, provider=repeat.provider, address=request.address
+                )
+                if not answer:
+                    return None
+                exchange.taken, exchange.limit_headers = answer, answer.headers()
             return given(self._giving, exchange, stored)
         except BaseException as error:
             await self._failed(exchange, error)

@@ -44,7 +44,7 @@ from headgate.engine.incidents import InIncident, said
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
-from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan
+from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, is_plain, make_plan
 from headgate.engine.prompting import Prompting
 from headgate.engine.reading import (
     failed,
@@ -108,6 +108,7 @@ class Engine:
         self._recalling = recalling_of(
             ports, policies, self._books, self._checking, self._proceed, self._failed, flights
         )
+        self._recalls = self._recalling is not None or ports.similar is not None
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
@@ -141,7 +142,13 @@ class Engine:
                 plan.on_cut = on_cut(exchange.request, plan.on_cut)
             if self.ports.checkers is not None:
                 await self._checking.admit(exchange, plan)
-            reply = await self._recalled(exchange, plan)
+            if self._recalls or self._incidents.live is not None or not is_plain(exchange.request, plan):
+                reply = await self._recalled(exchange, plan)
+            else:  # nothing of what stands in between has anything to do
+                try:
+                    reply = await self._attempts(exchange, plan)
+                except NoTurn as error:
+                    raise said(error) from None
             late = plan.checks or (plan.answer is not None and holds_back(plan))
             if late and not isinstance(reply, Given):  # which was looked at before
                 reply = self._checking.held(exchange, plan, reply)
@@ -273,7 +280,10 @@ class Engine:
             except NoTurn as error:
                 attempt = await self._turns.elsewhere(exchange, plan, place, waited, error)
             try:
-                await self._holds.take(exchange, plan, attempt)
+                if self._holds.some or plan.most_nano is not None:
+                    await self._holds.take(exchange, plan, attempt)
+                else:
+                    await self.ports.ledger.intend(exchange, attempt)
                 reply = await self._attempt(exchange, plan, attempt, stretch)
                 if plan.learns:
                     answered(exchange, plan, self.policies, attempt, self.ports.clock.now())

@@ -32,13 +32,18 @@ _NONE = Applying((), None, False, -FOR_EVER, FOR_EVER)
 
 
 class Holds:
-    """Sets money aside, with the intent row. Shared by all exchanges of an engine."""
+    """Sets money aside, with the intent row. Shared by all exchanges of an engine.
 
-    __slots__ = ("_counted", "_policies", "_ports")
+    Attributes:
+        some: there are budgets. Else only a plan with a ceiling has anything to hold.
+    """
+
+    __slots__ = ("_counted", "_policies", "_ports", "some")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
         self._policies = policies
+        self.some = bool(policies.budgets.all)
         self._counted: dict[AccountKey, float] = {}  # in vain: until when no other prompt is counted for an account
 
     async def take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
@@ -49,10 +54,6 @@ class Holds:
             Unavailable: see `core.ports.Ledger.intend`.
         """
         policies, most = self._policies, plan.most_nano
-        budgets = policies.budgets
-        if most is None and not budgets.all:
-            await self._ports.ledger.intend(exchange, attempt)
-            return
         prepaid = exchange.request.prepaid_nano
         try:
             if prepaid and attempt.bound_nano is not None and exchange.cost_nano + attempt.bound_nano <= prepaid:

@@ -35,18 +35,6 @@ async def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, pl
     exchange.limit_headers = answer.headers()
 
 
-async def take(limits: CallerLimits, exchange: Exchange, tokens: int, model: str, provider: str) -> bool:
-    """As `admit`, for a call that is expected to take so many tokens, at this model and provider; False = there is no
-    room for it."""
-    request = exchange.request
-    answer = await limits.ask(request.caller, tokens=tokens, model=model, provider=provider, address=request.address)
-    if not answer:
-        return False
-    exchange.taken = answer
-    exchange.limit_headers = answer.headers()
-    return True
-
-
 def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
     """The exchange is over: what all of its attempts have used counts, in place of the estimate."""
     tokens = 0

@@ -294,6 +294,18 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     return plan
 
 
+def is_plain(request: Request, plan: Plan) -> bool:
+    """All that is to be done is to attempt: no kept answer is asked for, nothing takes the place of an answer, looks at
+    it or mends it."""
+    return (
+        plan.shape is None
+        and plan.descent is None
+        and plan.answer is None
+        and not (plan.takes_refusals or plan.checks or request.cache or request.on_cut)
+        and plan.on_cut == "error"
+    )
+
+
 def _is_written(request: Request) -> bool:
     """The model writes an answer now: no conversation that is only compacted, and none that is asked for later."""
     if request.facts.background:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headgate.build import Built
@@ -155,8 +155,16 @@ class Gateway:
         await self.passing.stop()
         await self.deferred.stop()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
+        presence = scope.get("extensions", _NONE).get("headgate")
+        head: Head | None = None if presence is None else presence.known
+        if head is not None and head.headers is scope["headers"] and head.ring_version == self._ring.version:
+            return self._serve(head, presence, scope, receive, send)  # the connection's last head: it led here
+        return self._dispatch(presence, scope, receive, send)
+
+    async def _dispatch(self, presence: Cycle | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """By the path; the data plane is what is left."""
         if scope["type"] != "http":
             return
         path = scope["path"]
@@ -169,14 +177,6 @@ class Gateway:
         elif path.startswith(PREFIX):
             await self._admin(scope, receive, send)
         else:
-            await self._data_plane(scope, receive, send)
-
-    async def _data_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
-        presence = scope.get("extensions", _NONE).get("headgate")
-        head: Head | None = None
-        if presence is not None:
-            head = presence.known
-        if head is None or head.headers is not scope["headers"] or head.ring_version != self._ring.version:
             try:
                 head = read_head(scope, self._ring, self._providers, self._addresses)
             except Refusal as refusal:
@@ -184,9 +184,17 @@ class Gateway:
                 return
             if presence is not None and head.wrong is None:
                 presence.known = head
+            await self._serve(head, presence, scope, receive, send)
+
+    async def _serve(self, head: Head, presence: Cycle | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """The data plane."""
+        body: bytes | None = presence.take_body() if presence is not None else None
+        if body is not None and presence is not None:
+            repeat = self._repeats.find(head, body)
+            if repeat is not None and await self._again(repeat, presence, send):
+                return
         if head.endpoint == "models" and head.raw_path.startswith(PATH) and await self._listed(head, scope, send):
             return
-        body: bytes | None = presence.take_body() if presence is not None else None
         upload: Arriving | None = None
         broken: Refusal | None = None
         if body is None and presence is not None and not head.read_whole and not self._told(scope["headers"]):
@@ -200,10 +208,6 @@ class Gateway:
                 body, broken = b"", error
             if body is None:
                 return  # the caller left while sending it: nothing was asked
-        if presence is not None:
-            repeat = self._repeats.find(head, body)
-            if repeat is not None and await self._again(repeat, presence, send):
-                return
         if len(body) <= _SHORT:
             request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
         else:  # reading takes up to a second per some megabytes, in which others must be served (decisions 23)
@@ -220,7 +224,7 @@ class Gateway:
             if head.asynchronous and await self._promised(exchange, send):
                 return
             reply = await self._run(exchange, presence, receive, send)
-            if reply is not None and head.wrong is None and not head.asynchronous:
+            if reply is not None and not (head.wrong or head.asynchronous or head.coding):
                 self._repeats.keep(head, body, self._engine.again.of(reply))
         except HeadgateError as error:
             await self._answer_error(exchange, error, send)
