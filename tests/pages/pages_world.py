@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from argon2 import PasswordHasher
+
 from headgate.build import Built, build
+from headgate.cli.simulated import answered_by
 from headgate.control.app import build as build_control
+from headgate.control.passwords import Passwords
 from headgate.core.exchange import Exchange
 from headgate.core.secret import Secret
 from headgate.engine.blocking import run_blocking
@@ -19,6 +22,7 @@ from headgate.gateway.server import BackgroundServer, ServerOptions
 from headgate.pages import pages
 from headgate.policy.budgets import Budgets
 from headgate.settings import load
+from headgate.testing.server import SimulatorServer
 
 BUDGETS = [
     {"per": "user", "usd": 10, "every": "day"},
@@ -70,17 +74,27 @@ class World:
 
 @contextmanager
 def world(
-    folder: Path, told: Mapping[str, object] | None = None, *, loopback: bool = True, port: int = 0, env: Any = None
+    folder: Path,
+    told: Mapping[str, object] | None = None,
+    *,
+    simulator: SimulatorServer | None = None,
+    port: int = 0,
 ) -> Iterator[World]:
-    """A gateway on a free port. `told`: top-level keys of headgate.yaml."""
+    """A gateway on a free port.
+
+    Args:
+        told: top-level keys of headgate.yaml.
+        simulator: answers for every provider.
+    """
     overrides = {"storage": f"sqlite:///{folder / 'headgate.db'}", **TOLD, **(told or {})}
     settings = load(env={}, overrides=overrides)
-    built = build(settings, env=env or {})
+    env: Mapping[str, str] = {}
+    if simulator is not None:
+        settings, env = answered_by(simulator, settings, env)
+    built = build(settings, env=env)
     built.ledger.open()
-    ring = KeyRing(loopback=loopback)
-    gateway = create(
-        built, ring=ring, admin_token=Secret("control-" + "t" * 40), aside=lambda made: build_control(made, pages=pages)
-    )
+    ring = KeyRing(loopback=True)
+    gateway = create(built, ring=ring, admin_token=Secret("control-" + "t" * 40), aside=_aside)
     options = ServerOptions(port=port, drain_seconds=1.0, lifespan="off", tune_gc=False)
     try:
         with BackgroundServer(gateway, options) as server:
@@ -89,6 +103,9 @@ def world(
         built.close()
 
 
-def helpers_on_the_path() -> None:
-    """For scripts: the helpers that lie beside these tests."""
-    sys.path.insert(0, str(Path(__file__).parent))
+CHEAP = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+"""Costs next to nothing; how long the real one takes is not what these tests are about."""
+
+
+def _aside(gateway: Gateway) -> Any:
+    return build_control(gateway, pages=pages, passwords=CHEAP)

@@ -249,13 +249,6 @@ def test_a_budget_says_where_it_will_end_at_this_rate() -> None:
     assert (full.full, full.parts[0][1]) == (True, "bad")
 
 
-def test_nothing_is_forecast_from_the_first_minutes_of_a_period() -> None:
-    midnight = NOW // DAY * DAY
-    assert bars.forecast(5, midnight, midnight + DAY, midnight + 60) is None
-    assert bars.forecast(5, midnight, float("inf"), midnight + DAY) is None
-    assert bars.forecast(5, midnight, midnight + DAY, midnight + DAY / 4) == 20
-
-
 @pytest.mark.parametrize("folder", [PAGES / "static" / "vendor", TESTS / "vendor"], ids=["wheel", "tests"])
 def test_what_is_vendored_is_what_was_recorded(folder: Path) -> None:
     told = {

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from headgate.pages import format as formats
 from headgate.policy.budget_scopes import scope_words
+from headgate.policy.forecast import forecast, runs_out_at
 from headgate.stores.account_rows import AccountRow
 
 _FOR_GOOD = float("inf")
-_EARLY = 0.02
-"""Of a period: before that much of it is over, nothing follows from what was spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +37,6 @@ class Bar:
     will_end_over: bool
     words: str
     label: str
-
-
-def forecast(spent: int, start: float, end: float, now: float) -> int | None:
-    """What will be spent at the end of a period, if it goes on as it has gone.
-
-    None: the period has no end, or has only begun.
-    """
-    if end == _FOR_GOOD or not start <= now < end or now - start < (end - start) * _EARLY:
-        return None
-    return round(spent * (end - start) / (now - start))
 
 
 def bars(rows: Iterable[AccountRow], now: float, most: int) -> list[Bar]:
@@ -79,8 +68,9 @@ def _bar(row: AccountRow, now: float) -> Bar | None:
     said.append(f"{words(max(0, cap - spent - held))} left")
     if later is not None and spent:
         said.append(f"{words(later)} by the end at this rate")
-        if over:
-            said.append(f"used up in about {formats.span((cap - spent) / (spent / (now - claim.start)))}")
+        out = runs_out_at(spent, cap, claim.start, claim.end, now)
+        if over and out is not None:
+            said.append(f"used up in about {formats.span(out - now)}")
     if claim.end != _FOR_GOOD:
         said.append(f"begins again {formats.minute(claim.end)}")
     if row.balance.overridden:

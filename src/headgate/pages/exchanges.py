@@ -132,7 +132,7 @@ def show(site: Site, asked: Asked) -> Response:
             (words, asked.address(before=None, live=None, **_together(asked, changes))) for words, changes in _QUICK
         ],
         fields=sorted(FIELDS),
-        may_erase=asked.who.may(Right.ERASE) and site.sources.can_erase,
+        may_erase=asked.who.may(Right.ERASE) and site.sources.stored,
     )
 
 

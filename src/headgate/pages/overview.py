@@ -51,7 +51,7 @@ def show(site: Site, asked: Asked) -> Response:
     """The page; the welcome where nothing was ever recorded."""
     logs = site.sources.logs
     if logs is None or not logs.search(LogQuery(tenant=asked.tenant, limit=1)).rows or site.demo.running:
-        return _welcome(site, asked, recorded=logs is not None)
+        return _welcome(site, asked, recorded=site.sources.stored)
     period = periods.chosen(asked.query, asked.now)
     earlier = period.before()
     rows, rows_before = _split(logs.rollup(earlier.since, period.until, period.step, None, asked.tenant), period.since)

@@ -9,11 +9,12 @@ from headgate.core.errors import ConfigError
 from headgate.core.incidents import Incident
 from headgate.pages.asked import Asked
 from headgate.pages.bars import Bar, bars
-from headgate.policy.budget_scopes import values_of
 from headgate.settings.secrets import SIMULATED
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.accounts_reader import AccountsReader
+from headgate.stores.cap_change import tenant_of
 from headgate.stores.logs.reader import LogReader
+from headgate.stores.logs.sqlite_reader import NoLogStore
 from headgate.stores.reader import StoredExchange
 
 if TYPE_CHECKING:
@@ -34,14 +35,23 @@ class Sources:
 
     @property
     def logs(self) -> LogReader | None:
-        """The log store; None: there is none. See `catch_up`."""
+        """The log store; None: there is none, or nothing in it yet. See `catch_up`."""
         return self._reader
 
     def catch_up(self) -> None:
         """Before a page is made: what was logged before now is in the log store."""
-        logs = self._built.logs
-        if not logs.place.why_not:
-            self._reader = logs.fresh()
+        if self.stored:
+            reader = self._built.logs.fresh()
+            try:
+                reader.newest()
+            except NoLogStore:
+                return
+            self._reader = reader
+
+    @property
+    def stored(self) -> bool:
+        """Whether there is a log store, or will be with the first exchange."""
+        return not self._built.logs.place.why_not
 
     def alerts(self, asked: Asked) -> Any:
         return None
@@ -54,12 +64,11 @@ class Sources:
         return [each for each in found if (each.scope, each.value) == ("tenant", asked.tenant)]
 
     def behind(self, asked: Asked) -> str:
-        return ""
-
-    @property
-    def can_erase(self) -> bool:
-        """Whether there is a log store to erase from."""
-        return not self._built.logs.place.why_not
+        """Why figures may be missing something, for people; "" = they are not."""
+        dropped = self._built.log.health().get("dropped", 0)
+        if not dropped or asked.tenant is not None:
+            return ""
+        return f"{dropped:,} lines of the log were dropped because its disk was slow or full: these figures lack them."
 
     def erase(self, asked: Asked, kind: str, value: str) -> list[tuple[str, int]]:
         """Erase what is kept of a user or session; (of what, how many).
@@ -105,13 +114,8 @@ class Sources:
 
 
 def _seen(rows: Sequence[AccountRow], tenant: str | None) -> list[AccountRow]:
-    """A tenant-admin sees accounts that name its tenant."""
+    """A tenant-admin sees accounts that are its tenant's alone."""
     if tenant is None:
         return list(rows)
-    found = []
-    for row in rows:
-        budget = row.balance.claim.budget
-        values = {} if row.unseen else values_of(budget, row.balance.claim.scope)
-        if values.get("tenant", dict(budget.only).get("tenant")) == tenant:
-            found.append(row)
-    return found
+    claims = ((row, row.balance.claim) for row in rows if not row.unseen)
+    return [row for row, claim in claims if tenant_of(claim.budget, claim.scope) == tenant]
