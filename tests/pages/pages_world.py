@@ -25,9 +25,9 @@ from headgate.settings import load
 from headgate.testing.server import SimulatorServer
 
 BUDGETS = [
-    {"per": "user", "usd": 10, "every": "day"},
-    {"per": "tenant", "usd": 60, "every": "month", "alert_at": ["80%", "95%"]},
-    {"usd": 3, "every": "day", "then": "degrade fast"},
+    {"per": "user", "usd": "0.25", "every": "day"},
+    {"per": "tenant", "usd": 2, "every": "month", "alert_at": ["80%", "95%"]},
+    {"usd": "1.2", "every": "day", "then": "degrade fast"},
 ]
 MODELS = {"fast": ["anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-5-5"]}
 TOLD: Mapping[str, object] = {"budgets": BUDGETS, "models": MODELS, "log": {"bodies": "full"}}
