@@ -139,7 +139,7 @@ def test_what_is_erased_for_one_tenant_stays_of_another_and_is_on_record(gate: W
     assert (status, "is gone" in body) == (200, True)
     assert tia.ask("/ui/exchanges?q=user:kim")[2].count("/ui/exchanges/ex_") == 0
     assert Visitor(gate, "root").ask("/ui/exchanges?q=user:kim")[2].count("/ui/exchanges/ex_") >= 1
-    (row,) = [each for each in gate.built.ledger.audit.rows() if each.action == "erased"]
+    (row,) = [each for each in gate.built.ledger.audit.rows() if each.action == "log.erase"]
     assert (row.actor, row.tenant, "kim" in row.subject) == ("tia", "globex", False)
 
 

@@ -143,6 +143,9 @@ shared: memory
 #: metrics: {models: 100}
 #: traces: {to: "http://127.0.0.1:4318", sample: 10%}
 
+# Pages for people at the gateway's /: on or off.
+#: dashboard: on
+
 # How often stores of secrets (vault:, aws-sm:, gcp-sm:, keyring:) are asked for rotated ones.
 #: secrets: {refresh: 5m}
 

@@ -105,7 +105,7 @@ def _aside(gateway: Gateway) -> App:
     from headgate.control.app import build
     from headgate.pages import pages
 
-    return build(gateway, pages=pages)
+    return build(gateway, pages=pages if gateway.built.settings.dashboard else None)
 
 
 def simulator_for(settings: Settings, env: Mapping[str, str], wanted: bool | None) -> bool:

@@ -68,6 +68,7 @@ TOP_KEYS = (
     "traces",
     "alerts",
     "alert_rules",
+    "dashboard",
     "server",
     "secrets",
 )
@@ -190,6 +191,7 @@ def _settings(root: Section) -> Settings:
         traces=read_traces(root, bodies=log.bodies != "off"),
         alerts=read_alerts(root),
         alert_rules=read_alert_rules(root),
+        dashboard=root.take("dashboard", one_of(("on", "off")), "on") == "on",
         server=server,
         secrets_refresh_seconds=operations.read_secrets(root),
         max_usd_per_call_nano=ceiling,

@@ -357,6 +357,7 @@ class Settings:
     traces: TraceSettings = field(default_factory=TraceSettings)
     alerts: tuple[AlertSettings, ...] = ()  # who is told
     alert_rules: Mapping[str, AlertRule] = field(default_factory=lambda: RULES)  # of what
+    dashboard: bool = True  # pages at the gateway's `/`
     server: ServerSettings = ServerSettings()
     secrets_refresh_seconds: float = 300.0  # 1..1 day: how often stores are asked for changed secrets
     warnings: tuple[str, ...] = ()  # one line each, for people; print them at start
