@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.control.people import Principal
 from headgate.core.budget import Balance, Budget, Claim
-from headgate.pages import bars, changes, periods, search_words
+from headgate.pages import bars, changes, exchanges, periods, search_words
 from headgate.pages import format as formats
+from headgate.pages.asked import Asked
 from headgate.pages.csv_cells import cell
 from headgate.pages.exchange import where_time_went
 from headgate.pages.exchanges import matches
@@ -111,6 +113,23 @@ def test_a_custom_period_says_its_days_and_survives_in_the_address() -> None:
     period = periods.chosen({"from": "2026-11-01", "to": "2026-11-10"}, NOW)
     assert (period.words, period.length) == ("2026-11-01 to 2026-11-11", 10 * DAY)
     assert periods.chosen(period.query(), NOW) == period
+
+
+def test_an_alerts_address_is_understood() -> None:
+    period = periods.chosen({"since": str(int(NOW - 600))}, NOW)
+    assert period.since == NOW // 60 * 60 - 600
+    asked = Asked(
+        *(Principal("ada", "viewer"), "", True, "GET", "/ui/exchanges", {}),
+        {"provider": "openai", "errors": "true", "since": str(int(NOW - 600)), "q": "late"},
+        *({}, NOW, False, ""),
+    )
+    search = exchanges.read(exchanges.conditions(asked))
+    assert search.typed == "late provider:openai"
+    assert (search.query.errors, search.query.fields, search.query.since) == (
+        True,
+        {"provider": "openai"},
+        period.since,
+    )
 
 
 KNOWN = frozenset({"user", "model", "session", "error_type", "ending"})

@@ -58,6 +58,19 @@ class Search:
         return None
 
 
+def conditions(asked: Asked) -> Asked:
+    """An address that names fields one by one, as alerts' do (`?provider=openai&errors=true`), as our form has it."""
+    named = {name: value for name, value in asked.query.items() if name in _KNOWN and value}
+    if not named and asked.get("errors") != "true":
+        return asked
+    kept = {name: value for name, value in asked.query.items() if name not in named}
+    written = [search_words.written(name, value) for name, value in named.items()]
+    kept["q"] = " ".join([*filter(None, [kept.get("q", "")]), *written])
+    if kept.get("errors") == "true":
+        kept["errors"] = "1"
+    return replace(asked, query=kept)
+
+
 def read(asked: Asked) -> Search:
     """The search that an address describes."""
     typed = asked.get("q")
@@ -95,7 +108,7 @@ def _tags(typed: str) -> Mapping[str, str]:
 
 
 def _when(asked: Asked) -> tuple[float | None, float | None, str]:
-    if not asked.get("from") and asked.get("period") not in periods.NAMES:
+    if not (asked.get("from") or asked.get("since")) and asked.get("period") not in periods.NAMES:
         return None, None, _ANY
     period = periods.chosen(asked.query, asked.now)
     until = None if period.name in ("1h", "24h", "7d", "30d", "today", "month") else period.until
@@ -111,6 +124,7 @@ def _nano(text: str) -> int:
 
 def show(site: Site, asked: Asked) -> Response:
     """The page: the form, and a page of rows."""
+    asked = conditions(asked)
     search = read(asked)
     found, wrong = _found(site, search.query)
     if wrong:

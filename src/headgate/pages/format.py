@@ -185,6 +185,11 @@ def segment(text: str) -> str:
     return quote(text, safe="", errors="replace")
 
 
+def local(address: str) -> str:
+    """An address of ours; "" for one that leads elsewhere."""
+    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else ""
+
+
 FILTERS = {
     "money": money,
     "exact": exact,
@@ -200,4 +205,5 @@ FILTERS = {
     "name": name,
     "plain": plain,
     "segment": segment,
+    "local": local,
 }

@@ -1,7 +1,11 @@
-"""The period that a page is about, out of its address: `?period=7d`, or `?from=2026-11-01&to=2026-11-20`. UTC."""
+"""The period that a page is about, out of its address: `?period=7d`, or `?from=2026-11-01&to=2026-11-20`. UTC.
+
+`from` may be `since`, as alerts write it, and `to` `until`; both may be seconds since the epoch.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +14,8 @@ from typing import Literal
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 LONGEST = 400 * DAY
 """Seconds: how long rollups are kept."""
+
+_SECONDS = re.compile(r"[0-9]{9,11}(\.[0-9]{1,6})?")
 
 Step = Literal["minute", "hour", "day"]
 
@@ -83,7 +89,10 @@ def kept(by: str | None, since: float, now: float) -> Step:
 
 def chosen(query: Mapping[str, str], now: float, default: str = "24h") -> Period:
     """The period that an address names; `default` where it names none that can be read."""
-    since, until = _moment(query.get("from", "")), _moment(query.get("to", ""), end=True)
+    since, until = (
+        _moment(query.get("from") or query.get("since", "")),
+        _moment(query.get("to") or query.get("until", ""), end=True),
+    )
     if since is not None and since < now:
         last = min(until or now, now + DAY)
         if last > since:
@@ -127,6 +136,8 @@ def _made(name: str, words: str, since: float, until: float) -> Period:
 def _moment(text: str, *, end: bool = False) -> float | None:
     """A day or a moment of an address; the end of a day where `end`."""
     try:
+        if _SECONDS.fullmatch(text.strip()):
+            return float(text)
         found = datetime.fromisoformat(text.strip()[:40])
         if found.tzinfo is None:
             found = found.replace(tzinfo=UTC)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from headgate.control.people import Right
+from headgate.core.alerts import Alert
 from headgate.core.errors import ConfigError
 from headgate.core.incidents import Incident
 from headgate.pages.asked import Asked
@@ -53,8 +55,9 @@ class Sources:
         """Whether there is a log store, or will be with the first exchange."""
         return not self._built.logs.place.why_not
 
-    def alerts(self, asked: Asked) -> Any:
-        return None
+    def alerts(self, asked: Asked) -> Sequence[Alert]:
+        """What is on, the newest first; they belong to no tenant, so a tenant-admin sees none."""
+        return self._built.alerting.board.active() if asked.who.may(Right.READ_ALL) else ()
 
     def incidents(self, asked: Asked) -> list[Incident]:
         """What is stopped, slowed or degraded now; a tenant-admin sees its tenant's."""
