@@ -17,14 +17,19 @@ TOLD = {
     "limits": [{"per": "user", "requests_per_minute": 60}],
 }
 # What fits the schema may still be refused: there is no such budget, the name is taken, the role may not.
-REFUSED = [200, 201, 400, 403, 404, 409, 503]
+REFUSED = [200, 201, 400, 401, 403, 404, 409, 503]
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("schemathesis"), TOLD) as made:
-        made.built.ledger.people.add("ada", "admin", password=CHEAP.hash("correct horse battery"))
+        for number in range(9):  # more than it removes: without people the door is open on loopback
+            made.built.ledger.people.add(f"ada{number}", "admin", password=CHEAP.hash("correct horse battery"))
         yield made
+
+
+PYTHONS_OWN = "AST constructor recursion depth"
+"""CPython 3.11 (gh-106905): several threads that compile at once; the gateway is one of them."""
 
 
 def failures(gate: Running, role: str, *, seconds: float, coverage: bool) -> tuple[set[str], list[str]]:
@@ -36,7 +41,6 @@ def failures(gate: Running, role: str, *, seconds: float, coverage: bool) -> tup
         "base-url": f"{gate.url}/admin/api",
         "auth": {"openapi": {"token": {"bearer": token}}},
         "max-time": seconds,
-        "workers": 2,
         "generation": {"max-examples": 2, "no-shrink": True, "deterministic": True, "database": "none"},
         "phases": {
             "coverage": {"enabled": coverage},
@@ -50,11 +54,14 @@ def failures(gate: Running, role: str, *, seconds: float, coverage: bool) -> tup
     seen, wrong = set(), []
     for event in from_schema(schema).execute():
         if isinstance(event, NonFatalError | FatalError):
-            wrong.append(str(getattr(event, "info", None) or getattr(event, "exception", event)))
+            said = str(getattr(event, "info", None) or getattr(event, "exception", event))
+            wrong += [] if PYTHONS_OWN in said else [said]
         if isinstance(event, ScenarioFinished):
             seen.add(str(event.label))
-            for checks in event.recorder.checks.values():
-                wrong += [f"{event.label}: {c.name}: {c.failure_info.failure}" for c in checks if c.failure_info]
+            for case, checks in event.recorder.checks.items():
+                answer = event.recorder.interactions[case].response
+                told = f"{event.label}: {'' if answer is None else answer.status_code}"
+                wrong += [f"{told} {c.name}: {c.failure_info.failure}" for c in checks if c.failure_info]
     return seen, wrong
 
 

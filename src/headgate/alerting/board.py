@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy import Connection
+
+from headgate.core.actors import Actor, actor
 from headgate.core.alerts import Alert
 from headgate.core.errors import ConfigError
 from headgate.stores.alerts import acknowledge, active, history
+from headgate.stores.audit_log import append
 from headgate.stores.ledger import WrittenLedger
 
 
@@ -38,8 +42,16 @@ class Board:
         Raises:
             ConfigError: none with that id is on.
         """
-        now = self._now()
-        found = self._ledger.call(lambda sql: acknowledge(sql, alert_id, by, now))
+        now, who = self._now(), actor()
+        who = who if who != Actor() else Actor(by)
+
+        def work(sql: Connection) -> Alert | None:
+            mine = acknowledge(sql, alert_id, by, now)
+            if mine is not None:
+                append(sql, now, "alert.acknowledge", mine.id, who=who, after={"rule": mine.rule, "scope": mine.scope})
+            return mine
+
+        found = self._ledger.call(work)
         if found is None:
             raise ConfigError(f"no alert {alert_id[:40]!r} is on; `headgate alerts list` shows them")
         self._tell("alert_acknowledged", alert=found.id, rule=found.rule, scope=found.scope, by=by)

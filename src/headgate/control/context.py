@@ -20,6 +20,7 @@ from headgate.control.entry import Visitor
 from headgate.control.identity import Identity, csrf_of
 from headgate.control.passwords import Passwords
 from headgate.control.people import Principal
+from headgate.control.services.alerts import Alerts
 from headgate.control.services.approvals import Approvals
 from headgate.control.services.audit import Audit
 from headgate.control.services.budgets import Budgets
@@ -101,6 +102,7 @@ class Control:
         self.keys = Keys(self)
         self.budgets = Budgets(self)
         self.limits = Limits(self)
+        self.alerts = Alerts(self)
         self.approvals = Approvals(self)
         self.jobs = Jobs(self)
         self.prices = Prices(self)

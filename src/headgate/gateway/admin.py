@@ -189,10 +189,7 @@ class AdminApi:
         if self._incidents is not None and _is_below(path, _INCIDENTS):
             return await self._incidents.answer(method, path.removeprefix(_INCIDENTS), query, body)
         if self._alerts is not None and _is_below(path, _ALERTS):
-            answer = await self._alerts.answer(method, path.removeprefix(_ALERTS), query, body)
-            if method == "POST":
-                await self._record("alert.acknowledge", answer["id"], answer)
-            return 200, answer
+            return 200, await self._alerts.answer(method, path.removeprefix(_ALERTS), query, body)
         return await self._answer(method, path, body)
 
     async def _record(self, action: str, subject: str, after: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from headgate._version import __version__
 from headgate.control.api import logs, money, who, work
@@ -36,7 +38,7 @@ def make(control: Control) -> FastAPI:
     app.include_router(routes.router)
     app.add_exception_handler(HeadgateError, as_problem)
     app.add_exception_handler(RequestValidationError, _unfit)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, lambda request, error: _http(request, error, routes.router.routes))
     app.add_exception_handler(Exception, as_problem)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
@@ -70,7 +72,7 @@ def _unfit(_request: Request, error: Exception) -> Response:
     return problem_response(422, "invalid_request", f"{'.'.join(first['where'])}: {first['why']}.", errors=found)
 
 
-def _http(_request: Request, error: Exception) -> Response:
+def _http(request: Request, error: Exception, routes: Sequence[BaseRoute]) -> Response:
     assert isinstance(error, HTTPException)
     codes = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
     said = {404: "The admin API has no such path.", 405: "The path does not take this method."}
@@ -78,4 +80,15 @@ def _http(_request: Request, error: Exception) -> Response:
         error.status_code, codes.get(error.status_code, "http_error"), said.get(error.status_code, str(error.detail))
     )
     response.headers.update(error.headers or {})
+    if error.status_code == 405:  # Starlette names the methods of the first route of this path only
+        response.headers["allow"] = ", ".join(_methods(request, routes))
     return response
+
+
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
+    """What the path of a request takes."""
+    found: set[str] = set()
+    for route in routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)

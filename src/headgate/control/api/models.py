@@ -375,6 +375,33 @@ class NewIncident(Taken):
     seconds: Annotated[float, Field(ge=1, le=604_800, strict=False)] = 3600.0
 
 
+class Alert(Told):
+    """One rule that is broken somewhere, or was. `evidence`: a path of the dashboard."""
+
+    id: str
+    rule: str
+    scope: str
+    severity: str
+    since: Seconds
+    last: Seconds
+    value: float
+    threshold: float
+    summary: str
+    evidence: str
+    count: int
+    resolved: Seconds | None
+    acknowledged: Seconds | None
+    acknowledged_by: str
+    state: str
+    runbook: str
+
+
+class Alerts(Told):
+    """Alerts."""
+
+    alerts: list[Alert]
+
+
 class Setting(Told):
     """One setting in force, and where it comes from."""
 

@@ -94,3 +94,13 @@ def add(routes: Routes, control: Control) -> None:
     def lift_incident(who: Who, incident: Id) -> m.Incident:
         """End an incident now."""
         return m.Incident.model_validate(incidents.lift(who, incident))
+
+    @routes.get("/alerts", Right.READ_ALL, "alerts")
+    def list_alerts(who: Who, ended: bool = False, limit: Limit = 100) -> m.Alerts:
+        """Alerts that are on; with ended those of the last 90 days."""
+        return m.Alerts.model_validate({"alerts": control.alerts.list(who, ended=ended, limit=limit)})
+
+    @routes.post("/alerts/{alert}/acknowledge", Right.ALERTS, "alerts")
+    def acknowledge_alert(who: Who, alert: Id) -> m.Alert:
+        """Say that somebody looks after it. It is not told again until it ends."""
+        return m.Alert.model_validate(control.alerts.acknowledge(who, alert))
