@@ -175,7 +175,7 @@ def test_each_counted_rule_reads_its_own_counts_with_a_link_to_the_evidence() ->
         "log_dropped": 3.0,
     }
     assert found["latency_p95"].scope == "p/m"
-    assert found["exchange_errors"].evidence.startswith("/ui/exchanges?errors=true&provider=p&since=")
+    assert found["exchange_errors"].evidence == "/ui/exchanges?q=provider%3Ap&errors=1&from=1970-01-12T14%3A41%3A40Z"
     assert "5.0% of 100 calls at p failed within 5 minutes; told above 1%" in found["exchange_errors"].summary
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headgate.core.budget import FULL, BudgetAlert
-from headgate.policy.alert_readings import evidence
+from headgate.policy.alert_readings import evidence, searched
 from headgate.policy.alert_rules import AlertRule
 from headgate.policy.alert_states import Reading
 
@@ -48,7 +48,7 @@ class Happened:
         elif name == "often_truncated":
             rule, task = self._rules["truncated"], str(fields.get("task", ""))
             said = f"{fields.get('truncated')} of {fields.get('calls')} answers of task {task} ran into their cap"
-            self._put(rule, task, said, evidence("/ui/exchanges", task=task), self._now() + rule.window)
+            self._put(rule, task, said, evidence("/ui/exchanges", q=searched(task=task)), self._now() + rule.window)
 
     def readings(self, now: float) -> list[Reading]:
         """What counts now."""

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.policy.alert_readings import evidence
+from headgate.policy.alert_readings import evidence, searched
 from headgate.policy.alert_rules import AlertRule
 from headgate.policy.alert_states import Reading
 from headgate.settings.retirements import Retirement, retirement_of, retirements, used, vendor_of
@@ -17,6 +17,7 @@ from headgate.stores.opening import log_file, sqlite_file
 
 if TYPE_CHECKING:
     from headgate.build import Built
+    from headgate.telemetry.counting import Counts
 
 GROWING_SECONDS = 120.0
 """A queue is compared with what it was so long ago."""
@@ -28,8 +29,10 @@ _MODELS = "/ui/models"
 class Standing:
     """Looks at a process's parts. One thread at a time."""
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, built: Built, counts: Counts | None) -> None:
+        """`counts`: of models that were asked for; None: nobody counts."""
         self._built = built
+        self._counts = counts
         self._queues: dict[str, deque[tuple[float, int]]] = {}
         self._retiring: list[Reading] = []
         self._retiring_at = -_LOOK_EVERY
@@ -102,8 +105,9 @@ class Standing:
 
     def _served(self) -> set[tuple[str, str]]:
         """Models that were asked for since the process began, whether or not the configuration names them."""
-        families = self._built.metrics.start().families()
-        attempts = next(family for family in families if family.name == "headgate_attempts")
+        if self._counts is None:
+            return set()
+        attempts = next(family for family in self._counts.families() if family.name == "headgate_attempts")
         return {(labels[0], labels[1]) for labels in attempts.values}
 
 
@@ -112,7 +116,7 @@ def retiring(rule: AlertRule, scope: str, found: Retirement, today: date) -> Rea
     left = (found.retires - today).days
     gone = left < 0
     said = f"{scope} {'was retired' if gone else 'stops answering'} on {found.retires}; use {found.successor}"
-    since = evidence("/ui/exchanges", model=scope.partition("/")[2])
+    since = evidence("/ui/exchanges", q=searched(model=scope.partition("/")[2]))
     return Reading(rule.name, scope, float(left), summary=said, evidence=since, critical=gone)
 
 

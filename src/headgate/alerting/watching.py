@@ -20,7 +20,7 @@ from headgate.core.errors import HeadgateError
 from headgate.core.exchange import Exchange
 from headgate.policy.alert_readings import readings
 from headgate.policy.alert_states import Change, Reading, States
-from headgate.policy.alert_windows import Windows
+from headgate.policy.alert_windows import Counted, Windows
 from headgate.stores.alerts import Recording, Told, notice, record
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ class Alerting:
             self._places = places_of(settings, self._env)
             self._delivery = Delivery(self._built.ledger, self._places, now=self._now, tell=self._tell)
             self._states, self._windows = States(settings.alert_rules), Windows()
-            self._standing = Standing(self._built)
             self._seen: dict[tuple[str, str], float] = {}
             self._unsaved: list[Change] = []
             self._swept = 0.0
             if first:
                 self._built.log.listeners.append(self._happened.event)
-            self._built.metrics.start()
+            # Where metrics are off and nobody is told, calls are not counted for alerts' sake alone.
+            self._counts = self._built.metrics.start() if settings.metrics.enabled or settings.alerts else None
+            self._standing = Standing(self._built, self._counts)
             self._thread = threading.Thread(target=self._run, name="headgate-alerts", daemon=True)
             self._thread.start()
 
@@ -114,7 +115,8 @@ class Alerting:
 
     def _readings(self, now: float) -> Iterator[Reading]:
         built = self._built
-        found = counted(built.metrics.start().families(), built.log.health()["dropped"])
+        dropped = built.log.health()["dropped"]
+        found = Counted(dropped=dropped) if self._counts is None else counted(self._counts.families(), dropped)
         self._windows.add(now, found)
         yield from readings(built.settings.alert_rules, self._windows, found, now, BOUNDS)
         yield from self._standing.readings(now)

@@ -22,6 +22,7 @@ from headgate.jobs.requests import caller_of, cost_of, facts_of, request_of
 from headgate.jobs.settling import Settling
 from headgate.jobs.vendor import Look, Refused, Unsure, Vendor
 from headgate.policy.batching import VENDORS, poll_wait, shards
+from headgate.policy.incidents import UNREAD
 from headgate.stores.batch_items import CANCELLED, FAILED, WAITING, Batch, BatchStore, Item, Shard
 from headgate.wire import DIALECTS
 from headgate.wire.batch_lines import Result, read_result
@@ -92,6 +93,8 @@ class Submitting:
         if shard.state == NEW and cancel:
             await self._over(shard, CANCELLED, "cancelled before it was submitted")
             return False
+        if shard.state == NEW and await self._stopped(shard):
+            return True  # once the incident is over
         if shard.state in (NEW, SUBMITTING):
             await self._submit(shard)
             return True
@@ -110,6 +113,13 @@ class Submitting:
             return True
         self._looked.pop(shard.number, None)
         return not await self._fetch(shard, look)
+
+    async def _stopped(self, shard: Shard) -> bool:
+        """An incident keeps the batch from being submitted: its provider's, or its caller's."""
+        incidents, record = self._built.engine.policies.incidents, self._built.engine.ports.incidents
+        if incidents.live is UNREAD and record is not None:
+            await record.known()
+        return incidents.stops_batch(caller_of(self._batch.caller, self._batch.id), shard.provider, self._now())
 
     # -- to the provider -------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from headgate.policy.alert_rules import AlertRule, value_text
@@ -48,9 +49,18 @@ def readings(
 
 
 def evidence(path: str, **fields: object) -> str:
-    """A path into the dashboard."""
+    """A path into the dashboard. `since`: seconds since the epoch."""
+    since = fields.pop("since", None)
+    if isinstance(since, int | float):
+        fields["from"] = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = {name: value for name, value in fields.items() if value not in ("", None)}
     return f"{path}?{urlencode(told)}" if told else path
+
+
+def searched(**fields: str) -> str:
+    """Fields of the log, as they are typed into the dashboard's search."""
+    typed = ((name, value.replace('"', "")) for name, value in fields.items() if value)
+    return " ".join(f'{name}:"{value}"' if set(value) & set(" \t") else f"{name}:{value}" for name, value in typed)
 
 
 def minutes(seconds: float) -> str:
@@ -73,7 +83,7 @@ def _shares(rule: AlertRule, since: Counted, now: float) -> Iterator[Reading]:
             bad / max(1.0, count),
             int(count),
             f"{said} within {minutes(rule.window)}; told above {value_text(rule.unit, rule.over)}",
-            evidence("/ui/exchanges", errors="true", provider=provider, since=int(now - rule.window)),
+            evidence("/ui/exchanges", q=searched(provider=provider), errors="1", since=now - rule.window),
         )
 
 
@@ -98,10 +108,9 @@ def _slow(
             f"{minutes(rule.window)}; the target is {value_text(rule.unit, rule.over)}",
             evidence(
                 "/ui/exchanges",
-                provider=place[0],
-                model=place[-1],
-                min_latency_ms=int(rule.over * 1000) if what == "latency" else None,
-                since=int(now - rule.window),
+                q=searched(provider=place[0], model=place[-1]),
+                min_ms=int(rule.over * 1000) if what == "latency" else None,
+                since=now - rule.window,
             ),
         )
 
@@ -117,5 +126,5 @@ def _tokens(rule: AlertRule, windows: Windows, since: Counted, now: float) -> It
         mean / usual,
         int(since.calls),
         f"calls take {mean:,.0f} tokens on average within {minutes(rule.window)}; {usual:,.0f} were usual before",
-        evidence("/ui/spend", by="task", since=int(now - rule.window)),
+        evidence("/ui/spend", by="task", since=now - rule.window),
     )

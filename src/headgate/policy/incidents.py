@@ -137,6 +137,14 @@ class Incidents:
         live = self.live
         return live is not None and any(each.kind == "stop" for each in live.of_names(names, now))
 
+    def stops_batch(self, caller: Caller, provider: str, now: float) -> bool:
+        """Whether a batch may not be submitted to its provider: that is stopped, or its caller is."""
+        live = self.live
+        if live is None:
+            return False
+        found = (*live.of_caller(caller, now), *live.of_route(provider, "", now))
+        return any(each.kind == "stop" for each in found)
+
 
 def checked(
     kind: str,
