@@ -120,3 +120,12 @@ def test_the_dashboards_address_has_no_slash_at_its_end_and_no_credential() -> N
         "https://llm.acme.example/gate"
     )
     assert "server.public_url" in mistakes(server={"public_url": "https://u:p@llm.acme.example"})
+
+
+def test_doctor_reads_every_reference_of_a_place() -> None:
+    from headgate.cli.doctor_secrets import check_references
+
+    smtp = {**SMTP, "username": "u", "password": "env:ALERT_PASSWORD"}
+    told = [{"to": "env:ALERT_HOOK", "secret": "env:ALERT_SECRET"}, {"to": "mailto:a@b.example", "smtp": smtp}]
+    said = " ".join(str(each) for each in check_references(loaded(alerts=told), {}, offline=True))
+    assert all(name in said for name in ("ALERT_HOOK", "ALERT_SECRET", "ALERT_PASSWORD"))

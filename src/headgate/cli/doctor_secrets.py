@@ -68,7 +68,9 @@ def check_references(settings: Settings, env: Mapping[str, str], *, offline: boo
     for name, provider in settings.providers.items():
         told += [(ref, _level(settings, name)) for ref in references(provider.api_key)]
     told += [(ref, PROBLEM) for key in settings.keys for ref in references(key.key)]
-    told += [(ref, WARNING) for alert in settings.alerts for ref in references(alert.to)]
+    for alert in settings.alerts:
+        password = None if alert.smtp is None else alert.smtp.password
+        told += [(ref, WARNING) for each in (alert.to, alert.secret, password) for ref in references(each)]
     told += [(ref, PROBLEM) for ref in references(settings.guards.isolation_key)]
     readable = 0
     for reference, level in told:
