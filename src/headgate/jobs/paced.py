@@ -43,8 +43,6 @@ TRIES = 3
 """Times that a line is sent anew where its provider fails it beyond the engine's own retries."""
 PATIENT = 15.0
 """Seconds waited for a turn, from which more calls at once would only wait for longer."""
-STOPPED_PAUSE = 15.0
-"""Seconds until a line that an incident stops is tried again: it waits for as long as the incident lasts."""
 PAUSE = 1.0
 INCIDENT_PAUSE = 30.0
 """Seconds between two looks at whether an incident that stops the lines is over."""
@@ -198,9 +196,6 @@ class Paced:
             return True
         if isinstance(error, RateExceeded) and error.retry_after is not None:
             self._crowded(error.retry_after)
-            return True
-        if isinstance(error, IncidentStopped):
-            self._crowded(STOPPED_PAUSE)
             return True
         if isinstance(error, BudgetExceeded) and error.why in ("held", "waited", "period"):
             self._crowded(PAUSE)
