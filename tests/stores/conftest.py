@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger_maker import Maker  # it lies beside this file
 from log_world import LogWorld
+from postgres_server import the_server
 
 
 @pytest.fixture
@@ -41,5 +42,13 @@ def ledgers(tmp_path: Path) -> Iterator[Callable[..., SqliteLedger]]:
 def log_world(tmp_path: Path) -> Iterator[LogWorld]:
     """A log's lines and their store, in a temporary folder."""
     world = LogWorld(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LogWorld]:
+    """As `log_world`, in each database."""
+    world = LogWorld(tmp_path, the_server().url() if request.param == "postgres" else "")
     yield world
     world.close()

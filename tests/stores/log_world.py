@@ -58,6 +58,7 @@ class LogWorld:
 
     def __init__(self, folder: Path, storage: str = "", **place: Any) -> None:
         self.now = EPOCH + 10_000
+        self.size = 0
         self.folder = folder
         self.spool = folder / "headgate.db.log.jsonl"
         self.place = LogPlace(storage or f"sqlite:///{folder / 'headgate.db'}", self.spool, **place)

@@ -25,9 +25,9 @@ def bytes_of(folder: Path) -> bytes:
 
 
 @pytest.fixture
-def peopled(log_world: LogWorld) -> LogWorld:
+def peopled(any_world: LogWorld) -> LogWorld:
     """Ada of two tenants, Bob, and what they say; the lines written by the log itself."""
-    log = LineLog(log_world.spool, key_file=log_world.folder / "key", bodies="full", now=lambda: log_world.now)
+    log = LineLog(any_world.spool, key_file=any_world.folder / "key", bodies="full", now=lambda: any_world.now)
     for number in range(300):
         user = ("ada.lovelace", "bob")[number % 2]
         tenant = ("acme", "other")[number // 2 % 2]
@@ -45,9 +45,9 @@ def peopled(log_world: LogWorld) -> LogWorld:
     log.event("anomaly", kind="tokens", user="ada.lovelace", tenant="acme")
     log.event("anomaly", kind="tokens", user="bob", tenant="acme")
     log.close()
-    log_world.write_raw(b"unreadable ada.lovelace\n")
-    log_world.keeper.catch_up()
-    return log_world
+    any_world.write_raw(b"unreadable ada.lovelace\n")
+    any_world.keeper.catch_up()
+    return any_world
 
 
 def test_an_erased_users_words_and_name_are_in_no_file_any_more(peopled: LogWorld) -> None:
@@ -57,9 +57,11 @@ def test_an_erased_users_words_and_name_are_in_no_file_any_more(peopled: LogWorl
     left = bytes_of(peopled.folder)
     assert b"zebrafish" not in left
     assert b"lovelace" not in left
-    assert b"aardvark" in left
+    assert (b"aardvark" in left) == peopled.store.exists()
     assert peopled.found(text="zebrafish") == []
     assert len(peopled.found(text="aardvark", limit=1000)) == 150
+    if not peopled.store.exists():
+        return
     words = sqlite3.connect(peopled.store)
     words.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab(main, log_text_1, row)")
     assert {word for (word, *_) in words.execute("SELECT * FROM temp.words")} & {"zebrafish", "lovelace"} == set()
@@ -170,9 +172,9 @@ def test_a_file_that_is_too_large_loses_its_oldest_parts_and_becomes_smaller(tmp
     world.close()
 
 
-def test_sums_by_every_dimension_add_up_to_the_whole(log_world: LogWorld) -> None:
+def test_sums_by_every_dimension_add_up_to_the_whole(any_world: LogWorld) -> None:
     for number in range(200):
-        log_world.write(
+        any_world.write(
             log_exchange(
                 number * 60,
                 tenant=("acme", "other", "")[number % 3],
@@ -183,35 +185,35 @@ def test_sums_by_every_dimension_add_up_to_the_whole(log_world: LogWorld) -> Non
                 cost=number,
             )
         )
-    log_world.ingest()
-    log_world.now += 60.0
-    log_world.stored(log_exchange(12_001, cost=1_000_000))
+    any_world.ingest()
+    any_world.now += 60.0
+    any_world.stored(log_exchange(12_001, cost=1_000_000))
     for step in ("minute", "hour", "day"):
-        whole = log_world.reader.rollup(EPOCH, EPOCH + DAY, step)
+        whole = any_world.reader.rollup(EPOCH, EPOCH + DAY, step)
         assert sum(row.exchanges for row in whole) == 201
         assert sum(row.cost_nano for row in whole) == sum(range(200)) + 1_000_000
         assert sum(row.failed for row in whole) == 20
         assert sum(sum(row.latency.values()) for row in whole) == 201
         for by in ("tenant", "model", "ending", "error", *(("task", "key", "verdict") if step != "minute" else ())):
-            rows = log_world.reader.rollup(EPOCH, EPOCH + DAY, step, by)
+            rows = any_world.reader.rollup(EPOCH, EPOCH + DAY, step, by)
             assert sum(row.exchanges for row in rows) == 201
             assert sum(row.output_tokens for row in rows) == 201 * 5
-    of_task = {row.value: row.exchanges for row in log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "task")}
+    of_task = {row.value: row.exchanges for row in any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "task")}
     assert of_task == {"sum": 100, "": 101}
-    mine = log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "model", "acme")
+    mine = any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "model", "acme")
     assert sum(row.exchanges for row in mine) == 68
-    users = {row.value: row.exchanges for row in log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")}
+    users = {row.value: row.exchanges for row in any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")}
     assert users == {"u1": 40, "u2": 40, "u3": 40, "u4": 40, "": 40, "ada": 1}
     with pytest.raises(BadQuery):
-        log_world.reader.rollup(EPOCH, EPOCH + DAY, "minute", "user")
+        any_world.reader.rollup(EPOCH, EPOCH + DAY, "minute", "user")
     with pytest.raises(BadQuery):
-        log_world.reader.rollup(EPOCH, EPOCH + DAY, "week")
+        any_world.reader.rollup(EPOCH, EPOCH + DAY, "week")
 
 
 def test_values_beyond_the_most_that_are_told_apart_are_summed_up_together(
     log_world: LogWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headgate.stores.logs.sqlite_rollups.MOST_VALUES", 3)
+    monkeypatch.setattr("headgate.stores.logs.stored_rollups.MOST_VALUES", 3)
     for turn in range(3):
         log_world.now += 60.0
         log_world.stored(*(log_exchange(turn * 10 + n, user=f"u{n}") for n in range(5)))

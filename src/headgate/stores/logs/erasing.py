@@ -6,6 +6,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
+from headgate.stores.logs.rollups import BY_USER, Cell, Sums
+from headgate.stores.logs.sql import Sql
+from headgate.stores.logs.stored_rollups import put, stored
+
 Kind = Literal["user", "session", "tenant"]
 
 
@@ -114,3 +120,72 @@ class Names:
         if self._subject.kind == "user":
             return {**self.users, self._subject.value: self.pseudonym}
         return {**self.users, **self.sessions}
+
+
+def summed_names(sql: Sql, subject: Subject) -> list[str]:
+    """The users that sums are to lose: whose rows have gone before them, too."""
+    where = "dimension = ? AND value != ''"
+    values: list[str] = [BY_USER]
+    if subject.kind == "session":
+        return []
+    if subject.kind == "user":
+        where, values = f"{where} AND value = ?", [*values, subject.value]
+    tenant = subject.value if subject.kind == "tenant" else subject.tenant
+    if tenant is not None:
+        where, values = f"{where} AND tenant = ?", [*values, tenant]
+    return [name for (name,) in sql.execute(f"SELECT DISTINCT value FROM log_rollups WHERE {where}", values)]
+
+
+def rename_sums(sql: Sql, said: Names) -> None:
+    """Sums by user: under the new names; where only one tenant's user goes, the others' part stays."""
+    tenant = said.tenant
+    for step in (3600, 86_400):
+        if tenant is None:
+            sql.executemany(
+                "UPDATE log_rollups SET value = ? WHERE step = ? AND dimension = ? AND value = ?",
+                [(new, step, BY_USER, old) for old, new in said.users.items()],
+            )
+            continue
+        everybody = {(cell.start, cell.value): sums for cell, sums in stored(sql, step, BY_USER, "", 0, 1e18)}
+        for cell, sums in stored(sql, step, BY_USER, tenant, 0, 1e18):
+            new = said.users.get(cell.value)
+            if new is None:
+                continue
+            _move(sql, cell, sums, new)
+            whole = everybody.get((cell.start, cell.value))
+            if whole is not None:
+                of_all = cell._replace(tenant="")
+                _move(sql, of_all, sums, new)
+                rest = whole.without(sums)
+                if rest.counts[0] > 0:
+                    put(sql, of_all, rest)
+
+
+def _move(sql: Sql, cell: Cell, sums: Sums, new: str) -> None:
+    _remove(sql, cell)
+    put(sql, cell._replace(value=new), sums)
+
+
+def _remove(sql: Sql, cell: Cell) -> None:
+    sql.execute(
+        "DELETE FROM log_rollups WHERE step = ? AND dimension = ? AND start = ? AND tenant = ? AND value = ?", cell
+    )
+
+
+def erase_events(sql: Sql, said: Names) -> int:
+    count = 0
+    asked = "SELECT n, fields FROM log_events WHERE fields LIKE ? ESCAPE '!'"
+    for old, new in list(said.all().items()):
+        for n, fields in sql.execute(asked, (f'%"{_like(old)}"%',)).fetchall():
+            told = msgspec.json.decode(fields)
+            if said.tenant is not None and told.get("tenant") not in (None, said.tenant):
+                continue
+            text = msgspec.json.encode(renamed(told, old, new)).decode()
+            sql.execute("UPDATE log_events SET fields = ? WHERE n = ?", (text, n))
+            count += 1
+    return count
+
+
+def _like(value: str) -> str:
+    text = msgspec.json.encode(value).decode()[1:-1]
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

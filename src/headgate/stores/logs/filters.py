@@ -73,7 +73,7 @@ def filter_of(query: LogQuery) -> Filter:
             found.exchange_id = value
             found.columns.append(("exchange_id = ?", value))
         elif name in _KINDS:
-            found.columns.append((f"{name} = ?", value))
+            found.columns.append((f'"{name}" = ?', value))
             if value:
                 found.keys.append([key_of(_KINDS[name], value)])
         else:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headgate.core.errors import Unavailable
@@ -37,16 +37,18 @@ class Kept:
     """What is kept where, in words that another process can be told.
 
     Attributes:
-        database: the log store's SQLite file, or a PostgreSQL URL.
+        database: the log store's SQLite file, or a PostgreSQL URL, which is no one else's to see.
+        installation: with PostgreSQL, whose spool it is: see `postgres_store`; "" = it is a SQLite file.
         lock, spool: files. `keep_seconds`, `keep_bytes`, `spool_bytes`: see `LogKeeper`.
     """
 
-    database: str
+    database: str = field(repr=False)
     lock: str
     spool: str
     keep_seconds: float
     keep_bytes: int
     spool_bytes: int
+    installation: str = ""
 
 
 def open_keeper(kept: Kept, now: Callable[[], float] = time.time) -> LogKeeper:
@@ -55,10 +57,17 @@ def open_keeper(kept: Kept, now: Callable[[], float] = time.time) -> LogKeeper:
     Raises:
         ConfigError: a package that it needs is not installed.
     """
-    from headgate.stores.logs.sqlite_store import SqliteStore
+    store: LogStore
+    if kept.installation:
+        from headgate.stores.logs.postgres_store import PostgresStore
 
+        store = PostgresStore(kept.database, kept.installation, now=now)
+    else:
+        from headgate.stores.logs.sqlite_store import SqliteStore
+
+        store = SqliteStore(Path(kept.database), keep_seconds=kept.keep_seconds, now=now)
     return LogKeeper(
-        SqliteStore(Path(kept.database), keep_seconds=kept.keep_seconds, now=now),
+        store,
         Path(kept.lock),
         Path(kept.spool),
         keep_seconds=kept.keep_seconds,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,10 @@ _FRACTION = 9
 _MINUTES_REMEMBERED = 4096
 
 
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""What databases take."""
+
+
 class Own(msgspec.Struct, gc=False):
     """What an exchange has to itself; `stores.log_line` writes it."""
 
@@ -34,10 +38,10 @@ class Own(msgspec.Struct, gc=False):
     correlation_id: str = ""
     session_id: str = ""
     user_id: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
+    input_tokens: Whole = 0
+    output_tokens: Whole = 0
+    cache_read_tokens: Whole = 0
+    cache_write_tokens: Whole = 0
     latency_ms: float | None = None
     ttft_ms: float | None = None
     cost_usd: msgspec.Raw = msgspec.Raw(b"0")
@@ -47,7 +51,7 @@ class Own(msgspec.Struct, gc=False):
     degraded: str | msgspec.UnsetType = _UNSET
     limit: str | msgspec.UnsetType = _UNSET
     pruned: str | msgspec.UnsetType = _UNSET
-    compacted_characters: int | msgspec.UnsetType = _UNSET
+    compacted_characters: Whole | msgspec.UnsetType = _UNSET
     prompt_prefix: str | msgspec.UnsetType = _UNSET
     prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = _UNSET
     cache_saved_usd: msgspec.Raw | msgspec.UnsetType = _UNSET
@@ -82,11 +86,11 @@ class _Shared(msgspec.Struct, gc=False):
     system_prompt_hash: str = ""
     ending: str = ""
     stop_reason: str = ""
-    attempts: int = 0
-    client_retries: int = 0
+    attempts: Whole = 0
+    client_retries: Whole = 0
     estimated: bool = False
     price_version: str = ""
-    status_code: int = 0
+    status_code: Whole = 0
     error_type: str = ""
     error_kind: str = ""
     simulated: bool = False
@@ -322,7 +326,12 @@ def nano_of(raw: msgspec.Raw) -> int:
     if text == b"0":
         return 0
     whole, _, fraction = text.partition(b".")
-    if len(fraction) <= _FRACTION and whole.isdigit() and (not fraction or fraction.isdigit()):
+    if (
+        len(fraction) <= _FRACTION
+        and len(whole) <= _FRACTION
+        and whole.isdigit()
+        and (not fraction or fraction.isdigit())
+    ):
         return int(whole) * NANO_PER_USD + int(fraction.ljust(_FRACTION, b"0"))
     try:
         found = Decimal(text.strip(b'"').decode("ascii"))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.errors import ConfigError, Unavailable
+from headgate.stores.log_key import log_key
 from headgate.stores.logs.lock import worker_of
 from headgate.stores.memory import MEMORY
-from headgate.stores.opening import is_postgres_url, log_store_file
+from headgate.stores.opening import is_postgres_url, log_key_file, log_store_file
 
 if TYPE_CHECKING:
     from headgate.stores.logs.erasing import Erased, Subject
@@ -35,7 +37,7 @@ class LogPlace:
         keep_seconds, keep_bytes, spool_bytes: see `keeper.LogKeeper`.
     """
 
-    storage: str
+    storage: str = field(repr=False)
     spool: Path | None
     stored: bool = True
     keep_seconds: float = 30 * 86_400.0
@@ -70,14 +72,20 @@ class LogPlace:
         self._check()
         from headgate.stores.logs.keeper import Kept
 
+        shared = is_postgres_url(self.storage)
         return Kept(
-            str(log_store_file(self.storage).absolute()),
+            self.storage if shared else str(log_store_file(self.storage).absolute()),
             str(self.lock_file.absolute()),
             str(Path(self.spool or "").absolute()),
             self.keep_seconds,
             self.keep_bytes,
             self.spool_bytes,
+            self._installation() if shared else "",
         )
+
+    def _installation(self) -> str:
+        """What tells this folder's log from those of other machines: its key, which is made with the log."""
+        return sha256(log_key(log_key_file(self.storage))).hexdigest()[:16]
 
     def keeper(self, now: Callable[[], float] = time.time) -> LogKeeper:
         """What writes it. Nothing is opened before its first use.
@@ -96,6 +104,10 @@ class LogPlace:
             ConfigError: there is none.
         """
         self._check()
+        if is_postgres_url(self.storage):
+            from headgate.stores.logs.postgres_reader import PostgresLogReader
+
+            return PostgresLogReader(self.storage, self._installation())
         from headgate.stores.logs.sqlite_reader import SqliteLogReader
 
         return SqliteLogReader(log_store_file(self.storage))

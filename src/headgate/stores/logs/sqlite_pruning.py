@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from headgate.stores.logs.posts import BITS
-from headgate.stores.logs.sqlite_rollups import prune as prune_sums
 from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
 from headgate.stores.logs.sqlite_store import SqliteStore
 from headgate.stores.logs.store import Pruned
+from headgate.stores.logs.stored_rollups import prune as prune_sums
 
 SLICE_ROWS = 10_000
 """Rows deleted in one transaction: lines are taken in between two."""

@@ -11,15 +11,10 @@ from typing import Any
 import msgspec
 
 from headgate.stores.logs.filters import Filter, fts5_expression
-from headgate.stores.logs.lines import Shape, shared_values
 from headgate.stores.logs.posts import BITS, PLACES, places_of, unpacked
+from headgate.stores.logs.rows import COLUMNS, MORE, Row, Shapes
 from headgate.stores.logs.sqlite_schema import text_table
 
-COLUMNS = (
-    "n, at, shape, exchange_id, request_id, correlation_id, session, user, input_tokens, output_tokens, "
-    "cache_read_tokens, cache_write_tokens, latency_ms, ttft_ms, cost_nano, saved_nano, more"
-)
-_MORE = 16  # where `more` is among them
 _AT_ONCE = 128
 _HITS_AT_ONCE = 512
 _WORTH_A_PROBE = 60
@@ -28,26 +23,6 @@ _MOST_SHAPES = 2000
 """In one statement; of more, rows are compared here."""
 
 _decode = msgspec.json.decode
-Row = tuple[Any, ...]
-
-
-class Shapes:
-    """The shapes of a store, as far as they were read; they never change."""
-
-    def __init__(self) -> None:
-        self.by_id: dict[int, Shape] = {}
-        self._last = 0
-
-    def refresh(self, connection: sqlite3.Connection) -> None:
-        """Read those that are new."""
-        found = connection.execute("SELECT id, tail FROM log_shapes WHERE id > ? ORDER BY id", (self._last,))
-        for shape_id, tail in found.fetchall():
-            self.by_id[shape_id] = Shape(shape_id, tail, shared_values(tail))
-            self._last = shape_id
-
-    def matching(self, wanted: Callable[[Shape], bool]) -> frozenset[int]:
-        """The ids of those that will do."""
-        return frozenset(shape_id for shape_id, shape in self.by_id.items() if wanted(shape))
 
 
 @dataclass(slots=True)
@@ -290,7 +265,7 @@ class Finder:
             return False
         if self._wanted.more is None:
             return True
-        return self._wanted.more(_decode(row[_MORE]) if row[_MORE] else {})
+        return self._wanted.more(_decode(row[MORE]) if row[MORE] else {})
 
 
 def _bytes(bits: int) -> bytes:

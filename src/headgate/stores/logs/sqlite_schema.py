@@ -34,7 +34,7 @@ CREATE TABLE log_segments (segment INTEGER PRIMARY KEY, part INTEGER NOT NULL, r
     first_at REAL NOT NULL, last_at REAL NOT NULL, sealed INTEGER NOT NULL);
 CREATE TABLE log_posts (segment INTEGER, key INTEGER, places, PRIMARY KEY (segment, key)) WITHOUT ROWID;
 CREATE TABLE log_rows (n INTEGER PRIMARY KEY, at REAL NOT NULL, shape INTEGER NOT NULL, exchange_id TEXT NOT NULL,
-    request_id TEXT NOT NULL, correlation_id TEXT NOT NULL, session TEXT NOT NULL, user TEXT NOT NULL,
+    request_id TEXT NOT NULL, correlation_id TEXT NOT NULL, session TEXT NOT NULL, "user" TEXT NOT NULL,
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL,
     cache_write_tokens INTEGER NOT NULL, latency_ms REAL, ttft_ms REAL, cost_nano INTEGER NOT NULL,
     saved_nano INTEGER NOT NULL, more TEXT NOT NULL);

@@ -15,12 +15,12 @@ import msgspec
 from headgate.core.errors import Unavailable
 from headgate.stores.logs.erasing import Erased, Subject
 from headgate.stores.logs.filters import keys_of_more, keys_of_row
-from headgate.stores.logs.lines import Line, Lines, Shape, read_lines, shared_values
+from headgate.stores.logs.lines import Line, Lines, Own, Shape, read_lines, shared_values
 from headgate.stores.logs.posts import BITS, PLACES, packed
 from headgate.stores.logs.rollups import Tally
-from headgate.stores.logs.sqlite_rollups import fold
 from headgate.stores.logs.sqlite_schema import create_text_table, open_writer, text_table
 from headgate.stores.logs.store import Progress, Pruned
+from headgate.stores.logs.stored_rollups import fold
 
 PARTS_KEPT = 60
 """So many parts are the time that exchanges are kept; they go at most one of them late."""
@@ -316,7 +316,7 @@ class SqliteStore:
             if at > self._last_at:
                 self._last_at = at
             if own.response_text or own.user_message:
-                body = _body(own)
+                body = body_of(own)
                 if body is not None:
                     bodies.append((n, *body))
             if own.request_body is not _UNSET:
@@ -361,8 +361,9 @@ class SqliteStore:
         self._first_at, self._last_at = 1e18, -1e18
 
 
-def _body(own: Any) -> tuple[str, str, str] | None:
-    message = "" if own.user_message is _UNSET else own.user_message
-    answer = "" if own.response_text is _UNSET else own.response_text
-    discarded = "" if own.discarded_texts is _UNSET else "\n\n".join(own.discarded_texts)
+def body_of(own: Own) -> tuple[str, str, str] | None:
+    """What was asked, answered and discarded; None where there is nothing of it."""
+    message = own.user_message or ""
+    answer = own.response_text or ""
+    discarded = "" if own.discarded_texts is msgspec.UNSET else "\n\n".join(own.discarded_texts)
     return (message, answer, discarded) if message or answer or discarded else None

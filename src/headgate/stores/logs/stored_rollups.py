@@ -1,8 +1,7 @@
-"""The sums in the log store's SQLite file."""
+"""The sums in the log store, of either database."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 
 from headgate.stores.logs.rollups import (
@@ -16,18 +15,21 @@ from headgate.stores.logs.rollups import (
     Cell,
     Sums,
 )
+from headgate.stores.logs.sql import Sql
 
 _COLUMNS = ", ".join(COUNTS)
 _ALL = f"{_COLUMNS}, latency, ttft"
 _MARKS = ",".join("?" * (5 + len(COUNTS) + 2))
-_ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
+_ADDED = ", ".join(f"{name} = log_rollups.{name} + excluded.{name}" for name in COUNTS)
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in (*COUNTS, "latency", "ttft"))
+_CELL = "(step, dimension, tenant, start, value)"
 _INSERT = f"INSERT INTO log_rollups (step, dimension, start, tenant, value, {_ALL}) VALUES ({_MARKS})"
-_REPLACE = _INSERT.replace("INSERT", "INSERT OR REPLACE", 1)
-_ADD = f"{_INSERT} ON CONFLICT (step, dimension, tenant, start, value) DO UPDATE SET {_ADDED}"
+_REPLACE = f"{_INSERT} ON CONFLICT {_CELL} DO UPDATE SET {_CHANGED}"
+_ADD = f"{_INSERT} ON CONFLICT {_CELL} DO UPDATE SET {_ADDED}"
 _READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=? AND tenant=? AND value=?"
 
 
-def fold(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> None:
+def fold(sql: Sql, cells: Mapping[Cell, Sums]) -> None:
     """Add sums to those that are stored."""
     within = _bounded(sql, cells)
     # Where there are no histograms, counts are added where they lie. Of the others what is there is read.
@@ -43,12 +45,12 @@ def fold(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> None:
     sql.executemany(_REPLACE, others)
 
 
-def put(sql: sqlite3.Connection, cell: Cell, sums: Sums) -> None:
+def put(sql: Sql, cell: Cell, sums: Sums) -> None:
     """Store the sums of a cell, whatever was there."""
     sql.execute(_REPLACE, (*cell, *sums.columns()))
 
 
-def _bounded(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
+def _bounded(sql: Sql, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
     """With the values of a dimension beyond the most as one."""
     values: dict[tuple[int, str, str, int], set[str]] = {}
     for cell in cells:
@@ -78,9 +80,7 @@ def _bounded(sql: sqlite3.Connection, cells: Mapping[Cell, Sums]) -> dict[Cell, 
     return found
 
 
-def stored(
-    sql: sqlite3.Connection, step: int, dimension: str, tenant: str, since: int, until: float
-) -> list[tuple[Cell, Sums]]:
+def stored(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float) -> list[tuple[Cell, Sums]]:
     """The stored sums of a dimension, from a start on."""
     found = sql.execute(
         f"SELECT start, value, {_ALL} FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? "
@@ -90,7 +90,7 @@ def stored(
     return [(Cell(step, dimension, row[0], tenant, row[1]), Sums.of_columns(row[2:])) for row in found]
 
 
-def prune(sql: sqlite3.Connection, now: float, steps: Iterable[int] = tuple(KEEP_DAYS)) -> None:
+def prune(sql: Sql, now: float, steps: Iterable[int] = tuple(KEEP_DAYS)) -> None:
     """Forget sums that are older than they are kept."""
     for step in steps:
         before = now - KEEP_DAYS[step] * 86_400
