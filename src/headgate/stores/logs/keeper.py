@@ -238,6 +238,7 @@ class LogKeeper:
             raw = spool.read()
             if not raw and spool.position == on_record.position:
                 self._last_took = 0
+                self._store.rest()
                 return Ingested(behind=spool.behind())
             with self._store.transaction():
                 for _ in range(MOST_IN_ONE):

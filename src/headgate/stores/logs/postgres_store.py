@@ -47,6 +47,7 @@ class PostgresStore:
         self._name = ""
         self._shapes: dict[bytes, Shape] = {}
         self._folded = now()
+        self._taken = False
 
     def close(self) -> None:
         """See the protocol."""
@@ -100,6 +101,7 @@ class PostgresStore:
         lines = read_lines(raw, lambda tail, values: self._shape(link, tail, values))
         if lines.exchanges:
             self._put(link, lines.exchanges)
+            self._taken = True
         if lines.events:
             link.executemany("INSERT INTO log_events (at, name, fields) VALUES (?, ?, ?)", map(_clean, lines.events))
         if lines.bad:
@@ -117,10 +119,18 @@ class PostgresStore:
             "SET position = excluded.position, head = excluded.head, bad = excluded.bad",
             (self._spool(spool), progress.position, progress.head, progress.bad),
         )
-        now = self._now()
-        due = now - self._folded >= FOLD_SECONDS or now < self._folded
-        if due or _newest(link) - _summed_to(link) > FOLD_ROWS:
+        if self._due() or _newest(link) - _summed_to(link) > FOLD_ROWS:
             self.fold(link)
+
+    def rest(self) -> None:
+        """See the protocol."""
+        if self._due() and self._taken:
+            with self.transaction() as link:
+                self.fold(link)
+
+    def _due(self) -> bool:
+        now = self._now()
+        return now - self._folded >= FOLD_SECONDS or now < self._folded
 
     def fold(self, link: Link) -> None:
         """Bring the sums up to date with everybody's rows."""
@@ -132,7 +142,7 @@ class PostgresStore:
             tally.add(shapes.by_id[row[2]], row[1], row[7], row[14], row[15], row[8:12], row[12], row[13])
         fold(link, tally.cells(self._now()))
         link.execute("UPDATE log_meta SET value = ? WHERE name = 'summed_to'", (newest + 1,))
-        self._folded = self._now()
+        self._folded, self._taken = self._now(), False
 
     def erase(self, subject: Subject) -> Erased:
         """See the protocol."""

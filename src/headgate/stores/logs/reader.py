@@ -63,6 +63,24 @@ class LogReader(Protocol):
         """
         ...
 
+    def top(
+        self,
+        since: float,
+        until: float,
+        by: str,
+        tenant: str | None = None,
+        limit: int = 10,
+        order: str = "cost_nano",
+    ) -> list[RollupRow]:
+        """The values of a dimension that have most over a time, the greatest first; without histograms.
+
+        Args:
+            since, until: seconds since the epoch; by whole hours up to two days, else by whole days (UTC's).
+            by: one of `query.DIMENSIONS`. tenant: only this one's; None: all.
+            order: one of `rollups.COUNTS`.
+        """
+        ...
+
     def span(self) -> tuple[float, float] | None:
         """The times of the oldest and the newest exchange that is kept; None where there is none."""
         ...

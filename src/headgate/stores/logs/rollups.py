@@ -40,6 +40,8 @@ _OF_SHAPE = tuple(
     if name != BY_USER
 )
 
+_OF_DIMENSION = dict(_OF_SHAPE)
+
 Counts = list[int]
 Histogram = dict[int, int]
 
@@ -168,36 +170,47 @@ class Tally:
         self._users.clear()
         self.rows = 0
 
-    def cells(self, now: float, only: Collection[str] | None = None) -> dict[Cell, Sums]:
+    def cells(self, now: float) -> dict[Cell, Sums]:
         """What is to be added to the stored sums, by cell.
 
         Args:
             now: seconds since the epoch; minutes that are no longer kept are not summed.
-            only: of these dimensions ("" is the whole); None: of all.
         """
         found: dict[Cell, Sums] = {}
         hours: dict[tuple[int, int], tuple[Shape, Sums]] = {}
         oldest = (now - KEEP_DAYS[60] * _DAY) // 60
-        for (minute, shape_id), (shape, counts, latency, ttft) in self._minutes.items():
-            number, cost, saved, *tokens = counts
-            sums = Sums(latency=latency, ttft=ttft)
-            _count(sums.counts, shape, number, cost, saved, tokens)
+        for (minute, shape_id), sums in self._minutes.items():
+            shape, whole = sums[0], _whole(*sums)
             if minute >= oldest:
-                _spread(
-                    found, 60, minute * 60, shape, sums, BY_MINUTE if only is None else BY_MINUTE.intersection(only)
-                )
+                _spread(found, 60, minute * 60, shape, whole, BY_MINUTE)
             place = (minute // 60, shape_id)
             if place not in hours:
                 hours[place] = (shape, Sums())
-            hours[place][1].add(sums)
-        for (hour, _), (shape, sums) in hours.items():
-            _spread(found, _HOUR, hour * _HOUR, shape, sums, only)
-        for cell, sums in list(found.items()):
+            hours[place][1].add(whole)
+        for (hour, _), (shape, whole) in hours.items():
+            _spread(found, _HOUR, hour * _HOUR, shape, whole, None)
+        for cell, whole in list(found.items()):
             if cell.step == _HOUR:
-                _put(found, cell._replace(step=_DAY, start=cell.start - cell.start % _DAY), sums)
-        if only is None or BY_USER in only:
-            self._cells_by_user(found)
+                _put(found, cell._replace(step=_DAY, start=cell.start - cell.start % _DAY), whole)
+        self._cells_by_user(found)
         return found
+
+    def of(self, step: int, dimension: str, tenant: str) -> list[tuple[Cell, Sums]]:
+        """What is to be added to the sums of one dimension, by one step, of one tenant ("" = all)."""
+        found: dict[Cell, Sums] = {}
+        if dimension == BY_USER:
+            for (hour, whose, user), counts in self._users.items():
+                if not tenant or whose == tenant:
+                    start = hour * _HOUR - hour * _HOUR % step
+                    _put(found, Cell(step, dimension, start, tenant, user), Sums(counts))
+            return list(found.items())
+        for (minute, _), sums in self._minutes.items():
+            shape = sums[0]
+            value = shape.values[_OF_DIMENSION[dimension]] if dimension else ""
+            if (value or not dimension) and (not tenant or shape.tenant == tenant):
+                start = minute * 60 - minute * 60 % step
+                _put(found, Cell(step, dimension, start, tenant, value), _whole(*sums))
+        return list(found.items())
 
     def _cells_by_user(self, found: dict[Cell, Sums]) -> None:
         for (hour, tenant, user), mine in self._users.items():
@@ -207,6 +220,13 @@ class Tally:
                 _put(found, Cell(step, BY_USER, start, "", user), sums)
                 if tenant:
                     _put(found, Cell(step, BY_USER, start, tenant, user), sums)
+
+
+def _whole(shape: Shape, counts: Counts, latency: Histogram, ttft: Histogram) -> Sums:
+    number, cost, saved, *tokens = counts
+    sums = Sums(latency=latency, ttft=ttft)
+    _count(sums.counts, shape, number, cost, saved, tokens)
+    return sums
 
 
 def _spread(
@@ -268,14 +288,16 @@ def combined(rows: Iterable[tuple[Cell, Sums]], whole: Iterable[tuple[Cell, Sums
         whole: the sums of everything; what of it is in none of `rows` has the value "".
     """
     found: dict[tuple[int, str], Sums] = {}
+    of_start: dict[int, Sums] = {}
+    whole = list(whole)
     for cell, sums in rows:
+        if whole:
+            of_start.setdefault(cell.start, Sums()).add(sums)
         mine = found.get((cell.start, cell.value))
         if mine is None:
-            mine = found[cell.start, cell.value] = Sums()
-        mine.add(sums)
-    of_start: dict[int, Sums] = {}
-    for (start, _), sums in found.items():
-        of_start.setdefault(start, Sums()).add(sums)
+            found[cell.start, cell.value] = sums
+        else:
+            mine.add(sums)
     totals: dict[int, Sums] = {}
     for cell, sums in whole:
         totals.setdefault(cell.start, Sums()).add(sums)

@@ -142,10 +142,19 @@ class SqliteStore:
             "INSERT OR REPLACE INTO log_spools VALUES (?, ?, ?, ?)",
             (spool, progress.position, progress.head, progress.bad),
         )
-        now = self._now()
-        rows = self._tally.rows
-        if rows >= FOLD_ROWS or (rows and (now - self._folded >= FOLD_SECONDS or now < self._folded)):
+        if self._tally.rows >= FOLD_ROWS or self._due():
             self.fold(connection)
+
+    def rest(self) -> None:
+        """See the protocol."""
+        if self._due():
+            with self.transaction() as connection:
+                if self._tally.rows:
+                    self.fold(connection)
+
+    def _due(self) -> bool:
+        now = self._now()
+        return self._tally.rows > 0 and (now - self._folded >= FOLD_SECONDS or now < self._folded)
 
     def fold(self, connection: sqlite3.Connection) -> None:
         """Bring the sums up to date."""

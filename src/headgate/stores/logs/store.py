@@ -47,6 +47,10 @@ class LogStore(Protocol):
         """Put on record how far a spool was read, in the transaction with its lines."""
         ...
 
+    def rest(self) -> None:
+        """Called where there is nothing to take in: what was put off is done, if it is time."""
+        ...
+
     def erase(self, subject: Subject) -> Erased:
         """Take a subject's words and name out of what is stored."""
         ...

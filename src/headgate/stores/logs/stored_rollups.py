@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from headgate.stores.logs.rollups import (
     BY_USER,
@@ -88,6 +88,26 @@ def stored(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: 
         (step, dimension, tenant, since, until),
     )
     return [(Cell(step, dimension, row[0], tenant, row[1]), Sums.of_columns(row[2:])) for row in found]
+
+
+_OVER_A_TIME = "FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? AND start < ?"
+
+
+def amounts(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, count: str) -> dict[str, int]:
+    """One stored sum of each value of a dimension over a time."""
+    asked = f"SELECT value, sum({count}) {_OVER_A_TIME} GROUP BY value"
+    return {value: int(amount) for value, amount in sql.execute(asked, (step, dimension, tenant, since, until))}
+
+
+def totals(
+    sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, values: Sequence[str]
+) -> dict[str, Sums]:
+    """All stored sums of some values of a dimension over a time, without histograms."""
+    summed = ", ".join(f"sum({name})" for name in COUNTS)
+    marks = ",".join("?" * len(values))
+    asked = f"SELECT value, {summed} {_OVER_A_TIME} AND value IN ({marks}) GROUP BY value"
+    found = sql.execute(asked, (step, dimension, tenant, since, until, *values))
+    return {row[0]: Sums([int(each) for each in row[1:]]) for row in found.fetchall()}
 
 
 def prune(sql: Sql, now: float, steps: Iterable[int] = tuple(KEEP_DAYS)) -> None:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,14 +30,15 @@ from headgate.stores.logs.query import (
     RollupRow,
     cursor_of,
 )
-from headgate.stores.logs.rollups import BY_MINUTE, Cell, Sums, Tally, combined
+from headgate.stores.logs.rollups import BY_MINUTE, COUNTS, Cell, Sums, Tally, combined
 from headgate.stores.logs.rows import COLUMNS, Row, Shapes
 from headgate.stores.logs.sql import Sql
-from headgate.stores.logs.stored_rollups import stored
+from headgate.stores.logs.stored_rollups import amounts, stored, totals
 
 SEARCH_SECONDS = 0.7
 """A search answers after so long with what it has found, and says how far it has looked."""
 _LONGEST_ID = 200
+_BY_HOURS = 2 * 86_400.0
 _SKEW = 60.0  # seconds that a clock may have been set back while a call was on its way
 
 
@@ -163,22 +165,58 @@ class TableReader(ABC):
         first = int(since // seconds) * seconds
         whose = "" if tenant is None else tenant
         with self._snapshot() as (sql, shapes):
-            asked = ("",) if by is None else ("", by)
-            late = [each for each in self._late.cells(sql, shapes, asked).items() if each[0].step == seconds]
 
             def of(dimension: str) -> list[tuple[Cell, Sums]]:
+                late = self._late.of(sql, shapes, seconds, dimension, whose)
                 found = stored(sql, seconds, dimension, whose, first, until)
-                return found + [
-                    (cell, sums)
-                    for cell, sums in late
-                    if cell.dimension == dimension and cell.tenant == whose and first <= cell.start < until
-                ]
+                return found + [(cell, sums) for cell, sums in late if first <= cell.start < until]
 
             if by is None:
                 return combined(of(""))
             if by == "tenant" and tenant is not None:
                 return [replace(row, value=tenant) for row in combined(of(""))]
             return combined(of(by), of(""))
+
+    def top(
+        self,
+        since: float,
+        until: float,
+        by: str,
+        tenant: str | None = None,
+        limit: int = 10,
+        order: str = "cost_nano",
+    ) -> list[RollupRow]:
+        """The values of a dimension that have most over a time, the greatest first; without histograms.
+
+        Args:
+            since, until: seconds since the epoch; by whole hours up to two days, else by whole days (UTC's).
+            by: one of `DIMENSIONS`. tenant: only this one's; None: all.
+            order: one of `rollups.COUNTS`.
+        """
+        if by not in DIMENSIONS or order not in COUNTS or limit < 1:
+            raise BadQuery(f"the greatest are by {', '.join(DIMENSIONS)}, in the order of {', '.join(COUNTS)}")
+        step = STEPS["hour"] if until - since <= _BY_HOURS else STEPS["day"]
+        first = int(since // step) * step
+        whose = "" if tenant is None else tenant
+        if by == "tenant":  # whose rows are everybody's
+            whose = ""
+        place = COUNTS.index(order)
+        with self._snapshot() as (sql, shapes):
+            late: dict[str, Sums] = {}
+            for cell, sums in self._late.of(sql, shapes, step, by, whose):
+                if first <= cell.start < until:
+                    late.setdefault(cell.value, Sums()).add(Sums(sums.counts))
+            found = amounts(sql, step, by, whose, first, until, order)
+            for value, sums in late.items():
+                found[value] = found.get(value, 0) + sums.counts[place]
+            if by == "tenant" and tenant is not None:
+                found = {value: amount for value, amount in found.items() if value == tenant}
+            best = nsmallest(limit, found.items(), key=lambda each: (-each[1], each[0]))
+            stored_ones = totals(sql, step, by, whose, first, until, [value for value, _ in best])
+        for value, _ in best:
+            if value in late:
+                stored_ones.setdefault(value, Sums()).add(late[value])
+        return [stored_ones[value].row(float(first), value) for value, _ in best]
 
     def span(self) -> tuple[float, float] | None:
         """The times of the oldest and the newest exchange that is kept; None where there is none."""
@@ -232,8 +270,8 @@ class _Late:
         self._tally = Tally()
         self._shapes: dict[int, Shape] = {}
 
-    def cells(self, sql: Sql, shapes: Shapes, only: Sequence[str]) -> dict[Cell, Sums]:
-        """Of these dimensions."""
+    def of(self, sql: Sql, shapes: Shapes, step: int, dimension: str, tenant: str) -> list[tuple[Cell, Sums]]:
+        """See `Tally.of`."""
         row = sql.execute("SELECT value FROM log_meta WHERE name = 'summed_to'").fetchone()
         start = 0 if row is None else int(row[0])
         newest = sql.execute("SELECT coalesce(max(n), -1) FROM log_rows").fetchone()[0]
@@ -247,7 +285,7 @@ class _Late:
                     shape = self._shapes[each[2]] = Shape(known.id, known.tail, known.values)
                 self._tally.add(shape, each[1], each[7], each[14], each[15], each[8:12], each[12], each[13])
             self._to = newest
-            return self._tally.cells(-1e18, only)
+            return self._tally.of(step, dimension, tenant)
 
 
 def _rows(sql: Sql, shapes: Shapes, rows: Sequence[Row]) -> tuple[LogRow, ...]:
