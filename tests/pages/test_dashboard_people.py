@@ -16,6 +16,7 @@ from pages_walk import barriers, visiting
 from pages_world import CHEAP, World, world
 from playwright.sync_api import expect
 
+from headgate.core.alerts import Alert
 from headgate.testing.server import SimulatorServer
 
 PASSWORD = "correct horse battery"
@@ -210,3 +211,19 @@ def test_the_demonstration_never_calls_a_real_provider(tmp_path: Any) -> None:
         connection.request("POST", "/ui/demo")
         assert connection.getresponse().status == 400
         connection.close()
+
+
+def test_an_alert_that_is_on_is_told_with_its_evidence_but_not_to_one_tenant(gate: World) -> None:
+    said = "3 of 20 exchanges failed"
+    alert = Alert(
+        "al_1", "error_rate", "openai", "critical", time.time() - 60, time.time(), 0.15, 0.01, said, "/ui/spend?by=task"
+    )
+    board = gate.built.alerting.board
+    found, board.active = board.active, lambda: (alert,)  # type: ignore[method-assign]
+    try:
+        body = Visitor(gate, "vic").ask("/")[2]
+        assert said in body
+        assert 'href="/ui/spend?by=task"' in body
+        assert said not in Visitor(gate, "tia").ask("/")[2]
+    finally:
+        board.active = found  # type: ignore[method-assign]

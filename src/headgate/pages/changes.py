@@ -111,7 +111,7 @@ def _money(days: Days) -> list[Sentence]:
             part_words = "most" if part < abs(moved) * 0.95 else "all"
             how = f"{formats.money(part)} {'more' if more else 'less'}"
             text = f"The {dimension} {name} accounts for {part_words} of that: {how}."
-            found.append(Sentence(text, "", "same", name, {"q": written(dimension, name)}, "/ui/exchanges"))
+            found.append(Sentence(text, "", "same", "Exchanges", {"q": written(dimension, name)}, "/ui/exchanges"))
             break
     return found
 

@@ -52,7 +52,9 @@ def show(site: Site, asked: Asked) -> Response:
     logs = site.sources.logs
     if logs is None or not logs.search(LogQuery(tenant=asked.tenant, limit=1)).rows or site.demo.running:
         return _welcome(site, asked, recorded=site.sources.stored)
-    period = periods.chosen(asked.query, asked.now)
+    span = logs.span()
+    young = span is not None and asked.now - span[0] < 2 * HOUR
+    period = periods.chosen(asked.query, asked.now, "1h" if young else "24h")
     earlier = period.before()
     rows, rows_before = _split(logs.rollup(earlier.since, period.until, period.step, None, asked.tenant), period.since)
     sums, before = total(rows), total(rows_before)
@@ -72,6 +74,7 @@ def show(site: Site, asked: Asked) -> Response:
         alerts=site.sources.alerts(asked),
         incidents=site.sources.incidents(asked),
         behind=site.sources.behind(asked),
+        simulated=site.sources.simulated,
     )
 
 

@@ -101,7 +101,7 @@
         fill: bars ? ink : each.kind === "area" ? faint(ink) : undefined,
         dash: each.kind === "dashed" ? [5, 4] : undefined,
         paths: bars ? uPlot.paths.bars({ size: [0.8, 40], gap: 1 }) : uPlot.paths.linear(),
-        points: { show: told.x.length < 2, size: 5 },
+        points: { show: !bars && each.values.filter((value) => value !== null).length <= 12, size: 5 },
         spanGaps: true,
       };
     });
@@ -118,7 +118,7 @@
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: told.sync ? { key: told.sync } : undefined },
       padding: [6, 6, 0, 0],
-      scales: { x: { time: true }, y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+      scales: { x: { time: true, range: (_u, low, high) => [low - told.step / 2, high + told.step / 2] }, y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
         { stroke: muted, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: tall ? 72 : 56, font: "11px system-ui, sans-serif", values: (_u, marks) => marks.map((at) => stamp(at)) },
         { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 48, gap: 4, space: tall ? 36 : 30, font: "11px system-ui, sans-serif", values: (_u, marks) => marks.map((mark) => brief(told.unit, mark)) },
