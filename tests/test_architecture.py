@@ -45,7 +45,7 @@ ORDER = [
         "watch",
     },
     {"transport"},
-    {"gate", "jobs", "many", "refusals"},
+    {"checklist", "gate", "jobs", "logbook", "many", "refusals"},
     {"gateway"},
     {"control"},
     {"pages"},

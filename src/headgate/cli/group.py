@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "lab": ("headgate.cli.lab:lab", "Experiments: how retries, and pacing, fare against a limited provider."),
     "init": ("headgate.cli.init:init", "A commented headgate.yaml to begin with."),
     "explain": ("headgate.cli.explain:explain", "Each decision about a call, and the line it came from."),
+    "check": ("headgate.cli.check:check", "The pre-launch checklist, executed: each item with its evidence."),
     "doctor": (
         "headgate.cli.doctor:doctor",
         "Look for what is wrong: configuration, secrets, providers, this machine.",
