@@ -50,12 +50,13 @@ class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_old", "full", "idle", "left", "new", "of_tokens", "told", "turned")
+    __slots__ = ("_old", "full", "idle", "left", "new", "of_tokens", "told", "turned", "untouched")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
         name, self.left, self.full = _HEADERS[unit]
         self.told = name, b"%d" % per_minute
+        self.untouched = self.told, (self.left, b"%d" % per_minute), (self.full, b"0s")  # of a bucket that is full
         self.idle = 0.0  # after as many seconds without a call every bucket is full
         self.of_tokens = unit == "tokens"
         self.new: dict[Hashable, _Bucket] = {}
@@ -114,6 +115,9 @@ class _TakenHere(Taken):
             _,
         ) in found:  # as `Rule.figure` and `ratelimit_headers`, in one go: every answer has them
             filling = tat - at
+            if filling <= 0.0:
+                made += rule.untouched
+                continue
             remaining = int((BURST_SECONDS - filling + SLACK) / rule.seconds_each)
             if remaining > rule.per_minute:
                 remaining = rule.per_minute

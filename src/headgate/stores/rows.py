@@ -28,6 +28,7 @@ _SPENT = ("spent_nano", "spent_tokens", "alerted", "alerted_tokens")
 ACCOUNTS = Insert(accounts, ("id", "budget", "scope", "period_start", "period_end", *_SPENT), update=_SPENT)
 
 _NO_USAGE = Usage()
+_NO_TOKENS = (0,) * len(TOKEN_CLASSES)
 _NOT_ONE = (None, None, None)
 _NOTHING_TOLD = ("", "", "", "")
 _FAILED = Ending.FAILED.value
@@ -127,6 +128,10 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
             "" if failure is None else failure.provider_code,
             service_of(usage),
         )
+    elif not count:
+        tokens, cost, version, waited, estimated_nano = _NO_TOKENS, 0, "", exchange.waited, 0
+        estimated = simulated = False
+        only, told = _NOT_ONE, _NOTHING_TOLD
     else:
         tokens = _summed(tried)
         cost = sum(a.cost_nano for a in tried)
@@ -271,6 +276,4 @@ def _tokens(usage: Usage) -> tuple[int, ...]:
 
 
 def _summed(tried: list[Attempt]) -> tuple[int, ...]:
-    if not tried:
-        return (0,) * len(TOKEN_CLASSES)
     return tuple(sum(column) for column in zip(*(_tokens(a.usage or _NO_USAGE) for a in tried), strict=True))

@@ -197,7 +197,7 @@ class Writer:
         while not stop:
             self._rest()
             items = self._inbox.take()
-            stop = any(isinstance(item, Stop) for item in items)
+            stop = self._closed and any(isinstance(item, Stop) for item in items)
             self._tried = time.monotonic()
             try:
                 self._turn(items)
@@ -233,7 +233,7 @@ class Writer:
         urgent = self._closed or bool(self._backoff) or self.desk.waiting > 0
         for item in items:
             if isinstance(item, Exchange):
-                if not self._unwritten:
+                if not (self._waiting or self._kept_attempts):
                     self._since = time.monotonic()
                 self._waiting.append(item)
                 urgent = urgent or not (item.attempts or item.recalled is not None)
