@@ -228,6 +228,7 @@ class ResponseReader:
     """
 
     __slots__ = (
+        "_body",
         "_fed",
         "_fields",
         "_framed",
@@ -238,12 +239,16 @@ class ResponseReader:
         "failure",
         "head_done",
         "headers",
+        "on_body",
         "pieces",
         "reusable",
         "status",
     )
 
     def __init__(self) -> None:
+        # The parser puts the pieces here by itself, without a frame of Python for each: streams have hundreds.
+        self._body: list[bytes] = []
+        self.on_body = self._body.append
         self._parser: httptools.HttpResponseParser | None = None
         self._spoiled = True  # the parser cannot take another response
         self._fields: list[tuple[bytes, bytes]] = []
@@ -278,6 +283,8 @@ class ResponseReader:
             self._fail("it switched protocols")
         except httptools.HttpParserError as error:
             self._fail(f"not HTTP/1.1 ({error})")
+        if self._body:
+            self._take_body()
         if in_head:
             self._fed += len(data)
             if self._fed > HEADER_LIMIT:
@@ -340,13 +347,17 @@ class ResponseReader:
             self._spoiled = self.done = True
             self.reusable = parser.should_keep_alive()
 
-    def on_body(self, body: bytes) -> None:
+    def _take_body(self) -> None:
+        body = self._body
         if self.done:
-            self.reusable = False
+            self.reusable = False  # of a second response
         else:
-            self.pieces.append(body)
+            self.pieces += body
+        body.clear()
 
     def on_message_complete(self) -> None:
+        if self._body:
+            self._take_body()
         parser = self._parser
         if self.head_done and not self.done and parser is not None:
             self.done = True

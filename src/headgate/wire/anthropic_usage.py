@@ -105,10 +105,23 @@ def malformed(fields: Fields) -> bool:
 
 def falls(known: Fields, delta: Fields) -> bool:
     """Whether a later report takes back some of an earlier one: counts are cumulative, so one of the two is wrong."""
+    if _rises(known, delta):
+        return False
     before, after = usage(known), usage({**known, **{n: v for n, v in delta.items() if n in _COUNTS and v is not None}})
     if before is None or after is None:
         return False
     return after.prompt_tokens < before.prompt_tokens or after.output_tokens < before.output_tokens > _PLACEHOLDER
+
+
+def _rises(known: Fields, delta: Fields) -> bool:
+    """Every count that is told again is at least what it was: as in nearly every stream, and nothing falls then."""
+    for name in _COUNTS:
+        later = delta.get(name)
+        if later is not None:
+            earlier = known.get(name, 0)
+            if type(later) is not int or type(earlier) is not int or not 0 <= earlier <= later <= MAX_COUNT:
+                return False
+    return True
 
 
 def complete(fields: Fields) -> bool:

@@ -58,7 +58,11 @@ def count(value: object) -> int | None:
 
 def miscounted(fields: dict[str, Any], names: Iterable[str]) -> bool:
     """Whether something stands in the place of one of these counts that is none. Missing and null are not wrong."""
-    return any((value := fields.get(name)) is not None and count(value) is None for name in names)
+    for name in names:
+        value = fields.get(name)
+        if value is not None and not (type(value) is int and 0 <= value <= MAX_COUNT) and count(value) is None:
+            return True
+    return False
 
 
 def text(value: object) -> str:
