@@ -23,6 +23,7 @@ from headgate.core.guards import ToolCall
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.audit_log import FIRST, AuditRow, verify
 from headgate.stores.cap_change import change_cap, restore_cap
+from headgate.stores.keys import key_hash
 from headgate.stores.memory import MemoryLedger
 from headgate.stores.moving import move
 from headgate.stores.opening import open_ledger
@@ -179,5 +180,12 @@ def test_in_postgresql_two_processes_make_one_chain_that_nobody_can_shorten(serv
         with pytest.raises(HeadgateError, match="append-only"):
             two.call(lambda sql, statement=statement: sql.exec_driver_sql(statement))  # type: ignore[misc]
     assert two.audit.verify().broken is None
+    cookie = key_hash(one.sessions.begin("ada", "192.0.2.1").reveal())
+    assert two.sessions.visit(cookie) is not None
+    two.people.set_password("ada", "another")
+    assert one.sessions.visit(cookie) is None
+    token, _ = one.api_tokens.make("ci", "viewer")
+    two.api_tokens.revoke(token.id)
+    assert one.api_tokens.find(token.id) is None
     one.close()
     two.close()

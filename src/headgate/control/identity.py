@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import hmac
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
+
+from sqlalchemy import Connection
 
 from headgate.control.passwords import Passwords, Patience
 from headgate.control.people import Principal, Role
 from headgate.core.actors import Actor, acting
-from headgate.core.errors import Denied
-from headgate.stores.api_tokens import PREFIX
+from headgate.core.errors import ConfigError, Denied, Unavailable
+from headgate.stores.api_tokens import PREFIX, read_token
 from headgate.stores.keys import key_hash
 from headgate.stores.ledger import WrittenLedger
-from headgate.stores.people import Person
+from headgate.stores.people import Person, is_name, person_named, read_people
+from headgate.stores.reader import Reader
+from headgate.stores.sessions import TOUCH_SECONDS, read_session
+
+T = TypeVar("T")
 
 KNOWN_SECONDS = 2.0
 """How long what the ledger said of a session, a token or of whether there are people is believed without asking again.
 A logout counts at once in this process, and after so long in others."""
 
 _KNOWN = 1_000
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
+_TOKEN = re.compile(r"hga-[a-z2-7]{8}-[A-Za-z0-9_-]{43}")
 _WRONG = "The name or the password is not right."
 _NOT_VALID = "The API token is not valid: it is unknown, expired or revoked."
 
@@ -61,22 +70,32 @@ class Identity:
         self._ledger = ledger
         self._now = now
         self._tell = tell
+        self._reader: Reader | None = None
         self._known: OrderedDict[str, tuple[float, object]] = OrderedDict()
         self._changes = 0
         self._lock = threading.Lock()
 
     def anybody(self) -> bool:
         """Whether there are people at all."""
-        return bool(self._remembered("people", lambda: bool(self._ledger.people.list())))
+        return bool(self._remembered("people", lambda: bool(self._ask(read_people))))
 
     def session(self, cookie: str, address: str) -> Principal | None:
         """Who has logged in with this cookie; None: the session is over, or was none."""
+        if not _COOKIE.fullmatch(cookie):
+            return None
         session_id = key_hash(cookie)
-        found = self._remembered(session_id, lambda: self._ledger.sessions.visit(session_id))
+        found = self._remembered(session_id, lambda: self._visited(session_id))
         if found is None:
             return None
         person = cast("tuple[object, Person]", found)[1]
         return Principal(person.name, cast("Role", person.role), person.tenant, "dashboard", address)
+
+    def _visited(self, session_id: str) -> object:
+        now = self._now()
+        found = self._ask(lambda sql: read_session(sql, session_id, now))
+        if found is not None and now >= found[0].seen + TOUCH_SECONDS:
+            return self._ledger.sessions.visit(session_id)
+        return found
 
     def token(self, text: str, address: str) -> Principal:
         """Whose API token it is.
@@ -84,11 +103,24 @@ class Identity:
         Raises:
             Denied: it is not valid.
         """
-        token_id = text.removeprefix(PREFIX).partition("-")[0]
-        token = self._ledger.api_tokens.find(token_id)
+        token = None
+        if _TOKEN.fullmatch(text):
+            token_id = text.removeprefix(PREFIX).partition("-")[0]
+            token = self._ask(lambda sql: read_token(sql, token_id, self._now()))
         if token is None or not hmac.compare_digest(token.hash, key_hash(text)):
             raise Denied(_NOT_VALID, code="invalid_token")
         return Principal(f"token:{token.name}", cast("Role", token.role), token.tenant, "api", address)
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        """Beside the writer, which has money to decide about: strangers may ask here as often as they like."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = self._ledger.reader()
+            reader = self._reader
+        try:
+            return reader._ask(question)
+        except ConfigError as error:
+            raise Unavailable(error.message) from None
 
     def log_in(self, name: str, password: str, address: str, *, before: str = "") -> LoggedIn:
         """A new session, whatever the browser had before.
@@ -102,7 +134,7 @@ class Identity:
             Unavailable: too many logins at once, or the ledger cannot be written.
         """
         self.patience.admit(name, address)
-        person = self._ledger.people.find(name[:64])
+        person = self._ask(lambda sql: person_named(sql, name)) if is_name(name) else None
         right = self.passwords.check(None if person is None else person.password, password)
         if person is None or not right:
             self.patience.failed(name, address)

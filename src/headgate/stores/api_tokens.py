@@ -93,10 +93,7 @@ class TokenStore:
 
     def find(self, token_id: str) -> ApiToken | None:
         """One that is valid now, by its id; its hash is the caller's to compare."""
-        now, c = self._now(), api_tokens.c
-        valid = (c.id == token_id, c.revoked.is_(None), (c.expires.is_(None)) | (c.expires > now))
-        row = self._run(lambda sql: sql.execute(select(api_tokens).where(*valid)).mappings().first())
-        return None if row is None else ApiToken(**row)
+        return self._run(lambda sql: read_token(sql, token_id, self._now()))
 
     def revoke(self, token_id: str) -> ApiToken:
         """End a token for good.
@@ -127,6 +124,14 @@ def tokens_beside(reader: Reader) -> list[ApiToken]:
         return reader._ask(lambda sql: _all(sql) if inspect(sql).has_table(api_tokens.name) else [])
     except NoLedger:
         return []
+
+
+def read_token(sql: Connection, token_id: str, now: float) -> ApiToken | None:
+    """One that is valid at `now`, on any connection."""
+    c = api_tokens.c
+    valid = (c.id == token_id, c.revoked.is_(None), (c.expires.is_(None)) | (c.expires > now))
+    row = sql.execute(select(api_tokens).where(*valid)).mappings().first()
+    return None if row is None else ApiToken(**row)
 
 
 def _all(sql: Connection) -> list[ApiToken]:

@@ -159,11 +159,16 @@ class PeopleStore:
 
 def check(name: str, role: str, tenant: str) -> None:
     """Raises ConfigError: a name, a role, or a tenant with a role that has none."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ConfigError(
             "a person's name has 1 to 64 lower-case letters, digits and . _ @ + -, and begins with a letter or digit"
         )
     check_role(role, tenant)
+
+
+def is_name(text: str) -> bool:
+    """Whether a person could have this name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_role(role: str, tenant: str) -> None:

@@ -88,16 +88,10 @@ class SessionStore:
         now = self._now()
 
         def work(sql: Connection) -> tuple[Session, Person] | None:
-            row = sql.execute(select(sessions).where(sessions.c.id == session_id)).mappings().first()
-            session = None if row is None else Session(**row)
-            person = None if session is None else person_named(sql, session.person)
-            if session is None or person is None or session.began < person.sessions_from:
-                return None
-            if now >= session.began + ABSOLUTE_SECONDS or now >= session.seen + IDLE_SECONDS:
-                return None
-            if now >= session.seen + TOUCH_SECONDS:
+            found = read_session(sql, session_id, now)
+            if found is not None and now >= found[0].seen + TOUCH_SECONDS:
                 sql.execute(update(sessions).where(sessions.c.id == session_id).values(seen=now))
-            return session, person
+            return found
 
         return self._run(work)
 
@@ -135,3 +129,15 @@ class SessionStore:
         live = (c.person == person, c.began > now - ABSOLUTE_SECONDS, c.seen > now - IDLE_SECONDS)
         query = select(sessions).where(*live).order_by(c.began.desc(), c.id)
         return self._run(lambda sql: [Session(**row) for row in sql.execute(query).mappings()])
+
+
+def read_session(sql: Connection, session_id: str, now: float) -> tuple[Session, Person] | None:
+    """A session and its person, on any connection; None where it is over or was none."""
+    row = sql.execute(select(sessions).where(sessions.c.id == session_id)).mappings().first()
+    session = None if row is None else Session(**row)
+    person = None if session is None else person_named(sql, session.person)
+    if session is None or person is None or session.began < person.sessions_from:
+        return None
+    if now >= session.began + ABSOLUTE_SECONDS or now >= session.seen + IDLE_SECONDS:
+        return None
+    return session, person
