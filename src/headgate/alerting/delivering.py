@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -64,11 +65,13 @@ class Delivery:
         self.wake()
 
     def close(self) -> None:
-        """Stop. What is under way is told again at the next start, with the same id. Idempotent."""
+        """Stop, within 2 s however many hang. What is under way is told again at the next start, with the same id.
+        Idempotent."""
         self._stopping.set()
         self.wake()
+        end = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join(_STOP_SECONDS)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self, key: str) -> None:
         while not self._stopping.is_set():
