@@ -72,12 +72,15 @@ class Callers:
 
     async def run(self, rate: float, until: float) -> None:
         """Call at `rate` per second until the monotonic time `until`."""
-        limits = httpx2.Limits(max_connections=64, max_keepalive_connections=32)
+        limits = httpx2.Limits(max_connections=250, max_keepalive_connections=32)
         running: set[asyncio.Task[None]] = set()
         async with httpx2.AsyncClient(limits=limits, timeout=30.0, trust_env=False) as client:
             following = time.monotonic()
             while time.monotonic() < until:
-                if len(running) < 200:
+                self.seen["most at once"] = max(self.seen["most at once"], len(running))
+                if len(running) >= 200:
+                    self.seen["not made: too many are waiting"] += 1
+                else:
                     task = asyncio.create_task(self._call(client))
                     running.add(task)
                     task.add_done_callback(running.discard)
@@ -88,8 +91,11 @@ class Callers:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _scrape(self, client: httpx2.AsyncClient) -> None:
-        answer = await client.get(f"{self._url}/metrics")
-        self.seen[f"metrics {answer.status_code}"] += 1
+        try:
+            answer = await client.get(f"{self._url}/metrics")
+            self.seen[f"metrics {answer.status_code}"] += 1
+        except httpx2.HTTPError as error:
+            self.seen[f"metrics {type(error).__name__}"] += 1
 
     async def _call(self, client: httpx2.AsyncClient) -> None:
         draw = self._random
