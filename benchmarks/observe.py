@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import http.server
 import sys
 import tempfile
@@ -121,6 +122,7 @@ def parts() -> Iterator[Number]:
     from headgate.core.exchange import Attempt, Ending, Exchange, Facts, Request, Route
     from headgate.core.ids import id_maker
     from headgate.core.usage import Usage
+    from headgate.gateway.server import GC_THRESHOLDS
     from headgate.policy.tracing import Tracing
     from headgate.stores.log_line import LineMaker
     from headgate.telemetry.counting import Counts
@@ -153,12 +155,16 @@ def parts() -> Iterator[Number]:
         exchanges.append(exchange)
     maker, counts, tracing, rules = LineMaker(b"k" * 32, with_bodies=False), Counts(), Tracing(1_000), SpanRules()
     lines: list[bytes] = []
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)  # as a gateway does
 
     def told() -> None:
+        made = []
         for exchange in exchanges:
-            trace = tracing.trace(exchange)
-            if trace.sampled:
-                traces(spans_of(exchange, trace, rules), {}, ("headgate", "1"))
+            if tracing.samples(exchange):
+                made += spans_of(exchange, tracing.trace(exchange), rules)
+        traces(made, {}, ("headgate", "1"))
 
     for name, work in (
         ("a line of the log", lambda: lines.extend(maker.line(each, 0.0) for each in exchanges)),

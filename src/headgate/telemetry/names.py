@@ -23,7 +23,7 @@ SERVICE_VERSION = "service.version"
 USER = "user.id"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there are two, and each is itself
 class GenAI:
     """The names of one revision; "" = it has no name for that."""
 

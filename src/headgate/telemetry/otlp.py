@@ -22,6 +22,7 @@ INTERNAL, SERVER, CLIENT = 1, 2, 3
 ERROR = 2
 """A status."""
 
+_OF_SPAN = 9
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200
 _CUMULATIVE = 2
 _fixed64 = struct.Struct("<Q").pack
@@ -38,9 +39,19 @@ class Event:
     attributes: Attributes
 
 
+class Shared:
+    """Attributes that many spans have in common: encoded once."""
+
+    __slots__ = ("attributes", "encoded")
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
+        self.encoded = _attributes(_OF_SPAN, attributes)
+
+
 @dataclass(slots=True)
 class Span:
-    """A span. Ids are hex; times are seconds since the epoch."""
+    """A span. Ids are hex; times are seconds since the epoch. `shared` are attributes beside its own."""
 
     trace: str
     span: str
@@ -54,6 +65,7 @@ class Span:
     failed: bool = False
     state: str = ""
     remote: bool = False  # the parent is another process's
+    shared: Shared | None = None
 
 
 def traces(spans: Iterable[Span], resource: Attributes, scope: tuple[str, str], schema_url: str = "") -> bytes:
@@ -89,7 +101,8 @@ def _span(span: Span) -> bytes:
             b"\x30" + _varint(span.kind),
             b"\x39" + _fixed64(_nano(span.start)),
             b"\x41" + _fixed64(_nano(max(span.end, span.start))),
-            _attributes(9, span.attributes),
+            span.shared.encoded if span.shared is not None else b"",
+            _attributes(_OF_SPAN, span.attributes),
             *(_message(11, _event(event)) for event in span.events),
             b"\x7a\x02\x18\x02" if span.failed else b"",
             b"\x85\x01" + _fixed32(flags),

@@ -13,12 +13,13 @@ from headgate.core.usage import Usage
 from headgate.policy.tracing import Trace, attempt_span
 from headgate.telemetry import names
 from headgate.telemetry.names import GenAI
-from headgate.telemetry.otlp import CLIENT, INTERNAL, SERVER, Event, Span, Value
+from headgate.telemetry.otlp import CLIENT, INTERNAL, SERVER, Event, Shared, Span, Value
 
 _NANO = 1e9
 _FAILURES = frozenset({Ending.FAILED, Ending.CUT, Ending.KILLED})
 _TRACES_ITSELF = (b"Anthropic/Python ", b"AsyncAnthropic/Python ")
 """How the `user-agent` of an SDK begins that makes a span of its own for each call, with the tokens in it."""
+_SHARED = 1_024  # combinations of what spans have in common, kept encoded
 _LEAST_WAIT = 0.0005  # seconds: what is below is the rest of a subtraction
 _MOST_NAME = 200  # characters of a model's name: callers can ask for anything
 
@@ -64,37 +65,24 @@ def _counted_elsewhere(exchange: Exchange, trace: Trace) -> bool:
 
 
 def _exchange_span(exchange: Exchange, trace: Trace, rules: SpanRules) -> Span:
-    request, caller, error = exchange.request, exchange.request.caller, exchange.error
-    last = exchange.last
-    told: dict[str, Value] = {
+    request, caller, error, attempts = exchange.request, exchange.request.caller, exchange.error, exchange.attempts
+    last, failed, parent = attempts[-1] if attempts else None, is_failure(exchange), trace.parent
+    own: dict[str, Value] = {
         names.EXCHANGE_ID: exchange.id,
-        names.OUTCOME: "" if exchange.ending is None else exchange.ending.value,
         names.COST: exchange.cost_nano / _NANO,
-        names.ATTEMPTS: len(exchange.attempts),
-        names.HTTP_STATUS: exchange.status,
-        names.MODEL_ASKED: request.facts.model[:_MOST_NAME],
-        names.MODEL_SERVED: "" if last is None else last.model_served or last.route.model,
-        names.TENANT: caller.tenant,
-        names.KEY: caller.key,
-        names.USER: caller.user,
-        names.TASK: caller.task,
-        names.FEATURE: caller.feature,
-        names.ENVIRONMENT: caller.environment,
-        names.CORRELATION: request.correlation_id,
-        names.CACHE: exchange.cache,
-        names.VERDICT: exchange.verdict,
-        names.DEGRADED: exchange.degradation,
-        rules.names.conversation: caller.session,
+        names.ATTEMPTS: len(attempts),
     }
+    for name, value in (
+        (names.USER, caller.user),
+        (rules.names.conversation, caller.session),
+        (names.CORRELATION, request.correlation_id),
+        (names.DEGRADED, exchange.degradation),
+        (names.OI_SESSION if rules.openinference else "", caller.session),
+    ):
+        if value and name:
+            own[name] = value
     for name, value in caller.tags.items():
-        told[names.TAG + name] = value
-    if error is not None:
-        told[names.ERROR_CODE] = error.code
-        if is_failure(exchange):
-            told[names.ERROR_TYPE] = error.code
-    if rules.openinference:
-        told |= {names.OI_KIND: names.OI_CHAIN, names.OI_SESSION: caller.session}
-    parent, ended = trace.parent, exchange.ended or exchange.started
+        own[names.TAG + name] = value
     return Span(
         trace.trace,
         trace.span,
@@ -102,13 +90,65 @@ def _exchange_span(exchange: Exchange, trace: Trace, rules: SpanRules) -> Span:
         names.EXCHANGE_SPAN,
         SERVER if request.way_in == "gateway" else INTERNAL,
         exchange.started,
-        ended,
-        {name: value for name, value in told.items() if value not in ("", None)},
-        _findings(exchange),
-        is_failure(exchange),
+        exchange.ended or exchange.started,
+        own,
+        _findings(exchange) if exchange.findings else [],
+        failed,
         "" if parent is None else parent.state,
         parent is not None and request.way_in == "gateway",
+        _of_exchanges(
+            "" if exchange.ending is None else exchange.ending.value,
+            exchange.status,
+            request.facts.model[:_MOST_NAME],
+            "" if last is None else last.model_served or last.route.model,
+            caller.tenant,
+            caller.key,
+            caller.task,
+            caller.feature,
+            caller.environment,
+            exchange.cache,
+            exchange.verdict if exchange.guarded else "",
+            "" if error is None else error.code,
+            failed,
+            rules.openinference,
+        ),
     )
+
+
+@lru_cache(maxsize=_SHARED)
+def _of_exchanges(
+    outcome: str,
+    status: int,
+    asked: str,
+    served: str,
+    tenant: str,
+    key: str,
+    task: str,
+    feature: str,
+    environment: str,
+    cache: str,
+    verdict: str,
+    code: str,
+    failed: bool,
+    openinference: bool,
+) -> Shared:
+    told: dict[str, Value] = {
+        names.OUTCOME: outcome,
+        names.HTTP_STATUS: status,
+        names.MODEL_ASKED: asked,
+        names.MODEL_SERVED: served,
+        names.TENANT: tenant,
+        names.KEY: key,
+        names.TASK: task,
+        names.FEATURE: feature,
+        names.ENVIRONMENT: environment,
+        names.CACHE: cache,
+        names.VERDICT: verdict,
+        names.ERROR_CODE: code,
+        names.ERROR_TYPE: code if failed else "",
+        names.OI_KIND: names.OI_CHAIN if openinference else "",
+    }
+    return Shared({name: value for name, value in told.items() if value != ""})
 
 
 def _findings(exchange: Exchange) -> list[Event]:
@@ -129,68 +169,112 @@ def _findings(exchange: Exchange) -> list[Event]:
 
 
 def _attempt_span(exchange: Exchange, attempt: Attempt, trace: Trace, rules: SpanRules, *, counts: bool) -> Span:
-    request, route = exchange.request, attempt.route
-    operation = names.OPERATIONS.get(request.endpoint)
-    model = (route.model or request.facts.model)[:_MOST_NAME]
-    host, port = _address(route.base_url)
-    told: dict[str, Value | None] = {
+    request, route, facts = exchange.request, attempt.route, exchange.request.facts
+    operation = names.OPERATIONS.get(request.endpoint, "")
+    model = (route.model or facts.model)[:_MOST_NAME]
+    own: dict[str, Value | None] = {
         names.ATTEMPT_NUMBER: attempt.number,
         names.COST: attempt.cost_nano / _NANO,
-        names.ESTIMATED: attempt.estimated or None,
         names.BOUND: None if attempt.bound_nano is None else attempt.bound_nano / _NANO,
         names.REQUEST_ID: attempt.request_id,
-        names.SIMULATED: attempt.simulated or None,
-        names.HTTP_STATUS: attempt.status or None,
-        names.SERVER_ADDRESS: host,
-        names.SERVER_PORT: port,
     }
-    if operation is not None:
-        told |= _inference(exchange, attempt, operation, model, rules.names)
+    if operation:
+        own[rules.names.conversation] = request.caller.session
+        if facts.stream and attempt.first_content is not None:
+            own[rules.names.response_first_chunk] = attempt.first_content - attempt.started
     usage = attempt.usage
     if usage is not None:
-        told |= _own_usage(usage)
-        if counts and operation is not None:
-            told |= _usage(usage, rules.names)
-    error = attempt.error
-    if error is not None:
-        told[names.ERROR_TYPE] = error.kind or error.code
-        told[names.ERROR_CODE] = error.provider_code
-    if rules.openinference and operation is not None:
-        told |= _openinference(attempt, operation, model, counts=counts)
+        own |= _own_usage(usage)
+        if counts and operation:
+            own |= _usage(usage, rules.names)
+            if rules.openinference:
+                own |= _openinference(attempt, usage)
     events = _moments(attempt)
     if rules.clean is not None and operation == names.CHAT and attempt is exchange.last:
-        _tell_content(exchange, attempt, rules, rules.clean, told, events)
-    ended = attempt.ended or exchange.ended or attempt.started
+        _tell_content(exchange, attempt, rules, rules.clean, own, events)
+    error = attempt.error
     return Span(
         trace.trace,
         attempt_span(exchange, attempt.number),
         trace.span,
-        names.ATTEMPT_SPAN if operation is None else f"{operation} {model}".rstrip(),
+        f"{operation} {model}".rstrip() if operation else names.ATTEMPT_SPAN,
         CLIENT,
         attempt.started,
-        ended,
-        {name: value for name, value in told.items() if name and value is not None and value != ""},
+        attempt.ended or exchange.ended or attempt.started,
+        {name: value for name, value in own.items() if value is not None and value != "" and name},
         events,
         error is not None or (attempt is exchange.last and is_failure(exchange)),
+        shared=_of_attempts(
+            rules.names,
+            rules.openinference,
+            operation,
+            route.provider,
+            route.dialect,
+            route.base_url,
+            model,
+            facts.max_output_tokens or attempt.output_cap,
+            facts.choices,
+            facts.stream,
+            attempt.model_served,
+            attempt.stop_reason,
+            attempt.status,
+            attempt.estimated,
+            attempt.simulated,
+            "" if error is None else error.kind or error.code,
+            "" if error is None else error.provider_code,
+        ),
     )
 
 
-def _inference(
-    exchange: Exchange, attempt: Attempt, operation: str, model: str, name: GenAI
-) -> dict[str, Value | None]:
-    facts, first = exchange.request.facts, attempt.first_content
-    return {
-        name.operation: operation,
-        name.provider: attempt.route.provider,
-        name.conversation: exchange.request.caller.session,
-        name.request_model: model,
-        name.request_max_tokens: facts.max_output_tokens or attempt.output_cap or None,
-        name.request_choices: facts.choices if facts.choices != 1 else None,
-        name.request_stream: facts.stream,
-        name.response_model: attempt.model_served,
-        name.response_finish_reasons: (attempt.stop_reason,) if attempt.stop_reason else None,
-        name.response_first_chunk: first - attempt.started if facts.stream and first is not None else None,
+@lru_cache(maxsize=_SHARED)
+def _of_attempts(
+    name: GenAI,
+    openinference: bool,
+    operation: str,
+    provider: str,
+    dialect: str,
+    base_url: str,
+    model: str,
+    max_tokens: int,
+    choices: int,
+    stream: bool,
+    served: str,
+    stop_reason: str,
+    status: int,
+    estimated: bool,
+    simulated: bool,
+    failure: str,
+    code: str,
+) -> Shared:
+    host, port = _address(base_url)
+    told: dict[str, Value | None] = {
+        names.HTTP_STATUS: status or None,
+        names.SERVER_ADDRESS: host,
+        names.SERVER_PORT: port,
+        names.ESTIMATED: estimated or None,
+        names.SIMULATED: simulated or None,
+        names.ERROR_TYPE: failure,
+        names.ERROR_CODE: code,
     }
+    if operation:
+        told |= {
+            name.operation: operation,
+            name.provider: provider,
+            name.request_model: model,
+            name.request_max_tokens: max_tokens or None,
+            name.request_choices: choices if choices != 1 else None,
+            name.request_stream: stream,
+            name.response_model: served,
+            name.response_finish_reasons: (stop_reason,) if stop_reason else None,
+        }
+        if openinference:
+            told |= {
+                names.OI_KIND: names.OI_LLM if operation == names.CHAT else names.OI_EMBEDDING,
+                names.OI_MODEL: served or model,
+                names.OI_PROVIDER: provider,
+                names.OI_SYSTEM: dialect,
+            }
+    return Shared({key: value for key, value in told.items() if key and value is not None and value != ""})
 
 
 def _usage(usage: Usage, name: GenAI) -> dict[str, Value | None]:
@@ -216,25 +300,16 @@ def _own_usage(usage: Usage) -> dict[str, Value | None]:
     }
 
 
-def _openinference(attempt: Attempt, operation: str, model: str, *, counts: bool) -> dict[str, Value | None]:
-    told: dict[str, Value | None] = {
-        names.OI_KIND: names.OI_LLM if operation == names.CHAT else names.OI_EMBEDDING,
-        names.OI_MODEL: attempt.model_served or model,
-        names.OI_PROVIDER: attempt.route.provider,
-        names.OI_SYSTEM: attempt.route.dialect,
+def _openinference(attempt: Attempt, usage: Usage) -> dict[str, Value | None]:
+    return {
+        names.OI_PROMPT: usage.prompt_tokens,
+        names.OI_COMPLETION: usage.output_tokens,
+        names.OI_TOTAL: usage.prompt_tokens + usage.output_tokens,
+        names.OI_CACHE_READ: usage.cache_read_tokens or None,
+        names.OI_CACHE_WRITE: usage.cache_write_tokens + usage.cache_write_long_tokens or None,
+        names.OI_REASONING: usage.reasoning_tokens or None,
+        names.OI_COST: attempt.cost_nano / _NANO,
     }
-    usage = attempt.usage
-    if usage is not None and counts:
-        told |= {
-            names.OI_PROMPT: usage.prompt_tokens,
-            names.OI_COMPLETION: usage.output_tokens,
-            names.OI_TOTAL: usage.prompt_tokens + usage.output_tokens,
-            names.OI_CACHE_READ: usage.cache_read_tokens or None,
-            names.OI_CACHE_WRITE: usage.cache_write_tokens + usage.cache_write_long_tokens or None,
-            names.OI_REASONING: usage.reasoning_tokens or None,
-            names.OI_COST: attempt.cost_nano / _NANO,
-        }
-    return told
 
 
 def _moments(attempt: Attempt) -> list[Event]:
