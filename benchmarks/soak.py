@@ -101,8 +101,9 @@ class Callers:
         draw = self._random
         claude, streamed = draw.random() < 0.6, draw.random() < 0.5
         again = draw.random() < 0.2  # a question that was asked before
-        words = [f"question {draw.randrange(200)}"] if again else draw.choices(WORDS, k=draw.randrange(5, 300))
-        text = " ".join(words) + f" tokens: {draw.randrange(20, 400)}"
+        number = draw.randrange(200)
+        words = [f"question {number}"] if again else draw.choices(WORDS, k=draw.randrange(5, 300))
+        text = " ".join(words) + f" tokens: {20 + number if again else draw.randrange(20, 400)}"
         body: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "stream": streamed}
         if claude:
             model = draw.choices(CLAUDE, (70, 28, 2))[0]
