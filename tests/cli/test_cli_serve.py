@@ -29,6 +29,13 @@ def test_without_a_key_it_says_loudly_that_answers_are_simulated(serving: Servin
     assert "\x1b" not in serving.out
 
 
+def test_the_dashboards_address_is_printed_and_answers(serving: Serving) -> None:
+    line = next(line for line in serving.out.splitlines() if line.startswith("Dashboard: "))
+    with urllib.request.urlopen(line.removeprefix("Dashboard: "), timeout=60) as answer:
+        assert answer.status == 200
+        assert b"<title>" in answer.read()
+
+
 def test_the_printed_curl_line_works_as_pasted(serving: Serving) -> None:
     line = next(line for line in serving.out.splitlines() if line.startswith("curl "))
     done = subprocess.run(["sh", "-c", line], env=clean_env(), capture_output=True, text=True, timeout=60, check=False)

@@ -90,7 +90,10 @@ def announce(url: str, settings: Settings, *, simulated: bool, keys: bool, behin
     url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     if simulated:
         _loudly(_SIMULATED, to)
-    lines = [f"Headgate listens on {url}", ""]
+    lines = [f"Headgate listens on {url}"]
+    if settings.dashboard:
+        lines += [f"Dashboard: {url}/"]
+    lines += [""]
     if behind_proxy:
         lines += ["Your environment names an HTTP proxy. In the shell you try this from, first:", ""]
         lines += ["export NO_PROXY=127.0.0.1,localhost", ""]
