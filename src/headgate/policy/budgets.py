@@ -119,7 +119,9 @@ class Budgets:
     """
 
     MOST = 100_000
-    """Claims kept per budget, and combinations of them: some 50 MB. Scopes come from callers."""
+    """Claims kept per budget: some 40 MB. Scopes come from callers."""
+    MOST_COMBINED = 10_000
+    """Combinations of them that are kept looked up: some 5 MB. Those of sessions that are over nobody asks for."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
@@ -156,7 +158,7 @@ class Budgets:
         found = self._applying.get(key)
         if found is None or not found.start <= at < found.end:
             found = self._find(caller, route, asked, at)
-            if len(self._applying) >= Budgets.MOST:
+            if len(self._applying) >= Budgets.MOST_COMBINED:
                 self._applying.clear()
             self._applying[key] = found
         return found
