@@ -1,4 +1,4 @@
-"""`headgate logs`: one exchange with its attempts, from the ledger."""
+"""`headgate logs`: the record of exchanges; `show`: one with its attempts, from the ledger and the log."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
+from headgate.cli.logs_export import export
+from headgate.cli.logs_search import search
 from headgate.cli.text import count, dollars, milliseconds, moment, print_json, safe
 from headgate.core.money import usd_text
 
 if TYPE_CHECKING:
+    from headgate.settings.model import Settings
+    from headgate.stores.logs.query import LogRow
     from headgate.stores.reader import Reader, StoredExchange
 
 _ENOUGH = 10
@@ -21,12 +25,17 @@ _PREFIX = "ex_"
 
 @click.group()
 def logs() -> None:
-    """The record of exchanges.
+    """The record of exchanges: search it, show one, export it, ask again.
 
     \b
     Example:
+      headgate logs search --user ada --since 24h
       headgate logs show --last
     """
+
+
+logs.add_command(search)
+logs.add_command(export)
 
 
 @logs.command()
@@ -35,7 +44,7 @@ def logs() -> None:
 @json_option
 @config_option
 def show(exchange_id: str | None, newest: bool, as_json: bool, config: str | None) -> None:
-    """One exchange and its attempts: times, waits, costs, errors.
+    """One exchange and its attempts: times, waits, costs, errors; what the log has of it: verdict, texts.
 
     EXCHANGE_ID is the response header x-headgate-exchange, or the beginning of it that only one exchange has.
 
@@ -46,15 +55,57 @@ def show(exchange_id: str | None, newest: bool, as_json: bool, config: str | Non
     """
     if newest == bool(exchange_id):
         raise click.UsageError("give an EXCHANGE_ID (or the beginning of one), or --last")
-    reader = reader_of(settings_of(config))
+    settings = settings_of(config)
+    reader = reader_of(settings)
     found = _newest(reader) if newest else _named(reader, exchange_id or "")
     if found is None:
         raise _NotFound("nothing was recorded yet" if newest else f"there is no exchange {safe(exchange_id)!s}")
+    logged = _logged(settings, _id_of(found))
     if as_json:
-        print_json({"exchange": _as_json(found.exchange), "attempts": [_as_json(each) for each in found.attempts]})
+        from headgate.logbook.rows import as_json as of_row
+
+        told: dict[str, Any] = {
+            "exchange": _as_json(found.exchange),
+            "attempts": [_as_json(each) for each in found.attempts],
+        }
+        if logged is not None:
+            told["log"] = {**of_row(logged), "request": logged.request}
+        print_json(told)
     else:
         for line in _lines(found):
             click.echo(safe(line))
+        if logged is not None:
+            for line in _logged_lines(logged):
+                click.echo(safe(line))
+
+
+def _id_of(found: StoredExchange) -> str:
+    return str(found.exchange["id"] if found.exchange else found.attempts[0]["exchange_id"])
+
+
+def _logged(settings: Settings, exchange_id: str) -> LogRow | None:
+    """What the log has of it; None where there is no log, or nothing of it."""
+    from headgate.cli.log_door import log_reader
+    from headgate.core.errors import HeadgateError
+
+    try:
+        with log_reader(settings) as reader:
+            return reader.show(exchange_id)
+    except HeadgateError:
+        return None  # the ledger's part is worth showing all the same
+
+
+def _logged_lines(row: LogRow) -> Iterator[str]:
+    if row.verdict:
+        words = f": {', '.join(row.guards)}" if row.guards else ""
+        yield f"   verdict   {row.verdict}{words}"
+    if row.system_prompt_hash:
+        yield f"   system prompt  {row.system_prompt_hash}"
+    for name in ("degraded", "pruned", "limit", "error_cause"):
+        if row.more.get(name):
+            yield f"   {name:9} {row.more[name]}"
+    for name, text in (("user", row.user_message), ("answer", row.response_text)):
+        yield from (f"   {name if n == 0 else '':9} {line}" for n, line in enumerate(text.splitlines()))
 
 
 class _NotFound(click.ClickException):

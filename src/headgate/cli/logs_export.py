@@ -1,0 +1,150 @@
+"""`headgate logs export`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from headgate.cli.group import config_option, settings_of
+from headgate.cli.log_door import log_reader, query_of, which
+from headgate.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headgate.stores.logs.query import LogQuery, LogRow
+    from headgate.stores.logs.reader import LogReader
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@which
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--dataset", is_flag=True, help="An eval dataset, without personal data: id, input, output, metadata, label."
+)
+@click.option("--all", "everything", is_flag=True, help="With --dataset: also what failed, was flagged or was blocked.")
+@click.option("--sample", type=click.IntRange(1, 100_000), metavar="N", help="So many of them, drawn at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="What --sample is drawn by.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N that fit; default: all.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="A file in place of standard output, mode 0600.")
+@config_option
+def export(
+    text: tuple[str, ...],
+    form: str,
+    dataset: bool,
+    everything: bool,
+    sample: int | None,
+    seed: int,
+    limit: int | None,
+    output: str | None,
+    config: str | None,
+    **told: Any,
+) -> int:
+    """Exchanges that fit, as a file.
+
+    Texts are as the log keeps them; in a --dataset personal data and credentials are taken out once more, whatever
+    `log.bodies` says. A dataset has only complete exchanges that no guard has flagged, and whole requests where
+    `log: {requests: on}` keeps them; else the user's message alone.
+
+    Exit code 1 where nothing was found.
+
+    \b
+    Example:
+      headgate logs export --since 7d --format csv -o week.csv
+      headgate logs export --task classify --dataset --sample 50 -o evals/classify.jsonl
+    """
+    if dataset and form == "csv":
+        raise click.UsageError("a dataset is JSONL: leave --format out")
+    if everything and not dataset:
+        raise click.UsageError("--all goes with --dataset")
+    query = query_of(" ".join(text), told)
+    written = 0
+    with log_reader(settings_of(config)) as reader, _to(output) as out:
+        if dataset:
+            written = _dataset(
+                reader, query, limit, None if sample is None else (sample, seed), out, everything=everything
+            )
+        else:
+            rows = _rows(reader, query, limit, None if sample is None else (sample, seed))
+            written = _csv(rows, out) if form == "csv" else _jsonl(rows, out)
+    click.echo(f"{written:,} exchanges{'' if output is None else f' in {output}'}", err=True)
+    return 0 if written else 1
+
+
+@contextmanager
+def _to(output: str | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    path = Path(output)
+    try:
+        path.touch(mode=0o600)
+        with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            yield file
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _rows(
+    reader: LogReader, query: LogQuery, limit: int | None, sample: tuple[int, int] | None, *, fitting: bool = False
+) -> Iterable[LogRow]:
+    from headgate.logbook.cases import fit, sampled
+    from headgate.logbook.finding import found
+
+    rows: Iterable[LogRow] = (row for row in found(reader, query, limit) if not fitting or fit(row))
+    return rows if sample is None else sampled(rows, *sample)
+
+
+def _dataset(
+    reader: LogReader,
+    query: LogQuery,
+    limit: int | None,
+    sample: tuple[int, int] | None,
+    out: TextIO,
+    *,
+    everything: bool,
+) -> int:
+    from headgate.logbook.cases import case_of, cleaned
+    from headgate.logbook.finding import whole
+
+    written = 0
+    for row in _rows(reader, query, limit, sample, fitting=not everything):
+        case = case_of(whole(reader, row))
+        if case is not None:
+            out.write(json.dumps(cleaned(case).as_json()) + "\n")
+            written += 1
+    return written
+
+
+def _jsonl(rows: Iterable[LogRow], out: TextIO) -> int:
+    from headgate.logbook.rows import as_json
+
+    written = 0
+    for row in rows:
+        out.write(json.dumps(as_json(row)) + "\n")
+        written += 1
+    return written
+
+
+def _csv(rows: Iterable[LogRow], out: TextIO) -> int:
+    from headgate.logbook.rows import COLUMNS, as_cells
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    written = 0
+    for row in rows:
+        written += 1
+        writer.writerow(as_cells(row))
+        out.write(text.getvalue())
+        text.seek(0)
+        text.truncate()
+    out.write(text.getvalue())  # the heads, where there was nothing else
+    return written

@@ -1,0 +1,40 @@
+"""Logged exchanges for programs and spreadsheets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from headgate.core.money import usd_text
+from headgate.stores.logs.query import LogRow
+
+COLUMNS = (
+    *("at", "exchange_id", "tenant", "user", "session", "task", "feature", "key", "environment", "model_asked"),
+    *("model_served", "provider", "ending", "status_code", "error_type", "stop_reason", "verdict", "guards", "cache"),
+    *("attempts", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost_usd", "estimated"),
+    *("latency_ms", "ttft_ms", "correlation_id", "request_id", "system_prompt_hash", "user_message", "response_text"),
+)
+"""Of CSV."""
+
+_APART = ("id", "cost_nano", "more", "request")
+_FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def as_json(row: LogRow) -> dict[str, Any]:
+    """One exchange: money as a decimal string of USD, times in seconds since the epoch."""
+    told = {each.name: getattr(row, each.name) for each in fields(row) if each.name not in _APART}
+    return {**told, "cost_usd": usd_text(row.cost_nano), "more": dict(row.more)}
+
+
+def as_cells(row: LogRow) -> list[object]:
+    """One exchange as `COLUMNS`; a stranger's text that a spreadsheet would act on begins with a `'`."""
+    told = {**as_json(row), "guards": " ".join(row.guards)}
+    return [cell(told[name]) if isinstance(told[name], str) else told[name] for name in COLUMNS]
+
+
+def cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula (OWASP, "CSV injection"), and no terminal for a command."""
+    plain = _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return f"'{plain}" if plain.lstrip(" '\"").startswith(_FORMULA) or text[:1] in ("\t", "\r", "\n") else plain
