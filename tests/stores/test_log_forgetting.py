@@ -204,6 +204,8 @@ def test_sums_by_every_dimension_add_up_to_the_whole(any_world: LogWorld) -> Non
     assert sum(row.exchanges for row in mine) == 68
     users = {row.value: row.exchanges for row in any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")}
     assert users == {"u1": 40, "u2": 40, "u3": 40, "u4": 40, "": 40, "ada": 1}
+    some = any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user", values=["u1", "u3"])
+    assert {row.value: row.exchanges for row in some} == {"u1": 40, "u3": 40, "": 121}
     top = any_world.reader.top(EPOCH, EPOCH + DAY, "user", limit=2, order="exchanges")
     assert [(row.value, row.exchanges) for row in top] == [("u1", 40), ("u2", 40)]
     (dearest,) = any_world.reader.top(EPOCH, EPOCH + 3 * DAY, "user", limit=1)

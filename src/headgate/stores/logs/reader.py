@@ -51,7 +51,13 @@ class LogReader(Protocol):
         ...
 
     def rollup(
-        self, since: float, until: float, step: str = "hour", by: str | None = None, tenant: str | None = None
+        self,
+        since: float,
+        until: float,
+        step: str = "hour",
+        by: str | None = None,
+        tenant: str | None = None,
+        values: Sequence[str] = (),
     ) -> list[RollupRow]:
         """Sums by step of time and, if told, by a dimension: the oldest first, then the dearest.
 
@@ -60,6 +66,8 @@ class LogReader(Protocol):
             step: "minute" (3 days are kept), "hour" (62 days; by user 8) or "day" (400 days, UTC's).
             by: one of `query.DIMENSIONS`; None: nothing. There are minutes by `rollups.BY_MINUTE` only.
             tenant: only this one's; None: all.
+            values: of the dimension, told apart; all others are "" together. None of them: every value is told apart,
+                which by user are very many rows.
         """
         ...
 

@@ -28,6 +28,8 @@ _REPLACE = f"{_INSERT} ON CONFLICT {_CELL} DO UPDATE SET {_CHANGED}"
 _ADD = f"{_INSERT} ON CONFLICT {_CELL} DO UPDATE SET {_ADDED}"
 _READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=? AND tenant=? AND value=?"
 
+_OVER_A_TIME = "FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? AND start < ?"
+
 
 def fold(sql: Sql, cells: Mapping[Cell, Sums]) -> None:
     """Add sums to those that are stored."""
@@ -80,17 +82,15 @@ def _bounded(sql: Sql, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
     return found
 
 
-def stored(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float) -> list[tuple[Cell, Sums]]:
-    """The stored sums of a dimension, from a start on."""
+def stored(
+    sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, values: Sequence[str] = ()
+) -> list[tuple[Cell, Sums]]:
+    """The stored sums of a dimension, from a start on; of these values only, where there are any."""
+    some = f" AND value IN ({','.join('?' * len(values))})" if values else ""
     found = sql.execute(
-        f"SELECT start, value, {_ALL} FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? "
-        "AND start < ?",
-        (step, dimension, tenant, since, until),
+        f"SELECT start, value, {_ALL} {_OVER_A_TIME}{some}", (step, dimension, tenant, since, until, *values)
     )
-    return [(Cell(step, dimension, row[0], tenant, row[1]), Sums.of_columns(row[2:])) for row in found]
-
-
-_OVER_A_TIME = "FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? AND start < ?"
+    return [(Cell(step, dimension, row[0], tenant, row[1]), Sums.of_columns(row[2:])) for row in found.fetchall()]
 
 
 def amounts(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, count: str) -> dict[str, int]:

@@ -147,7 +147,13 @@ class TableReader(ABC):
         return tuple(LogEvent(str(n), at, name, msgspec.json.decode(fields)) for n, at, name, fields in rows)
 
     def rollup(
-        self, since: float, until: float, step: str = "hour", by: str | None = None, tenant: str | None = None
+        self,
+        since: float,
+        until: float,
+        step: str = "hour",
+        by: str | None = None,
+        tenant: str | None = None,
+        values: Sequence[str] = (),
     ) -> list[RollupRow]:
         """Sums by step of time and, if told, by a dimension: the oldest first, then the dearest.
 
@@ -156,6 +162,8 @@ class TableReader(ABC):
             step: "minute" (3 days are kept), "hour" (62 days; by user 8) or "day" (400 days, UTC's).
             by: one of `DIMENSIONS`; None: nothing. There are minutes by `rollups.BY_MINUTE` only.
             tenant: only this one's; None: all.
+            values: of the dimension, told apart; all others are "" together. None of them: every value is told apart,
+                which by user are very many rows.
         """
         seconds = STEPS.get(step)
         if seconds is None or (by is not None and by not in DIMENSIONS):
@@ -168,8 +176,13 @@ class TableReader(ABC):
 
             def of(dimension: str) -> list[tuple[Cell, Sums]]:
                 late = self._late.of(sql, shapes, seconds, dimension, whose)
-                found = stored(sql, seconds, dimension, whose, first, until)
-                return found + [(cell, sums) for cell, sums in late if first <= cell.start < until]
+                some = values if dimension else ()
+                found = stored(sql, seconds, dimension, whose, first, until, some)
+                return found + [
+                    (cell, sums)
+                    for cell, sums in late
+                    if first <= cell.start < until and (not some or cell.value in some)
+                ]
 
             if by is None:
                 return combined(of(""))
