@@ -215,8 +215,9 @@ def _exchange(line: bytes, shape_of: ShapeOf) -> Line:
     except KeyError:
         shape = shape_of(tail, shared_values(tail))
     # Behind the cost comes what few have; the first place of this name is the field's own.
-    rest = line.find(b",", line.find(_COST), cut) >= 0
-    return _line(own, shape, rest)
+    if line.find(b",", line.find(_COST), cut) >= 0:
+        return _line(own, shape, True)
+    return Line(own, shape, moment_of(own.timestamp), nano_of(own.cost_usd), 0, "")
 
 
 def _line(own: Own, shape: Shape, rest: bool) -> Line:

@@ -7,7 +7,9 @@ its shape, or a kind and a hash of the value. A hash may mean others, too, so wh
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 BITS = 14
@@ -16,7 +18,9 @@ _BITMAP_BYTES = PLACES // 8
 _SPARSE = 1000
 
 REQUEST, CORRELATION, SESSION, USER, GUARD, TAG, EXTRA, COST, LATENCY = range(1, 10)
-"""Kinds of keys; a shape's is its number."""
+NAMES = frozenset({REQUEST, CORRELATION, SESSION, USER})
+"""Kinds of keys; a shape's is its number. Of `NAMES` there are nearly as many as rows: all of a kind are one sorted list
+of hashes and places, under minus the kind."""
 
 
 def key_of(kind: int, value: str) -> int:
@@ -67,6 +71,71 @@ def places_of(bits: int) -> list[int]:
 _SET = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
 
 
-def falling(bits: int) -> Iterator[int]:
-    """The places, the highest first."""
-    return reversed(places_of(bits))
+class Posts:
+    """What the rows of one segment have, as it is stored: a key, and places."""
+
+    __slots__ = ("_many", "_named")
+
+    def __init__(self) -> None:
+        self._many: dict[int, list[int]] = defaultdict(list)
+        self._named: dict[int, list[int]] = {kind: [] for kind in NAMES}
+
+    def add(
+        self,
+        place: int,
+        shape: int,
+        names: tuple[str, str, str, str],
+        cost: int,
+        latency: float | None,
+        more: Iterable[int] = (),
+    ) -> None:
+        """Add a row: `names` are its request id, correlation id, session and user; `more` are other keys."""
+        many = self._many
+        many[shape].append(place)
+        many[bucket_key(COST, cost if cost > 0 else 0)].append(place)
+        if latency is not None:
+            many[bucket_key(LATENCY, int(latency))].append(place)
+        for kind, name in zip(_IN_ORDER, names, strict=True):
+            if name:
+                self._named[kind].append(crc32(name.encode("utf-8", "surrogatepass")) << BITS | place)
+        for key in more:
+            many[key].append(place)
+
+    def clear(self) -> None:
+        """Begin another segment."""
+        self._many.clear()
+        for each in self._named.values():
+            each.clear()
+
+    def shapes(self) -> list[int]:
+        """The shapes of its rows."""
+        return [key for key in self._many if key < 1 << 32]
+
+    def stored(self) -> list[tuple[int, int | bytes]]:
+        """(key, places) as they are stored, by key."""
+        named = [(-kind, array("Q", sorted(found)).tobytes()) for kind, found in self._named.items() if found]
+        return sorted(named) + [(key, packed(places)) for key, places in sorted(self._many.items())]
+
+
+_IN_ORDER = (REQUEST, CORRELATION, SESSION, USER)
+
+
+def stored_under(key: int) -> int:
+    """The key that a key's places are stored under."""
+    kind = key >> 32
+    return -kind if kind in NAMES else key
+
+
+def places_under(key: int, stored: int | bytes) -> int:
+    """A key's places, as one number, from what is stored under `stored_under`."""
+    if isinstance(stored, int) or key >> 32 not in NAMES:
+        return unpacked(stored)
+    hashes = memoryview(stored).cast("Q")
+    first = (key & 0xFFFFFFFF) << BITS
+    bits = 0
+    for index in range(bisect_left(hashes, first), len(hashes)):
+        found = hashes[index]
+        if found >= first + PLACES:
+            break
+        bits |= 1 << (found & PLACES - 1)
+    return bits

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import msgspec
 
 from headgate.stores.logs.erasing import Erased, Names, Subject, erase_events, pseudonym, rename_sums, summed_names
-from headgate.stores.logs.filters import filter_of, keys_of_more, keys_of_row
-from headgate.stores.logs.posts import BITS, PLACES, packed
+from headgate.stores.logs.filters import filter_of
+from headgate.stores.logs.posts import BITS, PLACES, Posts
 from headgate.stores.logs.query import LogQuery
 from headgate.stores.logs.rows import COLUMNS, Shapes
 from headgate.stores.logs.sqlite_rows import Finder
 from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
-from headgate.stores.logs.sqlite_store import SqliteStore
+from headgate.stores.logs.sqlite_store import SqliteStore, post_row
 
 _AT_ONCE = 2000  # rows in one transaction
 
@@ -104,22 +104,16 @@ def _rename_rows(sql: sqlite3.Connection, said: Names, some: str) -> None:
 
 def _post_anew(sql: sqlite3.Connection, segment: int) -> None:
     """Make a segment's bitmaps again: a hash of a name is enough to ask whether it was there."""
-    posts: dict[int, list[int]] = defaultdict(list)
+    posts = Posts()
     for row in sql.execute(
         f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ? ORDER BY n",
         (segment << BITS, (segment << BITS) + PLACES - 1),
     ):
-        place = row[0] & PLACES - 1
-        posts[row[2]].append(place)
-        for key in keys_of_row(row[6], row[7], row[4], row[5], row[14], row[12]):
-            posts[key].append(place)
-        if row[16]:
-            for key in keys_of_more(msgspec.json.decode(row[16])):
-                posts[key].append(place)
+        post_row(posts, row)
     sql.execute("DELETE FROM log_posts WHERE segment = ?", (segment,))
     sql.executemany(
         "INSERT INTO log_posts VALUES (?, ?, ?)",
-        [(segment, key, packed(places)) for key, places in sorted(posts.items())],
+        [(segment, key, places) for key, places in posts.stored()],
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from headgate.stores.logs.filters import Filter, fts5_expression
-from headgate.stores.logs.posts import BITS, PLACES, places_of, unpacked
+from headgate.stores.logs.posts import BITS, PLACES, places_of, places_under, stored_under, unpacked
 from headgate.stores.logs.rows import COLUMNS, MORE, Row, Shapes
 from headgate.stores.logs.sqlite_schema import text_table
 
@@ -148,9 +148,9 @@ class Finder:
     def _any(self, segment: int, keys: Sequence[int]) -> int:
         if len(keys) == 1:
             row = self._sql.execute(
-                "SELECT places FROM log_posts WHERE segment = ? AND key = ?", (segment, keys[0])
+                "SELECT places FROM log_posts WHERE segment = ? AND key = ?", (segment, stored_under(keys[0]))
             ).fetchone()
-            return 0 if row is None else unpacked(row[0])
+            return 0 if row is None else places_under(keys[0], row[0])
         wanted = frozenset(keys)
         low, high = min(keys), max(keys)
         if high - low > 4 * len(keys) and len(keys) <= _MOST_SHAPES:

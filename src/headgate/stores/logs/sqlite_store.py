@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,9 @@ import msgspec
 
 from headgate.core.errors import Unavailable
 from headgate.stores.logs.erasing import Erased, Subject
-from headgate.stores.logs.filters import keys_of_more, keys_of_row
+from headgate.stores.logs.filters import keys_of_more
 from headgate.stores.logs.lines import Line, Lines, Own, Shape, read_lines, shared_values
-from headgate.stores.logs.posts import BITS, PLACES, packed
+from headgate.stores.logs.posts import BITS, PLACES, Posts
 from headgate.stores.logs.rollups import Tally
 from headgate.stores.logs.sqlite_schema import create_text_table, open_writer, text_table
 from headgate.stores.logs.store import Progress, Pruned
@@ -65,7 +64,7 @@ class SqliteStore:
         self._known = False
         self._shapes: dict[bytes, Shape] = {}
         self._tally = Tally()
-        self._posts: dict[int, list[int]] = defaultdict(list)
+        self._posts = Posts()
         self._segment = self._place = 0
         self._part = self._part_segments = 0
         self._part_opened = 0.0
@@ -238,19 +237,9 @@ class SqliteStore:
                 (tail,) = sql.execute("SELECT tail FROM log_shapes WHERE id = ?", (shape_id,)).fetchone()
                 shape = shapes[shape_id] = self._remember(Shape(shape_id, tail, shared_values(tail)))
             if n >= open_segment:
-                self._post(row, shape)
+                post_row(self._posts, row)
             if n >= summed_to:
                 self._tally.add(shape, at, row[7], row[14], row[15], row[8:12], row[12], row[13])
-
-    def _post(self, row: Sequence[Any], shape: Shape) -> None:
-        place = row[0] & PLACES - 1
-        posts = self._posts
-        posts[shape.id].append(place)
-        for key in keys_of_row(row[6], row[7], row[4], row[5], row[14], row[12]):
-            posts[key].append(place)
-        if row[16]:
-            for key in keys_of_more(msgspec.json.decode(row[16])):
-                posts[key].append(place)
 
     def _shape(self, sql: sqlite3.Connection, tail: bytes, values: tuple[Any, ...] | None) -> Shape:
         if values is None:
@@ -301,7 +290,7 @@ class SqliteStore:
         requests: list[tuple[int, bytes]] = []
         n = (self._segment << BITS) + self._place
         tally = self._tally.add
-        posts = self._posts
+        post = self._posts.add
         for own, shape, at, cost, saved, more in lines:
             tokens = (own.input_tokens, own.output_tokens, own.cache_read_tokens, own.cache_write_tokens)
             latency, ttft, user, session = own.latency_ms, own.ttft_ms, own.user_id, own.session_id
@@ -314,12 +303,8 @@ class SqliteStore:
             )
             tally(shape, at, user, cost, saved, tokens, latency, ttft)
             place = n & PLACES - 1
-            posts[shape.id].append(place)
-            for key in keys_of_row(session, user, request_id, correlation_id, cost, latency):
-                posts[key].append(place)
-            if more:
-                for key in keys_of_more(msgspec.json.decode(more)):
-                    posts[key].append(place)
+            names = (request_id, correlation_id, session, user)
+            post(place, shape.id, names, cost, latency, keys_of_more(msgspec.json.decode(more)) if more else ())
             if at < self._first_at:
                 self._first_at = at
             if at > self._last_at:
@@ -357,17 +342,23 @@ class SqliteStore:
         self._record_segment(sql, sealed=1)
         sql.executemany(
             "INSERT INTO log_posts VALUES (?, ?, ?)",
-            [(self._segment, key, packed(places)) for key, places in sorted(self._posts.items())],
+            [(self._segment, key, places) for key, places in self._posts.stored()],
         )
         last = (self._segment << BITS) + self._place - 1
         sql.executemany(
-            "UPDATE log_shapes SET last = ? WHERE id = ?", [(last, key) for key in self._posts if key < 1 << 32]
+            "UPDATE log_shapes SET last = ? WHERE id = ?", [(last, shape) for shape in self._posts.shapes()]
         )
         self._segment += 1
         self._place = 0
         self._part_segments += 1
         self._posts.clear()
         self._first_at, self._last_at = 1e18, -1e18
+
+
+def post_row(posts: Posts, row: Sequence[Any]) -> None:
+    """Add a row of `log_rows`."""
+    more = keys_of_more(msgspec.json.decode(row[16])) if row[16] else ()
+    posts.add(row[0] & PLACES - 1, row[2], (row[4], row[5], row[6], row[7]), row[14], row[12], more)
 
 
 def body_of(own: Own) -> tuple[str, str, str] | None:
