@@ -19,8 +19,8 @@ _SPARSE = 1000
 
 REQUEST, CORRELATION, SESSION, USER, GUARD, TAG, EXTRA, COST, LATENCY = range(1, 10)
 NAMES = frozenset({REQUEST, CORRELATION, SESSION, USER})
-"""Kinds of keys; a shape's is its number. Of `NAMES` there are nearly as many as rows: all of a kind are one sorted list
-of hashes and places, under minus the kind."""
+"""Kinds of keys; a shape's is its number. Of `NAMES` there are nearly as many as rows: all of a kind are one sorted
+list of hashes and places, under minus the kind."""
 
 
 def key_of(kind: int, value: str) -> int:
