@@ -97,16 +97,13 @@ def test_whatever_an_address_says_there_is_a_period_with_points_enough_for_a_plo
 
 
 @pytest.mark.parametrize("name", periods.NAMES)
-@pytest.mark.parametrize("by", [None, "user", "model"])
-def test_every_period_is_read_from_sums_that_are_still_kept(name: str, by: str | None) -> None:
+def test_every_period_is_read_from_sums_that_are_still_kept(name: str) -> None:
     period = periods.named(name, NOW)
-    step = periods.kept(by, period.since, NOW)
-    limit = {"minute": 3 * DAY, "hour": (8 if by == "user" else 62) * DAY, "day": 400 * DAY}[step]
-    assert NOW - period.since < limit
-    assert not (by == "user" and step == "minute")
-    bars_of = in_bars(period, by or "model", NOW)
-    assert bars_of.since < bars_of.until
-    assert len(bars_of.starts()) <= 62
+    kept = {"minute": 3 * DAY, "hour": 62 * DAY, "day": 400 * DAY}
+    assert NOW - period.before().since <= kept[period.step]
+    drawn = in_bars(period)
+    assert drawn.since < drawn.until
+    assert len(drawn.starts()) <= 49
 
 
 def test_a_custom_period_says_its_days_and_survives_in_the_address() -> None:

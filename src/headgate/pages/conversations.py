@@ -14,9 +14,9 @@ from headgate.pages.site import Page, Site
 from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow
 
 _SESSIONS = 30
-_AT_ONCE = 500
-_PAGES = 4
-"""Rows that are looked through for one page of sessions: 2,000 at most."""
+_AT_ONCE = 200
+_PAGES = 5
+"""Rows that are looked through for one page of sessions: 1,000 at most."""
 _TURNS = 100
 _EXCERPT = 160
 

@@ -22,6 +22,8 @@ from headgate.stores.logs.query import LogQuery, RollupRow
 
 _SYNC = "overview"
 _TOP = 5
+_COMPARED = 200
+"""Values of a dimension that are compared with the day before: what is below is no news."""
 _BROKEN_DOWN = ("user", "task", "model", "tenant", "provider")
 _PERIODS = ("1h", "24h", "7d", "30d")
 
@@ -92,11 +94,11 @@ def _days(site: Site, asked: Asked) -> Days:
     assert logs is not None
     minute, hour = asked.now // MINUTE * MINUTE + MINUTE, asked.now // HOUR * HOUR + HOUR
     now, before = _split(logs.rollup(minute - 2 * DAY, minute, "minute", None, asked.tenant), minute - DAY)
-    now_by, before_by = {}, {}
-    for name in _BROKEN_DOWN:
-        rows = _split(logs.rollup(hour - 2 * DAY, hour, "hour", name, asked.tenant), hour - DAY)
-        now_by[name], before_by[name] = by_value(rows[0]), by_value(rows[1])
-    return Days(total(now), total(before), now_by, before_by)
+
+    def broken_down(until: float) -> dict[str, dict[str, Figures]]:
+        return {name: by_value(logs.top(until - DAY, until, name, asked.tenant, _COMPARED)) for name in _BROKEN_DOWN}
+
+    return Days(total(now), total(before), broken_down(hour), broken_down(hour - DAY))
 
 
 def _address(sentence: Sentence) -> str:
@@ -176,11 +178,9 @@ def _slow(p95: float | None, query: Mapping[str, str]) -> str:
 
 def _top(site: Site, asked: Asked, period: Period, days: Days, dimension: str) -> Top:
     assert site.sources.logs is not None
-    step = periods.kept(dimension, period.since, asked.now)
-    if period.name == "24h":
-        found = days.now_by[dimension]
-    else:
-        found = by_value(site.sources.logs.rollup(period.since, period.until, step, dimension, asked.tenant))
+    found = days.now_by[dimension]
+    if period.name != "24h":
+        found = by_value(site.sources.logs.top(period.since, period.until, dimension, asked.tenant, _TOP + 1))
     named = [(name, each) for name, each in found.items() if name][:_TOP]
     largest = max((each.cost_nano for _, each in named), default=0) or 1
     query = period.query()

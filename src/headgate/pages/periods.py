@@ -79,14 +79,6 @@ class Period:
         return {"from": _stamp(self.since), "to": _stamp(self.until)}
 
 
-def kept(by: str | None, since: float, now: float) -> Step:
-    """The finest step that sums broken down by a dimension are kept in for so long. None: of minutes, too."""
-    age = now - since
-    if by is None and age <= 3 * DAY - HOUR:
-        return "minute"
-    return "hour" if age <= (8 if by == "user" else 62) * DAY - HOUR else "day"
-
-
 def chosen(query: Mapping[str, str], now: float, default: str = "24h") -> Period:
     """The period that an address names; `default` where it names none that can be read."""
     since, until = (

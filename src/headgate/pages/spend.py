@@ -22,6 +22,8 @@ _PERIODS = ("24h", "yesterday", "7d", "30d", "month")
 _DRAWN = 5
 """Values that have a colour of their own; the rest is drawn as one."""
 _SHOWN = 100
+_MOST = 100_000
+"""Lines of a CSV."""
 _COLUMNS = (
     *("exchanges", "attempts", "failed", "refused", "blocked", "hits", "truncated"),
     *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"),
@@ -33,12 +35,12 @@ WORDS = {"error": "error", "stop_reason": "stop reason", "way_in": "way in", "mo
 def show(site: Site, asked: Asked) -> Response:
     """The page."""
     period, by, tenant = _wanted(asked)
-    rows = _rows(site, period, by, tenant)
-    found = by_value(rows)
-    sums = total(rows)
-    tenants = [] if asked.tenant is not None else _tenants(site, period)
-    shown = list(found.items())[:_SHOWN]
-    largest = max((each.cost_nano for _, each in shown), default=0) or 1
+    whole = _rows(site, period, None, tenant)
+    sums = total(whole)
+    found = _top(site, period, by, tenant, _SHOWN)
+    tenants = [] if asked.tenant is not None else sorted(filter(None, _top(site, period, "tenant", None, _SHOWN)))
+    largest = max((each.cost_nano for each in found.values()), default=0) or 1
+    few = len(found) < _SHOWN  # so that each may have a colour, and reading them all is no work
     return site.render(
         asked,
         "spend.html",
@@ -60,10 +62,10 @@ def show(site: Site, asked: Asked) -> Response:
                 each.cost_nano / sums.cost_nano if sums.cost_nano else 0.0,
                 link("/ui/exchanges", q=written(by, name), **period.query()) if name else "",
             )
-            for name, each in shown
+            for name, each in found.items()
         ],
-        more=max(0, len(found) - _SHOWN),
-        plot=_plot(rows, found, period, WORDS.get(by, by)),
+        more=not few,
+        plot=_plot(_rows(site, period, by, tenant) if few else whole, found if few else {"": sums}, period, by),
         csv=link("/ui/spend.csv", by=by, tenant=asked.get("tenant"), **period.query()),
         dates=(_day(period.since), _day(period.until - 1)),
         budgets=site.sources.budgets(asked),
@@ -71,9 +73,9 @@ def show(site: Site, asked: Asked) -> Response:
 
 
 def export(site: Site, asked: Asked) -> Response:
-    """The same as CSV: every value, money to the nano-dollar."""
+    """The same as CSV: every value up to 100,000, money to the nano-dollar."""
     period, by, tenant = _wanted(asked)
-    found = by_value(_rows(site, period, by, tenant))
+    found = _top(site, period, by, tenant, _MOST)
     heads = [by, "cost_usd", "estimated_usd", "saved_usd", *_COLUMNS]
     lines = (
         [cell(name), *(usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved"))]
@@ -86,34 +88,41 @@ def export(site: Site, asked: Asked) -> Response:
 def _wanted(asked: Asked) -> tuple[Period, str, str | None]:
     by = asked.get("by") if asked.get("by") in DIMENSIONS else "user"
     tenant = asked.tenant if asked.tenant is not None else asked.get("tenant") or None
-    return in_bars(periods.chosen(asked.query, asked.now, "7d"), by, asked.now), by, tenant
+    return in_bars(periods.chosen(asked.query, asked.now, "7d")), by, tenant
 
 
-def in_bars(period: Period, by: str, now: float) -> Period:
-    """The same period from a whole hour or day on, with a bar for each."""
-    length, step = period.length, periods.kept(by, period.since, now)
-    bucket = DAY if step == "day" or length > 8 * DAY else HOUR if length <= 2 * DAY else 6 * HOUR
-    since = -(-period.since // HOUR) * HOUR if step == "hour" else period.since // DAY * DAY
-    return replace(period, since=min(since, period.until - 1), step=step, bucket=bucket)
+def in_bars(period: Period) -> Period:
+    """The same period from a whole hour or day on, with a bar for each: as finely as `LogReader.top` sums."""
+    if period.length <= 2 * DAY:
+        return replace(period, since=-(-period.since // HOUR) * HOUR, step="hour", bucket=HOUR)
+    return replace(period, since=period.since // DAY * DAY, step="day", bucket=DAY)
 
 
-def _rows(site: Site, period: Period, by: str, tenant: str | None) -> list[RollupRow]:
+def _rows(site: Site, period: Period, by: str | None, tenant: str | None) -> list[RollupRow]:
     logs = site.sources.logs
     return [] if logs is None else list(logs.rollup(period.since, period.until, period.step, by, tenant))
 
 
-def _tenants(site: Site, period: Period) -> list[str]:
-    return sorted(name for name in by_value(_rows(site, period, "tenant", None)) if name)[:_SHOWN]
+def _top(site: Site, period: Period, by: str, tenant: str | None, most: int) -> dict[str, Figures]:
+    logs = site.sources.logs
+    return {} if logs is None else by_value(logs.top(period.since, period.until, by, tenant, most))
 
 
-def _plot(rows: list[RollupRow], found: Mapping[str, Figures], period: Period, word: str) -> Plot:
-    """Bars on bars: the dearest values, and all others together."""
-    usd = 1 / NANO_PER_USD
+def _plot(rows: list[RollupRow], found: Mapping[str, Figures], period: Period, by: str) -> Plot:
+    """Bars on bars: the dearest values, and all others together. Of very many values only what they come to."""
+    usd, word = 1 / NANO_PER_USD, WORDS.get(by, by)
     drawn = list(found)[:_DRAWN]
     series = []
     for place, name in enumerate(drawn):
         points = over_time((row for row in rows if row.value == name), period)
-        series.append(Series(name[:60] or f"no {word}", values(points, "cost_nano", usd), "bars", f"c{place + 1}"))
+        series.append(
+            Series(
+                name[:60] or (f"no {word}" if len(found) > 1 else "all"),
+                values(points, "cost_nano", usd),
+                "bars",
+                f"c{place + 1}",
+            )
+        )
     if len(found) > _DRAWN:
         rest = over_time((row for row in rows if row.value not in drawn), period)
         series.append(Series("others", values(rest, "cost_nano", usd), "bars", "c6"))
