@@ -245,8 +245,9 @@ def _spread(
 def _put(cells: dict[Cell, Sums], cell: Cell, sums: Sums) -> None:
     mine = cells.get(cell)
     if mine is None:
-        mine = cells[cell] = Sums()
-    mine.add(sums)
+        cells[cell] = Sums(sums.counts, dict(sums.latency), dict(sums.ttft))
+    else:
+        mine.add(sums)
 
 
 def _count(counts: Counts, shape: Shape, number: int, cost: int, saved: int, tokens: Sequence[int]) -> None:
