@@ -21,6 +21,7 @@ from headgate.pages.exchange import where_time_went
 from headgate.pages.exchanges import matches
 from headgate.pages.figures import Figures, by_value, over_time, total
 from headgate.pages.spend import in_bars
+from headgate.settings import load
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.logs.query import LogQuery, LogRow, RollupRow
 
@@ -284,3 +285,8 @@ def test_no_template_has_what_the_content_policy_forbids_or_hands_on_unescaped(p
     assert not re.search(r"\sstyle=|\son[a-z]+=|javascript:|\|\s*safe\b|autoescape|<style|Markup", text)
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
     assert not re.search(r"""(?:src|href|action)=["']https?://""", text)
+
+
+@pytest.mark.parametrize(("told", "pages"), [({}, True), ({"dashboard": "on"}, True), ({"dashboard": False}, False)])
+def test_the_dashboard_is_on_unless_it_is_switched_off(told: dict[str, object], pages: bool) -> None:
+    assert load(env={}, overrides={"storage": "memory", **told}).dashboard is pages
