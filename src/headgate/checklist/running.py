@@ -90,7 +90,10 @@ def _looked(look: Look, facts: Facts) -> Result:
 
 
 def sources_of(settings: Settings, built: Built | None = None) -> tuple[Reader | None, LogReader | None]:
-    """The ledger and the log store of a configuration, for `run`. Where there is none, or it cannot be read, None."""
+    """The ledger and the log store of a configuration, for `run`. Where there is none, or it cannot be read, None.
+
+    The log reader is the caller's to close, but for that of `built`.
+    """
     from headgate.settings.log import log_place_of
     from headgate.stores.logs.place import Logs
     from headgate.stores.opening import open_reader
@@ -102,7 +105,14 @@ def sources_of(settings: Settings, built: Built | None = None) -> tuple[Reader |
     except HeadgateError:
         reader = None
     try:
-        logs = (Logs(log_place_of(settings)) if built is None else built.logs).fresh()
+        if built is not None:
+            return reader, built.logs.fresh()
+        door = Logs(log_place_of(settings))
+        try:
+            door.fresh()  # takes in what was logged before now
+        finally:
+            door.close()
+        logs = door.place.reader()
     except HeadgateError:
         logs = None
     return reader, logs

@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "people": ("headgate.cli.people:people", "Who may use the dashboard and the admin API; API tokens."),
     "audit-log": ("headgate.cli.audit_log:audit_log", "Who changed what, and whether that record is whole."),
     "keys": ("headgate.cli.keys:keys", "Virtual keys: create, list, rotate, revoke."),
-    "logs": ("headgate.cli.logs:logs", "The record of exchanges: search, show, export."),
+    "logs": ("headgate.cli.logs:logs", "The record of exchanges: search, show, export, replay."),
 }
 """Name to (where it is, what it does in one line)."""
 

@@ -36,10 +36,12 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
         logs.close()
 
 
-def which(command: Any) -> Any:
-    """The options that say which exchanges."""
+def which(command: Any, *, but: str = "") -> Any:
+    """The options that say which exchanges, without the one that is called `but`."""
     options: list[Callable[[Any], Any]] = [
-        click.option(f"--{name}", metavar="TEXT", help=f"Only this {name}.", default=None) for name in FIELDS
+        click.option(f"--{name}", metavar="TEXT", help=f"Only this {name}.", default=None)
+        for name in FIELDS
+        if name != but
     ]
     options += [
         click.option("--correlation", metavar="ID", help="Only this correlation id."),

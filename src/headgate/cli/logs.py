@@ -10,6 +10,7 @@ import click
 
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.logs_export import export
+from headgate.cli.logs_replay import replay
 from headgate.cli.logs_search import search
 from headgate.cli.text import count, dollars, milliseconds, moment, print_json, safe
 from headgate.core.money import usd_text
@@ -36,6 +37,7 @@ def logs() -> None:
 
 logs.add_command(search)
 logs.add_command(export)
+logs.add_command(replay)
 
 
 @logs.command()
