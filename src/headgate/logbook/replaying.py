@@ -127,8 +127,8 @@ def settings_for(settings: Settings, terms: Terms, run_id: str) -> Settings:
 
 
 def served_by(built: Built, model: str) -> str:
-    """A plain model name as ``provider/model``, of a provider that has a price for it: whatever dialect a case is in, it
-    can be asked of it. A virtual model, a name with a provider, and one that nobody knows stay as they are."""
+    """A plain model name as ``provider/model``, of a provider that has a price for it: a case of any dialect can
+    then be asked of it. A virtual model, a name with a provider, and one that nobody knows stay as they are."""
     router = built.router
     if (
         not model
