@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,14 @@ def test_the_yaml_of_every_remedy_can_be_written_as_it_stands(tmp_path: Path) ->
         known = "" if "models" in each else "models: {fast: [anthropic/claude-haiku-4-5]}\n"
         (tmp_path / "headgate.yaml").write_text(known + each)
         load(tmp_path / "headgate.yaml", env={})
+
+
+def test_a_secret_in_a_tracked_file_of_prompts_fails_with_its_place(tmp_path: Path) -> None:
+    key = "sk-" + "ant-api03-" + "q7Zr4Lx9Km2Wv8Tn" * 3
+    (tmp_path / "system_prompt.txt").write_text(f"Be kind.\nUse {key}.\n")
+    for command in (["init", "-q"], ["add", "system_prompt.txt"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    found = looked(tmp_path, GOOD)["prompt-secrets"]
+    assert found.state == "fail"
+    assert "system_prompt.txt:2:5" in found.evidence
+    assert key not in found.evidence

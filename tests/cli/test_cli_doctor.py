@@ -19,10 +19,10 @@ from cli_commands import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate.checklist.files import looks_invented, masked
 from headgate.cli import doctor_history, doctor_machine, doctor_models
 from headgate.cli.doctor_providers import _skew
 from headgate.cli.doctor_report import Finding
-from headgate.cli.doctor_secrets import looks_invented, masked
 from headgate.settings import load
 
 if TYPE_CHECKING:

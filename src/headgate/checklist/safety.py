@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 from headgate.checklist.facts import Facts
+from headgate.checklist.files import looks_invented, prompt_files, repository, secrets_in, too_open
 from headgate.checklist.items import FAIL, PASS, WARN, Result
 from headgate.core.guards import Verdict
 from headgate.guards import scan
@@ -110,19 +109,17 @@ def _literals(source: str) -> list[str]:
         lines = Path(source).read_text("utf-8", "replace").splitlines() if source else []
     except OSError:
         return []
-    return [f"{source}:{number}:{start + 1}" for number, line in enumerate(lines, 1) for start, _ in live_keys(line)]
+    found = [(number, start, key) for number, line in enumerate(lines, 1) for start, key in live_keys(line)]
+    return [f"{source}:{number}:{start + 1}" for number, start, key in found if not looks_invented(key)]
 
 
 def _too_open(reference: SecretRef) -> str:
-    """The path of a secret's file that others than its owner may read; "" = none is. Windows has no such bits."""
-    if reference.scheme not in ("file", "dotenv") or os.name == "nt":
+    """The path of a secret's file that others than its owner may read; "" = none is."""
+    if reference.scheme not in ("file", "dotenv"):
         return ""
     name = reference.name if reference.scheme == "file" else reference.name.rpartition("#")[0] or ".env"
     path = Path(reference.base) / name
-    try:
-        return str(path) if stat.S_IMODE(path.stat().st_mode) & 0o077 else ""
-    except OSError:
-        return ""
+    return str(path) if too_open(path) else ""
 
 
 def prompt_secrets(facts: Facts) -> Result:
@@ -138,6 +135,9 @@ def prompt_secrets(facts: Facts) -> Result:
         many = f"{len(found)} calls of the last 7 days" if len(found) > 1 else "A call of the last 7 days"
         what = f"{many} had a secret in the system prompt, of {', '.join(tasks[:5])}; the last: {found[0].exchange_id}."
         return Result(FAIL, what, remedy)
+    named = _in_files(facts.settings.source)
+    if named:
+        return Result(FAIL, f"Files of prompts that git tracks have a secret in them: {', '.join(named[:5])}.", remedy)
     others = facts.find({"guard": "secrets"})
     looked = "no call was logged yet" if facts.week is None else f"{facts.week.exchanges:,} calls of the last 7 days"
     if others:
@@ -146,6 +146,14 @@ def prompt_secrets(facts: Facts) -> Result:
         )
         return Result(WARN, what, "guards: {secrets: redact}")
     return Result(PASS, f"No secret in a prompt: {looked}, guards.secrets: {facts.rules.secrets}.")
+
+
+def _in_files(source: str) -> list[str]:
+    """Places of secrets in the repository that the configuration is in; without one, nothing is looked at."""
+    top = repository(Path(source).absolute().parent) if source else None
+    if top is None:
+        return []
+    return [f"{name}:{line}:{column}" for name in prompt_files(top) for line, column, _ in secrets_in(top, name)]
 
 
 def logs(facts: Facts) -> Result:

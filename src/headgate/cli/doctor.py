@@ -80,6 +80,7 @@ def examine(
     config: str | None, *, offline: bool, seconds: float, history: int, history_seconds: float
 ) -> list[Finding]:
     """Every check, in the order of the report. What needs a configuration is skipped where that has mistakes."""
+    from headgate.checklist.files import repository
     from headgate.cli.doctor_cache import check_cache
     from headgate.cli.doctor_history import check_history
     from headgate.cli.doctor_jobs import check_jobs
@@ -90,7 +91,7 @@ def examine(
     from headgate.cli.doctor_prompts import check_prompt_files, check_prompts_sent
     from headgate.cli.doctor_providers import check_providers
     from headgate.cli.doctor_report import SKIPPED, Finding, progress
-    from headgate.cli.doctor_secrets import check_config_text, check_dotenv, check_references, repository
+    from headgate.cli.doctor_secrets import check_config_text, check_dotenv, check_references
     from headgate.cli.doctor_shared import check_shared
     from headgate.cli.doctor_traffic import check_traffic
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from headgate.checklist.files import git, git_command, git_environment, looks_invented, masked
 from headgate.cli.doctor_report import NOTE, OK, PROBLEM, SKIPPED, Advance, Finding
-from headgate.cli.doctor_secrets import git, git_command, git_environment, looks_invented, masked
 from headgate.settings.secrets import live_keys
 
 DEFAULT_BYTES = 256 * 1024 * 1024

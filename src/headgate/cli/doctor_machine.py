@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate._version import __version__
+from headgate.checklist.files import mode, too_open
 from headgate.cli.doctor_ledger import check_memory, check_postgres
 from headgate.cli.doctor_report import NOTE, OK, PROBLEM, WARNING, Finding
-from headgate.cli.doctor_secrets import mode, too_open
 from headgate.core.errors import ConfigError, HeadgateError
 
 if TYPE_CHECKING:

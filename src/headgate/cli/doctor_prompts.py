@@ -6,7 +6,6 @@ shows a secret, nor the words around it.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,25 +13,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.checklist.files import prompt_files, secrets_in
 from headgate.cli.doctor_report import OK, WARNING, Finding
-from headgate.cli.doctor_secrets import git, looks_invented
 from headgate.cli.text import count, safe
 from headgate.core.errors import ConfigError
-from headgate.policy.guards.incoming import IN_SYSTEM_PROMPT, in_pieces
-from headgate.policy.guards.secrets import find_secrets
+from headgate.policy.guards.incoming import IN_SYSTEM_PROMPT
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
 
-MAX_FILES = 500
-MAX_FILE = 256 * 1024
 MAX_LOG = 16 * 1024 * 1024
 """Bytes of the log's end that are read."""
 
-_NAMED = re.compile(r"(?i)prompt|(?:^|[/_.-])system[_.-]?(?:message|instructions?)")
-_KINDS = re.compile(
-    r"(?i)\.(?:txt|md|markdown|jinja2?|j2|tmpl|mustache|hbs|prompt|ya?ml|json|toml|py|ts|js)\Z|(?:^|/)[^.]+\Z"
-)
 _WORD = f"secrets:{IN_SYSTEM_PROMPT}"
 _REMEDY = "take it out (a model tells its prompt to whoever asks cleverly), and change it where it was made"
 
@@ -43,43 +35,14 @@ def check_prompt_files(top: Path) -> Iterator[Finding]:
     Args:
         top: of the repository.
     """
-    names = [name for name in git(top, "ls-files", "-z").split("\0") if _NAMED.search(name) and _KINDS.search(name)]
+    names = prompt_files(top)
     found = False
-    for name in names[:MAX_FILES]:
-        for each in _in_file(top, name):
+    for name in names:
+        for line, column, kind in secrets_in(top, name):
             found = True
-            yield each
+            yield Finding("secrets", WARNING, f"{name}:{line}:{column}: a prompt with a secret in it ({kind})", _REMEDY)
     if names and not found:
-        yield Finding(
-            "secrets", OK, f"files of prompts with a secret in them: none of {count(min(len(names), MAX_FILES))}"
-        )
-
-
-def _in_file(top: Path, name: str) -> Iterator[Finding]:
-    path = top / name
-    try:
-        if path.is_symlink() or path.stat().st_size > MAX_FILE:
-            return
-        text = path.read_text("utf-8", "replace")
-    except OSError:
-        return
-    for span in _secrets(text):
-        if not looks_invented(text[span[0] : span[1]]):
-            line = text.count("\n", 0, span[0]) + 1
-            column = span[0] - (text.rfind("\n", 0, span[0]) + 1) + 1
-            yield Finding(
-                "secrets", WARNING, f"{name}:{line}:{column}: a prompt with a secret in it ({span[2]})", _REMEDY
-            )
-
-
-def _secrets(text: str) -> Iterator[tuple[int, int, str]]:
-    looking = in_pieces(find_secrets, text)
-    while True:
-        try:
-            next(looking)
-        except StopIteration as done:
-            yield from ((span.start, span.end, span.type) for span in done.value)
-            return
+        yield Finding("secrets", OK, f"files of prompts with a secret in them: none of {count(len(names))}")
 
 
 class _Line(msgspec.Struct):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import stat
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headgate.checklist.files import git, looks_invented, masked, mode, too_open
 from headgate.cli.doctor_report import NOTE, OK, PROBLEM, SKIPPED, WARNING, Finding
 from headgate.core.errors import ConfigError
 from headgate.settings.fields import DEFAULT
@@ -22,29 +19,8 @@ if TYPE_CHECKING:
 MAX_DOTENV = 1024 * 1024
 _LOCAL = ("env", "file", "dotenv")
 
-_PREFIX = re.compile(
-    r"sk-(?:ant-|proj-|svcacct-)?|hg-|AKIA|ASIA|gh[pousr]_|github_pat_|AIza|gsk_|xai-|xox[abprs]-|[sr]k_live_"
-)
-_PLACEHOLDER = re.compile(
-    r"(?i)example|fake|dummy|placeholder|your|change.?me|redacted|test|not.?(?:a.?)?real|x{4}|0{5}|\*{3}|12345|abcde"
-)
-_FEW = 6  # different characters; a random key of any length has more
 _SECRET_NAME = re.compile(r"(?i)(key|token|secret|password|passwd|credential)s?$")
 _SAMPLE = re.compile(r"(?i)\.(example|sample|template|dist|defaults?)$")
-
-
-def masked(key: str) -> str:
-    """A key for people: whose it is, how long, and a fingerprint (`printf %s "$KEY" | sha256sum` compares)."""
-    found = _PREFIX.match(key)
-    prefix = found.group() if found else ""
-    return f"{prefix}*** ({len(key)} characters, sha256 {hashlib.sha256(key.encode()).hexdigest()[:8]})"
-
-
-def looks_invented(key: str) -> bool:
-    """True for placeholders and test keys: words that a random key does not hold, or hardly any variety."""
-    found = _PREFIX.match(key)
-    tail = key[found.end() :] if found else key
-    return bool(_PLACEHOLDER.search(tail)) or len(set(tail)) < _FEW
 
 
 def references(told: Any) -> tuple[SecretRef, ...]:
@@ -111,19 +87,6 @@ def _private(reference: SecretRef) -> Iterator[Finding]:
         yield Finding("secrets", WARNING, f"{path} can be read by other users ({mode(path)})", f"chmod 600 {path}")
 
 
-def too_open(path: Path) -> bool:
-    """Whether others than the owner may read a file. Windows has no such bits."""
-    try:
-        return os.name != "nt" and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
-    except OSError:
-        return False
-
-
-def mode(path: Path) -> str:
-    """A file's rights, in octal."""
-    return f"{stat.S_IMODE(path.stat().st_mode):04o}"
-
-
 def check_config_text(source: str, mistakes: tuple[str, ...] = ()) -> Iterator[Finding]:
     """Live keys anywhere in the configuration file, comments too; what the loader has reported is not repeated."""
     try:
@@ -136,33 +99,6 @@ def check_config_text(source: str, mistakes: tuple[str, ...] = ()) -> Iterator[F
             if not told and not looks_invented(key):
                 what = f"{source}:{number}:{start + 1}: a literal key: {masked(key)}"
                 yield Finding("secrets", PROBLEM, what, "revoke it where it was made, and write a reference (env:NAME)")
-
-
-def repository(folder: Path) -> Path | None:
-    """The top of the git repository that `folder` is in; None without one, or without git."""
-    top = git(folder, "rev-parse", "--show-toplevel")
-    return Path(top) if top else None
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints, stripped; "" where it fails. Nothing of the repository's configuration is run."""
-    try:
-        done = subprocess.run(  # noqa: S603 -- fixed arguments, no shell
-            git_command(*arguments), cwd=folder, capture_output=True, timeout=30, check=False, env=git_environment()
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
-
-
-def git_command(*arguments: str) -> list[str]:
-    """A git command line without the repository's hooks, pagers and monitors."""
-    return ["git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=off", "-c", "core.pager=cat", *arguments]
-
-
-def git_environment() -> dict[str, str]:
-    """No locks, no prompts, words in English."""
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 def check_dotenv(top: Path) -> Iterator[Finding]:
