@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from headgate import checklist
 from headgate.checklist import Item, running
 from headgate.checklist.items import Result
+from headgate.cli import main
+from headgate.cli.group import cli
 from headgate.core.errors import Unavailable
 from headgate.settings import load
 from headgate.settings.loader import TOP_KEYS
@@ -197,3 +200,20 @@ def test_a_secret_in_a_tracked_file_of_prompts_fails_with_its_place(tmp_path: Pa
     assert found.state == "fail"
     assert "system_prompt.txt:2:5" in found.evidence
     assert key not in found.evidence
+
+
+def test_the_command_ends_with_1_where_something_fails_and_with_strict_for_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+    assert main.run(cli, ["check"]) == 1
+    assert "FAIL  budget-stop" in capsys.readouterr().out
+    (tmp_path / "headgate.yaml").write_text(GOOD)
+    assert main.run(cli, ["check", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is True
+    assert len(told["items"]) == sum(told["counts"].values()) == 24
+    assert main.run(cli, ["check", "--strict"]) == 1
+    assert not list(tmp_path.glob("headgate.db"))
