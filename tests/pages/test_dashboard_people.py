@@ -6,21 +6,20 @@ import http.client
 import random
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
+from pages_people import PASSWORD, Visitor, add_people
 from pages_stories import Teller
 from pages_walk import barriers, visiting
-from pages_world import CHEAP, World, world
+from pages_world import World, world
 from playwright.sync_api import expect
 
 from headgate.core.alerts import Alert
 from headgate.testing.server import SimulatorServer
 
-PASSWORD = "correct horse battery"
-ROLES = {"root": "admin", "oli": "operator", "vic": "viewer", "tia": "tenant-admin"}
 THEIRS = ("acme", "ada@")  # what the tenant-admin of globex must not find anywhere
 
 
@@ -37,38 +36,8 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             budgeted=0,
         )
         made.built.incidents.set("slow", "tenant", "acme", rate=10, why="acme has a party")
-        for name, role in ROLES.items():
-            tenant = "globex" if role == "tenant-admin" else ""
-            made.built.ledger.people.add(name, role, tenant=tenant, password=CHEAP.hash(PASSWORD))
+        add_people(made)
         yield made
-
-
-class Visitor:
-    """A browser as small as can be: one cookie, no scripts."""
-
-    def __init__(self, gate: World, name: str = "") -> None:
-        self.gate, self.cookie = gate, ""
-        if name:
-            _, headers, _ = self.ask("/login", {"name": name, "password": PASSWORD})
-            self.cookie = (headers["set-cookie"] or "").partition(";")[0]
-            assert self.cookie
-
-    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[int, Any, str]:
-        where = urlsplit(self.gate.url)
-        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
-        headers = {"cookie": self.cookie} if self.cookie else {}
-        if form is not None:
-            headers |= {"origin": self.gate.url, "content-type": "application/x-www-form-urlencoded"}
-        connection.request("GET" if form is None else "POST", path, None if form is None else urlencode(form), headers)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-        connection.close()
-        return answer.status, answer.headers, body
-
-    def csrf(self) -> str:
-        found = re.search(r'name="csrf" value="([^"]+)"', self.ask("/")[2])
-        assert found
-        return found[1]
 
 
 def exchange_of(gate: World, tenant: str) -> str:

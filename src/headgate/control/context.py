@@ -6,11 +6,11 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -34,7 +34,7 @@ from headgate.control.services.people import People
 from headgate.control.services.prices import Prices
 from headgate.control.services.traffic import Cache, Providers
 from headgate.control.services.usage import Usage
-from headgate.core.errors import Denied
+from headgate.core.errors import Denied, Unavailable
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import told_actor
 from headgate.gateway.auth import is_local_host
@@ -42,6 +42,8 @@ from headgate.stores.api_tokens import PREFIX
 
 if TYPE_CHECKING:
     from headgate.gateway.app import Gateway
+
+T = TypeVar("T")
 
 OWNER = "owner"
 
@@ -144,6 +146,16 @@ class Control:
 
         loop.call_soon_threadsafe(run)
         done.result(30.0)
+
+    def awaited(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a coroutine of the gateway's returns. Call it in another thread than the event loop's.
+
+        Raises:
+            Unavailable: no request has come yet, so that there is no loop.
+        """
+        if self._loop is None:
+            raise Unavailable("The gateway is not up yet: try again in a moment.")
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(30.0)
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who asks; None: nobody that is known.

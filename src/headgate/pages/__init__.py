@@ -7,8 +7,11 @@
   and goes into every question to `site.sources` or to control's services. `site.render(asked, "x.html", here=...,
   title=..., ...)` answers; `site.go(path)` goes on after a form. Errors are raised: `NotServed`, `BadRequest`,
   `Denied` become pages of their own. What is slow is not computed: rollups and keyset pages, no counts over rows.
-- It ends with `PAGE = Page(name, title, path, group, key, routes)`. `site.counts["name"] = function` puts a number
+- It ends with `PAGE = Page(name, title, path, group, key, routes)`. An entry in `tour.COUNTS` puts a number
   beside its entry in the navigation.
+- A form that changes something goes through `acting.acted`: where it cannot be done, its page comes again with the
+  reason. After it worked, `site.go(path, done="word")`, and `acting.done` says the sentence. `acting.allowed` is for
+  templates: what a role may not do it is not offered; the service refuses it all the same.
 - The template extends `base.html` and fills `main`. There is no style attribute and no inline script: the content
   policy would not run them. Lengths of bars are attributes of SVG.
 - Whatever a stranger wrote is shown by the filters `visible` (texts), `name` (words within ours) or `plain` (in titles
@@ -28,6 +31,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +42,9 @@ def pages(control: Control) -> Pages:
     """The dashboard, for `control.app.build`."""
     from headgate.control.context import Pages
     from headgate.pages.site import Site
-    from headgate.pages.tour import PAGES
+    from headgate.pages.tour import COUNTS, PAGES
 
     site = Site(control, PAGES)
+    for name, count in COUNTS.items():
+        site.counts[name] = partial(count, site)
     return Pages(routes=site.routes(), login=site.login, refused=site.refused)

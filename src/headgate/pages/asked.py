@@ -14,6 +14,8 @@ from headgate.core.errors import BadRequest
 MAX_FIELDS = 64
 MAX_VALUE = 4_096
 """Characters of one parameter: a search is a sentence, not a document."""
+MAX_FORM_VALUE = 64 * 1024
+"""Characters of one field of a form, as many as a body may have: a tool's arguments are a document."""
 THEMES = ("light", "dark")
 
 
@@ -87,7 +89,7 @@ async def asked_of(request: Request, now: float, url: str = "") -> Asked:
     """
     form: Mapping[str, str] = {}
     if request.method == "POST":
-        form = _pairs(await request.body())
+        form = _pairs(await request.body(), most=MAX_FORM_VALUE)
     theme = request.cookies.get("headgate_theme", "")
     visitor = request.state.visitor
     return Asked(
@@ -112,9 +114,9 @@ def _server(request: Request) -> tuple[str, int] | None:
     return (str(told[0]), int(told[1])) if told and told[1] else None
 
 
-def _pairs(raw: bytes) -> dict[str, str]:
+def _pairs(raw: bytes, most: int = MAX_VALUE) -> dict[str, str]:
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="replace")
     except ValueError:
         raise BadRequest(f"The address or the form cannot be read, or has more than {MAX_FIELDS} fields.") from None
-    return {name: value[:MAX_VALUE].replace("\x00", "") for name, value in pairs}
+    return {name: value[:most].replace("\x00", "") for name, value in pairs}

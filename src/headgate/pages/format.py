@@ -5,6 +5,7 @@ These are the filters of the templates. Every one that returns markup has escape
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -170,6 +171,17 @@ def _code(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
+def json_text(value: object) -> str:
+    """JSON that can be read and edited: what cannot be seen is written out, as JSON writes it."""
+
+    def written(found: re.Match[str]) -> str:
+        units = found.group().encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+    # Outside of strings JSON has nothing odd: json.dumps writes spaces and line feeds there, and nothing else.
+    return _ODD.sub(written, json.dumps(value, ensure_ascii=False, indent=2))
+
+
 def name(text: object, limit: int = 120) -> Markup:
     """A caller's word (a user, a tenant, a model) in the middle of ours: it cannot change how ours are read."""
     return Markup("<bdi>{}</bdi>").format(visible(text, limit)) if text else _DASH
@@ -206,4 +218,5 @@ FILTERS = {
     "plain": plain,
     "segment": segment,
     "local": local,
+    "json_text": json_text,
 }

@@ -106,14 +106,14 @@ class Sources:
         except ConfigError:
             return None
 
-    def budgets(self, asked: Asked) -> list[Bar]:
+    def budgets(self, asked: Asked, most: int = _MOST_BUDGETS) -> list[Bar]:
         """The accounts of this period that the asker may see, the fullest first."""
         configured = self._built.engine.policies.budgets.all
         if not configured:
             return []
         self._built.ledger.flush()
         report = AccountsReader(self._built.ledger.reader()).accounts(configured, asked.now)
-        return bars(_seen(report.rows, asked.tenant), asked.now, _MOST_BUDGETS)
+        return bars(_seen(report.rows, asked.tenant), asked.now, most)
 
 
 def _seen(rows: Sequence[AccountRow], tenant: str | None) -> list[AccountRow]:

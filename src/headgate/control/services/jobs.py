@@ -11,7 +11,7 @@ from headgate.core.actors import acting
 from headgate.core.errors import BadRequest, NotServed
 from headgate.jobs.batch import ask_to_cancel, status_of
 from headgate.jobs.shown import job_json, queue_json, shown
-from headgate.stores.batch_items import Batch, BatchStore
+from headgate.stores.batch_items import OVER, Batch, BatchStore
 from headgate.stores.job_rows import STATES, Job, JobStore
 from headgate.stores.jobs_place import JobsPlace, NoJobs
 
@@ -119,6 +119,34 @@ class Jobs:
                 tenant = str(batch.caller.get("tenant", ""))
                 self._control.built.ledger.audit.record("batch.cancel", batch.id, tenant=tenant)
             return _batch(store, batch)
+        finally:
+            store.place.close()
+
+    def retry_batch(self, who: Principal, batch_id: str) -> dict[str, Any]:
+        """Have the lines that failed or were cancelled done again, by this gateway.
+
+        Raises:
+            BadRequest: it is its caller's own, or was never read to its end.
+            NotServed: there is none with that id.
+            Conflict: it is not over.
+        """
+        who.need(Right.JOBS)
+        store = self._batches()
+        try:
+            try:
+                batch = store.batch(batch_id)
+            except NoJobs:
+                batch = None
+            if batch is None:
+                raise NotServed("There is no batch with this id.", code="no_batch")
+            if batch.state not in OVER:
+                raise Conflict("The batch is not over: its lines are still worked at.", code="job_state")
+            before = {"state": batch.state}
+            self._control.awaited(lambda: self._control.gateway.batches.run(batch_id, retry_failed=True))
+            with acting(who.actor):
+                tenant = str(batch.caller.get("tenant", ""))
+                self._control.built.ledger.audit.record("batch.retry", batch_id, tenant=tenant, before=before)
+            return _batch(store, store.batch(batch_id) or batch)
         finally:
             store.place.close()
 

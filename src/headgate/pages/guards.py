@@ -1,0 +1,189 @@
+"""*Guards*: tool calls that wait for a person, and what was blocked, redacted and flagged, by which guard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from headgate.control.people import Right
+from headgate.core.errors import BadRequest
+from headgate.pages import periods
+from headgate.pages.acting import Notice, acted, allowed, done
+from headgate.pages.asked import Asked, link
+from headgate.pages.figures import over_time, total, values
+from headgate.pages.periods import Period
+from headgate.pages.plots import Plot, Series, plot
+from headgate.pages.search_words import written
+from headgate.pages.site import Page, Site
+from headgate.pages.spend import in_bars
+from headgate.stores.logs.query import LogQuery, LogRow, RollupRow
+
+PATH = "/ui/guards"
+VERDICTS = (("block", "bad", "blocked"), ("redact", "warn", "redacted"), ("flag", "muted", "flagged"))
+
+_PERIODS = ("24h", "7d", "30d")
+_LOOKED_AT = 300
+"""Exchanges of each verdict that are looked at for what the guards found: the newest."""
+_EXAMPLES = 12
+_WAITING = 100
+_DECIDED = 20
+_DONE = {
+    "approved": "Approved: whoever asked has it with the same request.",
+    "edited": "Approved with the arguments that you wrote.",
+    "denied": "Denied: whoever asked is told.",
+}
+
+
+@dataclass(slots=True)
+class Found:
+    """What one rule of one guard has found, as far as was looked.
+
+    Attributes:
+        example: of its newest exchange.
+    """
+
+    guard: str
+    rule: str
+    last: float
+    example: str
+    numbers: dict[str, int] = field(default_factory=lambda: {verdict: 0 for verdict, _, _ in VERDICTS})
+
+    @property
+    def number(self) -> int:
+        """All together."""
+        return sum(self.numbers.values())
+
+
+def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int = 200) -> Response:
+    """The page."""
+    period = in_bars(periods.chosen(asked.query, asked.now, "7d"), "verdict", asked.now)
+    found, examples = _found(site, asked, period)
+    rows = _rollup(site, asked, period)
+    approvals = site.control.approvals
+    every = approvals.list(asked.who, limit=_WAITING)
+    return site.render(
+        asked,
+        "guards.html",
+        here="guards",
+        title="Guards",
+        status=status,
+        notices=(*notices, *done(asked, _DONE)),
+        may=allowed(asked),
+        pending=approvals.list(asked.who, state="pending", limit=_WAITING),
+        decided=[each for each in every if each["state"] != "pending"][:_DECIDED],
+        period=period,
+        choices=[(name, periods.SHORT[name], link(PATH, period=name)) for name in _PERIODS],
+        plot=_plot(rows, period),
+        sums={verdict: total(row for row in rows if row.value == verdict).exchanges for verdict, _, _ in VERDICTS},
+        found=found,
+        searches={each.guard: link("/ui/exchanges", q=written("guard", each.guard)) for each in found},
+        examples=examples[:_EXAMPLES],
+        verdicts=VERDICTS,
+        looked_at=_LOOKED_AT,
+    )
+
+
+def decide(site: Site, asked: Asked) -> Response:
+    """Approve a call, with the model's arguments or with others, or deny it."""
+    form = asked.form
+
+    def work() -> Response:
+        approval = form.get("id", "")
+        word = form.get("decision")
+        if word not in ("approve", "deny"):
+            raise BadRequest("This is no decision: approve or deny.")
+        note = form.get("note", "").strip()
+        if word == "deny":
+            site.control.approvals.decide(asked.who, approval, approve=False, reason=note)
+            return site.go(PATH, done="denied")
+        given = site.control.approvals.show(asked.who, approval)["arguments"]
+        edited = _edited(form.get("arguments", ""), given)
+        site.control.approvals.decide(asked.who, approval, approve=True, arguments=edited, reason=note)
+        return site.go(PATH, done="approved" if edited is None else "edited")
+
+    asked.who.need(Right.APPROVE)
+    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+
+
+def _edited(text: str, given: Any) -> dict[str, Any] | None:
+    """The arguments in place of the model's; None where they are the same.
+
+    Raises:
+        BadRequest: they are no JSON object.
+    """
+    if not text.strip():
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadRequest("The arguments are no JSON object; nothing was decided. What the model wrote is there again.")
+    return None if found == given else found
+
+
+def count(site: Site, asked: Asked) -> int:
+    """Calls that wait, beside the entry in the navigation."""
+    return len(site.control.approvals.list(asked.who, state="pending", limit=_WAITING))
+
+
+def _rollup(site: Site, asked: Asked, period: Period) -> list[RollupRow]:
+    logs = site.sources.logs
+    if logs is None:
+        return []
+    return list(logs.rollup(period.since, period.until, period.step, "verdict", asked.tenant))
+
+
+def _plot(rows: Sequence[RollupRow], period: Period) -> Plot:
+    series = [
+        Series(
+            words, values(over_time((row for row in rows if row.value == verdict), period), "exchanges"), "bars", tone
+        )
+        for verdict, tone, words in VERDICTS
+    ]
+    return plot(f"Exchanges that a guard acted on, {period.words.lower()}", period, "count", series, stacked=True)
+
+
+def _found(site: Site, asked: Asked, period: Period) -> tuple[list[Found], list[LogRow]]:
+    """(By guard and rule, the most first; the newest exchanges that were blocked)."""
+    logs = site.sources.logs
+    found: dict[str, Found] = {}
+    blocked: list[LogRow] = []
+    for verdict, _, _ in VERDICTS if logs is not None else ():
+        assert logs is not None
+        query = LogQuery(
+            fields={"verdict": verdict},
+            since=period.since,
+            until=period.until,
+            tenant=asked.tenant,
+            limit=_LOOKED_AT,
+        )
+        rows = logs.search(query).rows
+        _count(found, rows, verdict)
+        if verdict == "block":
+            blocked = list(rows)
+    return sorted(found.values(), key=lambda each: (-each.number, each.guard, each.rule)), blocked
+
+
+def _count(found: dict[str, Found], rows: Iterable[LogRow], verdict: str) -> None:
+    for row in rows:
+        for word in dict.fromkeys(row.guards):
+            guard, _, rule = word.partition(":")
+            each = found.setdefault(word, Found(guard, rule, row.at, row.exchange_id))
+            each.numbers[verdict] += 1
+            if row.at > each.last:
+                each.last, each.example = row.at, row.exchange_id
+
+
+PAGE = Page(
+    "guards",
+    "Guards",
+    PATH,
+    "Control",
+    "u",
+    [(PATH, show, ("GET",)), (f"{PATH}/decide", decide, ("POST",))],
+)
