@@ -21,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.cli import invoice as command
-from headgate.cli.invoice_text import cell, csv_text, json_text, money, table
+from headgate.cli.invoice_text import table
 from headgate.core.exchange import Ending, Exchange
+from headgate.invoices.made import file_name
+from headgate.invoices.words import cell, csv_text, json_text, money
 from headgate.policy.invoicing import Invoice, Pending, Work, make
 from headgate.stores.dimensions import BUCKETS, DIMENSIONS
 from headgate.stores.sqlite import SqliteLedger
@@ -170,7 +172,7 @@ def test_all_tenants_get_a_file_each_and_none_leads_elsewhere(run: Run, tmp_path
 
 @given(st.lists(st.text(max_size=60), max_size=8, unique=True))
 def test_no_two_tenants_share_a_file_even_where_case_is_ignored(tenants: list[str]) -> None:
-    names = [command.file_name(tenant, "2026-10") for tenant in tenants]
+    names = [file_name(tenant, "2026-10") for tenant in tenants]
     assert len({name.lower() for name in names}) == len(tenants)
     assert all(re.fullmatch(r"2026-10-[a-z0-9._-]{1,70}", name) and ".." not in name for name in names)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +17,11 @@ from headgate.cli.text import safe
 
 if TYPE_CHECKING:
     from headgate.policy.invoicing import Invoice
-    from headgate.settings.model import Settings
-    from headgate.stores.billing_reader import BillingReader
 
 FORMATS = ("table", "csv", "json", "html")
 ALL = "all"
 # What lines can be broken down by; repeated from the store so that `--help` need not import SQLAlchemy.
 DIMENSIONS = ("model", "key", "user", "session", "task", "feature", "provider", "environment", "day", "week")
-
-_MONTH = re.compile(r"(2\d{3}|19[7-9]\d)-(0[1-9]|1[0-2])")
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @click.command()
@@ -77,13 +70,16 @@ def invoice(
     settings = settings_of(config)
     start, end, place = span_of(month, zone)
 
+    from headgate.invoices.made import make_invoice
     from headgate.stores.billing_reader import BillingReader
 
     reader = BillingReader(reader_of(settings))
     shown = _writer(form)
 
     def made(name: str) -> Invoice:
-        return _made(reader, settings, name, names, month, zone, start, end, place)
+        return make_invoice(
+            reader, settings.invoices, name, names, month=month, zone=zone, span=(start, end, place), now=time.time()
+        )
 
     if tenant == ALL:
         named = {name for name, terms in settings.invoices.tenants.items() if terms.minimum_nano}
@@ -105,62 +101,30 @@ def _form_of(out: str | None) -> str:
 
 def span_of(month: str, zone: str) -> tuple[float, float, tzinfo]:
     """The month's start and end, and its zone."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+    from headgate.invoices.made import BadMonth, BadZone, month_of
 
-    from headgate.policy.periods import period
-
-    if not _MONTH.fullmatch(month):
-        raise click.BadParameter("expected a month like 2026-11", param_hint="--month")
     try:
-        place: tzinfo = UTC if zone == "UTC" else ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise click.BadParameter(f"no such zone: {safe(zone)}; try Europe/Berlin", param_hint="--zone") from None
-    inside = datetime(int(month[:4]), int(month[5:]), 15, tzinfo=place).timestamp()
-    return (*period("month", inside, place), place)
-
-
-def _made(
-    reader: BillingReader,
-    settings: Settings,
-    tenant: str,
-    by: Sequence[str],
-    month: str,
-    zone: str,
-    start: float,
-    end: float,
-    place: tzinfo,
-) -> Invoice:
-    from headgate.policy.invoicing import make
-
-    terms = settings.invoices.for_tenant(tenant)
-    works, pending = reader.work(tenant, by, start, end, place)
-    return make(
-        works,
-        tenant=tenant,
-        month=month,
-        zone=zone,
-        start=start,
-        end=end,
-        issued=time.time(),
-        by=by,
-        markup_basis_points=terms.markup_basis_points,
-        minimum_nano=terms.minimum_nano,
-        pending=pending,
-        seller=settings.invoices.seller,
-    )
+        return month_of(month, zone)
+    except BadMonth as error:
+        raise click.BadParameter(str(error), param_hint="--month") from None
+    except BadZone as error:
+        raise click.BadParameter(str(error), param_hint="--zone") from None
 
 
 def _writer(form: str) -> Callable[[Invoice], str]:
     if form == "html":
-        from headgate.cli.invoice_html import page
+        from headgate.invoices.html import page
 
         return page
     from headgate.cli import invoice_text
+    from headgate.invoices.words import csv_text, json_text
 
-    return {"table": invoice_text.table, "csv": invoice_text.csv_text, "json": invoice_text.json_text}[form]
+    return {"table": invoice_text.table, "csv": csv_text, "json": json_text}[form]
 
 
 def _write_all(folder: Path, invoices: Sequence[Invoice], shown: Callable[[Invoice], str], form: str) -> None:
+    from headgate.invoices.made import file_name
+
     ending = "txt" if form == "table" else form
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,15 +133,6 @@ def _write_all(folder: Path, invoices: Sequence[Invoice], shown: Callable[[Invoi
     for each in invoices:
         _write(folder / f"{file_name(each.tenant, each.month)}.{ending}", shown(each))
     click.echo(f"wrote {len(invoices)} invoice{'' if len(invoices) == 1 else 's'} to {safe(folder)}", err=True)
-
-
-def file_name(tenant: str, month: str) -> str:
-    """A file's name for a tenant's invoice: no two tenants share one on any file system, and none leads elsewhere."""
-    if _PLAIN.fullmatch(tenant) and ".." not in tenant:
-        return f"{month}-{tenant}"
-    readable = re.sub(r"[^a-z0-9]+", "-", tenant.lower())[:40].strip("-") or "unnamed"
-    mark = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{month}-{readable}.{mark}"
 
 
 def _write(path: Path, text: str) -> None:

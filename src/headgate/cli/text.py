@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from headgate.core.money import usd_text
+from headgate.core.text import safe as safe
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Control characters (C0, DEL, C1), line separators, and the marks that turn the reading direction around: names and
-# prompts come from strangers, and a terminal obeys what it is shown.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
 WIDE = 10_000
 """Columns where nobody looks at a terminal: a program that reads the output wants no line broken."""
-
-
-def safe(text: object) -> str:
-    """`text` with everything that a terminal could act on written out as ``\\x1b``."""
-    return _UNSAFE.sub(_escaped, str(text))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def dollars(nano: int) -> str:

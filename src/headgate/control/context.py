@@ -26,6 +26,7 @@ from headgate.control.services.audit import Audit
 from headgate.control.services.budgets import Budgets
 from headgate.control.services.config import Config
 from headgate.control.services.incidents import IncidentsService
+from headgate.control.services.invoices import Invoices
 from headgate.control.services.jobs import Jobs
 from headgate.control.services.keys import Keys
 from headgate.control.services.limits import Limits
@@ -109,6 +110,7 @@ class Control:
         self.jobs = Jobs(self)
         self.prices = Prices(self)
         self.usage = Usage(self)
+        self.invoices = Invoices(self)
         self.providers = Providers(self)
         self.cache = Cache(self)
         self.incidents = IncidentsService(self)

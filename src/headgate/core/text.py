@@ -1,8 +1,24 @@
-"""Text as every store takes it."""
+"""Text as every store takes it, and as every terminal may be shown it."""
 
 from __future__ import annotations
+
+import re
+
+# Control characters (C0, DEL, C1), line separators, and the marks that turn the reading direction around: names and
+# prompts come from strangers, and a terminal obeys what it is shown.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
     """Lone surrogates (no UTF-8 has them) and NULs (no text of PostgreSQL's does) become question marks."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "?")
+
+
+def safe(text: object) -> str:
+    """`text` with everything that a terminal could act on written out as ``\\x1b``."""
+    return _UNSAFE.sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

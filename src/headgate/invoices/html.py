@@ -6,13 +6,13 @@ from datetime import UTC, datetime, tzinfo
 from html import escape
 from typing import TYPE_CHECKING
 
-from headgate.cli.invoice_text import moment, money, notes, percent, token_columns
-from headgate.cli.text import count, safe
+from headgate.core.text import safe
+from headgate.invoices.words import moment, money, notes, percent, token_columns
 
 if TYPE_CHECKING:
     from headgate.policy.invoicing import Invoice, Line
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; --ink: #16202b; --soft: #5b6875; --line: #d9dfe5; --tint: #f4f6f8; --mark: #0b6e75; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #e9edf0; color: var(--ink); font: 14px/1.45 system-ui, -apple-system, "Segoe UI",
@@ -80,8 +80,12 @@ def page(invoice: Invoice) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>Invoice {_text(invoice.month)}, {name}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
 
 
 def _text(text: str) -> str:
@@ -131,8 +135,8 @@ def _table(invoice: Invoice) -> str:
         work = line.work
         guessed = f'<div class="estimated">of it estimated {shown(work.estimated_nano)}</div>'
         told = guessed if work.estimated_nano else ""
-        found = [f"<td>{count(work.exchanges)}</td>"]
-        found += [f"<td>{count(getattr(work, name))}</td>" for _, name in counted]
+        found = [f"<td>{_count(work.exchanges)}</td>"]
+        found += [f"<td>{_count(getattr(work, name))}</td>" for _, name in counted]
         if marked:
             found += [f"<td>{shown(work.cost_nano)}{told}</td>", f"<td>{shown(line.markup_nano)}</td>"]
             told = ""
