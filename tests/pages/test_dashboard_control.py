@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from html import unescape
 from typing import Any
 
 import anthropic
 import pytest
 from pages_people import Visitor, add_people
-from pages_stories import HOSTILE
+from pages_stories import HOSTILE, Teller
 from pages_walk import visiting, walk
 from pages_world import World, world
 from playwright.sync_api import expect
+from sqlalchemy import insert
 
+from headgate.core.alerts import Alert
 from headgate.core.approvals import Parked
 from headgate.core.caller import Caller
 from headgate.core.guards import ToolCall
+from headgate.stores.batch_items import Batch, BatchStore
+from headgate.stores.job_rows import Job, JobStore
+from headgate.stores.schema import alerts
 from headgate.testing.server import SimulatorServer
 
 TOLD = {
@@ -32,7 +39,11 @@ TOLD = {
     "guards": {"profile": "standard", "tools": {"approve": ["send_email"]}},
 }
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
-PATHS = ("/ui/guards", "/ui/keys", "/ui/keys/cap?budget=key/month&scope=someone")
+PATHS = (
+    *("/ui/guards", "/ui/keys", "/ui/keys/cap?budget=key/month&scope=someone", "/ui/jobs", "/ui/billing?tenant=globex"),
+    *("/ui/models", "/ui/alerts", "/ui/audit?verify=1", "/ui/checklist"),
+)
+NOT_A_TENANTS = ("/ui/models", "/ui/alerts", "/ui/audit?verify=1", "/ui/checklist")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,33 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("control")
     with SimulatorServer() as simulator, world(folder, TOLD, simulator=simulator) as made:
         add_people(made)
+        happen(made)
         yield made
+
+
+def happen(gate: World) -> None:
+    """An incident and an alert, and of two tenants an exchange, a deferred call and a batch each."""
+    now, teller = time.time(), Teller(time.time(), random.Random(8))
+    gate.record([teller.exchange(now - 60, "acme", "of_acme", "chat"), teller.exchange(now, "globex", "eve", "chat")])
+    gate.record([teller.blocked(now, "acme", "of_acme"), teller.blocked(now, "globex", "eve")])
+    gate.built.incidents.set("slow", "tenant", "of-acme", rate=10, why=printable(HOSTILE[0])[:200])
+    put_alert(gate, "al_aaaaaaaa", "provider_errors")
+    jobs, batches = JobStore(gate.built.jobs), BatchStore(gate.built.jobs)
+    for tenant, user in (("of-acme", "of_acme"), ("globex", "eve")):
+        caller = {"tenant": tenant, "user": user}
+        ids = (f"job_{tenant}", tenant, "", "d", "failed", now, now + 600, now)
+        jobs.add(Job(*ids, "anthropic", "messages", "/v1/messages", "", "[]", json.dumps(caller), b"{}"))
+        batches.create(
+            Batch(f"batch_{tenant}", f"night {HOSTILE[1]}", "anthropic", "paced", "ended", now, caller=caller)
+        )
+
+
+def put_alert(gate: World, alert_id: str, rule: str, *, resolved: float | None = None) -> None:
+    now = time.time()
+    figures = (now - 900, now - 5, 0.5, 0.01)
+    alert = Alert(alert_id, rule, "anthropic", "warning", *figures, "Half of them fail.", "/ui/exchanges?errors=true")
+    row = {each.name: getattr(alert, each.name) for each in fields(alert)} | {"told": 1.0, "resolved": resolved}
+    gate.built.ledger.call(lambda sql: sql.execute(insert(alerts).values(row)))
 
 
 @pytest.fixture(scope="module")
@@ -197,13 +234,18 @@ def forms(approval: str, key_id: str) -> dict[str, dict[str, str]]:
         f"/ui/keys/{key_id}/revoke": {"sure": "yes"},
         "/ui/keys/cap": {"budget": "tenant/month", "scope": "acme", "usd": "9", "do": "set"},
         "/ui/guards/decide": {"id": approval, "decision": "approve"},
+        "/ui/models/breakers": {"provider": "anthropic"},
+        "/ui/models/incidents": {"kind": "stop", "scope": "task", "value": "chat", "lasts": "3600"},
+        "/ui/jobs": {"do": "retried", "id": "job_of-acme"},
+        "/ui/alerts": {"id": "al_aaaaaaaa"},
     }
 
 
 def test_a_viewer_is_offered_no_button_and_a_forged_form_is_refused(gate: World) -> None:
     vic = Visitor(gate, "vic")
     approval, key_id = park(gate, "wire_money", {"usd": 5}), new_key(gate, name="theirs").split("-")[1]
-    for path in (*PATHS[:2], f"/ui/keys/{key_id}"):
+    assert vic.ask(PATHS[2])[0] == 403
+    for path in (*PATHS[:2], *PATHS[3:], f"/ui/keys/{key_id}"):
         status, _, body = vic.ask(path)
         assert status == 200
         offered = re.findall(r'method="post" action="([^"]+)"', body)
@@ -219,18 +261,86 @@ def test_a_tenant_admin_sees_and_touches_its_tenant_only(gate: World) -> None:
     tia = Visitor(gate, "tia")
     for path in PATHS:
         status, _, body = tia.ask(path)
-        assert status == 200
+        assert status == (403 if path in NOT_A_TENANTS else 200), path
         assert not [word for word in ("of_acme", "of-acme", ">ada<", ">search-team<") if word in body], path
     assert "tool_of_globex" in tia.ask("/ui/guards")[2]
+    assert [path for path in NOT_A_TENANTS if f'href="{path.partition("?")[0]}"' in tia.ask("/ui/keys")[2]] == []
+    assert tia.ask("/ui/billing?tenant=acme")[0] == tia.ask("/ui/billing/invoice?tenant=acme&month=2026-11")[0] == 404
     assert tia.ask(f"/ui/keys/{key_id}")[0] == 404
-    expected = dict.fromkeys(forms(approval, key_id), 404) | {"/ui/guards/decide": 403, "/ui/keys/create": 200}
-    for path, form in forms(approval, key_id).items():
+    every = forms(approval, key_id)
+    mine_to_try = {"/ui/keys/create": 200, f"/ui/keys/{key_id}/rotate": 404, f"/ui/keys/{key_id}/revoke": 404}
+    expected = dict.fromkeys(every, 403) | mine_to_try | {"/ui/keys/cap": 404}
+    for path, form in every.items():
         assert tia.ask(path, {**form, "csrf": tia.csrf()})[0] == expected[path], path
     assert tia.ask("/ui/guards/decide", {"id": mine, "decision": "deny", "csrf": tia.csrf()})[0] == 403
     (made,) = [each for each in gate.built.ledger.keys.list() if each.name == "mine"]
     assert made.tenant == "globex"
     status, _, body = tia.ask("/ui/keys/create", {"name": "x", "tenant": "acme", "csrf": tia.csrf()})
     assert status == 400
+
+
+def test_traffic_is_stopped_by_a_switch_that_says_why_and_is_lifted(browser: Any, gate: World, key: str) -> None:
+    with visiting(browser, gate.url) as page:
+        logged_in(gate, page, "oli")
+        page.goto("/ui/models")
+        form = page.get_by_role("form", name="A new switch")
+        form.get_by_label("Name").fill("anthropic")
+        form.get_by_label("Why").fill("wrong answers since noon")
+        form.get_by_role("button", name="Switch it on").click()
+        expect(page.get_by_role("region", name="by hand")).to_contain_text("wrong answers since noon")
+        with pytest.raises(anthropic.APIStatusError):
+            ask_for_an_email(gate, key, "stopped")
+        page.get_by_role("button", name="Lift provider anthropic").click()
+        expect(page.get_by_role("status").first).to_have_text("It is lifted.")
+    assert ask_for_an_email(gate, key, "stopped")[0].content
+    oli = Visitor(gate, "oli")
+    told = {"kind": "slow", "scope": "task", "value": "chat", "lasts": "3600", "csrf": oli.csrf()}
+    status, _, body = oli.ask("/ui/models/incidents", told)
+    assert (status, "Slow needs a number" in body) == (400, True)
+
+
+def test_a_failed_call_is_done_again_and_a_batch_says_why_it_cannot(gate: World) -> None:
+    oli = Visitor(gate, "oli")
+    assert oli.ask("/ui/jobs", {"do": "retried", "id": "job_globex", "csrf": oli.csrf()})[0] == 303
+    assert oli.ask("/ui/jobs", {"do": "retried", "id": "job_none", "csrf": oli.csrf()})[0] == 404
+    assert oli.ask("/ui/jobs", {"do": "batch-cancelled", "id": "batch_globex", "csrf": oli.csrf()})[0] == 409
+    assert oli.ask("/ui/jobs", {"do": "batch-retried", "id": "batch_none", "csrf": oli.csrf()})[0] == 404
+    assert oli.ask("/ui/jobs", {"do": "batch-retried", "id": "batch_globex", "csrf": oli.csrf()})[0] == 303
+    assert "batch.retry" in [each.action for each in gate.built.ledger.audit.rows()]
+
+
+def test_an_alert_is_acknowledged_by_whoever_looks_after_it(gate: World) -> None:
+    put_alert(gate, "al_bbbbbbbb", "latency_p95")
+    oli = Visitor(gate, "oli")
+    assert oli.ask("/ui/alerts", {"id": "al_bbbbbbbb", "csrf": oli.csrf()})[0] == 303
+    assert "by <bdi>oli</bdi>" in oli.ask("/ui/alerts")[2]
+    assert oli.ask("/ui/alerts", {"id": "al_none", "csrf": oli.csrf()})[0] == 404
+
+
+def test_the_audit_page_verifies_the_chain_and_finds_a_row_that_was_changed(gate: World) -> None:
+    root = Visitor(gate, "root")
+    status, _, body = root.ask("/ui/audit?verify=1&actor=root")
+    assert (status, "all as they were written" in body) == (200, True)
+    status, _, body = root.ask("/ui/audit?verify=1&noted=1:" + "0" * 64)
+    assert (status, "is not as it was written" in body) == (200, True)
+    assert root.ask("/ui/audit?verify=1&noted=nonsense")[0] == 400
+
+
+def test_an_invoice_is_what_the_command_line_makes_and_brings_its_own_style_only(browser: Any, gate: World) -> None:
+    root, month = Visitor(gate, "root"), time.strftime("%Y-%m", time.gmtime())
+    path = f"/ui/billing/invoice?tenant=globex&month={month}"
+    status, headers, body = root.ask(f"{path}&form=csv")
+    assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert f'filename="invoice-{month}-globex.csv"' in headers["content-disposition"]
+    invoice = json.loads(root.ask(f"{path}&form=json")[2])
+    assert f",{invoice['total_usd']}" in body.splitlines()[-1]
+    assert root.ask(f"{path}&form=pdf")[0] == 404
+    assert root.ask("/ui/billing?month=never")[0] == 400
+    with visiting(browser, gate.url) as page:
+        logged_in(gate, page, "root")
+        page.goto(f"{path}&form=view")
+        expect(page.get_by_role("heading", name="Invoice")).to_be_visible()
+        assert page.evaluate("getComputedStyle(document.querySelector('main')).borderTopWidth") == "6px"
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

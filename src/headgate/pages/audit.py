@@ -8,12 +8,14 @@ from typing import Any
 from starlette.responses import Response
 
 from headgate.core.errors import BadRequest
+from headgate.pages import format as formats
 from headgate.pages.asked import Asked
 from headgate.pages.site import Page, Site
 
 PATH = "/ui/audit"
 
 _ROWS = 50
+_TIMES = ("expires", "since", "until", "created", "lifted")
 
 
 def show(site: Site, asked: Asked) -> Response:
@@ -62,12 +64,14 @@ def _changed(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(What, before, after) of each field that the row is about."""
     before, after = row["before"] or {}, row["after"] or {}
     names = dict.fromkeys([*before, *after])
-    return [(name, _text(before.get(name)), _text(after.get(name))) for name in names]
+    return [(name, _text(name, before.get(name)), _text(name, after.get(name))) for name in names]
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if value is None:
         return ""
+    if name in _TIMES and isinstance(value, int | float):
+        return formats.minute(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

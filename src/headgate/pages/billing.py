@@ -19,6 +19,7 @@ from headgate.policy.invoicing import Invoice
 
 PATH = "/ui/billing"
 
+_FORMS = ("view", "html", "csv", "json")
 _MONTHS = 13
 _LINES = 500
 # The document brings its style along, and may use that and nothing else.
@@ -35,9 +36,6 @@ def show(site: Site, asked: Asked) -> Response:
     chosen = asked.query.get("tenant", tenants[0] if tenants else "")
     by = asked.get("by") if asked.get("by") in BY else BY[0]
     invoice = invoices.make(asked.who, chosen, month, by=by)
-    query = {"month": month, "by": by}
-    # An empty tenant counts: it is that of calls that named none.
-    address = link(f"{PATH}/invoice", **query) + f"&{link('', tenant=chosen)[1:] or 'tenant='}"
     return site.render(
         asked,
         "billing.html",
@@ -56,7 +54,8 @@ def show(site: Site, asked: Asked) -> Response:
         columns=token_columns(invoice.sum),
         notes=notes(invoice),
         percent=percent(invoice.markup_basis_points),
-        address=address,
+        # Without a tenant it is that of calls that named none.
+        addresses={each: link(f"{PATH}/invoice", tenant=chosen, month=month, by=by, form=each) for each in _FORMS},
     )
 
 
