@@ -36,6 +36,7 @@ TOLD = {
         {"per": ["tenant", "user"], "usd": 5, "every": "day"},
     ],
     "limits": [{"per": "user", "requests_per_minute": 600}],
+    "tasks": {"report": {"degrade": [{"on": "any", "use": "defer"}]}},
     "guards": {"profile": "standard", "tools": {"approve": ["send_email"]}},
 }
 SCHEMA = {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}
