@@ -60,7 +60,7 @@ class Found:
 
 def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int = 200) -> Response:
     """The page."""
-    period = in_bars(periods.chosen(asked.query, asked.now, "7d"), "verdict", asked.now)
+    period = in_bars(periods.chosen(asked.query, asked.now, "7d"))
     found, examples = _found(site, asked, period)
     rows = _rollup(site, asked, period)
     approvals = site.control.approvals

@@ -14,7 +14,7 @@ from headgate.pages import periods
 from headgate.pages.acting import Notice, acted, allowed, done
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import by_value
-from headgate.pages.periods import kept
+from headgate.pages.periods import HOUR
 from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
 
@@ -40,7 +40,7 @@ def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int =
     report = site.control.providers.report(asked.who)
     period = periods.chosen(asked.query, asked.now, "24h")
     logs = site.sources.logs
-    step = kept("model", period.since, asked.now)
+    step = "minute" if period.length <= 2 * HOUR else "hour"
     rows = [] if logs is None else logs.rollup(period.since, period.until, step, "model", None)
     settings = site.control.built.settings
     providers = sorted(settings.providers)
