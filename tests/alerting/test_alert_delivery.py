@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledger_maker import Maker
 from receiver import MailServer, Receiver, unused_port
 
 from headgate.alerting.delivering import Delivery
 from headgate.alerting.places import Place, places_of, tried
 from headgate.alerting.watching import Alerting
 from headgate.build import Built, build
-from headgate.core.errors import Unavailable
+from headgate.core.budget import BudgetAlert, Claim
+from headgate.core.errors import BudgetExceeded, Unavailable
+from headgate.core.exchange import Ending
 from headgate.core.secret import Secret
 from headgate.policy.alert_states import Reading
 from headgate.settings import load
@@ -173,8 +176,6 @@ def test_budgets_anomalies_and_cut_answers_become_alerts_without_the_names_of_pe
         load(env={"HEADGATE_STORAGE": f"sqlite:///{tmp_path / 'headgate.db'}"}, overrides={"budgets": budgets}), env={}
     )
     alerting = quietly(made, monkeypatch)
-    from headgate.core.budget import BudgetAlert, Claim
-
     by = {each.per: each for each in made.engine.policies.budgets.all}
     by_user, by_tenant = by["user",], by["tenant",]
     end = time.time() + 3_600
@@ -197,6 +198,37 @@ def test_budgets_anomalies_and_cut_answers_become_alerts_without_the_names_of_pe
     assert found["budget_spent"].summary == f"the budget {by_tenant.id} (acme) has passed 100% of its cap"
     assert found["budget_spent"].evidence.startswith("/ui/keys?budget=")
     assert "40 of 50 answers of task summarise" in found["truncated"].summary
+
+
+def test_every_tenants_budget_and_every_share_of_it_is_told_by_itself_and_so_is_one_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = [{"per": "tenant", "usd": 1, "alert_at": ["80%", "95%"]}]
+    made = build(
+        load(env={"HEADGATE_STORAGE": f"sqlite:///{tmp_path / 'headgate.db'}"}, overrides={"budgets": budgets}), env={}
+    )
+    alerting = quietly(made, monkeypatch)
+    (budget,) = made.engine.policies.budgets.all
+    end = time.time() + 3_600
+    acme, beta, gamma = (Claim(budget, name, 0.0, end, (budget.id, name, 0.0)) for name in ("acme", "beta", "gamma"))
+    for claim, share in ((acme, 8_000), (acme, 9_500), (beta, 8_000)):
+        alerting._happened.budget(BudgetAlert(claim, share, "usd", 1, 1))
+    for claim, why in ((gamma, "spent"), (acme, "too_large")):
+        call = Maker().exchange()
+        call.ending, call.error = Ending.REFUSED, BudgetExceeded("no", claim=claim, why=why)
+        made.log.write(call)
+    made.log.flush()
+    alerting.look()
+    found = {(each.rule, each.scope): each.summary for each in alerting.board.active() if "budget" in each.rule}
+    made.close()
+    assert found == {
+        ("budget_near", f"{budget.id} acme"): f"the budget {budget.id} (acme) has passed 80% of its cap",
+        ("budget_near", f"{budget.id} acme 95%"): f"the budget {budget.id} (acme) has passed 95% of its cap",
+        ("budget_near", f"{budget.id} beta"): f"the budget {budget.id} (beta) has passed 80% of its cap",
+        ("budget_spent", f"{budget.id} gamma"): (
+            f"the budget {budget.id} (gamma) refuses calls: what is left has no room for them"
+        ),
+    }
 
 
 def test_breakers_queues_stores_and_models_that_retire_are_seen(

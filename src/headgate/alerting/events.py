@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from headgate.core.budget import FULL, BudgetAlert
+from headgate.core.budget import FULL, BudgetAlert, Claim
+from headgate.core.errors import BudgetExceeded
+from headgate.core.exchange import Exchange
 from headgate.policy.alert_readings import evidence, searched
 from headgate.policy.alert_rules import AlertRule
 from headgate.policy.alert_states import Reading
@@ -29,13 +31,27 @@ class Happened:
 
     def budget(self, alert: BudgetAlert) -> None:
         """Spending has passed a share of a budget: see `stores.ledger.WrittenLedger.on_alert`."""
-        claim, budget = alert.claim, alert.claim.budget
-        rule = self._rules["budget_spent" if alert.share >= FULL else "budget_near"]
-        now = self._now()
-        until = claim.end if claim.end < _FAR else now + rule.window
-        whose = f" ({claim.scope})" if claim.scope and _NAMED.issuperset(budget.per) else ""
-        said = f"the budget {budget.id}{whose} has passed {alert.share / 100:g}% of its cap"
-        self._put(rule, budget.id, said, evidence("/ui/keys", budget=budget.id), until, alert.share / FULL)
+        near = alert.share < FULL
+        # Each share is news: who was told of 80% has not been told of 95%.
+        which = f"{alert.share / 100:g}%" if near and alert.share != alert.claim.budget.alerts[0] else ""
+        said = f"has passed {alert.share / 100:g}% of its cap"
+        self._budget("budget_near" if near else "budget_spent", alert.claim, said, alert.share / FULL, which)
+
+    def settled(self, exchanges: Sequence[Exchange]) -> tuple[()]:
+        """A `stores.log.Watcher`: a budget is spent for people once it refuses, though some cents may be left in it."""
+        for exchange in exchanges:
+            error = exchange.error
+            if isinstance(error, BudgetExceeded) and error.claim is not None and error.why == "spent":
+                self._budget("budget_spent", error.claim, "refuses calls: what is left has no room for them", 1.0)
+        return ()
+
+    def _budget(self, name: str, claim: Claim, said: str, value: float, which: str = "") -> None:
+        rule, budget = self._rules[name], claim.budget
+        until = claim.end if claim.end < _FAR else self._now() + rule.window
+        whose = claim.scope if claim.scope and _NAMED.issuperset(budget.per) else ""
+        scope = " ".join(part for part in (budget.id, whose, which) if part)
+        told = f"the budget {budget.id}{f' ({whose})' if whose else ''} {said}"
+        self._put(rule, scope, told, evidence("/ui/keys", budget=budget.id), until, value)
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """A line of the log that is not about an exchange."""

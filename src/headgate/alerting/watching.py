@@ -75,6 +75,7 @@ class Alerting:
             self._swept = 0.0
             if first:
                 self._built.log.listeners.append(self._happened.event)
+                self._built.log.watchers.append(self._happened.settled)
             # Where metrics are off and nobody is told, calls are not counted for alerts' sake alone.
             self._counts = self._built.metrics.start() if settings.metrics.enabled or settings.alerts else None
             self._standing = Standing(self._built, self._counts)
