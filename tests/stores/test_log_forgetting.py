@@ -93,6 +93,31 @@ def test_a_tenant_erases_its_own_users_words_and_not_those_of_another_tenants_us
     assert acme == {found.pseudonym: 75, "bob": 75}
 
 
+def test_a_name_goes_out_of_the_scope_of_a_budget_with_several_dimensions(any_world: LogWorld) -> None:
+    any_world.event("budget_alert", budget="tenant,user/day", scope='["acme","ada \\"l\\" 100%"]')
+    any_world.event("budget_alert", budget="tenant,user/day", scope='["acme","bob"]')
+    any_world.event("budget_alert", budget="tenant,user/day", scope="[not JSON, ada")
+    any_world.ingest()
+    erased = any_world.keeper.erase(Subject("user", 'ada "l" 100%'))
+    assert erased.events == 1
+    scopes = {each.fields["scope"] for each in any_world.reader.events()}
+    assert scopes == {f'["acme","{erased.pseudonym}"]', '["acme","bob"]', "[not JSON, ada"}
+
+
+def test_a_tenant_cannot_rewrite_what_is_everybodys_by_a_user_with_the_name_of_one_of_our_words(
+    any_world: LogWorld,
+) -> None:
+    ours = {"alert": "al_1", "rule": "breaker_open", "scope": "critical", "severity": "critical"}
+    any_world.event("alert", **ours)
+    any_world.event("budget_alert", budget="critical", scope="critical", share="80%")
+    any_world.stored(log_exchange(1, user="critical", tenant="acme"))
+    erased = any_world.keeper.erase(Subject("user", "critical", tenant="acme"))
+    assert (erased.exchanges, erased.events) == (1, 1)
+    found = {each.name: each.fields for each in any_world.reader.events()}
+    assert found["alert"] == ours
+    assert (found["budget_alert"]["budget"], found["budget_alert"]["scope"]) == ("critical", erased.pseudonym)
+
+
 def test_an_erased_session_or_tenant_keeps_its_rows_and_loses_its_words(peopled: LogWorld) -> None:
     session = peopled.keeper.erase(Subject("session", "bob-acme-session"))
     assert (session.exchanges, session.bodies) == (75, 75)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,12 +67,25 @@ def pseudonym() -> str:
 
 
 def renamed(value: Any, old: str, new: str) -> Any:
-    """A JSON value with every string that is `old` as `new`."""
+    """A JSON value with every string that is `old` as `new`, also in the scope of a budget with several dimensions."""
     if isinstance(value, str):
-        return new if value == old else value
+        return new if value == old else _renamed_scope(value, old, new)
     if isinstance(value, dict):
         return {name: renamed(each, old, new) for name, each in value.items()}
     return [renamed(each, old, new) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _renamed_scope(value: str, old: str, new: str) -> str:
+    """As `policy.budgets.scope_of` writes it: a list in JSON."""
+    if not value.startswith("["):
+        return value
+    try:
+        parts = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return value
+    if not isinstance(parts, list) or old not in parts:
+        return value
+    return msgspec.json.encode(renamed(parts, old, new)).decode()
 
 
 class Names:
@@ -173,19 +187,38 @@ def _remove(sql: Sql, cell: Cell) -> None:
 
 
 def erase_events(sql: Sql, said: Names) -> int:
+    """Lines that are not about an exchange.
+
+    One that names no tenant is everybody's: where a single tenant's data go, its names are looked for only where
+    callers' names are. A user may be called "critical", and the alerts of others shall stay critical.
+    """
     count = 0
-    asked = "SELECT n, fields FROM log_events WHERE fields LIKE ? ESCAPE '!'"
+    asked = "SELECT n, fields FROM log_events WHERE fields LIKE ? ESCAPE '!' OR fields LIKE ? ESCAPE '!'"
     for old, new in list(said.all().items()):
-        for n, fields in sql.execute(asked, (f'%"{_like(old)}"%',)).fetchall():
+        patterns = f"%{_like(old)}%", f"%{_like(_inside(old))}%"
+        for n, fields in sql.execute(asked, patterns).fetchall():
             told = msgspec.json.decode(fields)
-            if said.tenant is not None and told.get("tenant") not in (None, said.tenant):
+            whose = told.get("tenant")
+            if said.tenant is not None and whose not in (None, said.tenant):
                 continue
-            text = msgspec.json.encode(renamed(told, old, new)).decode()
-            sql.execute("UPDATE log_events SET fields = ? WHERE n = ?", (text, n))
-            count += 1
+            some = set(told) if said.tenant is None or whose is not None else _callers(told)
+            changed = {name: renamed(each, old, new) if name in some else each for name, each in told.items()}
+            if changed != told:
+                sql.execute("UPDATE log_events SET fields = ? WHERE n = ?", (msgspec.json.encode(changed).decode(), n))
+                count += 1
     return count
 
 
+def _callers(fields: Mapping[str, Any]) -> set[str]:
+    """Fields of an event in which callers' names are."""
+    names = {"user", "user_id", "session", "session_id", "tags"}
+    return names | {"scope"} if "budget" in fields else names
+
+
+def _inside(value: str) -> str:
+    """As JSON writes it between quotes."""
+    return msgspec.json.encode(value).decode()[1:-1]
+
+
 def _like(value: str) -> str:
-    text = msgspec.json.encode(value).decode()[1:-1]
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return _inside(value).replace("!", "!!").replace("%", "!%").replace("_", "!_")
