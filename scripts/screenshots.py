@@ -5,6 +5,7 @@ Needs Chromium on the PATH (Debian: apt-get install chromium). Example: .venv/bi
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "pages"))
 
 from pages_stories import life  # noqa: E402
-from pages_world import world  # noqa: E402
+from pages_world import World, world  # noqa: E402
+
+from headgate.core.approvals import Parked  # noqa: E402
+from headgate.core.caller import Caller  # noqa: E402
+from headgate.core.guards import ToolCall  # noqa: E402
 
 OUT = ROOT / "docs" / "img"
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -29,8 +34,18 @@ PICTURES = (
     ("exchange", "slow", DESK, "light"),
     ("conversation", "/ui/conversations/returns-4711", PHONE, "dark"),
     ("spend", "/ui/spend", DESK, "light"),
+    ("guards", "/ui/guards", DESK, "light"),
 )
 MOST = 150 * 1024
+
+
+def wait_for_a_person(gate: World, now: float) -> None:
+    """Two tool calls."""
+    caller = Caller(tenant="acme", user="ada@acme.example", session="returns-4711", task="chat")
+    email = {"to": "ada@acme.example", "subject": "Your refund", "body": "Dear Ada,\nit is on its way."}
+    for number, (tool, arguments) in enumerate((("send_email", email), ("refund", {"order": 4711, "usd": 89.5}))):
+        call, asked = ToolCall(f"call-{number}", tool, json.dumps(arguments)), now - 60 - 240 * number
+        gate.built.approvals.keep(Parked(f"ap_{number}", asked, asked + 86_400, caller, call, "ex_none", "digest"))
 
 
 def main() -> None:
@@ -46,6 +61,7 @@ def main() -> None:
     ):
         gate.record(life(now), budgeted=now // 86_400 * 86_400)
         gate.summed()
+        wait_for_a_person(gate, now)
         chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
         for name, path, size, colours in PICTURES:
             page = chromium.new_page(viewport=size, color_scheme=colours, base_url=gate.url)
