@@ -213,9 +213,9 @@ def test_every_tenants_budget_and_every_share_of_it_is_told_by_itself_and_so_is_
     acme, beta, gamma = (Claim(budget, name, 0.0, end, (budget.id, name, 0.0)) for name in ("acme", "beta", "gamma"))
     for claim, share in ((acme, 8_000), (acme, 9_500), (beta, 8_000)):
         alerting._happened.budget(BudgetAlert(claim, share, "usd", 1, 1))
-    for claim, why in ((gamma, "spent"), (acme, "too_large")):
+    for claim, why, room in ((gamma, "spent", 10**8), (beta, "spent", 9 * 10**8), (acme, "too_large", 0)):
         call = Maker().exchange()
-        call.ending, call.error = Ending.REFUSED, BudgetExceeded("no", claim=claim, why=why)
+        call.ending, call.error = Ending.REFUSED, BudgetExceeded("no", claim=claim, why=why, room_nano=room)
         made.log.write(call)
     made.log.flush()
     alerting.look()
@@ -225,6 +225,9 @@ def test_every_tenants_budget_and_every_share_of_it_is_told_by_itself_and_so_is_
         ("budget_near", f"{budget.id} acme"): f"the budget {budget.id} (acme) has passed 80% of its cap",
         ("budget_near", f"{budget.id} acme 95%"): f"the budget {budget.id} (acme) has passed 95% of its cap",
         ("budget_near", f"{budget.id} beta"): f"the budget {budget.id} (beta) has passed 80% of its cap",
+        ("budget_near", f"{budget.id} beta refusals"): (
+            f"the budget {budget.id} (beta) refuses calls that can cost more than is left of it"
+        ),
         ("budget_spent", f"{budget.id} gamma"): (
             f"the budget {budget.id} (gamma) refuses calls: what is left has no room for them"
         ),

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from headgate.core.budget import FULL, BudgetAlert, Claim
+from headgate.core.budget import FULL, Budget, BudgetAlert, Claim
 from headgate.core.errors import BudgetExceeded
 from headgate.core.exchange import Exchange
 from headgate.policy.alert_readings import evidence, searched
@@ -42,7 +42,11 @@ class Happened:
         for exchange in exchanges:
             error = exchange.error
             if isinstance(error, BudgetExceeded) and error.claim is not None and error.why == "spent":
-                self._budget("budget_spent", error.claim, "refuses calls: what is left has no room for them", 1.0)
+                if _nearly_spent(error.claim.budget, error.room_nano):
+                    self._budget("budget_spent", error.claim, "refuses calls: what is left has no room for them", 1.0)
+                else:  # one large call is no reason to wake anybody
+                    said = "refuses calls that can cost more than is left of it"
+                    self._budget("budget_near", error.claim, said, 1.0, "refusals")
         return ()
 
     def _budget(self, name: str, claim: Claim, said: str, value: float, which: str = "") -> None:
@@ -83,3 +87,11 @@ class Happened:
             self._found[key] = Reading(rule.name, scope, value, times, said, where, threshold=value, until=latest)
             while len(self._found) > MOST:
                 del self._found[next(iter(self._found))]
+
+
+def _nearly_spent(budget: Budget, room_nano: int | None) -> bool:
+    """Whether what is left is less than the first share that is told leaves; where it is not known, too."""
+    cap, shares = budget.cap_nano, budget.alerts
+    if room_nano is None or not cap or not shares:
+        return True
+    return room_nano * FULL <= cap * (FULL - shares[0])
