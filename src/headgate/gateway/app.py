@@ -50,6 +50,7 @@ from headgate.jobs.deferred import Deferred, told
 from headgate.jobs.passing import Passing, is_new_batch
 from headgate.jobs.served import ServedBatches
 from headgate.policy.homes import owner
+from headgate.policy.labels import label
 from headgate.settings.limits import ADDRESS, limits_of
 from headgate.stores.deferring import PATH as JOBS
 from headgate.wire import DIALECTS
@@ -404,7 +405,7 @@ class Gateway:
             status_code=refusal.status_hint,
             peer=client[0] if client else "",
             method=scope["method"][:16],
-            path=scope["path"][:200],
+            path=label(scope["path"][:1024])[:200],
         )
 
 

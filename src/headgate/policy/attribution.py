@@ -8,9 +8,11 @@ from types import MappingProxyType
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Headers
+from headgate.policy.labels import label
 
 MAX_VALUE = 256  # characters of a user, session, ... kept: they land in every row
 MAX_TAGS = 16
+_LOOKED_AT = 4 * MAX_VALUE  # a key that the cut would shorten is found whole
 MAX_TOKENS = 2_048  # characters of approvals' tokens
 MAX_TIMEOUT = 86_400.0  # seconds
 
@@ -126,11 +128,11 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
 
 def with_user(caller: Caller, user: str) -> Caller:
     """The body's user (`metadata.user_id`, `safety_identifier`, `user`), where no header has named one."""
-    return caller if caller.user or not user else replace(caller, user=user[:MAX_VALUE])
+    return caller if caller.user or not user else replace(caller, user=label(user[:_LOOKED_AT])[:MAX_VALUE])
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace").strip()[:MAX_VALUE]
+    return label(value.decode("utf-8", "replace").strip()[:_LOOKED_AT])[:MAX_VALUE]
 
 
 def _seconds(name: bytes, value: bytes) -> float:
@@ -193,7 +195,7 @@ def _tags(value: bytes, caller: Caller) -> MappingProxyType[str, str]:
         name, mark, text = pair.partition("=")
         if not mark or not name.strip():
             raise BadRequest("x-headgate-tags: expected `name=value, name=value`")
-        tags[name.strip()[:64]] = text.strip()[:MAX_VALUE]
+        tags[label(name.strip())[:64]] = label(text.strip())[:MAX_VALUE]
     if len(tags) > MAX_TAGS:
         raise BadRequest(f"x-headgate-tags: more than {MAX_TAGS} tags")
     return MappingProxyType(tags)

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from headgate.core.errors import UpstreamBroken, UpstreamBusy, UpstreamError, UpstreamRejected
 from headgate.core.exchange import Headers
+from headgate.policy.labels import label
 
 MONEY_CODES = frozenset(
     {
@@ -172,8 +173,9 @@ def _judge(status: int, type_: str, code: str, message: str) -> tuple[str, bool,
 
 
 def _word(said: str) -> str:
-    """A code or type, if it is a word: these go into ledger and log, and a sentence may repeat a credential."""
-    return said if len(said) <= MAX_CODE and not any(c.isspace() for c in said) else ""
+    """A code or type, if it is a word: these go into ledger and log, and a sentence may repeat a credential. So may
+    a word."""
+    return label(said) if len(said) <= MAX_CODE and not any(c.isspace() for c in said) else ""
 
 
 def _spent(type_: str, code: str) -> bool:

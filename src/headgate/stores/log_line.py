@@ -157,11 +157,10 @@ class LineMaker:
         if isinstance(error, NoTurn) and error.cause:
             own.error_cause = error.cause
         if self._with_bodies:
-            clean = self._clean
-            own.user_message = clean(facts.user_message[:MAX_TEXT_BYTES])
-            own.response_text = clean(exchange.response_text[:MAX_TEXT_BYTES])
+            own.user_message = self._kept(facts.user_message)
+            own.response_text = self._kept(exchange.response_text)
             if exchange.discarded_texts:
-                own.discarded_texts = tuple(clean(text[:MAX_TEXT_BYTES]) for text in exchange.discarded_texts)
+                own.discarded_texts = tuple(map(self._kept, exchange.discarded_texts))
         shared = (
             caller.key,
             caller.tenant,
@@ -196,6 +195,13 @@ class LineMaker:
             return self._with_request(line, request.body)
         return line
 
+    def _kept(self, text: str) -> str:
+        """What the log keeps of a text. A cut may go through a number or a key, whose half nobody would know: so the
+        last characters before a cut go, too."""
+        if len(text) <= MAX_TEXT_BYTES or self._clean is _as_it_is:
+            return self._clean(text[:MAX_TEXT_BYTES])
+        return self._clean(text[:MAX_TEXT_BYTES])[:-_MARGIN]
+
     def _with_request(self, line: bytes, body: bytes) -> bytes:
         """With the whole request, cleaned text by text: in the JSON as it is, what is looked for is escaped."""
         try:
@@ -229,6 +235,11 @@ class LineMaker:
 _REMEMBERED = 128
 _REMEMBERED_BYTES = 32 * 1024
 """Applications send the same system prompt again and again; 4 MB at most are kept for not hashing it each time."""
+
+_MARGIN = 128
+"""Characters: longer than numbers and most keys."""
+_LONG_NUMBER = 10**11
+"""From here on a number may be a card's."""
 
 _SHARED_BEGINS = b',"key":"'
 _SHARED_ENDS = 512
@@ -282,7 +293,11 @@ def _each_text(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {name: _each_text(each, clean) for name, each in value.items()}
+        return {clean(name): _each_text(each, clean) for name, each in value.items()}
+    if isinstance(value, int) and abs(value) >= _LONG_NUMBER:
+        told = str(value)
+        cleaned = clean(told)
+        return value if cleaned == told else cleaned
     return [_each_text(each, clean) for each in value] if isinstance(value, list) else value
 
 

@@ -17,6 +17,7 @@ from headgate.core.exchange import Exchange
 from headgate.core.guards import Finding
 from headgate.core.money import usd
 from headgate.engine.answer import served_model
+from headgate.policy.labels import label
 
 _caller: ContextVar[Caller | None] = ContextVar("headgate_caller", default=None)
 _batch: ContextVar[bool] = ContextVar("headgate_batch", default=False)
@@ -53,9 +54,11 @@ def caller(
     """
     outer = current_caller()
     told = {"user": user, "session": session, "task": task, "feature": feature, "tenant": tenant}
-    inner = replace(outer, **{name: value for name, value in told.items() if value is not None})  # type: ignore[arg-type]  # all of them are str
+    inner = replace(outer, **{name: label(value) for name, value in told.items() if value is not None})  # type: ignore[arg-type]  # all of them are str
     if tags is not None:
-        inner = replace(inner, tags=MappingProxyType({**outer.tags, **tags}))
+        inner = replace(
+            inner, tags=MappingProxyType({**outer.tags, **{label(name): label(text) for name, text in tags.items()}})
+        )
     if priority not in (None, "interactive", "batch"):
         raise ConfigError(f"headgate.caller(priority=): {priority!r} is neither 'interactive' nor 'batch'")
     token = _caller.set(inner)
