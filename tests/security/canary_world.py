@@ -35,6 +35,7 @@ class Sinks:
     """Everything that came out, by where."""
 
     found: dict[str, bytes] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)  # of the admin API, by path
 
     def add(self, where: str, what: bytes | str) -> None:
         raw = what.encode("utf-8", "surrogatepass") if isinstance(what, str) else what

@@ -102,10 +102,11 @@ def _plant(served: Served, sinks: Sinks) -> None:
     said: Any = [{"role": "user", "content": f"say: {APPLICATION} {TOLD}"}]
     failing: Any = [{"role": "user", "content": f"FAIL {TOLD}"}]
     card = int(PERSONAL["card"].replace(" ", ""))
+    written = {"note": TOLD, "card": card, KEYS["openai"]: {PERSONAL["mail"]: 1}}
     history: Any = [
         {"role": "user", "content": TOLD},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "pay",
-                                           "input": {"note": TOLD, "card": card, KEYS["openai"]: {PERSONAL["mail"]: 1}}}]},
+                                           "input": written}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": TOLD}]},
     ]  # fmt: skip
     schema = {
@@ -179,15 +180,17 @@ def _look(served: Served, sinks: Sinks) -> tuple[str, list[str]]:
         cookie = told.headers["set-cookie"].partition(";")[0]
         who = {"cookie": cookie}
         document = client.get("/admin/api/openapi.json", headers=who).json()
-        for path, methods in document["paths"].items():
+        for below, methods in document["paths"].items():
+            path = f"/admin/api{below}"
             if "get" in methods and "{" not in path:
                 query = {"session": KEYS["gitlab"], "by": "user", "since": "0", "until": "4102444800", "step": "day"}
                 known = {p["name"] for p in methods["get"].get("parameters", ())}
                 told = client.get(path, params={k: v for k, v in query.items() if k in known}, headers=who)
+                sinks.statuses[path] = told.status_code
                 sinks.add(f"api {path}", told.content)
                 for found in [row for row in _rows(told) if "id" in row][:20]:
-                    for below in (f"{path}/{found['id']}", f"{path}/exchanges/{found['id']}"):
-                        sinks.add(f"api {path}/…", client.get(below, headers=who).content)
+                    for one in (f"{path}/{found['id']}", f"{path}/exchanges/{found['id']}"):
+                        sinks.add(f"api {path}/…", client.get(one, headers=who).content)
         for bad in ({"text": TOLD}, {"where": TOLD}, {"before": KEYS["aws"]}):
             sinks.add("errors of the API", client.get("/admin/api/v1/logs", params=bad, headers=who).content)
     pages = served.crawl(sinks, PAGES, {"cookie": cookie})
@@ -281,6 +284,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sinks, dict[str, An
 
 
 AS_THEY_ARE = {
+    "api /admin/api/v1/approvals",
+    "api /admin/api/v1/approvals/…",
+    "headgate approvals list",
+    "page /ui/guards",  # its inbox
     "file headgate.db.jobs",
     "file headgate.db.jobs-wal",
     "sent to approvals",
@@ -339,5 +346,6 @@ def test_the_search_would_find_what_it_looks_for(world: Any) -> None:
     assert (
         b"openai_key:" in sinks.found["rows"] or b"stripe_key:" in sinks.found["rows"]
     )  # a label was told by its kind
+    assert sinks.statuses["/admin/api/v1/logs"] == sinks.statuses["/admin/api/v1/usage"] == 200
     assert sum(path.startswith("/ui/exchanges/ex_") for path in facts["pages"]) >= 10
     assert all(sinks.found[f"headgate {command}"] for command in COMMANDS.strip().splitlines())
