@@ -337,8 +337,8 @@ def test_the_search_would_find_what_it_looks_for(world: Any) -> None:
     assert {
         "metrics",
         "health",
-        "api /v1/logs",
-        "api /v1/config",
+        "api /admin/api/v1/logs",
+        "api /admin/api/v1/config",
         "page /ui/spend.csv",
         "sent to alerts",
         "rows",
