@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from headgate.control.people import Principal
 from headgate.core.budget import Balance, Budget, Claim
+from headgate.core.text import csv_cell as cell
 from headgate.pages import bars, changes, exchanges, periods, search_words
 from headgate.pages import format as formats
 from headgate.pages.asked import Asked
-from headgate.pages.csv_cells import cell
 from headgate.pages.exchange import where_time_went
 from headgate.pages.exchanges import matches
 from headgate.pages.figures import Figures, by_value, over_time, total

@@ -14,6 +14,7 @@ import click
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.since import HELP, read_moment, read_zone
 from headgate.cli.text import count, dollars, print_json, print_table, safe
+from headgate.core.text import csv_cell
 
 if TYPE_CHECKING:
     from headgate.stores.reader import Amounts, UsageReport
@@ -107,7 +108,7 @@ def usage(
             names,
             lambda take: reader.charged(by=names, since=start, until=end, zone=where, filters=wanted, take=take),
         )
-        show(report, as_json=as_json, as_csv=as_csv, cell=_cell)
+        show(report, as_json=as_json, as_csv=as_csv, cell=csv_cell)
         return
     found = reader.usage(by=names, since=start, until=end, zone=where, **wanted)
     if as_json:
@@ -171,12 +172,6 @@ def _csv(report: UsageReport, names: tuple[str, ...]) -> str:
     writer.writerow([*names, *report.total.as_json()])
     for row in report.rows if names else [None]:
         amounts = report.total if row is None else row.amounts
-        told = () if row is None else (_cell(row.by[name]) for name in names)
+        told = () if row is None else (csv_cell(row.by[name]) for name in names)
         writer.writerow([*told, *amounts.as_json().values()])
     return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Text that neither a terminal nor a spreadsheet acts on (OWASP, "CSV injection")."""
-    shown = safe(text)
-    return f"'{shown}" if shown[:1] in ("=", "+", "-", "@") else shown

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
 from headgate.core.money import usd_text
+from headgate.core.text import csv_cell
 from headgate.stores.logs.query import LogRow
 
 COLUMNS = (
@@ -18,8 +18,6 @@ COLUMNS = (
 """Of CSV."""
 
 _APART = ("id", "cost_nano", "more", "request")
-_FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 def as_json(row: LogRow) -> dict[str, Any]:
@@ -31,10 +29,4 @@ def as_json(row: LogRow) -> dict[str, Any]:
 def as_cells(row: LogRow) -> list[object]:
     """One exchange as `COLUMNS`; a stranger's text that a spreadsheet would act on begins with a `'`."""
     told = {**as_json(row), "guards": " ".join(row.guards)}
-    return [cell(told[name]) if isinstance(told[name], str) else told[name] for name in COLUMNS]
-
-
-def cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula (OWASP, "CSV injection"), and no terminal for a command."""
-    plain = _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-    return f"'{plain}" if plain.lstrip(" '\"").startswith(_FORMULA) or text[:1] in ("\t", "\r", "\n") else plain
+    return [csv_cell(told[name]) if isinstance(told[name], str) else told[name] for name in COLUMNS]

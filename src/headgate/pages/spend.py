@@ -8,9 +8,10 @@ from dataclasses import replace
 from starlette.responses import Response
 
 from headgate.core.money import NANO_PER_USD, usd_text
+from headgate.core.text import csv_cell
 from headgate.pages import periods
 from headgate.pages.asked import Asked, link
-from headgate.pages.csv_cells import attachment, cell
+from headgate.pages.csv_cells import attachment
 from headgate.pages.figures import Figures, by_value, over_time, total, values
 from headgate.pages.periods import DAY, HOUR, Period
 from headgate.pages.plots import Plot, Series, plot
@@ -78,7 +79,7 @@ def export(site: Site, asked: Asked) -> Response:
     found = _top(site, period, by, tenant, _MOST)
     heads = [by, "cost_usd", "estimated_usd", "saved_usd", *_COLUMNS]
     lines = (
-        [cell(name), *(usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved"))]
+        [csv_cell(name), *(usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved"))]
         + [getattr(each, column) for column in _COLUMNS]
         for name, each in found.items()
     )
