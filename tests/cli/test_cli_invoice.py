@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from headgate.cli import invoice as command
 from headgate.cli.invoice_text import table
 from headgate.core.exchange import Ending, Exchange
+from headgate.core.text import csv_cell as cell
 from headgate.invoices.made import file_name
-from headgate.invoices.words import cell, csv_text, json_text, money
+from headgate.invoices.words import csv_text, json_text, money
 from headgate.policy.invoicing import Invoice, Pending, Work, make
 from headgate.stores.dimensions import BUCKETS, DIMENSIONS
 from headgate.stores.sqlite import SqliteLedger

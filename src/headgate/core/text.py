@@ -6,9 +6,8 @@ import re
 
 # Control characters (C0, DEL, C1), line separators, and the marks that turn the reading direction around: names and
 # prompts come from strangers, and a terminal obeys what it is shown.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
@@ -30,5 +29,5 @@ def csv_cell(text: object) -> str:
     """A stranger's text as a cell of CSV: one that would begin a formula begins with a `'` (OWASP, "CSV injection"),
     and what a terminal or a reader could act on is written out."""
     told = str(text)
-    plain = _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", told)
+    plain = safe(told)
     return f"'{plain}" if plain.lstrip(" '\"").startswith(_FORMULA) or told.startswith(_FORMULA) else plain

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.money import usd_text
-from headgate.core.text import safe
+from headgate.core.text import csv_cell
 
 if TYPE_CHECKING:
     from headgate.policy.invoicing import Invoice, Work
@@ -138,10 +138,10 @@ def csv_text(invoice: Invoice) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["line", "tenant", "month", "zone", "provisional", *invoice.by, *_COUNTS, *_AMOUNTS])
-    common = [cell(invoice.tenant), invoice.month, cell(invoice.zone), "yes" if invoice.provisional else "no"]
+    common = [csv_cell(invoice.tenant), invoice.month, csv_cell(invoice.zone), "yes" if invoice.provisional else "no"]
     for line in invoice.lines:
         numbers = _numbers(line.work, line.markup_nano, line.amount_nano)
-        writer.writerow(["usage", *common, *map(cell, line.work.by), *numbers.values()])
+        writer.writerow(["usage", *common, *map(csv_cell, line.work.by), *numbers.values()])
     blank = [""] * len(invoice.by)
     if invoice.top_up_nano:
         rest = [""] * (len(_COUNTS) + len(_AMOUNTS) - 1)
@@ -149,9 +149,3 @@ def csv_text(invoice: Invoice) -> str:
     total = _numbers(invoice.sum, invoice.markup_nano, invoice.total_nano)
     writer.writerow(["total", *common, *blank, *total.values()])
     return out.getvalue()
-
-
-def cell(text: str) -> str:
-    """Text that neither a terminal nor a spreadsheet acts on (OWASP, "CSV injection")."""
-    shown = safe(text)
-    return f"'{shown}" if shown.lstrip()[:1] in ("=", "+", "-", "@") else shown
