@@ -25,9 +25,10 @@ class Lines:
     Args:
         count: over the whole month.
         bodies: with what was asked and answered.
+        users: so many, each with calls of all tenants.
     """
 
-    def __init__(self, count: int, *, bodies: bool, seed: int = 7) -> None:
+    def __init__(self, count: int, *, bodies: bool, seed: int = 7, users: int = USERS) -> None:
         self._step = DAYS * 86_400 / count
         self._dice = random.Random(seed)
         self._made = 0
@@ -36,8 +37,8 @@ class Lines:
         weights = list(accumulate(1 / rank for rank in range(1, _VOCABULARY + 1)))
         # Drawn once and cut anew for each text: drawing them one by one would take longer than all the rest.
         self._stream = self._dice.choices(words, cum_weights=weights, k=400_000)
-        user_weights = list(accumulate(1 / rank**0.8 for rank in range(1, USERS + 1)))
-        self._users = self._dice.choices(range(1, USERS + 1), cum_weights=user_weights, k=200_000)
+        user_weights = list(accumulate(1 / rank**0.8 for rank in range(1, users + 1)))
+        self._users = self._dice.choices(range(1, users + 1), cum_weights=user_weights, k=200_000)
         self._tails = [self._tail() for _ in range(400)]
 
     def some(self, count: int) -> bytes:

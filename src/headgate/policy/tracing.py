@@ -65,8 +65,8 @@ class Tracing:
     def samples(self, exchange: Exchange) -> bool:
         """Whether it is traced, by the sample or its caller: as OpenTelemetry's TraceIdRatioBased decides, so that
         others come to the same."""
-        for header in exchange.request.headers:
-            if header[0] == TRACEPARENT:
+        for name, _ in exchange.request.headers:
+            if name == TRACEPARENT:
                 return self.trace(exchange).sampled
         return exchange.id[-16:] < self._below
 

@@ -95,15 +95,15 @@ def _span(span: Span) -> bytes:
         (
             b"\x0a\x10" + bytes.fromhex(span.trace),
             b"\x12\x08" + bytes.fromhex(span.span),
-            _text(3, span.state),
+            _text(3, span.state) if span.state else b"",
             b"\x22\x08" + bytes.fromhex(span.parent) if span.parent else b"",
-            _text(5, span.name),
+            _name(5, span.name),
             b"\x30" + _varint(span.kind),
             b"\x39" + _fixed64(_nano(span.start)),
             b"\x41" + _fixed64(_nano(max(span.end, span.start))),
             span.shared.encoded if span.shared is not None else b"",
             _attributes(_OF_SPAN, span.attributes),
-            *(_message(11, _event(event)) for event in span.events),
+            *[_message(11, _event(event)) for event in span.events],
             b"\x7a\x02\x18\x02" if span.failed else b"",
             b"\x85\x01" + _fixed32(flags),
         )
@@ -111,7 +111,8 @@ def _span(span: Span) -> bytes:
 
 
 def _event(event: Event) -> bytes:
-    return b"\x09" + _fixed64(_nano(event.at)) + _text(2, event.name) + _attributes(3, event.attributes)
+    told = _attributes(3, event.attributes) if event.attributes else b""
+    return b"\x09" + _fixed64(_nano(event.at)) + _name(2, event.name) + told
 
 
 def _metric(family: Family, times: tuple[int, int]) -> bytes:
@@ -155,16 +156,28 @@ def _scope(scope: tuple[str, str]) -> bytes:
 
 def _attributes(number: int, attributes: Attributes) -> bytes:
     tag = _tag(number)
-    out = []
+    out: list[bytes] = []
     for name, value in attributes.items():
-        if isinstance(value, float):
-            pair = _key(name) + b"\x12\x09\x21" + _double(value)
-            out.append(tag + _varint(len(pair)) + pair)
-        elif name in _UNIQUE or not isinstance(value, str | int) or (isinstance(value, str) and len(value) > _SHORT):
-            out.append(tag + _pair(name, value))
+        kind = type(value)
+        if kind is float:
+            out += (_float_head(number, name), _double(value))  # type: ignore[arg-type]  # it is one
+        elif kind is str:
+            if name in _UNIQUE or len(value) > _SHORT:  # type: ignore[arg-type]  # likewise
+                out += (tag, _pair(name, value))
+            else:
+                out += (tag, _repeated(name, value))
+        elif kind is int or kind is bool:
+            out += (tag, _repeated(name, value))
         else:
-            out.append(tag + _repeated(name, value))
+            out += (tag, _pair(name, value))
     return b"".join(out)
+
+
+@lru_cache(maxsize=512)
+def _float_head(number: int, name: str) -> bytes:
+    """What is before the eight bytes of a number with a fraction."""
+    key = _key(name)
+    return _tag(number) + _varint(len(key) + 11) + key + b"\x12\x09\x21"
 
 
 def _pair(name: str, value: Value) -> bytes:
@@ -210,6 +223,10 @@ def _text(number: int, text: str) -> bytes:
     return _tag(number) + _varint(len(data)) + data
 
 
+_name = lru_cache(maxsize=512)(_text)
+"""Names of spans and events are few."""
+
+
 @lru_cache(maxsize=64)
 def _tag(number: int) -> bytes:
     """Of a field whose value has a length."""
@@ -228,7 +245,7 @@ def _varint(number: int) -> bytes:
 
 
 def _nano(seconds: float) -> int:
-    return max(0, int(seconds * 1e9))
+    return int(seconds * 1e9) if seconds > 0.0 else 0
 
 
 _BYTES = tuple(bytes((number,)) for number in range(0x80))

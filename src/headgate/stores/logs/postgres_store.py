@@ -140,7 +140,7 @@ class PostgresStore:
         tally = Tally()
         for row in link.execute(f"SELECT {COLUMNS} FROM log_rows WHERE n >= ?", (start,)).fetchall():
             tally.add(shapes.by_id[row[2]], row[1], row[7], row[14], row[15], row[8:12], row[12], row[13])
-        fold(link, tally.cells(self._now()))
+        fold(link, tally.cells(self._now()), tally.by_user())
         link.execute("UPDATE log_meta SET value = ? WHERE name = 'summed_to'", (newest + 1,))
         self._folded, self._taken = self._now(), False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import add as _plus
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ _OF_DIMENSION = dict(_OF_SHAPE)
 
 Counts = list[int]
 Histogram = dict[int, int]
+ByUser = Mapping[tuple[int, int, str], Mapping[str, Sequence[int]]]
+"""Counts of users, by step in seconds, the step's start, and tenant ("" = all)."""
 
 
 class Cell(NamedTuple):
@@ -171,7 +173,7 @@ class Tally:
         self.rows = 0
 
     def cells(self, now: float) -> dict[Cell, Sums]:
-        """What is to be added to the stored sums, by cell.
+        """What is to be added to the stored sums, by cell; but for those by user.
 
         Args:
             now: seconds since the epoch; minutes that are no longer kept are not summed.
@@ -192,7 +194,23 @@ class Tally:
         for cell, whole in list(found.items()):
             if cell.step == _HOUR:
                 _put(found, cell._replace(step=_DAY, start=cell.start - cell.start % _DAY), whole)
-        self._cells_by_user(found)
+        return found
+
+    def by_user(self) -> ByUser:
+        """The same by user, of whom there may be as many as exchanges: what is equal is not made twice."""
+        found: dict[tuple[int, int, str], dict[str, Counts]] = {}
+        for (hour, tenant, user), mine in self._users.items():
+            start = hour * _HOUR
+            _put_user(found, (_HOUR, start, ""), user, mine)
+            if tenant:
+                _put_user(found, (_HOUR, start, tenant), user, mine)
+        for (_, start, tenant), of_user in list(found.items()):
+            day = (_DAY, start - start % _DAY, tenant)
+            if day not in found:
+                found[day] = of_user.copy()  # nearly always there is one hour of it
+                continue
+            for user, mine in of_user.items():
+                _put_user(found, day, user, mine)
         return found
 
     def of(self, step: int, dimension: str, tenant: str) -> list[tuple[Cell, Sums]]:
@@ -212,14 +230,16 @@ class Tally:
                 _put(found, Cell(step, dimension, start, tenant, value), _whole(*sums))
         return list(found.items())
 
-    def _cells_by_user(self, found: dict[Cell, Sums]) -> None:
-        for (hour, tenant, user), mine in self._users.items():
-            sums = Sums(mine)
-            for step in (_HOUR, _DAY):
-                start = hour * _HOUR - hour * _HOUR % step
-                _put(found, Cell(step, BY_USER, start, "", user), sums)
-                if tenant:
-                    _put(found, Cell(step, BY_USER, start, tenant, user), sums)
+
+def _put_user(
+    places: dict[tuple[int, int, str], dict[str, Counts]], place: tuple[int, int, str], user: str, counts: Counts
+) -> None:
+    """Never changes `counts`, which is put as it is where it is the first."""
+    of_user = places.get(place)
+    if of_user is None:
+        of_user = places[place] = {}
+    mine = of_user.get(user)
+    of_user[user] = counts if mine is None else list(map(_plus, mine, counts))
 
 
 def _whole(shape: Shape, counts: Counts, latency: Histogram, ttft: Histogram) -> Sums:

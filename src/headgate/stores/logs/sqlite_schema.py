@@ -18,7 +18,9 @@ VERSION = 1
 APPLICATION = 0x68674C67  # "hgLg": https://www.sqlite.org/pragma.html#pragma_application_id
 BUSY_SECONDS = 5.0
 _OLDEST = (3, 35, 0)
-_CACHE_KIB = 32_000
+_CACHE_KIB = 8_000
+"""What the writer comes back to is few pages, in the order in which they lie; more than that only fills the memory, in
+half an hour."""
 _READ_CACHE_KIB = 16_000
 _WAL_PAGES = 4000
 _WAL_BYTES = 64 * 1024 * 1024

@@ -12,6 +12,7 @@ from headgate.stores.logs.rollups import (
     OTHERS,
     USER_HOUR_DAYS,
     WITH_TIMES,
+    ByUser,
     Cell,
     Sums,
 )
@@ -31,7 +32,7 @@ _READ = f"SELECT {_ALL} FROM log_rollups WHERE step=? AND dimension=? AND start=
 _OVER_A_TIME = "FROM log_rollups WHERE step = ? AND dimension = ? AND tenant = ? AND start >= ? AND start < ?"
 
 
-def fold(sql: Sql, cells: Mapping[Cell, Sums]) -> None:
+def fold(sql: Sql, cells: Mapping[Cell, Sums], users: ByUser) -> None:
     """Add sums to those that are stored."""
     within = _bounded(sql, cells)
     # Where there are no histograms, counts are added where they lie. Of the others what is there is read.
@@ -45,6 +46,38 @@ def fold(sql: Sql, cells: Mapping[Cell, Sums]) -> None:
                 sums.add(Sums.of_columns(row))
             others.append((*cell, *sums.columns()))
     sql.executemany(_REPLACE, others)
+    for place, of_user in sorted(users.items()):
+        _fold_users(sql, place, of_user)
+
+
+def _fold_users(sql: Sql, place: tuple[int, int, str], of_user: Mapping[str, Sequence[int]]) -> None:
+    """Those of one step and tenant, in the order in which they lie in the table."""
+    step, start, tenant = place
+    within = _users_within(sql, place, of_user)
+    sql.executemany(
+        _ADD, ((step, BY_USER, start, tenant, user, *counts, b"", b"") for user, counts in sorted(within.items()))
+    )
+
+
+def _users_within(
+    sql: Sql, place: tuple[int, int, str], of_user: Mapping[str, Sequence[int]]
+) -> Mapping[str, Sequence[int]]:
+    """With the users beyond the most as one."""
+    known = _known_if_full(sql, (place[0], BY_USER, place[2], place[1]), len(of_user))
+    if known is None:
+        return of_user
+    found: dict[str, Sequence[int]] = {}
+    rest = Sums()
+    for user, counts in of_user.items():
+        if user in known or len(known) < MOST_VALUES:
+            known.add(user)
+            found[user] = counts
+        else:
+            rest.add(Sums(counts))
+    if rest.counts[0]:
+        others = found.get(OTHERS)
+        found[OTHERS] = rest.counts if others is None else [a + b for a, b in zip(rest.counts, others, strict=True)]
+    return found
 
 
 def put(sql: Sql, cell: Cell, sums: Sums) -> None:
@@ -59,12 +92,11 @@ def _bounded(sql: Sql, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
         values.setdefault((cell.step, cell.dimension, cell.tenant, cell.start), set()).add(cell.value)
     full: dict[tuple[int, str, str, int], set[str]] = {}
     for place, mine in values.items():
-        where = "FROM log_rollups WHERE step=? AND dimension=? AND tenant=? AND start=?"
         if len(mine) < 2 and not place[1]:
             continue
-        (count,) = sql.execute(f"SELECT count(*) {where}", place).fetchone()
-        if count + len(mine) > MOST_VALUES:
-            full[place] = {value for (value,) in sql.execute(f"SELECT value {where}", place)}
+        known = _known_if_full(sql, place, len(mine))
+        if known is not None:
+            full[place] = known
     if not full:
         return dict(cells)
     found: dict[Cell, Sums] = {}
@@ -80,6 +112,15 @@ def _bounded(sql: Sql, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
         else:
             found[cell] = sums
     return found
+
+
+def _known_if_full(sql: Sql, place: tuple[int, str, str, int], more: int) -> set[str] | None:
+    """The values that a dimension has in one step, of one tenant, where so many more might be too many; else None."""
+    where = "FROM log_rollups WHERE step=? AND dimension=? AND tenant=? AND start=?"
+    (count,) = sql.execute(f"SELECT count(*) {where}", place).fetchone()
+    if count + more <= MOST_VALUES:
+        return None
+    return {value for (value,) in sql.execute(f"SELECT value {where}", place)}
 
 
 def stored(
