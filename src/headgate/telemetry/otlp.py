@@ -160,9 +160,9 @@ def _attributes(number: int, attributes: Attributes) -> bytes:
     for name, value in attributes.items():
         kind = type(value)
         if kind is float:
-            out += (_float_head(number, name), _double(value))  # type: ignore[arg-type]  # it is one
+            out += (_float_head(number, name), _double(value))
         elif kind is str:
-            if name in _UNIQUE or len(value) > _SHORT:  # type: ignore[arg-type]  # likewise
+            if name in _UNIQUE or len(value) > _SHORT:  # type: ignore[arg-type]  # it is one
                 out += (tag, _pair(name, value))
             else:
                 out += (tag, _repeated(name, value))

@@ -27,7 +27,7 @@ SHORTEST_PART_SECONDS = 3600.0
 SEGMENTS_OF_A_PART = 16
 """Of a part that is full before its time is over: 262,144 exchanges."""
 FOLD_ROWS = 65_536
-FOLD_SECONDS = 300.0
+FOLD_SECONDS = 120.0
 """Sums are brought up to date so often; readers sum up what came since. More often it would be most of the work."""
 MOST_BAD = 1000
 BAD_BYTES = 4096
