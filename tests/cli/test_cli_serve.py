@@ -74,7 +74,10 @@ def test_what_was_served_is_in_the_ledger_and_marked_as_simulated(serving: Servi
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
         exchange = response.headers["x-headgate-exchange"]
         cost = response.headers["x-headgate-cost-usd"]
-    shown = json.loads(headgate("logs", "show", exchange, "--json", cwd=serving.folder).stdout)
+    for _ in range(500):  # until the ledger's writer has committed it, with others, some milliseconds later
+        shown = json.loads(headgate("logs", "show", exchange, "--json", cwd=serving.folder).stdout)
+        if shown["exchange"]:
+            break
     assert shown["exchange"]["simulated"] is True
     assert shown["exchange"]["user"] == "served"
     usage = json.loads(headgate("usage", "--user", "served", "--json", cwd=serving.folder).stdout)

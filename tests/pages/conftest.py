@@ -35,7 +35,7 @@ def _install(folder: Path) -> None:
             subprocess.run(told, check=False, timeout=600, stdout=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is there, playwright's event loop runs in this thread
 def browser(pytestconfig: pytest.Config) -> Iterator[Any]:
     """The system's Chromium; playwright's own download is not needed."""
     from playwright import sync_api

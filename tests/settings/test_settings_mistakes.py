@@ -66,7 +66,7 @@ EXPECTED = [
     ("29:15", "log.bodies", "expected one of off, redacted, full, not 'some'"),
     ("29:26", "log.keep", "expected one value, and nothing is here"),
     ("30:15", "alerts[0].to", "expected a URL that starts with http:// or https://"),
-    ("30:25", "alerts[1].to", "is missing: an http(s) URL, or a reference to one"),
+    ("30:25", "alerts[1].to", "is missing: an http(s) URL, mailto:somebody@example.com, log, or a reference to a URL"),
     ("31:16", "server.port", "expected a whole number from 0 to 65_535, not '70000'"),
     ("31:33", "server.max_body", "expected a size from 1024 to 1073741824 bytes"),
     ("32:1", "", "duplicate key 'retry': the first is at"),

@@ -88,7 +88,7 @@ def read_alerts(root: Section) -> tuple[AlertSettings, ...]:
             smtp=_smtp(section) if "smtp" in section.table.entries else None,
         )
         _check(section, place)
-        if any(each.key == place.key for each in found):
+        if place.to and any(each.key == place.key for each in found):
             section.wrong("to", "is told already by an earlier entry")
         found.append(place)
     return tuple(found)
