@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from headgate.gateway.app import create
 from headgate.gateway.auth import KeyRecord, KeyRing, digest
 from headgate.gateway.server import BackgroundServer
 from headgate.jobs import deferred
+from headgate.jobs.deferred import Deferred
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Fault, Match, Rule, Scenario, When
 
@@ -115,6 +117,26 @@ def test_a_call_over_the_budget_waits_for_the_budget(
     assert headgate_simulator.requests() == []
     gate.set_budget("tenant/day", usd=1, tenant="acme")
     assert finished(lambda: look(url, job)).status_code == 200
+
+
+def test_news_that_come_with_the_end_do_not_hold_it_up(make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ended in the moment of the stop kept a gateway from ending (Python 3.11's `asyncio.wait_for`)."""
+    monkeypatch.setattr(deferred, "LOOK", 60.0)
+    work = Deferred(make_gate(degrade=LADDER).built)
+
+    async def run() -> None:
+        await work.start()
+        while not _waits(work):
+            await asyncio.sleep(0)
+        work._news.set()
+        async with asyncio.timeout(20):
+            await work.stop()
+
+    asyncio.run(run())
+
+
+def _waits(work: Deferred) -> bool:
+    return bool(getattr(work._news, "_waiters", None))
 
 
 def test_the_same_request_with_the_same_idempotency_key_is_one_job(make_gate: MakeGate, world: World) -> None:

@@ -256,12 +256,19 @@ def test_the_search_would_find_what_it_looks_for(evidence: tuple[str, Evidence])
 
 def test_bodies_are_written_only_where_the_log_is_told_to_keep_them(evidence: tuple[str, Evidence]) -> None:
     bodies, found = evidence
-    assert found.holders(BODY) == ([] if bodies == "off" else ["headgate.db.log.jsonl"])
+    assert _outside_the_log_store(found.holders(BODY)) == ([] if bodies == "off" else ["headgate.db.log.jsonl"])
 
 
 def test_what_is_personal_is_written_only_where_bodies_are_kept_whole(evidence: tuple[str, Evidence]) -> None:
     bodies, found = evidence
-    assert found.holders(MAIL) == (["headgate.db.log.jsonl"] if bodies == "full" else [])
+    assert _outside_the_log_store(found.holders(MAIL)) == (["headgate.db.log.jsonl"] if bodies == "full" else [])
+
+
+def _outside_the_log_store(holders: list[str]) -> list[str]:
+    """A process of its own fills the log store from the log's lines: it has them, or not yet."""
+    if "headgate.db.log.jsonl" not in holders:
+        return holders
+    return [name for name in holders if not name.startswith("headgate.db.log.db")]
 
 
 def test_a_system_prompt_is_only_ever_written_as_its_hash(evidence: tuple[str, Evidence]) -> None:

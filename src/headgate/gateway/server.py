@@ -209,7 +209,8 @@ class GateServer(uvicorn.Server):
         if on_stop is None:
             return
         try:
-            await asyncio.wait_for(on_stop(), self.options.stop_seconds)
+            async with asyncio.timeout(self.options.stop_seconds):
+                await on_stop()
         except Exception as error:  # the process ends either way; its exit code says that something is missing
             self.exit_code = 1
             log_failure("the last flush", error)

@@ -118,8 +118,11 @@ class Deferred:
             except HeadgateError as error:
                 _report.error("deferred jobs wait: %s", error.message)
                 self._news.clear()
+            # Not `asyncio.wait_for`: until Python 3.12 it swallows a cancellation that comes with the news, and `stop`
+            # would wait for ever.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LOOK)
+                async with asyncio.timeout(LOOK):
+                    await self._news.wait()
 
     async def _begin(self, store: JobStore, job: Job, now: float) -> None:
         until = self._blocked.get(job.waits_for, 0.0) if job.waits_for else 0.0

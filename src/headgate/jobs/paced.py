@@ -7,6 +7,7 @@ killed has at most `LEASED` of them under way, which are sent again and marked, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -136,10 +137,10 @@ class Paced:
             await self._waiting(pause)
 
     async def _waiting(self, pause: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), max(pause, 0.05) if pause > 0 else 5.0)
-        except TimeoutError:
-            return
+        # Not `asyncio.wait_for`, which swallows a cancellation that comes with the news (Python 3.11).
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(pause, 0.05) if pause > 0 else 5.0):
+                await self._wake.wait()
 
     def _is_late(self) -> bool:
         return self._batch.deadline is not None and self._now() >= self._batch.deadline
