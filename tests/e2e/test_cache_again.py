@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -14,6 +15,7 @@ from e2e_world import Gateway  # it lies beside this file
 
 from headgate.engine.again import Again
 from headgate.gateway.auth import KeyRecord
+from headgate.stores.limits import MemoryLimits
 from headgate.testing.server import SimulatorServer
 
 KEY = "-".join(("hg", "ada", "1" * 24))
@@ -32,7 +34,15 @@ def sim() -> Iterator[SimulatorServer]:
 def again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The exchanges that were answered in fewer steps."""
     seen: list[str] = []
-    before = Again.answer
+    before, at_once = Again.answer, Again.answer_at_once
+
+    def answer_at_once(self: Again, repeat: Any, stored: Any) -> Any:
+        found = at_once(self, repeat, stored)
+        if found is not None:
+            seen.append(found[0].id)
+        return found
+
+    monkeypatch.setattr(Again, "answer_at_once", answer_at_once)
 
     async def answer(self: Again, exchange: Any, repeat: Any, stored: Any) -> Any:
         given = await before(self, exchange, repeat, stored)
@@ -94,6 +104,10 @@ def test_a_call_that_comes_again_is_answered_and_recorded_as_the_hit_before_it(
         told = [{n: v for n, v in line.items() if not n.endswith(("_id", "_ms")) and n != "timestamp"}
                 for line in served.lines() if line["event"] == "exchange"]  # fmt: skip
         assert told[1] == told[2] == told[3]
+        assert [headers["x-headgate-exchange"] for _, headers, _ in answers] == [row["id"] for row in rows]
+        if stream:
+            assert all(body.endswith(b"x-headgate-cache=hit\n\n") for _, _, body in answers[1:])
+            assert all(b"=%b " % headers["x-headgate-exchange"].encode() in body for _, headers, body in answers[1:])
         assert [headers["x-ratelimit-remaining-requests"] for _, headers, _ in answers] == ["5", "4", "3", "2"]
         assert len({headers["x-ratelimit-remaining-tokens"] for _, headers, _ in answers[2:]}) == 1
 
@@ -132,3 +146,71 @@ def test_where_something_looks_at_every_call_it_looks_at_those_that_come_again(
         line = Line(served.url)
         assert [line.ask("say: looked at")[1]["x-headgate-cache"] for _ in range(3)] == ["miss", "hit", "hit"]
         assert again == []
+
+
+def test_an_answer_in_the_read_that_asks_for_it_is_the_one_that_a_task_gives(
+    sim: SimulatorServer, tmp_path: Path, again: list[str]
+) -> None:
+    limits = [{"per": "key", "requests_per_minute": 10**6}]
+    with gateway(sim, tmp_path, limits=limits) as served:
+        line = Line(served.url)
+        answers = []
+        for at_once in (False, False, True, False, True):
+            served.built.engine.again.at_once = at_once
+            _, headers, body = line.ask("say: the same")
+            del headers["x-headgate-exchange"], headers["date"]
+            for name in [name for name in headers if name.startswith("x-ratelimit-re")]:
+                del headers[name]  # they tell the time
+            answers.append((list(headers.items()), body))
+        assert answers[1] == answers[2] == answers[3] == answers[4] != answers[0]
+        assert len(again) == 3
+
+
+def test_where_limits_are_shared_a_call_that_comes_again_waits_for_them_in_a_task(
+    sim: SimulatorServer, tmp_path: Path, again: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def ask(self: MemoryLimits, caller: Any, *, tokens: int, **more: Any) -> Any:
+        await asyncio.sleep(0)  # as one that asks a Redis
+        asked.append(tokens)
+        return self._limits.ask(caller, self._now(), tokens=tokens, **more)
+
+    monkeypatch.setattr(MemoryLimits, "ask", ask)
+    with gateway(sim, tmp_path, limits=[{"per": "key", "requests_per_minute": 100}]) as served:
+        served.built.engine.again.at_once = False
+        line = Line(served.url)
+        assert [line.ask("say: shared")[1]["x-headgate-cache"] for _ in range(4)] == ["miss", "hit", "hit", "hit"]
+        assert len(again) == 2
+        assert len(asked) == 4
+
+
+def test_a_mistake_of_ours_in_the_read_is_an_error_without_a_trace_and_others_are_served(
+    sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gateway(sim, tmp_path) as served:
+        line = Line(served.url)
+        assert [line.ask("say: broken")[0] for _ in range(2)] == [200, 200]
+
+        def broken(self: Again, repeat: Any, stored: Any) -> Any:
+            raise ValueError("of the caller's data")
+
+        monkeypatch.setattr(Again, "answer_at_once", broken)
+        status, headers, body = line.ask("say: broken")
+        assert (status, headers["connection"], json.loads(body)["error"]["code"]) == (500, "close", "internal_error")
+        assert b"caller's" not in body
+        del line  # closes it: the server would wait for that
+        assert Line(served.url).ask("say: broken")[0] == 200
+
+
+def test_a_gateway_that_drains_answers_a_call_that_comes_again_and_closes_behind_it(
+    sim: SimulatorServer, tmp_path: Path, again: list[str]
+) -> None:
+    with gateway(sim, tmp_path) as served:
+        line = Line(served.url)
+        assert [line.ask("say: the last")[0] for _ in range(2)] == [200, 200]
+        assert served._server._server is not None
+        served._server._server.state.draining = True  # as in a shutdown, but that idle connections stay open
+        status, headers, _ = line.ask("say: the last")
+        assert (status, headers["connection"], headers["x-headgate-cache"]) == (200, "close", "hit")
+        assert len(again) == 1

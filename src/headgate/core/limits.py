@@ -70,6 +70,10 @@ class Taken(ABC):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """`figures` as response headers, see `policy.gcra.ratelimit_headers`."""
 
+    def lines(self) -> bytes:
+        """`headers` as they are written, each with its CRLF."""
+        return b"".join([b"%b: %b\r\n" % field for field in self.headers()])
+
     def __bool__(self) -> Literal[True]:
         return True
 

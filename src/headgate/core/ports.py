@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from headgate.core.approvals import Parked
 from headgate.core.cache import CacheStats, Stored
@@ -199,6 +199,17 @@ class CallerLimits(Protocol):
         Args:
             tokens: >= 0; 0 where it never reached a provider.
         """
+        ...
+
+
+@runtime_checkable
+class LimitsHere(CallerLimits, Protocol):
+    """Those of this process alone: nobody else has to be asked."""
+
+    def ask_at_once(
+        self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
+    ) -> Taken | Exceeded:
+        """`ask`, for those who cannot await it."""
         ...
 
 

@@ -9,8 +9,8 @@ which nothing else looks at such a call; in others no call is one of these.
 from __future__ import annotations
 
 from headgate.core.cache import Stored
-from headgate.core.exchange import Exchange, Request
-from headgate.core.ports import Ports
+from headgate.core.exchange import Ending, Exchange, Request
+from headgate.core.ports import LimitsHere, Ports
 from headgate.engine.flying import Failed
 from headgate.engine.plan import Policies
 from headgate.engine.recall_tools import Giving
@@ -25,21 +25,27 @@ class Repeat:
         request: shared by all of its exchanges.
         key: under which its answer is kept.
         model, provider: of the route that comes first.
+        shown: what the way in has worked out of its answers; None at first.
     """
 
-    __slots__ = ("key", "model", "provider", "request")
+    __slots__ = ("key", "model", "provider", "request", "shown")
 
     def __init__(self, request: Request, key: str, model: str, provider: str) -> None:
         self.request = request
         self.key = key
         self.model = model
         self.provider = provider
+        self.shown: object = None
 
 
 class Again:
-    """Shared by all exchanges of an engine."""
+    """Shared by all exchanges of an engine.
 
-    __slots__ = ("_failed", "_giving", "_incidents", "_ports", "_router", "_serves")
+    Attributes:
+        at_once: nobody has to be awaited for an answer: `answer_at_once` gives it.
+    """
+
+    __slots__ = ("_failed", "_giving", "_here", "_incidents", "_ports", "_router", "_serves", "at_once")
 
     def __init__(self, ports: Ports, policies: Policies, giving: Giving, failed: Failed) -> None:
         self._failed = failed
@@ -47,6 +53,8 @@ class Again:
         self._giving = giving
         self._incidents = policies.incidents
         self._router = policies.router
+        self._here = ports.limits if isinstance(ports.limits, LimitsHere) else None
+        self.at_once = ports.limits is None or self._here is not None
         self._serves = (
             policies.guards is None and ports.checkers is None and not ports.witnesses and not policies.keep_text
         )
@@ -92,3 +100,22 @@ class Again:
         except BaseException as error:
             await self._failed(exchange, error)
             raise
+
+    def answer_at_once(self, repeat: Repeat, stored: Stored) -> tuple[Exchange, bytes] | None:
+        """As `answer`: the exchange, settled, and the header lines of its caller's limits.
+
+        Nothing is corrected of what its limits have given: they count it as a request without tokens.
+        """
+        ports, request, limits = self._ports, repeat.request, b""
+        if self._here is not None:
+            taken = self._here.ask_at_once(
+                request.caller, tokens=0, model=repeat.model, provider=repeat.provider, address=request.address
+            )
+            if not taken:
+                return None
+            limits = taken.lines()
+        now = ports.clock.now()
+        exchange = Exchange(ports.new_id(now), request, now)
+        exchange.cache, exchange.recalled, exchange.status = "hit", stored, stored.status
+        self._giving.books.settle(exchange, Ending.COMPLETE)
+        return exchange, limits

@@ -36,6 +36,7 @@ from headgate.gateway.admin_incidents import IncidentsApi
 from headgate.gateway.admin_jobs import JobsApi
 from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.aside import PATHS, PREFIXES, Aside
+from headgate.gateway.at_once import AtOnce
 from headgate.gateway.auth import KeyRing
 from headgate.gateway.cycle import App, Cycle, Receive, Scope, Send, log_failure
 from headgate.gateway.entrance import Head, read_head
@@ -105,6 +106,7 @@ class Gateway:
 
     Attributes:
         aside: serves the paths of `aside.PATHS` and `aside.PREFIXES` that the control API does not; None: nobody does.
+        at_once: asked by connections before they make a request of what has come.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Gateway:
         self._reports = Reports(built, ring, draining=lambda: self.draining, deny=self._deny)
         self._body_bytes = body_bytes
         self._repeats = Repeats()
+        self.at_once = AtOnce(self._engine.again, self._repeats, ring)
         self._keep = built.settings.log.bodies != "off"
 
     @property

@@ -23,6 +23,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Prompt = Callable[[object, list[tuple[bytes, bytes]], bytes, bytes], bytes | None]
+"""An app's `at_once`: the whole response to a whole request, from what the app `known` of the connection, the list of
+headers, the body and the `date` header line; None where there has to be a cycle."""
 
 _log = logging.getLogger("headgate.gateway")
 
@@ -34,7 +37,8 @@ _CR, _LF = 13, 10  # one byte is looked for several times faster as a number tha
 _ENDING_LAST = b"\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
 _NAME = itemgetter(0)
 _LAST_CHUNK = b"0\r\n\r\n"
-_COPY_UNDER = 32 * 1024  # joining costs less than a second buffer in the transport, up to about here
+COPY_UNDER = 32 * 1024
+"""Bytes of a body up to which joining costs less than a second buffer in the transport, about."""
 
 
 class Connection(Protocol):
@@ -113,6 +117,19 @@ def log_failure(where: str, error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     path = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     _log.error("%s raised %s at %s", where, type(error).__name__, path)
+
+
+def block_of(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Header fields as they are written, but for the CRLF behind the last.
+
+    Raises:
+        RuntimeError: one of them holds a control character, and would split the response.
+    """
+    lines = _LINE.join(map(_COLON.join, headers))
+    breaks = len(headers) - 1
+    if lines.count(b"\r") != breaks or lines.count(b"\n") != breaks or 0 in lines:
+        raise RuntimeError("a response header holds a control character")
+    return lines
 
 
 class Cycle(Presence):
@@ -263,16 +280,13 @@ class Cycle(Presence):
             or status in (204, 304)
             or not headers
             or not _FRAMING.isdisjoint(map(_NAME, headers))
-            or len(body) >= _COPY_UNDER
+            or len(body) >= COPY_UNDER
         ):
             headers.append((b"content-length", b"%d" % len(body)))
             self._start(status, headers)
             self._write(body, False)
             return True
-        lines = _LINE.join(map(_COLON.join, headers))
-        breaks = len(headers) - 1
-        if lines.count(b"\r") != breaks or lines.count(b"\n") != breaks or 0 in lines:
-            raise RuntimeError("a response header holds a control character")  # or it would split the response
+        lines = block_of(headers)
         ending = b"\r\ncontent-length: %d\r\n\r\n" if self.keep_alive else _ENDING_LAST
         self._head = head = b"".join((STATUS_LINES[status], connection.date, lines, ending % len(body)))
         self.wrote = self.complete = True
@@ -373,7 +387,7 @@ class Cycle(Presence):
             assert self._head is not None
             self.wrote = True
             parts.insert(0, self._head)
-        if len(body) < _COPY_UNDER:
+        if len(body) < COPY_UNDER:
             transport.write(b"".join(parts))
         else:
             transport.writelines(parts)

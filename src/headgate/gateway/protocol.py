@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from headgate.gateway import limits as problems
-from headgate.gateway.cycle import App, Cycle
+from headgate.gateway.cycle import App, Cycle, Prompt, log_failure
 from headgate.gateway.head import (
     Refused,
     Repeated,
@@ -44,6 +44,7 @@ class GateProtocol(asyncio.Protocol):
     __slots__ = (
         "_app",
         "_app_state",
+        "_at_once",
         "_begun",
         "_body_read",
         "_body_since",
@@ -94,6 +95,7 @@ class GateProtocol(asyncio.Protocol):
         self.state = server_state
         self._limits = server_state.limits
         self._app: App = config.loaded_app
+        self._at_once: Prompt | None = getattr(config.loaded_app, "at_once", None)
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = _new_parser(self)
@@ -178,7 +180,8 @@ class GateProtocol(asyncio.Protocol):
             if self.active is None and self.paused_at is None and known.task.done():
                 body = known.body(data)
                 if body is not None:
-                    self._repeat(known, body)
+                    if self._at_once is None or not self._answered(self._at_once, known, body):
+                        self._repeat(known, body)
                     return
             self._repeated = None
         was, read = self._reading, self._body_read
@@ -346,6 +349,24 @@ class GateProtocol(asyncio.Protocol):
         self.data_received(head + rest)
 
     # Requests, in order
+
+    def _answered(self, at_once: Prompt, known: Repeated, body: bytes) -> bool:
+        """Answer a whole request with the head of the last one here and now, where the app can."""
+        state = self.state
+        if state.draining or self.write_paused:
+            return False
+        try:
+            response = at_once(self.known, known.headers, body, state.date)
+        except Exception as error:
+            log_failure("the app", error)
+            self._refuse(problems.FAILED)
+            return True
+        if response is None:
+            return False
+        self.deadline = state.now + self._limits.keep_alive_seconds
+        state.total_requests += 1
+        self.transport.write(response)
+        return True
 
     def _repeat(self, known: Repeated, body: bytes) -> None:
         """A whole request with the head of the last one. The parser, which is between requests, need not see it."""
