@@ -17,7 +17,7 @@ from headgate.settings.secrets import SecretRef
 from headgate.telemetry import sending
 from headgate.telemetry.families import Distribution, Family
 from headgate.telemetry.otlp import CLIENT, Event, Span, metrics, traces
-from headgate.telemetry.sending import MAX_QUEUED, Collector, Sender
+from headgate.telemetry.sending import BATCH, MAX_QUEUED, Collector, Sender
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -96,7 +96,7 @@ def sender(url: str, tell: Callable[..., None], encoded: list[int] | None = None
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LINGER_SECONDS", "BETWEEN_TRIES", "FIRST_REST"):
+    for name in ("LINGER_SECONDS", "FIRST_REST", "LONGEST_REST"):
         monkeypatch.setattr(sending, name, 0.01)
 
 
@@ -115,6 +115,23 @@ def test_a_collector_that_fails_gets_the_same_batch_again_and_the_log_says_when_
         found.close()
     assert [name for name, _ in told.events] == ["collector_unreachable", "collector_back"]
     assert told.events[0][1]["error"] == "it answered 503"
+
+
+def test_spans_outlast_a_collector_that_is_gone_for_many_tries_in_their_order(hasty: None) -> None:
+    told, encoded = Told(), []
+    with OtlpCollector() as otlp:
+        otlp.status = 503
+        found = sender(otlp.url, told, encoded)
+        names = [f"s{number:04}" for number in range(BATCH + 9)]
+        found.put([span(name) for name in names])
+        with otlp.news:
+            assert otlp.news.wait_for(lambda: len(otlp.requests) >= 8, 20)
+            otlp.status = 200
+        assert found.flush(20)
+        assert [each.name for each in otlp.spans] == names
+        assert found.counts() == {"sent": len(names), "dropped": 0, "queued": 0}
+        found.close()
+    assert encoded == [BATCH, 9]
 
 
 def test_what_it_refuses_is_dropped_at_once_and_counted(hasty: None) -> None:
@@ -136,15 +153,17 @@ def test_a_collector_that_is_gone_costs_one_encoding_and_no_more_memory_than_the
     found = sender("http://127.0.0.1:9", told, encoded)
     found.put([span()])
     done = threading.Event()
-    monkeypatch.setattr(sending, "BETWEEN_TRIES", 3600.0)
+    found._rest = 3600.0
     monkeypatch.setattr(found, "_tell", lambda *_, **__: done.set())
     assert done.wait(20)
-    for _ in range(MAX_QUEUED + 100):
+    for _ in range(MAX_QUEUED + 99):
         found.put([span()])
     counts = found.counts()
     assert (counts["queued"], counts["dropped"]) == (MAX_QUEUED, 100)
     assert encoded == [1]
     found.close()
+    counts = found.counts()
+    assert (counts["queued"], counts["dropped"]) == (0, MAX_QUEUED + 100)
     assert not [each for each in threading.enumerate() if each.name == "headgate-traces"]
 
 
@@ -155,7 +174,7 @@ def test_a_secret_that_cannot_be_read_is_told_as_a_failure_and_stops_nothing(has
             Collector(otlp.url + "/v1/traces", {"a": SecretRef("env", "MISSING")}, {}), lambda _: b"", tell=told
         )
         found.put([span()])
-        assert found.flush(20)
-        assert found.counts()["dropped"] == 1
+        assert not found.flush(0.1)
         found.close()
+        assert (found.counts()["dropped"], otlp.requests) == (1, [])
     assert "MISSING" in told.events[0][1]["error"]

@@ -1,5 +1,5 @@
-"""Sends telemetry to a collector over OTLP/HTTP, from threads of its own. A collector that is gone costs nothing: what
-waits is bounded, the rest is dropped and counted, and nothing is encoded for it."""
+"""Sends telemetry to a collector over OTLP/HTTP, from threads of its own. For a collector that is gone spans are kept up to
+a bound; what comes beyond it is dropped and counted, and nothing is encoded for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from headgate.core.errors import HeadgateError
@@ -17,18 +18,14 @@ if TYPE_CHECKING:
     import httpx2
 
 MAX_QUEUED = 4_096
-"""Spans."""
+"""Spans, those that are under way among them."""
 BATCH = 512
 LINGER_SECONDS = 1.0
 SECONDS = 10.0
 """For one request."""
-TRIES = 3
-"""A batch that the collector cannot take for so many times is dropped: newer ones are worth more."""
-BETWEEN_TRIES = 1.0
-FIRST_REST = 5.0
+FIRST_REST = 1.0
 LONGEST_REST = 60.0
-"""After a batch that was dropped the collector is left alone, for longer each time. What comes meanwhile waits, up to
-its bound."""
+"""Seconds between two tries: twice as long each time. The batch, and what comes meanwhile, is kept."""
 STOP_SECONDS = 2.0
 _AGAIN = frozenset({408, 429, 502, 503, 504})
 _RENEWED_AFTER = 300  # requests: then secrets in headers are read again
@@ -137,7 +134,7 @@ class Sender:
             self._bell.set()
 
     def flush(self, seconds: float = STOP_SECONDS) -> bool:
-        """Block until everything queued was sent or dropped, at most so long; whether it was."""
+        """Block until everything queued was sent, or was not taken; at most so long. Whether it was."""
         self._bell.set()
         return self._idle.wait(seconds)
 
@@ -177,20 +174,21 @@ class Sender:
                 self._bell.wait(LINGER_SECONDS)
                 self._bell.clear()
                 while self._queue and not self._stopping.is_set():
-                    self._deliver(self._take())
-                if not self._queue:
-                    self._idle.set()
+                    self._deliver()
+                with self._lock:
+                    if not self._queue:
+                        self._idle.set()
         finally:
             self._collector.close()
+            self._give_up()
             self._idle.set()
 
-    def _take(self) -> list[Span]:
-        queue = self._queue
-        return [queue.popleft() for _ in range(min(BATCH, len(queue)))]
-
-    def _deliver(self, spans: list[Span]) -> None:
-        wait, body, said = BETWEEN_TRIES, b"", ""
-        for left in reversed(range(TRIES)):
+    def _deliver(self) -> None:
+        """Send the first batch, again and again until the collector has taken it or says that it never will."""
+        with self._lock:
+            spans = list(islice(self._queue, BATCH))
+        body = b""
+        while True:
             try:
                 body = body or self._encode(spans)
                 said = self._collector.post(body)
@@ -201,12 +199,17 @@ class Sender:
                 self._done("sent", len(spans))
                 return
             self._failing(said.lstrip("!"))
-            if said.startswith("!") or not left or self._stopping.wait(wait):
-                break
-            wait *= 4
-        self._done("dropped", len(spans))
-        self._stopping.wait(self._rest)
-        self._rest = min(LONGEST_REST, self._rest * 2)
+            if said.startswith("!"):
+                self._done("dropped", len(spans))
+            rest, self._rest = self._rest, min(LONGEST_REST, self._rest * 2)
+            if self._stopping.wait(rest) or said.startswith("!"):
+                return
+
+    def _give_up(self) -> None:
+        """At the end: nobody sends the rest any more."""
+        with self._lock:
+            self._counts["dropped"] += len(self._queue)
+            self._queue.clear()
 
     def _failing(self, said: str) -> None:
         if not self._error:
@@ -219,3 +222,5 @@ class Sender:
             self._error = ""
         with self._lock:
             self._counts[what] += count
+            for _ in range(count):
+                self._queue.popleft()
