@@ -85,6 +85,13 @@ def test_one_that_fails_is_tried_again_with_the_same_id_and_told_once(tmp_path: 
     got = receiver.wait(3)
     made.log.flush()
     made.close()
+    told = {family.name: family.values for family in made.alerting.families()}
+    assert told["headgate_alert_deliveries"] == {
+        ("webhook", "told"): 1,
+        ("webhook", "failed"): 2,
+        ("webhook", "given_up"): 0,
+    }
+    assert told["headgate_alerts"]["disk_full", "firing"] == 1
     receiver.close()
     assert len({headers["webhook-id"] for headers, _ in got}) == 1
     log = (tmp_path / "headgate.db.log.jsonl").read_text()
@@ -181,9 +188,9 @@ def test_budgets_anomalies_and_cut_answers_become_alerts_without_the_names_of_pe
     end = time.time() + 3_600
     for scope in ("ada-canary", "bob-canary"):
         claim = Claim(by_user, scope, 0.0, end, (by_user.id, scope, 0.0))
-        alerting._happened.budget(BudgetAlert(claim, 8_000, "usd", 1, 1))
+        alerting._budgets.reached(BudgetAlert(claim, 8_000, "usd", 1, 1))
     claim = Claim(by_tenant, "acme", 0.0, end, (by_tenant.id, "acme", 0.0))
-    alerting._happened.budget(BudgetAlert(claim, 10_000, "usd", 1, 1))
+    alerting._budgets.reached(BudgetAlert(claim, 10_000, "usd", 1, 1))
     made.log.event(
         "anomaly", kind="daily_spend", message="the tenant has spent 9 USD today", tenant="acme", user_id="x"
     )
@@ -212,7 +219,7 @@ def test_every_tenants_budget_and_every_share_of_it_is_told_by_itself_and_so_is_
     end = time.time() + 3_600
     acme, beta, gamma = (Claim(budget, name, 0.0, end, (budget.id, name, 0.0)) for name in ("acme", "beta", "gamma"))
     for claim, share in ((acme, 8_000), (acme, 9_500), (beta, 8_000)):
-        alerting._happened.budget(BudgetAlert(claim, share, "usd", 1, 1))
+        alerting._budgets.reached(BudgetAlert(claim, share, "usd", 1, 1))
     for claim, why, room in ((gamma, "spent", 10**8), (beta, "spent", 9 * 10**8), (acme, "too_large", 0)):
         call = Maker().exchange()
         call.ending, call.error = Ending.REFUSED, BudgetExceeded("no", claim=claim, why=why, room_nano=room)
@@ -224,6 +231,9 @@ def test_every_tenants_budget_and_every_share_of_it_is_told_by_itself_and_so_is_
     assert found == {
         ("budget_near", f"{budget.id} acme"): f"the budget {budget.id} (acme) has passed 80% of its cap",
         ("budget_near", f"{budget.id} acme 95%"): f"the budget {budget.id} (acme) has passed 95% of its cap",
+        ("budget_near", f"{budget.id} acme refusals"): (
+            f"the budget {budget.id} (acme) refuses calls that can cost more than all of it"
+        ),
         ("budget_near", f"{budget.id} beta"): f"the budget {budget.id} (beta) has passed 80% of its cap",
         ("budget_near", f"{budget.id} beta refusals"): (
             f"the budget {budget.id} (beta) refuses calls that can cost more than is left of it"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from headgate.alerting.metrics import count
 from headgate.core.actors import Actor, actor
 from headgate.core.alerts import Alert
 from headgate.core.errors import ConfigError
@@ -15,7 +17,11 @@ from headgate.stores.ledger import WrittenLedger
 
 
 class Board:
-    """Every method blocks, and raises Unavailable where the ledger cannot be read or written."""
+    """Every method blocks, and raises Unavailable where the ledger cannot be read or written.
+
+    Attributes:
+        on: how many are on, by (rule, state), when this was last asked: for metrics, which wait for nothing.
+    """
 
     def __init__(self, ledger: WrittenLedger, *, now: Callable[[], float], tell: Callable[..., None]) -> None:
         """
@@ -26,10 +32,17 @@ class Board:
         self._ledger = ledger
         self._now = now
         self._tell = tell
+        self.on: Counter[tuple[str, ...]] = Counter()
 
     def active(self) -> tuple[Alert, ...]:
         """Those that are on, acknowledged ones too, the newest first."""
-        return tuple(self._ledger.call(active))
+        return tuple(self._ledger.call(self.recount))
+
+    def recount(self, sql: Connection) -> list[Alert]:
+        """Those that are on, counted: see `on`."""
+        found = active(sql)
+        self.on = count(found)
+        return found
 
     def history(self, limit: int = 100) -> tuple[Alert, ...]:
         """Those that are on and those that have ended within 90 days, the newest first. `limit`: 1 to 1,000."""
@@ -49,6 +62,7 @@ class Board:
             mine = acknowledge(sql, alert_id, by, now)
             if mine is not None:
                 append(sql, now, "alert.acknowledge", mine.id, who=who, after={"rule": mine.rule, "scope": mine.scope})
+            self.recount(sql)
             return mine
 
         found = self._ledger.call(work)

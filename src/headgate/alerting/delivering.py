@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from headgate.alerting.metrics import RESULTS
 from headgate.alerting.places import Place
 from headgate.core.errors import HeadgateError
 from headgate.stores.alert_outbox import Due, Notice, claim, done, failed, wait
@@ -25,7 +26,11 @@ _STOP_SECONDS = 2.0
 
 
 class Delivery:
-    """One configuration's places. Threads start with `start`."""
+    """One configuration's places. Threads start with `start`.
+
+    Attributes:
+        tries: how often places were told, or not, by kind of place and what became of it.
+    """
 
     def __init__(
         self, ledger: WrittenLedger, places: Sequence[Place], *, now: Callable[[], float], tell: Callable[..., None]
@@ -43,6 +48,9 @@ class Delivery:
         self._news = {key: threading.Event() for key in self._places}
         self._direct: dict[str, deque[Notice]] = {key: deque(maxlen=MOST_DIRECT) for key in self._places}
         self._threads: list[threading.Thread] = []
+        kinds = sorted({place.kind for place in places})
+        self.tries = {(kind, result): 0 for kind in kinds for result in RESULTS}
+        self._counting = threading.Lock()
 
     def start(self) -> None:
         """Tell what waits, and what comes."""
@@ -104,11 +112,19 @@ class Delivery:
         except NotTold as error:
             self._not_told(place, notice, str(error))
         else:
+            self._count(place, "told")
             self._ledger.call(lambda sql: done(sql, notice, self._now()))
         return 0.0
 
+    def _count(self, place: Place, result: str) -> None:
+        with self._counting:
+            self.tries[place.kind, result] += 1
+
     def _not_told(self, place: Place, notice: Notice, said: str) -> None:
+        self._count(place, "failed")
         goes_on = self._ledger.call(lambda sql: failed(sql, notice, said, self._now()))
+        if not goes_on:
+            self._count(place, "given_up")
         if notice.tries == 0 or not goes_on:
             self._tell("alert_untold", alert=notice.alert, place=place.name, error=said, given_up=not goes_on)
 
@@ -117,8 +133,12 @@ class Delivery:
         try:
             place.teller.tell(notice.id, notice.body, self._now())
         except NotTold as error:
+            self._count(place, "failed")
             if notice.tries + 1 >= DIRECT_TRIES:
+                self._count(place, "given_up")
                 self._tell("alert_untold", alert=notice.alert, place=place.name, error=str(error), given_up=True)
                 return
             self._direct[key].appendleft(notice._replace(tries=notice.tries + 1))
             self._stopping.wait(wait(notice))
+        else:
+            self._count(place, "told")

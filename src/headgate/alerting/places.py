@@ -22,6 +22,11 @@ class Place(NamedTuple):
     least: str
     teller: Teller
 
+    @property
+    def kind(self) -> str:
+        """webhook, slack, email: what its name begins with."""
+        return self.name.partition(" ")[0]
+
 
 def places_of(settings: Settings, env: Mapping[str, str]) -> list[Place]:
     """All but the log, which has every alert anyhow. Secrets are read at each try.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
+
 from headgate.alerting.board import Board
+from headgate.alerting.budgets import BUDGET_RULES, BudgetEvents, holding
 from headgate.alerting.counting import BOUNDS, counted
 from headgate.alerting.delivering import Delivery
 from headgate.alerting.events import Happened
+from headgate.alerting.metrics import families
 from headgate.alerting.places import places_of
 from headgate.alerting.standing import Standing
 from headgate.core.alerts import Alert
@@ -21,7 +25,9 @@ from headgate.core.exchange import Exchange
 from headgate.policy.alert_readings import readings
 from headgate.policy.alert_states import Change, Reading, States
 from headgate.policy.alert_windows import Counted, Windows
-from headgate.stores.alerts import Recording, Told, notice, record
+from headgate.stores.accounts_reader import AccountsReader
+from headgate.stores.alerts import Recording, Told, active, notice, record, revoke
+from headgate.telemetry.families import Family
 
 if TYPE_CHECKING:
     from headgate.build import Built
@@ -55,7 +61,10 @@ class Alerting:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._happened = Happened(settings.alert_rules, self._now)
-        built.ledger.on_alert(self._happened.budget)
+        self._budgets = BudgetEvents(settings.alert_rules, self._now, built.ledger.peek)
+        built.ledger.on_alert(self._budgets.reached)
+        self._tries: Mapping[tuple[str, str], int] = {}
+        built.metrics.sources.append(self.families)
         if settings.alerts:
             built.log.watchers.append(self._begin)
 
@@ -69,13 +78,15 @@ class Alerting:
             settings = self._built.settings
             self._places = places_of(settings, self._env)
             self._delivery = Delivery(self._built.ledger, self._places, now=self._now, tell=self._tell)
+            self._tries = self._delivery.tries
             self._states, self._windows = States(settings.alert_rules), Windows()
             self._seen: dict[tuple[str, str], float] = {}
             self._unsaved: list[Change] = []
             self._swept = 0.0
+            self._inherited = not self._built.ledger.others_write
             if first:
                 self._built.log.listeners.append(self._happened.event)
-                self._built.log.watchers.append(self._happened.settled)
+                self._built.log.watchers.append(self._budgets.settled)
             # Where metrics are off and nobody is told, calls are not counted for alerts' sake alone.
             self._counts = self._built.metrics.start() if settings.metrics.enabled or settings.alerts else None
             self._standing = Standing(self._built, self._counts)
@@ -91,10 +102,43 @@ class Alerting:
             self._delivery.close()
             thread.join(_STOP_SECONDS)
 
+    def families(self) -> Iterable[Family]:
+        """How alerts stand, as metrics: those on record when this was last looked at, up to a minute ago."""
+        return families(self._built.settings.alert_rules, self.board.on, self._tries)
+
     def look(self) -> list[Told]:
         """Look once. What is news to people."""
         now = self._now()
+        if self._inherited:
+            self._review(now)
         return self._record(self._states.step(self._readings(now), now), now)
+
+    def _review(self, now: float) -> None:
+        """What earlier processes have told of budgets ends where it no longer holds: a cap of the configuration was
+        raised meanwhile. Where others write, too, it is theirs to end."""
+        ledger, budgets = self._built.ledger, self._built.engine.policies.budgets.all
+        try:
+            if any(alert.rule in BUDGET_RULES for alert in ledger.call(active)):
+                found = AccountsReader(ledger.reader()).accounts(budgets, now)
+                still = set(holding([row.balance for row in found.rows if row.current]))
+                self._say(ledger.call(lambda sql: revoke(sql, BUDGET_RULES, still, self._recording(), now)))
+        except HeadgateError:
+            return  # at the next look
+        self._inherited = False
+        self._delivery.wake()
+
+    def _recorded(self, sql: Connection, due: Sequence[Change], how: Recording, now: float) -> list[Told]:
+        told = record(sql, due, how, now)
+        self.board.recount(sql)
+        return told
+
+    def _recording(self) -> Recording:
+        places = [(place.key, place.least) for place in self._places]
+        return Recording(self._built.ledger.owner(), places, REMIND_SECONDS, self._built.settings.server.public_url)
+
+    def _say(self, told: Sequence[Told]) -> None:
+        for each in told:
+            self._tell("alert", **_facts(each))
 
     def _begin(self, _: Sequence[Exchange]) -> tuple[()]:
         """A `stores.log.Watcher`: in process, alerts begin with the first call."""
@@ -122,6 +166,7 @@ class Alerting:
         yield from readings(built.settings.alert_rules, self._windows, found, now, BOUNDS)
         yield from self._standing.readings(now)
         yield from self._happened.readings(now)
+        yield from self._budgets.readings(now)
 
     def _record(self, changes: Sequence[Change], now: float) -> list[Told]:
         """On record first, then told. Where nothing can be recorded, it is told all the same."""
@@ -130,24 +175,23 @@ class Alerting:
             return []
         settings = self._built.settings
         try:
-            places = [(place.key, place.least) for place in self._places]
-            how = Recording(self._built.ledger.owner(), places, REMIND_SECONDS, settings.server.public_url)
+            how = self._recording()
             if self._unsaved:
                 missed, quiet = self._unsaved, how._replace(quiet=True)
                 self._built.ledger.call(lambda sql: record(sql, missed, quiet, now))
                 self._unsaved = []
-            told: list[Told] = self._built.ledger.call(lambda sql: record(sql, due, how, now))
+            told: list[Told] = self._built.ledger.call(lambda sql: self._recorded(sql, due, how, now))
         except HeadgateError:
             told = [_as_told(change, now) for change in due if change.what != "seen"]
             self._unsaved = [*self._unsaved, *(change for change in due if change.what != "seen")][-MOST_UNSAVED:]
             for each in told:
+                self.board.on[each.alert.rule, "firing"] += each.what == "opened"
                 body = notice(each, settings.server.public_url, now)
                 self._delivery.directly(f"nt_{secrets.token_hex(12)}", body, each.alert.severity)
         else:
             self._swept = now
             self._delivery.wake()
-        for each in told:
-            self._tell("alert", **_facts(each))
+        self._say(told)
         return told
 
     def _is_due(self, change: Change, now: float) -> bool:

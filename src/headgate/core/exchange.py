@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
-from headgate.core.errors import HeadgateError, UpstreamError
+from headgate.core.errors import BudgetExceeded, HeadgateError, UpstreamError
 from headgate.core.guards import Finding, worst
 from headgate.core.limits import Taken
 from headgate.core.secret import Secret
@@ -232,6 +232,7 @@ class Exchange:
     pruned: str = ""  # what of its conversation was not sent, in words for a header and the log; "" = all was
     compacted: int = 0  # characters of white space that were left out of its system prompts
     degraded: str = ""  # how, if so: "budget <name>: <model>", "<class>: <model>", "<class>: say"
+    no_room: BudgetExceeded | None = None  # the budget that had none for what was asked, where something less answers
     discarded_texts: tuple[str, ...] = ()  # with log bodies: full: of streams that broke off and were begun anew
     stood_in: bool = False  # what the caller got is no provider's answer: a sentence of ours, or a substitute
     taken: Taken | None = None  # by the caller's limits; None: it has none, or they were not asked

@@ -53,6 +53,8 @@ class Degrading:
 
     async def _step(self, exchange: Exchange, plan: Plan, descent: Descent, error: HeadgateError) -> Reply | None:
         """The stand-in of the next step that has one; None: the plan has the routes of another model now."""
+        if isinstance(error, BudgetExceeded):
+            exchange.no_room = error
         while (step := descent.next(error)) is not None:
             words = f"{descent.why}: {step.word}"
             if step.model:

@@ -257,7 +257,7 @@ class Holds:
         claim = error.claim
         if claim is None or not routes:
             raise error
-        exchange.degraded = f"budget {claim.budget.id}: {claim.budget.degrade_to}"
+        exchange.degraded, exchange.no_room = f"budget {claim.budget.id}: {claim.budget.degrade_to}", error
         plan.routes = routes
         plan.asked = replace(plan.asked, facts=replace(plan.asked.facts, model=claim.budget.degrade_to))
         return routes

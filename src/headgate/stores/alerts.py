@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, inspect, select, update
@@ -73,11 +73,30 @@ def record(sql: Connection, changes: Sequence[Change], how: Recording, now: floa
             told.append(found)
     touched = {(change.rule.name, change.reading.scope) for change in changes}
     told += _ended(sql, [row for key, row in on.items() if key not in touched], now)
-    for each in told if not how.quiet else ():
-        enqueue(sql, notice(each, how.url, now), [key for key, least in how.places if _tells(least, each.alert)], now)
+    _enqueue(sql, told if not how.quiet else (), how, now)
     if any(each.what == "opened" for each in told):
         sql.execute(delete(alerts).where(alerts.c.resolved < now - KEPT_SECONDS))
     return told
+
+
+def revoke(
+    sql: Connection, rules: Sequence[str], still: Container[tuple[str, str]], how: Recording, now: float
+) -> list[Told]:
+    """End the alerts of `rules` that are not among `still`, (rule, scope), whoever has seen them."""
+    take_turns_with_alerts(sql)
+    told: list[Told] = []
+    for row in sql.execute(_active().where(alerts.c.rule.in_(rules))).mappings().all():
+        if (row["rule"], row["scope"]) not in still:
+            ended = {"firers": "{}", "resolved": now}
+            sql.execute(update(alerts).where(alerts.c.id == row["id"]).values(ended))
+            told.append(Told("resolved", _alert({**row, **ended})))
+    _enqueue(sql, told, how, now)
+    return told
+
+
+def _enqueue(sql: Connection, told: Sequence[Told], how: Recording, now: float) -> None:
+    for each in told:
+        enqueue(sql, notice(each, how.url, now), [key for key, least in how.places if _tells(least, each.alert)], now)
 
 
 def notice(told: Told, url: str, now: float) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Sends telemetry to a collector over OTLP/HTTP, from threads of its own. For a collector that is gone spans are kept up to
-a bound; what comes beyond it is dropped and counted, and nothing is encoded for it."""
+"""Sends telemetry to a collector over OTLP/HTTP, from threads of its own. For a collector that is gone spans are kept,
+up to a bound; what comes beyond it is dropped and counted, and nothing is encoded for it."""
 
 from __future__ import annotations
 
