@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.group import config_option, json_option, settings_of
-from headgate.cli.ledger_door import as_command_line
+from headgate.cli.ledger_door import LedgerDoor
 from headgate.cli.text import moment, print_json, print_table, safe
 
 if TYPE_CHECKING:
     from headgate.settings.model import Settings
     from headgate.stores.keys import Key, NewKey
-    from headgate.stores.ledger import WrittenLedger
 
 
 @click.group()
@@ -202,22 +201,8 @@ def _not_from_file(settings: Settings, id_or_name: str) -> None:
     )
 
 
-class _Door:
+class _Door(LedgerDoor):
     """Where keys are changed: the control API of the gateway that writes the file, or the ledger itself."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._storage = settings.storage
-        self._ledger: WrittenLedger | None = None
-        self._acting = as_command_line()
-
-    def __enter__(self) -> _Door:
-        self._acting.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._acting.__exit__(None, None, None)
-        if self._ledger is not None:
-            self._ledger.close()
 
     def create(self, fields: Mapping[str, str], speaks: bool) -> dict[str, Any]:
         """Make a key; the answer holds it as `key`."""
@@ -248,20 +233,8 @@ class _Door:
         from headgate.cli.control import ask_running
         from headgate.stores.opening import sqlite_file
 
-        file = sqlite_file(self._storage)
+        file = sqlite_file(self._settings.storage)
         return None if file is None else ask_running(file, method, path, fields)
-
-    def _own(self) -> WrittenLedger:
-        """The ledger with this process as a writer of it.
-
-        Raises:
-            ConfigError: another process writes it, and it takes one only.
-        """
-        from headgate.stores.opening import open_beside
-
-        self._ledger = open_beside(self._storage)
-        self._ledger.open()
-        return self._ledger
 
 
 def _quoted(text: str) -> str:

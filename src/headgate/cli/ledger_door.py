@@ -38,11 +38,14 @@ class LedgerDoor:
         if self._ledger is not None:
             self._ledger.close()
 
-    def _own(self, hint: str) -> WrittenLedger:
+    def _own(self, hint: str = "") -> WrittenLedger:
         """The ledger with this process as a writer of it.
 
         Args:
-            hint: what else can be done where another program writes it.
+            hint: what else can be done where another program writes it; "" = nothing.
+
+        Raises:
+            ConfigError: another process writes it, and it takes one only.
         """
         from headgate.stores.lockfile import read_lock
         from headgate.stores.opening import open_beside, sqlite_file
@@ -52,7 +55,7 @@ class LedgerDoor:
             self._ledger.open()
         except ConfigError as error:
             file = sqlite_file(self._settings.storage)
-            if file is None or read_lock(file) is None:
+            if not hint or file is None or read_lock(file) is None:
                 raise
             raise ConfigError([*error.mistakes, hint]) from None
         return self._ledger
