@@ -13,15 +13,18 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
 
 from headgate.core.budget import Budget
 from headgate.core.errors import BadRequest, ConfigError, NotServed
+from headgate.gateway.admin_query import parameters
 from headgate.settings.caps import cap_amounts
 from headgate.settings.units import Unfit, basis_points, switch
 from headgate.stores.accounts_reader import AccountsReader, Wanted
 from headgate.stores.cap_change import CapChange, Capped, change_cap, restore_cap, target
 from headgate.stores.reader import Reader
+
+_ONE = ("budget", "scope")
+_LISTED = (*_ONE, "near", "all_periods")
 
 
 class BudgetLedger(Capped, Protocol):
@@ -60,11 +63,11 @@ class BudgetsApi:
             NotServed: an unknown method or budget.
             Unavailable: the ledger cannot be read or written.
         """
-        told = _parameters(query)
         if method == "GET":
-            return await asyncio.to_thread(self._list, told)
+            return await asyncio.to_thread(self._list, parameters(query, _LISTED, blank=True))
         if method not in ("PUT", "DELETE"):
             raise NotServed("The control API has no such path or method.")
+        told = parameters(query, _ONE, blank=True)
         caps = _caps(body) if method == "PUT" else None
         async with self._changing:
             change = await asyncio.to_thread(self._change, told, caps)
@@ -75,14 +78,13 @@ class BudgetsApi:
     def _list(self, told: dict[str, str]) -> dict[str, Any]:
         try:
             wanted = Wanted(
-                told.pop("budget", ""),
-                told.pop("scope", None),
-                basis_points(told.pop("near")) if "near" in told else 0,
-                switch(told.pop("all_periods", "false")),
+                told.get("budget", ""),
+                told.get("scope"),
+                basis_points(told["near"]) if "near" in told else 0,
+                switch(told.get("all_periods", "false")),
             )
         except Unfit as error:
             raise BadRequest(f"near or all_periods: {error}") from None
-        _all_known(told)
         self._ledger.flush()
         try:
             return AccountsReader(self._ledger.reader()).accounts(self._budgets, self._now(), wanted).as_json()
@@ -90,8 +92,7 @@ class BudgetsApi:
             raise BadRequest(str(error)) from None
 
     def _change(self, told: dict[str, str], caps: tuple[int | None, int | None] | None) -> CapChange:
-        budget_id, text = told.pop("budget", ""), told.pop("scope", "")
-        _all_known(told)
+        budget_id, text = told.get("budget", ""), told.get("scope", "")
         overrides = AccountsReader(self._ledger.reader()).overrides() if caps is None else None
         try:
             budget, scope = target(self._budgets, budget_id, text, overrides)
@@ -102,23 +103,6 @@ class BudgetsApi:
             return restore_cap(self._ledger, budget, scope, self._now())
         nano, tokens = caps
         return change_cap(self._ledger, budget, scope, self._now(), nano=nano, tokens=tokens)
-
-
-def _parameters(query: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=8
-        )
-    except ValueError:
-        raise BadRequest("The query cannot be read: percent-encoded UTF-8 is expected, name=value.") from None
-    if len(dict(pairs)) != len(pairs):
-        raise BadRequest("A parameter of the query is there twice.")
-    return dict(pairs)
-
-
-def _all_known(told: dict[str, str]) -> None:
-    if told:
-        raise BadRequest("Only budget and scope are known in the query; near and all_periods for GET.")
 
 
 def _caps(body: bytes) -> tuple[int | None, int | None]:

@@ -7,14 +7,23 @@ from urllib.parse import parse_qsl
 from headgate.core.errors import BadRequest
 
 
-def parameters(query: bytes, known: tuple[str, ...]) -> dict[str, str]:
+def parameters(query: bytes, known: tuple[str, ...], *, blank: bool = False) -> dict[str, str]:
     """The parameters of a query, each of them known and there once.
+
+    Args:
+        blank: whether one without a value is there, as "".
 
     Raises:
         BadRequest: it cannot be read, or holds something else.
     """
     try:
-        pairs = parse_qsl(query.decode("ascii"), strict_parsing=bool(query), errors="strict", max_num_fields=8)
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=blank,
+            strict_parsing=bool(query),
+            errors="strict",
+            max_num_fields=8,
+        )
     except ValueError:
         raise BadRequest("The query cannot be read: percent-encoded UTF-8 is expected, name=value.") from None
     told = dict(pairs)
