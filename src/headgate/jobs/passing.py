@@ -22,7 +22,7 @@ from headgate.engine.answer import HeaderList
 from headgate.engine.relay import Reply
 from headgate.jobs.holding import BatchHolds, Grouping
 from headgate.jobs.requests import caller_facts, caller_of, cost_of, request_of
-from headgate.jobs.running import PASSED, Running
+from headgate.jobs.running import PASSED, Running, open_batches
 from headgate.jobs.settling import Settling
 from headgate.jobs.vendor import Refused, Vendor
 from headgate.stores.batch_items import OVER, SENT, Batch, BatchStore, Shard
@@ -66,15 +66,8 @@ class Passing:
 
     async def start(self) -> None:
         """Look after what was submitted before this process; nothing is opened where there is nothing."""
-        path = self._built.jobs.path
-        if not self._built.jobs.shared and (path is None or not await asyncio.to_thread(path.exists)):
-            return
-        try:
-            known = await asyncio.to_thread(self._store.batches, limit=1000, open_only=True)
-        except HeadgateError as error:
-            _report.error("batches that were passed on are not looked after: %s", error.message)
-            return
-        for batch in known:
+        untold = "batches that were passed on are not looked after"
+        for batch in await open_batches(self._built, self._store, untold):
             if batch.via == PASSED:
                 self._watch(batch.id)
 

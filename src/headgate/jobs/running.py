@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError
@@ -22,6 +24,23 @@ PASSED = "passed"
 
 LOOK = 0.5
 """Seconds between two looks at whether it was cancelled, and two reports of progress."""
+_report = logging.getLogger("headgate.batches")
+
+
+async def open_batches(built: Built, store: BatchStore, untold: str) -> Sequence[Batch]:
+    """Batches that are not over, the newest 1,000; nothing is opened where there is nothing.
+
+    Args:
+        untold: what is not done where they cannot be read, for the log: none of them is found then.
+    """
+    path = built.jobs.path
+    if not built.jobs.shared and (path is None or not await asyncio.to_thread(path.exists)):
+        return ()
+    try:
+        return await asyncio.to_thread(store.batches, limit=1000, open_only=True)
+    except HeadgateError as error:
+        _report.error("%s: %s", untold, error.message)
+        return ()
 
 
 class Running:

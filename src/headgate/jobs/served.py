@@ -15,7 +15,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest, BudgetExceeded, ConfigError, HeadgateError, NotServed
 from headgate.jobs.batch import BatchStatus, status_of
 from headgate.jobs.paced import MOST
-from headgate.jobs.running import PASSED, Running
+from headgate.jobs.running import PASSED, Running, open_batches
 from headgate.jobs.submitting import Submitted, Terms, submit
 from headgate.stores.batch_items import OVER, Batch, BatchStore
 
@@ -46,15 +46,7 @@ class ServedBatches:
 
     async def start(self) -> None:
         """Go on with what was handed to an earlier process; nothing is opened where there is nothing."""
-        path = self._built.jobs.path
-        if not self._built.jobs.shared and (path is None or not await asyncio.to_thread(path.exists)):
-            return
-        try:
-            known = await asyncio.to_thread(self._store.batches, limit=1000, open_only=True)
-        except HeadgateError as error:
-            _report.error("batches are not gone on with: %s", error.message)
-            return
-        for batch in known:
+        for batch in await open_batches(self._built, self._store, "batches are not gone on with"):
             if batch.served:
                 self._begin(batch.id, MOST)
 
