@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -12,7 +13,10 @@ from headgate.control.problems import told
 from headgate.core.errors import ConfigError, Denied, HeadgateError
 from headgate.pages.asked import Asked
 
-Render = Callable[[Asked, "tuple[Notice, ...]", int], Response]
+if TYPE_CHECKING:
+    from headgate.pages.site import Site
+
+Render = Callable[["Site", Asked, "tuple[Notice, ...]", int], Response]
 """The page that a form is on, with what there is to say on top of it, and a status."""
 
 
@@ -34,7 +38,7 @@ def done(asked: Asked, words: Mapping[str, str]) -> tuple[Notice, ...]:
     return (Notice("good", said),) if said else ()
 
 
-def acted(asked: Asked, path: str, work: Callable[[], Response], page: Render) -> Response:
+def acted(site: Site, asked: Asked, path: str, work: Callable[[], Response], page: Render) -> Response:
     """Do what a form asks; where it cannot be done, show its page again with the reason.
 
     Args:
@@ -50,7 +54,7 @@ def acted(asked: Asked, path: str, work: Callable[[], Response], page: Render) -
     except (ConfigError, HeadgateError) as error:
         status, _, said, _ = told(error)
         typed = {name: value for name, value in asked.form.items() if name != "csrf"}
-        return page(replace(asked, path=path, query=typed), (Notice("bad", said),), status)
+        return page(site, replace(asked, path=path, query=typed), (Notice("bad", said),), status)
 
 
 def allowed(asked: Asked) -> Callable[[str], bool]:

@@ -46,7 +46,7 @@ def acknowledge(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done="acknowledged")
 
     asked.who.need(Right.ALERTS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 def count(site: Site, asked: Asked) -> int:

@@ -78,4 +78,4 @@ def change(site: Site, asked: Asked) -> Response:
         return site.go("/ui/keys", done="capped")
 
     asked.who.need(Right.CAPS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)

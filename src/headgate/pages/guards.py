@@ -106,7 +106,7 @@ def decide(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done="approved" if edited is None else "edited")
 
     asked.who.need(Right.APPROVE)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 def _edited(text: str, given: Any) -> dict[str, Any] | None:

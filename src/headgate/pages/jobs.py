@@ -77,7 +77,7 @@ def change(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done=what)
 
     who.need(Right.JOBS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 PAGE = Page("jobs", "Jobs", PATH, "Control", "j", [(PATH, show, ("GET",)), (PATH, change, ("POST",))])

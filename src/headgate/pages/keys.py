@@ -68,7 +68,7 @@ def create(site: Site, asked: Asked) -> Response:
         return _made(site, asked, made, "made", _capped(site, asked, made["id"]))
 
     asked.who.need(Right.KEYS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 def _capped(site: Site, asked: Asked, key_id: str) -> tuple[Notice, ...]:
@@ -150,7 +150,7 @@ def rotate(site: Site, asked: Asked) -> Response:
         return _made(site, asked, site.control.keys.rotate(asked.who, key_id), "rotated")
 
     asked.who.need(Right.KEYS)
-    return acted(asked, f"{PATH}/{key_id}", work, lambda again, notices, status: one(site, again, notices, status))
+    return acted(site, asked, f"{PATH}/{key_id}", work, one)
 
 
 def revoke(site: Site, asked: Asked) -> Response:
@@ -163,7 +163,7 @@ def revoke(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done="revoked")
 
     asked.who.need(Right.KEYS)
-    return acted(asked, f"{PATH}/{key_id}", work, lambda again, notices, status: one(site, again, notices, status))
+    return acted(site, asked, f"{PATH}/{key_id}", work, one)
 
 
 def _sure(asked: Asked) -> None:

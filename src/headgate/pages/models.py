@@ -88,7 +88,7 @@ def lift_breakers(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done="closed")
 
     asked.who.need(Right.INCIDENTS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 def switch(site: Site, asked: Asked) -> Response:
@@ -118,7 +118,7 @@ def switch(site: Site, asked: Asked) -> Response:
         return site.go(PATH, done="set")
 
     asked.who.need(Right.INCIDENTS)
-    return acted(asked, PATH, work, lambda again, notices, status: show(site, again, notices, status))
+    return acted(site, asked, PATH, work, show)
 
 
 PAGE = Page(
