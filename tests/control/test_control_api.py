@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,8 +40,10 @@ TOLD = {
         {"only": {"tenant": "globex"}, "requests_per_minute": 5},
     ],
 }
+MONTH = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m")
 READ = (
     *("/keys", "/budgets", "/limits", "/approvals", "/jobs", "/batches", "/usage?by=tenant", "/prices"),
+    f"/invoices?month={MONTH}",
     *("/logs", "/logs?where=user=bob", "/logs/conversation?session=s-17"),
     f"/logs/rollup?since={EPOCH - 9000}&until={EPOCH + 9000}&by=tenant",
 )
@@ -151,7 +154,7 @@ def test_a_tenant_admin_reads_nothing_of_another_tenant(api: Api, path: str) -> 
 
 def test_every_route_that_a_tenant_admin_may_read_is_looked_at_above(api: Api) -> None:
     looked = {path.partition("?")[0] for path in READ} | {"/me"}
-    one = {"/approvals/{approval}", "/jobs/{job}", "/logs/exchanges/{exchange}"}
+    one = {"/approvals/{approval}", "/jobs/{job}", "/logs/exchanges/{exchange}", "/invoice"}
     for method, path, right in api.operations():
         if method == "GET" and Right(right) in RIGHTS["tenant-admin"]:
             assert path in looked | one, f"{path}: add it to the test of tenant isolation"
@@ -165,6 +168,7 @@ def test_what_is_another_tenants_is_as_if_it_were_not_there(api: Api) -> None:
         ("/approvals/ap_" + "g" * 26, "GET"),
         ("/jobs/job_globex", "GET"),
         (f"/logs/exchanges/{exchange_of('globex')}", "GET"),
+        (f"/invoice?month={MONTH}&tenant=globex", "GET"),
     ):
         assert api.ask("tenant-admin", path, method).status == 404, path
     assert api.ask("tenant-admin", "/usage?where=tenant%3Dglobex").status == 403
@@ -350,6 +354,33 @@ def test_a_deferred_call_is_tried_again_by_operators_and_it_is_on_record(api: Ap
     assert api.ask("operator", "/jobs/job_acme/cancel", "POST").json["state"] == "cancelled"
     assert api.ask("operator", "/jobs/job_acme/cancel", "POST").status == 409
     assert api.ask("operator", "/batches/batch_acme/cancel", "POST").status == 409
+
+
+def test_a_batch_that_nobody_works_at_is_cancelled_and_done_again_and_it_is_on_record(api: Api) -> None:
+    batches = BatchStore(api.gate.built.jobs)
+    batches.create(Batch("batch_idle", "night", "anthropic", "paced", "ready", time.time(), caller={"tenant": "acme"}))
+    batches.create(Batch("batch_own", "theirs", "anthropic", "passed", "running", time.time()))
+    assert api.ask("tenant-admin", "/batches/batch_idle/cancel", "POST").status == 403
+    assert api.ask("operator", "/batches/batch_own/cancel", "POST").json["code"] == "callers_own"
+    assert api.ask("operator", "/batches/batch_idle/retry", "POST").status == 409
+    assert api.ask("operator", "/batches/batch_idle/cancel", "POST").json["state"] in ("cancelling", "cancelled")
+    assert (api.last().action, api.last().subject, api.last().tenant) == ("batch.cancel", "batch_idle", "acme")
+    while batches.batch("batch_idle").state == "cancelling":  # type: ignore[union-attr]  # it is there
+        time.sleep(0.01)
+    assert api.ask("operator", "/batches/batch_idle/retry", "POST").status == 200
+    assert (api.last().action, api.last().subject) == ("batch.retry", "batch_idle")
+    assert api.ask("operator", "/batches/batch_none/retry", "POST").status == 404
+    batches.remove("batch_own")
+
+
+def test_an_invoice_is_told_as_the_command_makes_it_and_to_its_own_tenant_only(api: Api) -> None:
+    assert set(api.ask("viewer", f"/invoices?month={MONTH}").json["tenants"]) >= {"acme", "globex"}
+    assert api.ask("tenant-admin", f"/invoices?month={MONTH}").json["tenants"] == ["acme"]
+    told = api.ask("tenant-admin", f"/invoice?month={MONTH}&tenant=acme&by=user").json
+    assert (told["tenant"], told["from"][:7], [line["user"] for line in told["lines"]]) == ("acme", MONTH, ["bob"])
+    assert told["lines"][0]["cost_usd"] == told["total_usd"] == "0.000001234"
+    assert api.ask("viewer", "/invoice?month=2026-13").status == 400
+    assert api.ask("viewer", f"/invoice?month={MONTH}&by=nothing").status == 400
 
 
 def test_an_exchange_is_found_and_shown_with_its_attempts(api: Api) -> None:

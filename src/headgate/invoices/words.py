@@ -100,13 +100,13 @@ def _numbers(work: Work, markup: int, amount: int) -> dict[str, Any]:
     }
 
 
-def json_text(invoice: Invoice) -> str:
-    """One JSON document, money as decimal strings of USD. ASCII only, so that no text in it reaches a terminal raw."""
+def as_json(invoice: Invoice) -> dict[str, Any]:
+    """For programs: money as decimal strings of USD."""
     lines = [
         {**dict(zip(invoice.by, line.work.by, strict=True)), **_numbers(line.work, line.markup_nano, line.amount_nano)}
         for line in invoice.lines
     ]
-    told = {
+    return {
         "tenant": invoice.tenant,
         "month": invoice.month,
         "zone": invoice.zone,
@@ -127,7 +127,11 @@ def json_text(invoice: Invoice) -> str:
         "total_usd": usd_text(invoice.total_nano),
         "notes": notes(invoice),
     }
-    return json.dumps(told, indent=2) + "\n"
+
+
+def json_text(invoice: Invoice) -> str:
+    """One JSON document of it. ASCII only, so that no text in it reaches a terminal raw."""
+    return json.dumps(as_json(invoice), indent=2) + "\n"
 
 
 def csv_text(invoice: Invoice) -> str:

@@ -262,6 +262,44 @@ class Batches(Told):
     batches: list[Batch]
 
 
+class Invoiced(Told):
+    """Tenants that have an invoice of a month."""
+
+    month: str
+    tenants: list[str]
+
+
+class OnTheWay(Told):
+    """Attempts of a month that no line has yet, and the most that they can cost."""
+
+    attempts: int
+    bound_usd: Usd
+
+
+class Invoice(Told):
+    """What a tenant owes for a month (docs/accounting.md)."""
+
+    tenant: str
+    month: str
+    zone: str
+    start: str = Field(alias="from", serialization_alias="from")
+    end: str = Field(alias="to", serialization_alias="to")
+    issued: str
+    seller: str
+    currency: str
+    provisional: bool
+    on_the_way: OnTheWay
+    by: list[str]
+    lines: list[dict[str, Any]]
+    markup_percent: str
+    minimum_usd: Usd
+    top_up_usd: Usd
+    simulated_usd: Usd
+    total: dict[str, Any]
+    total_usd: Usd
+    notes: list[str]
+
+
 class Rates(Told):
     """One row of a model's rates."""
 

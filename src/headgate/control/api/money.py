@@ -1,4 +1,4 @@
-"""Routes about keys and money: keys, budgets, limits, usage, prices."""
+"""Routes about keys and money: keys, budgets, limits, usage, invoices, prices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from headgate.control.api import models as m
 from headgate.control.api.base import Id, Routes, Text, Who, named_values
 from headgate.control.context import Control
 from headgate.control.people import Right
+from headgate.invoices.words import as_json
+
+Month = Annotated[str, Query(max_length=7, pattern=r"^\d{4}-\d{2}$", description="As in 2026-11.")]
 
 
 def add(routes: Routes, control: Control) -> None:
@@ -85,6 +88,24 @@ def add(routes: Routes, control: Control) -> None:
         names = [name.strip() for name in by.split(",") if name.strip()]
         report = control.usage.report(who, by=names, since=since, until=until, zone=zone, filters=named_values(where))
         return m.Usage.model_validate(report)
+
+    @routes.get("/invoices", Right.READ, "invoices")
+    def list_invoices(who: Who, month: Month) -> m.Invoiced:
+        """Who has an invoice of a month; "" stands for calls that named no tenant."""
+        return m.Invoiced.model_validate({"month": month, "tenants": control.invoices.tenants(who, month)})
+
+    @routes.get("/invoice", Right.READ, "invoices")
+    def show_invoice(
+        who: Who,
+        month: Month,
+        tenant: Text = "",
+        zone: Annotated[str, Query(max_length=64)] = "UTC",
+        by: Annotated[
+            str, Query(max_length=40, description="What lines are broken down by: model, user, day.")
+        ] = "model",
+    ) -> m.Invoice:
+        """What a tenant owes for a month, as `headgate invoice` makes it. tenant: "" = calls that named none."""
+        return m.Invoice.model_validate(as_json(control.invoices.make(who, tenant, month, zone=zone, by=by)))
 
     @routes.get("/prices", Right.READ, "prices")
     def list_prices(who: Who, provider: Text = "", model: Text = "") -> m.Prices:

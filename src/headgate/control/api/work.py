@@ -57,8 +57,13 @@ def add(routes: Routes, control: Control) -> None:
 
     @routes.post("/batches/{batch}/cancel", Right.JOBS, "jobs")
     def cancel_batch(who: Who, batch: Id) -> m.Batch:
-        """Have the process that works at a batch begin nothing more of it."""
+        """Have nothing more of a batch begun; what a provider has of it is cancelled there."""
         return m.Batch.model_validate(jobs.cancel_batch(who, batch))
+
+    @routes.post("/batches/{batch}/retry", Right.JOBS, "jobs")
+    def retry_batch(who: Who, batch: Id) -> m.Batch:
+        """Have the lines of a batch that failed or were cancelled done again, by this gateway."""
+        return m.Batch.model_validate(jobs.retry_batch(who, batch))
 
     @routes.get("/providers", Right.READ_ALL, "providers")
     def list_providers(who: Who) -> m.Providers:

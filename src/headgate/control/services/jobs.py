@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from headgate.control.people import Principal, Right
@@ -9,7 +11,8 @@ from headgate.control.problems import Conflict
 from headgate.control.services import Rows
 from headgate.core.actors import acting
 from headgate.core.errors import BadRequest, NotServed
-from headgate.jobs.batch import ask_to_cancel, status_of
+from headgate.jobs.batch import status_of
+from headgate.jobs.running import PASSED
 from headgate.jobs.shown import job_json, queue_json, shown
 from headgate.stores.batch_items import OVER, Batch, BatchStore
 from headgate.stores.job_rows import STATES, Job, JobStore
@@ -96,31 +99,22 @@ class Jobs:
             store.place.close()
 
     def cancel_batch(self, who: Principal, batch_id: str) -> dict[str, Any]:
-        """Have the process that works at a batch begin nothing more of it.
+        """Have nothing more of a batch begun, whoever works at it; what a provider has is cancelled there.
 
         Raises:
             NotServed: there is none with that id.
-            Conflict: it is over, or no process works at it.
+            Conflict: it is over, or its caller has submitted it to the provider.
         """
         who.need(Right.JOBS)
-        store = self._batches()
-        try:
-            try:
-                batch = store.batch(batch_id)
-            except NoJobs:
-                batch = None
-            if batch is None:
-                raise NotServed("There is no batch with this id.", code="no_batch")
-            if not ask_to_cancel(self._storage, batch):
+        with self._found(batch_id) as (store, batch):
+            if batch.state in OVER:
+                raise Conflict(f"The batch is {batch.state}, and cannot be cancelled.", code="job_state")
+            if batch.via == PASSED:
                 raise Conflict(
-                    f"Nobody works at it now: `headgate batch cancel {batch.id}` does it.", code="not_running"
+                    "The batch is its caller's own: it is cancelled where it was submitted.", code="callers_own"
                 )
-            with acting(who.actor):
-                tenant = str(batch.caller.get("tenant", ""))
-                self._control.built.ledger.audit.record("batch.cancel", batch.id, tenant=tenant)
-            return _batch(store, batch)
-        finally:
-            store.place.close()
+            self._control.awaited(lambda: self._control.gateway.batches.cancel(batch_id))
+            return self._recorded(who, store, batch, "batch.cancel")
 
     def retry_batch(self, who: Principal, batch_id: str) -> dict[str, Any]:
         """Have the lines that failed or were cancelled done again, by this gateway.
@@ -131,6 +125,19 @@ class Jobs:
             Conflict: it is not over.
         """
         who.need(Right.JOBS)
+        with self._found(batch_id) as (store, batch):
+            if batch.state not in OVER:
+                raise Conflict("The batch is not over: its lines are still worked at.", code="job_state")
+            self._control.awaited(lambda: self._control.gateway.batches.run(batch_id, retry_failed=True))
+            return self._recorded(who, store, batch, "batch.retry")
+
+    @contextmanager
+    def _found(self, batch_id: str) -> Iterator[tuple[BatchStore, Batch]]:
+        """A batch, and where it is.
+
+        Raises:
+            NotServed: there is none.
+        """
         store = self._batches()
         try:
             try:
@@ -139,16 +146,16 @@ class Jobs:
                 batch = None
             if batch is None:
                 raise NotServed("There is no batch with this id.", code="no_batch")
-            if batch.state not in OVER:
-                raise Conflict("The batch is not over: its lines are still worked at.", code="job_state")
-            before = {"state": batch.state}
-            self._control.awaited(lambda: self._control.gateway.batches.run(batch_id, retry_failed=True))
-            with acting(who.actor):
-                tenant = str(batch.caller.get("tenant", ""))
-                self._control.built.ledger.audit.record("batch.retry", batch_id, tenant=tenant, before=before)
-            return _batch(store, store.batch(batch_id) or batch)
+            yield store, batch
         finally:
             store.place.close()
+
+    def _recorded(self, who: Principal, store: BatchStore, before: Batch, action: str) -> dict[str, Any]:
+        """How a batch stands now, and on record that it was changed."""
+        with acting(who.actor):
+            tenant, was = str(before.caller.get("tenant", "")), {"state": before.state}
+            self._control.built.ledger.audit.record(action, before.id, tenant=tenant, before=was)
+        return _batch(store, store.batch(before.id) or before)
 
     def _batches(self) -> BatchStore:
         """Beside whoever writes: to open the file for writing would keep `headgate batch` out of it."""
