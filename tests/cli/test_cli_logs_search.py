@@ -128,6 +128,17 @@ def test_a_session_reads_as_a_conversation_from_its_beginning(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_sessions_are_listed_once_each_with_what_all_their_exchanges_come_to(run: Run) -> None:
+    one, other = map(json.loads, run("logs", "sessions", "--json").stdout.splitlines())
+    assert (one["session"], one["exchanges"], one["failed"], one["excerpt"]) == ("s-1", 5, 1, "question 1")
+    assert (other["session"], other["cost_usd"], other["user"]) == ("s-2", "2.5", "ben")
+    done = run("logs", "sessions", "question", "--errors", "--limit", "1")
+    assert "s-1" in done.stdout
+    assert "s-2" not in done.stdout
+    assert run("logs", "sessions", "--user", "nobody").returncode == 1
+
+
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     "told", [("--where", "nosuch=1"), ("--where", "x"), ("--before", "zz"), ("--min-cost", "much")]
 )

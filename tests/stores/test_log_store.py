@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,9 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         )
         if number % 400 == 0:
             exchange.guarded, exchange.findings = True, (Finding("injection", Verdict.FLAG, ("override",)),)
+        elif number % 400 == 200:
+            reasons = ("repeat", "budget") if number % 800 == 200 else ()
+            exchange.guarded, exchange.findings = True, (Finding("loops", Verdict.BLOCK, reasons),)
         world.write(exchange)
     world.keeper.catch_up()
     yield world
@@ -159,6 +163,62 @@ def test_a_conversation_is_read_from_its_beginning_page_by_page(many: LogWorld) 
     rest = many.reader.conversation("s3", limit=6, after=first.next)
     assert [row.request_id for row in (*first.rows, *rest.rows)] == [f"req_{n}" for n in range(30, 40)]
     assert rest.next == ""
+
+
+def test_sessions_are_found_once_each_and_summed_up_whole_wherever_their_rows_lie(many: LogWorld) -> None:
+    found = many.reader.sessions(LogQuery(tenant="t1", limit=200))
+    numbers = range(many.size - 1, 0, -1)
+    assert [each.session for each in found.sessions] == list(
+        dict.fromkeys(f"s{n // 10}" for n in numbers if n % 3 == 1)
+    )[:200]
+    (old,) = many.reader.sessions(LogQuery(fields={"session": "s5"}, tenant="t1")).sessions
+    assert (old.exchanges, old.first, old.last) == (3, EPOCH + 52, EPOCH + 58)
+    assert many.reader.sessions(LogQuery(tenant="t1", before=found.next, limit=1)).sessions[0].session == (
+        f"s{int(found.sessions[-1].session[1:]) - 1}"
+    )
+
+
+@pytest.mark.parametrize("tenant", [None, "t1"])
+@pytest.mark.parametrize(("since", "until"), [(0, 50_000), (900, 1_700), (2_000, 16_500)])
+def test_what_guards_found_is_counted_exactly_between_two_times(
+    many: LogWorld, tenant: str | None, since: int, until: int
+) -> None:
+    numbers = [n for n in range(since, min(until, many.size)) if tenant is None or n % 3 == 1]
+    expected = {
+        ("injection:override", "flag"): [n for n in numbers if n % 400 == 0],
+        ("loops:repeat", "block"): [n for n in numbers if n % 800 == 200],
+        ("loops:budget", "block"): [n for n in numbers if n % 800 == 200],
+        ("loops", "block"): [n for n in numbers if n % 800 == 600],
+    }
+    found = many.reader.guards(EPOCH + since, EPOCH + until, tenant)
+    assert found.counted_from is None
+    assert {(each.word, each.verdict): (each.exchanges, each.last) for each in found.counts} == {
+        name: (len(some), EPOCH + some[-1]) for name, some in expected.items() if some
+    }
+    assert all(each.exchange_id.endswith(f"{int(each.last - EPOCH):016x}") for each in found.counts)
+
+
+def test_counting_what_guards_found_says_how_far_back_it_came(many: LogWorld) -> None:
+    if many.size <= PLACES:
+        return  # PostgreSQL looks first at more than there is
+    reader = SqliteLogReader(many.store, seconds=0.0)
+    assert reader.guards(EPOCH, EPOCH + many.size).counted_from is not None
+    reader.close()
+
+
+def test_a_search_for_sessions_whose_time_is_up_says_so_and_goes_on_to_all_of_them(many: LogWorld) -> None:
+    if many.size <= PLACES:
+        return  # PostgreSQL looks first at more than there is
+    reader = SqliteLogReader(many.store, seconds=0.0)
+    query = LogQuery(tenant="t2", limit=1000)
+    page = reader.sessions(query)
+    assert page.searched_to is not None
+    names = [each.session for each in page.sessions]
+    while page.next:
+        page = reader.sessions(replace(query, before=page.next))
+        names += [each.session for each in page.sessions]
+    reader.close()
+    assert set(names) == {f"s{n // 10}" for n in range(many.size) if n % 3 == 2}
 
 
 def test_the_live_tail_goes_on_behind_what_was_seen(many: LogWorld) -> None:

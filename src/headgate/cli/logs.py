@@ -12,6 +12,7 @@ from headgate.cli.group import config_option, json_option, reader_of, settings_o
 from headgate.cli.logs_export import export
 from headgate.cli.logs_replay import replay
 from headgate.cli.logs_search import search
+from headgate.cli.logs_sessions import sessions
 from headgate.cli.text import count, dollars, milliseconds, moment, print_json, safe
 from headgate.core.money import usd_text
 
@@ -36,6 +37,7 @@ def logs() -> None:
 
 
 logs.add_command(search)
+logs.add_command(sessions)
 logs.add_command(export)
 logs.add_command(replay)
 

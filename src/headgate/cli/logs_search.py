@@ -58,7 +58,7 @@ def search(
             click.echo(line)
     elif page.rows:
         print_table(_HEADS, [_cells(row) for row in page.rows], left=7)
-    _tell(page)
+    tell_how_far(page.next, page.searched_to, found=bool(page.rows))
     return 0 if page.rows else 1
 
 
@@ -98,11 +98,11 @@ def _turns(page: LogPage) -> Iterator[str]:
             yield from (f"  {name if n == 0 else '':7} {safe(line)}" for n, line in enumerate(lines))
 
 
-def _tell(page: LogPage) -> None:
+def tell_how_far(cursor: str, searched_to: float | None, *, found: bool) -> None:
     """How far it has looked, and how to go on."""
-    if page.searched_to is not None:
-        click.echo(f"looked as far back as {moment(page.searched_to)}, and there is more to look at", err=True)
-    if page.next:
-        click.echo(f"more: --before {page.next}", err=True)
-    elif not page.rows:
+    if searched_to is not None:
+        click.echo(f"looked as far back as {moment(searched_to)}, and there is more to look at", err=True)
+    if cursor:
+        click.echo(f"more: --before {cursor}", err=True)
+    elif not found:
         click.echo("nothing was found", err=True)

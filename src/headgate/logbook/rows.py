@@ -7,7 +7,7 @@ from typing import Any
 
 from headgate.core.money import usd_text
 from headgate.core.text import csv_cell
-from headgate.stores.logs.query import LogRow
+from headgate.stores.logs.query import LogRow, LogSession
 
 COLUMNS = (
     *("at", "exchange_id", "tenant", "user", "session", "task", "feature", "key", "environment", "model_asked"),
@@ -24,6 +24,12 @@ def as_json(row: LogRow) -> dict[str, Any]:
     """One exchange: money as a decimal string of USD, times in seconds since the epoch."""
     told = {each.name: getattr(row, each.name) for each in fields(row) if each.name not in _APART}
     return {**told, "cost_usd": usd_text(row.cost_nano), "more": dict(row.more)}
+
+
+def session_json(session: LogSession) -> dict[str, Any]:
+    """One session, likewise."""
+    told = {each.name: getattr(session, each.name) for each in fields(session) if each.name != "cost_nano"}
+    return {**told, "cost_usd": usd_text(session.cost_nano), "models": list(session.models)}
 
 
 def as_cells(row: LogRow) -> list[object]:

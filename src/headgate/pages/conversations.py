@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
 from headgate.core.errors import NotServed
 from headgate.pages import search_words
 from headgate.pages.asked import Asked
-from headgate.pages.format import segment
 from headgate.pages.site import Page, Site
-from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow
+from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow, SessionPage
 
 _SESSIONS = 30
-_AT_ONCE = 200
-_PAGES = 5
-"""Rows that are looked through for one page of sessions: 1,000 at most."""
 _TURNS = 100
-_EXCERPT = 160
-
-
-@dataclass(slots=True)
-class Session:
-    """Exchanges of one session, as far as a page of the log goes back."""
-
-    session: str
-    tenant: str
-    user: str
-    first: float
-    last: float
-    excerpt: str
-    exchanges: int = 0
-    cost_nano: int = 0
-    failed: int = 0
-    blocked: int = 0
-    models: dict[str, None] = field(default_factory=dict)
-
-    def add(self, row: LogRow) -> None:
-        """An older exchange."""
-        self.exchanges += 1
-        self.cost_nano += row.cost_nano
-        self.first = min(self.first, row.at)
-        self.failed += row.ending in ("failed", "cut")
-        self.blocked += row.verdict == "block"
-        self.user = self.user or row.user
-        self.excerpt = row.user_message[:_EXCERPT] or self.excerpt
-        if row.model_served:
-            self.models[row.model_served] = None
-
-    @property
-    def path(self) -> str:
-        """Its page."""
-        return f"/ui/conversations/{segment(self.session)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,47 +28,26 @@ def show(site: Site, asked: Asked) -> Response:
     """The list: the sessions that were active last."""
     typed = asked.get("q")
     words = search_words.read(typed, frozenset(FIELDS))
-    query = LogQuery(text=words.text, fields=words.fields, tenant=asked.tenant, limit=_AT_ONCE)
-    wrong = ""
+    query = LogQuery(
+        text=words.text, fields=words.fields, tenant=asked.tenant, limit=_SESSIONS, before=asked.get("before")
+    )
+    logs, wrong = site.sources.logs, ""
     try:
-        found, older, searched_to = _sessions(site, query.checked(), asked.get("before"))
+        page = SessionPage(()) if logs is None else logs.sessions(query)
     except BadQuery as error:
-        found, older, searched_to, wrong = [], "", None, str(error)
+        page, wrong = SessionPage(()), str(error)
     return site.render(
         asked,
         "conversations.html",
         here="conversations",
         title="Conversations",
         typed=typed,
-        found=found,
-        older=asked.address(before=older) if older else "",
+        found=page.sessions,
+        older=asked.address(before=page.next) if page.next else "",
         newest=asked.address(before=None) if asked.get("before") else "",
-        searched_to=searched_to,
+        searched_to=page.searched_to,
         wrong=wrong,
     )
-
-
-def _sessions(site: Site, query: LogQuery, before: str) -> tuple[list[Session], str, float | None]:
-    """(Sessions, where the next page begins, how far was looked), by what they said last."""
-    from dataclasses import replace
-
-    logs = site.sources.logs
-    found: dict[tuple[str, str], Session] = {}
-    page = LogPage((), before)
-    oldest = None
-    for _ in range(_PAGES if logs is not None else 0):
-        assert logs is not None
-        page = logs.search(replace(query, before=page.next))
-        for row in page.rows:
-            oldest = row.at
-            if row.session:
-                key = (row.tenant, row.session)
-                if key not in found:
-                    found[key] = Session(row.session, row.tenant, row.user, row.at, row.at, "")
-                found[key].add(row)
-        if not page.next or len(found) >= _SESSIONS:
-            break
-    return list(found.values()), page.next, oldest if page.next else None
 
 
 def replay(site: Site, asked: Asked) -> Response:

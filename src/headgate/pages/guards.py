@@ -20,14 +20,12 @@ from headgate.pages.plots import Plot, Series, plot
 from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
 from headgate.pages.spend import in_bars
-from headgate.stores.logs.query import LogQuery, LogRow, RollupRow
+from headgate.stores.logs.query import GuardCount, GuardCounts, LogQuery, LogRow, RollupRow
 
 PATH = "/ui/guards"
 VERDICTS = (("block", "bad", "blocked"), ("redact", "warn", "redacted"), ("flag", "muted", "flagged"))
 
 _PERIODS = ("24h", "7d", "30d")
-_LOOKED_AT = 300
-"""Exchanges of each verdict that are looked at for what the guards found: the newest."""
 _EXAMPLES = 12
 _WAITING = 100
 _DECIDED = 20
@@ -40,7 +38,7 @@ _DONE = {
 
 @dataclass(slots=True)
 class Found:
-    """What one rule of one guard has found, as far as was looked.
+    """What one rule of one guard has found.
 
     Attributes:
         example: of its newest exchange.
@@ -61,7 +59,9 @@ class Found:
 def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int = 200) -> Response:
     """The page."""
     period = in_bars(periods.chosen(asked.query, asked.now, "7d"))
-    found, examples = _found(site, asked, period)
+    logs = site.sources.logs
+    counts = GuardCounts(()) if logs is None else logs.guards(period.since, period.until, asked.tenant)
+    found = _found(counts.counts)
     rows = _rollup(site, asked, period)
     approvals = site.control.approvals
     every = approvals.list(asked.who, limit=_WAITING)
@@ -81,9 +81,9 @@ def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int =
         sums={verdict: total(row for row in rows if row.value == verdict).exchanges for verdict, _, _ in VERDICTS},
         found=found,
         searches={each.guard: link("/ui/exchanges", q=written("guard", each.guard)) for each in found},
-        examples=examples[:_EXAMPLES],
+        examples=_blocked(site, asked, period),
         verdicts=VERDICTS,
-        looked_at=_LOOKED_AT,
+        counted_from=counts.counted_from,
     )
 
 
@@ -148,35 +148,25 @@ def _plot(rows: Sequence[RollupRow], period: Period) -> Plot:
     return plot(f"Exchanges that a guard acted on, {period.words.lower()}", period, "count", series, stacked=True)
 
 
-def _found(site: Site, asked: Asked, period: Period) -> tuple[list[Found], list[LogRow]]:
-    """(By guard and rule, the most first; the newest exchanges that were blocked)."""
-    logs = site.sources.logs
+def _found(counts: Iterable[GuardCount]) -> list[Found]:
+    """By guard and rule, the most first."""
     found: dict[str, Found] = {}
-    blocked: list[LogRow] = []
-    for verdict, _, _ in VERDICTS if logs is not None else ():
-        assert logs is not None
-        query = LogQuery(
-            fields={"verdict": verdict},
-            since=period.since,
-            until=period.until,
-            tenant=asked.tenant,
-            limit=_LOOKED_AT,
-        )
-        rows = logs.search(query).rows
-        _count(found, rows, verdict)
-        if verdict == "block":
-            blocked = list(rows)
-    return sorted(found.values(), key=lambda each: (-each.number, each.guard, each.rule)), blocked
+    for count in counts:
+        guard, _, rule = count.word.partition(":")
+        each = found.setdefault(count.word, Found(guard, rule, count.last, count.exchange_id))
+        each.numbers[count.verdict] += count.exchanges
+        if count.last > each.last:
+            each.last, each.example = count.last, count.exchange_id
+    return sorted(found.values(), key=lambda each: (-each.number, each.guard, each.rule))
 
 
-def _count(found: dict[str, Found], rows: Iterable[LogRow], verdict: str) -> None:
-    for row in rows:
-        for word in dict.fromkeys(row.guards):
-            guard, _, rule = word.partition(":")
-            each = found.setdefault(word, Found(guard, rule, row.at, row.exchange_id))
-            each.numbers[verdict] += 1
-            if row.at > each.last:
-                each.last, each.example = row.at, row.exchange_id
+def _blocked(site: Site, asked: Asked, period: Period) -> Sequence[LogRow]:
+    """The newest exchanges that were blocked."""
+    logs = site.sources.logs
+    query = LogQuery(
+        fields={"verdict": "block"}, since=period.since, until=period.until, tenant=asked.tenant, limit=_EXAMPLES
+    )
+    return () if logs is None else logs.search(query).rows
 
 
 PAGE = Page(

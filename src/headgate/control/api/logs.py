@@ -82,6 +82,31 @@ class LogPage(Told):
     searched_to: Seconds | None
 
 
+class Session(Told):
+    """The exchanges of a session of one tenant's. `whole`: false = time was up before all were summed up."""
+
+    session: str
+    tenant: str
+    user: str
+    first: Seconds
+    last: Seconds
+    exchanges: int
+    failed: int
+    blocked: int
+    cost_usd: Usd
+    models: list[str]
+    excerpt: str
+    whole: bool
+
+
+class Sessions(Told):
+    """A page of sessions; `next` and `searched_to` as of exchanges."""
+
+    sessions: list[Session]
+    next: str
+    searched_to: Seconds | None
+
+
 class Event(Told):
     """A line that is not about an exchange."""
 
@@ -124,6 +149,23 @@ class Rollup(Told):
     """Sums over time."""
 
     rows: list[Sums]
+
+
+class GuardCount(Told):
+    """Exchanges in which a guard said a word ("injection:override"), of those with one verdict; and the newest."""
+
+    word: str
+    verdict: str
+    exchanges: int
+    last: Seconds
+    exchange_id: str
+
+
+class GuardCounts(Told):
+    """What guards found. `counted_from`: time was up, and what is older than this was not counted."""
+
+    counts: list[GuardCount]
+    counted_from: Seconds | None
 
 
 class ToErase(Taken):
@@ -170,6 +212,20 @@ def add(routes: Routes, control: Control) -> None:
         query = LogQuery(text, told, since, until, least, min_latency_ms, errors, None, before, limit)
         return LogPage.model_validate(logs.search(who, query))
 
+    @routes.get("/logs/sessions", Right.READ, "logs")
+    def list_sessions(
+        who: Who,
+        text: Text = "",
+        where: Annotated[list[str], Query(max_length=16, description="field=value, each.")] = [],  # noqa: B006
+        since: Moment | None = None,
+        until: Moment | None = None,
+        before: Cursor = "",
+        limit: Limit = 50,
+    ) -> Sessions:
+        """Sessions with an exchange that fits, the one that was active last first."""
+        query = LogQuery(text, named_values(where), since, until, before=before, limit=limit)
+        return Sessions.model_validate(logs.sessions(who, query))
+
     @routes.get("/logs/events", Right.READ_ALL, "logs")
     def list_events(
         who: Who, name: Text = "", since: Moment | None = None, before: Cursor = "", limit: Limit = 50
@@ -194,6 +250,11 @@ def add(routes: Routes, control: Control) -> None:
     ) -> Rollup:
         """Sums by step of time and by a dimension: exchanges, cost, tokens, latency. Quick at any size."""
         return Rollup.model_validate({"rows": logs.rollup(who, since, until, step=step, by=by)})
+
+    @routes.get("/logs/guards", Right.READ, "logs")
+    def count_guards(who: Who, since: Moment, until: Moment) -> GuardCounts:
+        """What guards blocked, redacted and flagged between two times, by guard and rule."""
+        return GuardCounts.model_validate(logs.guards(who, since, until))
 
     @routes.get("/logs/exchanges/{exchange}", Right.READ, "logs")
     def show_exchange(who: Who, exchange: Id) -> ShownExchange:

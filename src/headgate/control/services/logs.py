@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headgate.control.people import Principal, Right
@@ -11,9 +11,19 @@ from headgate.control.services import Row, Rows
 from headgate.core.actors import acting
 from headgate.core.errors import BadRequest, NotServed, Unavailable
 from headgate.core.money import usd_text
+from headgate.logbook.rows import session_json
 from headgate.stores.logs.erasing import BadSubject, Subject
 from headgate.stores.logs.histogram import percentile
-from headgate.stores.logs.query import BadQuery, LogEvent, LogPage, LogQuery, LogRow, RollupRow
+from headgate.stores.logs.query import (
+    BadQuery,
+    GuardCounts,
+    LogEvent,
+    LogPage,
+    LogQuery,
+    LogRow,
+    RollupRow,
+    SessionPage,
+)
 from headgate.stores.logs.reader import LogReader
 from headgate.stores.logs.sqlite_reader import NoLogStore
 
@@ -48,12 +58,7 @@ class Logs:
             BadRequest: a field or cursor that is none.
             Unavailable: there is no log store, or it cannot be read.
         """
-        who.need(Right.READ)
-        tenant = who.tenant_scope()
-        told = {each.name: getattr(query, each.name) for each in fields(query)}
-        if tenant is not None:
-            told["tenant"] = tenant
-        return _page(self._ask(lambda reader: reader.search(LogQuery(**told)), LogPage(())))
+        return _page(self._ask(lambda reader: reader.search(_own(who, query)), LogPage(())))
 
     def show(self, who: Principal, exchange_id: str) -> Row:
         """One exchange with everything that is kept of it, and its attempts out of the ledger.
@@ -76,6 +81,19 @@ class Logs:
         who.need(Right.READ)
         tenant = who.tenant_scope()
         return _page(self._ask(lambda reader: reader.conversation(session, tenant, limit, after), LogPage(())))
+
+    def sessions(self, who: Principal, query: LogQuery) -> Row:
+        """``{"sessions": [...], "next", "searched_to"}``: those with an exchange that fits, the newest first.
+
+        Args:
+            query: its `tenant` is set here for a tenant-admin.
+
+        Raises:
+            BadRequest, Unavailable: as `search`.
+        """
+        found = self._ask(lambda reader: reader.sessions(_own(who, query)), SessionPage(()))
+        told = [session_json(each) for each in found.sessions]
+        return {"sessions": told, "next": found.next, "searched_to": found.searched_to}
 
     def events(
         self,
@@ -105,6 +123,13 @@ class Logs:
         if len(found) > MOST_STEPS:
             raise BadRequest(f"That makes {len(found):,} rows: ask for longer steps, or a shorter time.")
         return [_sums(each) for each in found]
+
+    def guards(self, who: Principal, since: float, until: float) -> Row:
+        """``{"counts": [...], "counted_from"}``: what guards found, by word and verdict. See `LogReader.guards`."""
+        who.need(Right.READ)
+        tenant = who.tenant_scope()
+        found = self._ask(lambda reader: reader.guards(since, until, tenant), GuardCounts(()))
+        return {"counts": [asdict(each) for each in found.counts], "counted_from": found.counted_from}
 
     def erase(self, who: Principal, kind: str, value: str, *, tenant: str | None = None) -> Row:
         """Take a subject's words and name out of the log; what it has cost stays, under a pseudonym. Takes seconds.
@@ -154,6 +179,13 @@ class Logs:
             raise BadRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         except NoLogStore:
             return nothing
+
+
+def _own(who: Principal, query: LogQuery) -> LogQuery:
+    """The question, of the tenant that whoever asks may see."""
+    who.need(Right.READ)
+    tenant = who.tenant_scope()
+    return query if tenant is None else replace(query, tenant=tenant)
 
 
 def _page(page: LogPage) -> Row:

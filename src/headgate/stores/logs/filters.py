@@ -37,7 +37,7 @@ class Filter:
     Attributes:
         shape: None: any will do.
         keys: of each of these, one at least.
-        columns: conditions on columns of `log_rows`, as (SQL, value).
+        columns: conditions on columns of `log_rows`, as (SQL, value); a list is as many values.
         more: says of a row's `more` whether it will do; None: anything will.
         words: for the full-text index, as (not wanted, words in order, a beginning).
         since, until: seconds since the epoch.

@@ -105,7 +105,7 @@ class Shape:
         id: in the store.
         tail: how a line with it ends, as `stores.log_line` writes it.
         values: of `SHARED_FIELDS`, in order.
-        tenant: of these.
+        tenant, verdict: of these.
         attempts: requests sent, >= 0.
         failed, refused, blocked, hit, truncated, estimated: 1 or 0, as `RollupRow` counts them.
         error: it ended with an error.
@@ -114,7 +114,7 @@ class Shape:
 
     __slots__ = (
         *("attempts", "blocked", "error", "estimated", "failed", "hit", "id", "last", "minute", "refused", "sums"),
-        *("tail", "tenant", "truncated", "values"),
+        *("tail", "tenant", "truncated", "values", "verdict"),
     )
 
     def __init__(self, shape_id: int, tail: bytes, values: tuple[Any, ...]) -> None:
@@ -123,6 +123,7 @@ class Shape:
         self.values = values
         told = dict(zip(SHARED_FIELDS, values, strict=True))
         self.tenant: str = told["tenant"]
+        self.verdict: str = told["verdict"]
         self.attempts: int = told["attempts"]
         self.failed = int(told["ending"] in ("failed", "cut", "killed"))
         self.refused = int(told["ending"] == "refused")

@@ -84,7 +84,7 @@ class PostgresFinder:
         values: list[Any] = []
         for sql, value in self._wanted.columns:
             parts.append(sql)
-            values.append(value)
+            values += value if isinstance(value, list) else [value]
         for keys in (*self._wanted.keys, *(() if self._shape_ids is None else (sorted(self._shape_ids),))):
             parts.append("keys && ?::bigint[]")
             values.append(list(keys))

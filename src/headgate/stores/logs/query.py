@@ -191,6 +191,72 @@ class LogPage:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSession:
+    """The exchanges of one session of one tenant's, all of them, whatever was asked for.
+
+    Attributes:
+        user: of its newest exchange that names one.
+        first, last: when its first and its last exchange ended, in seconds since the epoch.
+        failed: exchanges that ended `failed`, `cut` or `killed`. `blocked`: by a guard.
+        models: that served, the one of the newest exchange first.
+        excerpt: how it begins, as far as texts are kept; 160 characters at most.
+        whole: False: time was up before all of it was summed up; the figures are of its newest exchanges.
+    """
+
+    session: str
+    tenant: str
+    user: str
+    first: float
+    last: float
+    exchanges: int
+    cost_nano: int
+    failed: int
+    blocked: int
+    models: tuple[str, ...] = ()
+    excerpt: str = ""
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """A page of sessions; `next` and `searched_to` as in `LogPage`."""
+
+    sessions: tuple[LogSession, ...]
+    next: str = ""
+    searched_to: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCount:
+    """Exchanges in which a guard said a word, of those with one verdict.
+
+    Attributes:
+        word: "injection:override": the guard, and the rule that was met; the guard alone where it names none.
+        verdict: on the exchange as a whole: "block", "redact" or "flag".
+        last: when the newest of them ended, in seconds since the epoch.
+        exchange_id: of that one.
+    """
+
+    word: str
+    verdict: str
+    exchanges: int
+    last: float
+    exchange_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCounts:
+    """What guards found, the most first.
+
+    Attributes:
+        counted_from: not None: time was up, and what is older than this (seconds since the epoch) was not counted.
+    """
+
+    counts: tuple[GuardCount, ...]
+    counted_from: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogEvent:
     """A line that is not about an exchange: a breaker, an anomaly, an alert, a start.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from headgate.stores.logs.query import LogEvent, LogPage, LogQuery, LogRow, RollupRow
+from headgate.stores.logs.query import GuardCounts, LogEvent, LogPage, LogQuery, LogRow, RollupRow, SessionPage
 
 
 class LogReader(Protocol):
@@ -25,6 +25,16 @@ class LogReader(Protocol):
 
     def conversation(self, session: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
         """The exchanges of a session, the oldest first."""
+        ...
+
+    def sessions(self, query: LogQuery) -> SessionPage:
+        """Sessions with an exchange that fits, the one whose newest such exchange is newest first.
+
+        A session is on one page only, whatever is logged meanwhile. It takes a second at most, as `search`.
+
+        Args:
+            query: `limit` is sessions of a page, `before` is `SessionPage.next`.
+        """
         ...
 
     def correlated(self, correlation_id: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
@@ -86,6 +96,15 @@ class LogReader(Protocol):
             since, until: seconds since the epoch; by whole hours up to two days, else by whole days (UTC's).
             by: one of `query.DIMENSIONS`. tenant: only this one's; None: all.
             order: one of `rollups.COUNTS`.
+        """
+        ...
+
+    def guards(self, since: float, until: float, tenant: str | None = None) -> GuardCounts:
+        """What guards found in exchanges that ended in between, by word and verdict: all of it, by the index.
+
+        Args:
+            since, until: seconds since the epoch; `until` is not included.
+            tenant: only this one's; None: all.
         """
         ...
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
+from operator import or_
 from typing import Any
 
 import msgspec
 
 from headgate.stores.logs.filters import Filter, fts5_expression
-from headgate.stores.logs.posts import BITS, PLACES, places_of, places_under, stored_under, unpacked
+from headgate.stores.logs.posts import BITS, NAMES, PLACES, places_of, places_under, stored_under, unpacked
 from headgate.stores.logs.rows import COLUMNS, MORE, Row, Shapes
 from headgate.stores.logs.sqlite_schema import text_table
 
@@ -140,32 +142,9 @@ class Finder:
             return None
         bits = -1
         for keys in groups:
-            bits &= self._any(segment.number, keys)
+            bits &= places_of_any(self._sql, segment.number, keys)
             if not bits:
                 return 0
-        return bits
-
-    def _any(self, segment: int, keys: Sequence[int]) -> int:
-        if len(keys) == 1:
-            row = self._sql.execute(
-                "SELECT places FROM log_posts WHERE segment = ? AND key = ?", (segment, stored_under(keys[0]))
-            ).fetchone()
-            return 0 if row is None else places_under(keys[0], row[0])
-        wanted = frozenset(keys)
-        low, high = min(keys), max(keys)
-        if high - low > 4 * len(keys) and len(keys) <= _MOST_SHAPES:
-            some = ",".join(map(str, keys))
-            rows = self._sql.execute(
-                f"SELECT key, places FROM log_posts WHERE segment = {segment:d} AND key IN ({some})"
-            )
-        else:
-            rows = self._sql.execute(
-                "SELECT key, places FROM log_posts WHERE segment = ? AND key BETWEEN ? AND ?", (segment, low, high)
-            )
-        bits = 0
-        for key, places in rows:
-            if key in wanted:
-                bits |= unpacked(places)
         return bits
 
     def _numbers(self, segment: _Segment, bits: int) -> Iterator[int]:
@@ -258,7 +237,10 @@ class Finder:
         shapes = self._shape_ids
         if shapes is not None and 0 < len(shapes) <= _MOST_SHAPES:
             parts.append(f"shape IN ({','.join(map(str, sorted(shapes)))})")
-        return "".join(f" AND {part}" for part in parts), tuple(value for _, value in self._wanted.columns)
+        values: list[Any] = []
+        for _, value in self._wanted.columns:
+            values += value if isinstance(value, list) else [value]
+        return "".join(f" AND {part}" for part in parts), tuple(values)
 
     def _fits(self, row: Row) -> bool:
         if self._shape_ids is not None and row[2] not in self._shape_ids:
@@ -266,6 +248,29 @@ class Finder:
         if self._wanted.more is None:
             return True
         return self._wanted.more(_decode(row[MORE]) if row[MORE] else {})
+
+
+def places_of_any(sql: sqlite3.Connection, segment: int, keys: Sequence[int]) -> int:
+    """The places of a full segment that have one of the keys at least, as one number."""
+    if len(keys) == 1 or keys[0] >> 32 in NAMES:  # of names, all of a kind lie together
+        row = sql.execute(
+            "SELECT places FROM log_posts WHERE segment = ? AND key = ?", (segment, stored_under(keys[0]))
+        ).fetchone()
+        return 0 if row is None else reduce(or_, (places_under(key, row[0]) for key in keys))
+    wanted = frozenset(keys)
+    low, high = min(keys), max(keys)
+    if high - low > 4 * len(keys) and len(keys) <= _MOST_SHAPES:
+        some = ",".join(map(str, keys))
+        rows = sql.execute(f"SELECT key, places FROM log_posts WHERE segment = {segment:d} AND key IN ({some})")
+    else:
+        rows = sql.execute(
+            "SELECT key, places FROM log_posts WHERE segment = ? AND key BETWEEN ? AND ?", (segment, low, high)
+        )
+    bits = 0
+    for key, places in rows:
+        if key in wanted:
+            bits |= unpacked(places)
+    return bits
 
 
 def _bytes(bits: int) -> bytes:

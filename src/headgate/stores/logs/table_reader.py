@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -23,15 +23,18 @@ from headgate.stores.logs.query import (
     SHARED_FIELDS,
     STEPS,
     BadQuery,
+    GuardCounts,
     LogEvent,
     LogPage,
     LogQuery,
     LogRow,
     RollupRow,
+    SessionPage,
     cursor_of,
 )
 from headgate.stores.logs.rollups import BY_MINUTE, COUNTS, Cell, Sums, Tally, combined
 from headgate.stores.logs.rows import COLUMNS, Row, Shapes
+from headgate.stores.logs.session_search import Found, SessionSearch
 from headgate.stores.logs.sql import Sql
 from headgate.stores.logs.stored_rollups import amounts, stored, totals
 
@@ -44,18 +47,6 @@ _SKEW = 60.0  # seconds that a clock may have been set back while a call was on 
 
 class NoLogStore(ConfigError):
     """Nothing was put into the log store yet."""
-
-
-class Found(Protocol):
-    """One search: see `sqlite_rows.Finder`."""
-
-    stopped: bool
-    reached: int | None
-    reached_at: float | None
-
-    def rows(self) -> Iterator[Row]:
-        """The rows, one after the other; ends with the last, or when time is up."""
-        ...
 
 
 class TableReader(ABC):
@@ -87,6 +78,18 @@ class TableReader(ABC):
     ) -> Found:
         """One search."""
 
+    @abstractmethod
+    def _guards(
+        self,
+        sql: Any,
+        shapes: Shapes,
+        since: float,
+        until: float,
+        tenant: str | None,
+        more_time: Callable[[], bool],
+    ) -> GuardCounts:
+        """What guards found."""
+
     def search(self, query: LogQuery) -> LogPage:
         """The exchanges that fit, the newest first. See `LogPage.searched_to`."""
         return self._page(filter_of(query), query.limit, start=cursor_of(query.before))
@@ -106,6 +109,17 @@ class TableReader(ABC):
     def conversation(self, session: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
         """The exchanges of a session, the oldest first."""
         return self._upwards({"session": session}, tenant, limit, after)
+
+    def sessions(self, query: LogQuery) -> SessionPage:
+        """Sessions with an exchange that fits, the one whose newest such exchange is newest first."""
+        query.checked()
+        with self._snapshot() as (sql, shapes):
+
+            def find(wanted: Filter, newest_first: bool, start: int | None) -> Found:
+                end = self._clock() + self._seconds / 2  # first sessions are found, then their rows
+                return self._finder(sql, shapes, wanted, newest_first, start, lambda: self._clock() < end)
+
+            return SessionSearch(sql, shapes, find).page(query)
 
     def correlated(self, correlation_id: str, tenant: str | None = None, limit: int = 50, after: str = "") -> LogPage:
         """The exchanges of one correlation id, the oldest first."""
@@ -230,6 +244,12 @@ class TableReader(ABC):
             if value in late:
                 stored_ones.setdefault(value, Sums()).add(late[value])
         return [stored_ones[value].row(float(first), value) for value, _ in best]
+
+    def guards(self, since: float, until: float, tenant: str | None = None) -> GuardCounts:
+        """What guards found in exchanges that ended in between, by word and verdict. See `LogReader.guards`."""
+        end = self._clock() + self._seconds
+        with self._snapshot() as (sql, shapes):
+            return self._guards(sql, shapes, since, until, tenant, lambda: self._clock() < end)
 
     def span(self) -> tuple[float, float] | None:
         """The times of the oldest and the newest exchange that is kept; None where there is none."""
