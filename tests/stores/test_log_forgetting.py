@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_maker import EPOCH
 from log_world import LogWorld, log_exchange
+from postgres_server import the_server
 
 from headgate.core.exchange import Ending
 from headgate.stores.log import LineLog
@@ -194,6 +196,25 @@ def test_a_file_that_is_too_large_loses_its_oldest_parts_and_becomes_smaller(tmp
     assert world.store.stat().st_size < 2_000_000
     assert world.found(text="hour0") == []
     assert len(world.found(text="hour19", limit=1000)) == 100
+    world.close()
+
+
+def test_in_postgresql_the_oldest_go_where_there_is_more_than_is_kept(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, the_server().url(), keep_bytes=6_000_000)
+    dice = random.Random(7)
+    for day in range(10):
+        world.now = EPOCH + day * DAY
+        texts = (" ".join(f"{dice.randrange(10**9):x}" for _ in range(200)) for _ in range(100))
+        world.stored(*(log_exchange(day * 100 + n, at=world.now, message=text) for n, text in enumerate(texts)))
+    every = world.ids(limit=1000)
+    assert len(every) == 1000
+    prune(world)
+    left = world.ids(limit=1000)
+    assert left == every[: len(left)]
+    assert 250 < len(left) < 700
+    assert sum(row.exchanges for row in world.reader.rollup(EPOCH, world.now + DAY, "day")) == 1000
+    prune(world)
+    assert world.ids(limit=1000) == left  # room that is empty is not counted
     world.close()
 
 

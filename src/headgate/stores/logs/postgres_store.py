@@ -19,10 +19,8 @@ from headgate.stores.logs.rows import COLUMNS, Shapes
 from headgate.stores.logs.sqlite_store import BAD_BYTES, FOLD_ROWS, FOLD_SECONDS, MOST_BAD, body_of
 from headgate.stores.logs.store import Progress, Pruned
 from headgate.stores.logs.stored_rollups import fold
-from headgate.stores.logs.stored_rollups import prune as prune_sums
 from headgate.stores.postgres_database import reason
 
-_PRUNED_AT_ONCE = 10_000
 _LONGEST_WORDS = 200_000
 """Characters of a text that can be searched for: an index entry has an end."""
 _UNSET = msgspec.UNSET
@@ -156,17 +154,10 @@ class PostgresStore:
         return found
 
     def prune(self, before: float, keep_bytes: int) -> Pruned:
-        """See the protocol. Of a database it is not told how large it may become."""
-        with self.transaction() as link:
-            self.fold(link)
-            found = link.execute("SELECT n, at FROM log_rows ORDER BY n LIMIT ?", (_PRUNED_AT_ONCE,)).fetchall()
-            old = [n for n, at in found if at < before]
-            for table in ("log_rows", "log_bodies", "log_requests"):
-                link.execute(f"DELETE FROM {table} WHERE n = ANY(?)", (old,))
-            prune_sums(link, self._now())
-            link.execute("DELETE FROM log_bad WHERE found < ?", (before,))
-            link.execute("DELETE FROM log_events WHERE at < ?", (before,))
-        return Pruned(len(old), more=len(old) == _PRUNED_AT_ONCE)
+        """See the protocol."""
+        from headgate.stores.logs.postgres_pruning import prune
+
+        return prune(self, before, keep_bytes, self._now())
 
     def _spool(self, spool: str) -> str:
         return f"{self._installation}:{spool}"
