@@ -41,9 +41,8 @@ def made(upstream: str) -> Built:
     return build(settings, env=_ENV)
 
 
-def serve(upstream: str) -> int:
+def serve(built: Built) -> int:
     """Serve until SIGTERM; the exit code."""
-    built = made(upstream)
     ring = KeyRing(loopback=True)
     ring.add(digest(CALLERS_KEY), KeyRecord(id="bench", name="bench", tenant="bench"))
 
@@ -60,17 +59,22 @@ def serve(upstream: str) -> int:
     return server.run(app.create(built, ring=ring, admin_token=Secret(secrets.token_hex(32))), options)
 
 
+def without_proxies() -> None:
+    """Loopback only."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+
+
 def main() -> int:
     """See the module."""
     if Path("headgate.yaml").exists() or len(sys.argv) not in (2, 3):
         print(__doc__, file=sys.stderr)
         return 2
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        del os.environ[name]  # loopback only
+    without_proxies()
     if len(sys.argv) == 2:
-        return serve(sys.argv[1])
+        return serve(made(sys.argv[1]))
     profile = cProfile.Profile()
-    code = profile.runcall(serve, sys.argv[1])
+    code = profile.runcall(lambda: serve(made(sys.argv[1])))
     profile.dump_stats(sys.argv[2])
     return code
 

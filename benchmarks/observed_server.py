@@ -4,18 +4,12 @@ directory. `off` writes no line and counts nothing, `log` writes lines, `all` al
 
 from __future__ import annotations
 
-import asyncio
-import os
-import secrets
 import sys
 from typing import Any
 
-from benchmarks.headgate_server import CALLERS_KEY
+from benchmarks.headgate_server import serve, without_proxies
 from headgate.build import Built, build
 from headgate.core.exchange import Exchange
-from headgate.core.secret import Secret
-from headgate.gateway import app, server
-from headgate.gateway.auth import KeyRecord, KeyRing, digest
 from headgate.settings import load
 
 MODES = ("off", "log", "all")
@@ -55,23 +49,8 @@ def made(upstream: str, mode: str, collector: str, storage: str) -> Built:
 
 def main() -> int:
     """See the module."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        del os.environ[name]  # loopback only
-    built = made(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "", "sqlite:///bench.db")
-    ring = KeyRing(loopback=True)
-    ring.add(digest(CALLERS_KEY), KeyRecord(id="bench", name="bench", tenant="bench"))
-
-    async def on_stop() -> None:
-        await asyncio.to_thread(built.close)
-
-    options = server.ServerOptions(
-        port=0,
-        keys_configured=True,
-        drain_seconds=5.0,
-        on_ready=lambda url: print(url, flush=True),
-        on_stop=on_stop,
-    )
-    return server.run(app.create(built, ring=ring, admin_token=Secret(secrets.token_hex(32))), options)
+    without_proxies()
+    return serve(made(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "", "sqlite:///bench.db"))
 
 
 if __name__ == "__main__":

@@ -269,11 +269,11 @@ def test_sums_by_every_dimension_add_up_to_the_whole(any_world: LogWorld) -> Non
 def test_values_beyond_the_most_that_are_told_apart_are_summed_up_together(
     log_world: LogWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headgate.stores.logs.stored_rollups.MOST_VALUES", 3)
+    monkeypatch.setattr("headgate.stores.logs.user_sums.MOST_VALUES", 3)
     for turn in range(3):
-        log_world.now += 60.0
+        log_world.now += 600.0
         log_world.stored(*(log_exchange(turn * 10 + n, user=f"u{n}") for n in range(5)))
-    log_world.now += 60.0
+    log_world.now += 600.0
     log_world.stored(log_exchange(40, user="u9"))
     rows = log_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user")
     assert sum(row.exchanges for row in rows) == 16

@@ -11,7 +11,7 @@ HOUR, DAY = 3600, 86_400
 
 def _shape(tenant: str) -> Shape:
     values = {"tenant": tenant, "ending": "complete", "attempts": 1, "status_code": 200, "estimated": False}
-    return Shape(1, b"", tuple(values.get(name, "") for name in SHARED_FIELDS))
+    return Shape(len(tenant), b"", tuple(values.get(name, "") for name in SHARED_FIELDS))
 
 
 def _add(tally: Tally, shape: Shape, at: float, user: str) -> None:

@@ -90,29 +90,35 @@ def metrics(
 
 
 def _span(span: Span) -> bytes:
-    flags = 1 | (_REMOTE_KNOWN if span.parent else 0) | (_REMOTE if span.remote else 0)
+    flags = _FLAGS[0 if not span.parent else 2 if span.remote else 1]
+    start, events = _nano(span.start), span.events
+    end = _nano(span.end)
     return b"".join(
         (
-            b"\x0a\x10" + bytes.fromhex(span.trace),
-            b"\x12\x08" + bytes.fromhex(span.span),
+            b"\x0a\x10%b\x12\x08%b" % (_from_hex(span.trace), _from_hex(span.span)),
             _text(3, span.state) if span.state else b"",
-            b"\x22\x08" + bytes.fromhex(span.parent) if span.parent else b"",
+            b"\x22\x08" + _from_hex(span.parent) if span.parent else b"",
             _name(5, span.name),
-            b"\x30" + _varint(span.kind),
-            b"\x39" + _fixed64(_nano(span.start)),
-            b"\x41" + _fixed64(_nano(max(span.end, span.start))),
+            _head(0x30, span.kind, 0x39, start, 0x41, end if end > start else start),
             span.shared.encoded if span.shared is not None else b"",
             _attributes(_OF_SPAN, span.attributes),
-            *[_message(11, _event(event)) for event in span.events],
+            b"".join(map(_event, events)) if events else b"",
             b"\x7a\x02\x18\x02" if span.failed else b"",
-            b"\x85\x01" + _fixed32(flags),
+            flags,
         )
     )
 
 
+_from_hex = bytes.fromhex
+_head = struct.Struct("<BBBQBQ").pack
+"""A span's kind, start and end with their tags: https://protobuf.dev/programming-guides/encoding."""
+_FLAGS = tuple(b"\x85\x01" + _fixed32(flags) for flags in (1, 1 | _REMOTE_KNOWN, 1 | _REMOTE_KNOWN | _REMOTE))
+
+
 def _event(event: Event) -> bytes:
+    """As a span has it."""
     told = _attributes(3, event.attributes) if event.attributes else b""
-    return b"\x09" + _fixed64(_nano(event.at)) + _name(2, event.name) + told
+    return _message(11, b"\x09%b%b%b" % (_fixed64(_nano(event.at)), _name(2, event.name), told))
 
 
 def _metric(family: Family, times: tuple[int, int]) -> bytes:
@@ -163,7 +169,7 @@ def _attributes(number: int, attributes: Attributes) -> bytes:
             out += (_float_head(number, name), _double(value))
         elif kind is str:
             if name in _UNIQUE or len(value) > _SHORT:  # type: ignore[arg-type]  # it is one
-                out += (tag, _pair(name, value))
+                out.append(_text_attribute(tag, name, value))  # type: ignore[arg-type]
             else:
                 out += (tag, _repeated(name, value))
         elif kind is int or kind is bool:
@@ -178,6 +184,15 @@ def _float_head(number: int, name: str) -> bytes:
     """What is before the eight bytes of a number with a fraction."""
     key = _key(name)
     return _tag(number) + _varint(len(key) + 11) + key + b"\x12\x09\x21"
+
+
+def _text_attribute(tag: bytes, name: str, value: str) -> bytes:
+    data, key = value.encode("utf-8", "replace"), _key(name)
+    size = len(data)
+    whole = len(key) + size + 4
+    if whole > 0x7F:
+        return tag + _pair(name, value)
+    return b"%b%c%b\x12%c\x0a%c%b" % (tag, whole, key, size + 2, size, data)
 
 
 def _pair(name: str, value: Value) -> bytes:
@@ -212,7 +227,10 @@ def _value(value: Value) -> bytes:
 
 
 def _message(number: int, data: bytes) -> bytes:
-    return _tag(number) + _varint(len(data)) + data
+    size = len(data)
+    if size < 0x80:
+        return b"%b%c%b" % (_tag(number), size, data)
+    return b"%b%b%b" % (_tag(number), _varint(size), data)
 
 
 def _text(number: int, text: str) -> bytes:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from headgate.stores.logs.rollups import BY_USER, Cell, Sums
+from headgate.stores.logs import user_sums
 from headgate.stores.logs.sql import Sql
-from headgate.stores.logs.stored_rollups import put, stored
 
 Kind = Literal["user", "session", "tenant"]
 
@@ -138,52 +137,16 @@ class Names:
 
 def summed_names(sql: Sql, subject: Subject) -> list[str]:
     """The users that sums are to lose: whose rows have gone before them, too."""
-    where = "dimension = ? AND value != ''"
-    values: list[str] = [BY_USER]
     if subject.kind == "session":
         return []
     if subject.kind == "user":
-        where, values = f"{where} AND value = ?", [*values, subject.value]
-    tenant = subject.value if subject.kind == "tenant" else subject.tenant
-    if tenant is not None:
-        where, values = f"{where} AND tenant = ?", [*values, tenant]
-    return [name for (name,) in sql.execute(f"SELECT DISTINCT value FROM log_rollups WHERE {where}", values)]
+        return user_sums.names_of(sql, subject.value, subject.tenant)
+    return user_sums.names_of(sql, tenant=subject.value)
 
 
 def rename_sums(sql: Sql, said: Names) -> None:
     """Sums by user: under the new names; where only one tenant's user goes, the others' part stays."""
-    tenant = said.tenant
-    for step in (3600, 86_400):
-        if tenant is None:
-            sql.executemany(
-                "UPDATE log_rollups SET value = ? WHERE step = ? AND dimension = ? AND value = ?",
-                [(new, step, BY_USER, old) for old, new in said.users.items()],
-            )
-            continue
-        everybody = {(cell.start, cell.value): sums for cell, sums in stored(sql, step, BY_USER, "", 0, 1e18)}
-        for cell, sums in stored(sql, step, BY_USER, tenant, 0, 1e18):
-            new = said.users.get(cell.value)
-            if new is None:
-                continue
-            _move(sql, cell, sums, new)
-            whole = everybody.get((cell.start, cell.value))
-            if whole is not None:
-                of_all = cell._replace(tenant="")
-                _move(sql, of_all, sums, new)
-                rest = whole.without(sums)
-                if rest.counts[0] > 0:
-                    put(sql, of_all, rest)
-
-
-def _move(sql: Sql, cell: Cell, sums: Sums, new: str) -> None:
-    _remove(sql, cell)
-    put(sql, cell._replace(value=new), sums)
-
-
-def _remove(sql: Sql, cell: Cell) -> None:
-    sql.execute(
-        "DELETE FROM log_rollups WHERE step = ? AND dimension = ? AND start = ? AND tenant = ? AND value = ?", cell
-    )
+    user_sums.rename(sql, said.users, said.tenant)
 
 
 def erase_events(sql: Sql, said: Names) -> int:

@@ -7,8 +7,9 @@ What is read from one is at most 9 % above the true value.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from math import ceil, log2
+from math import ceil
 
 PER_DOUBLING = 8
 LAST = 24 * PER_DOUBLING
@@ -17,15 +18,16 @@ LAST = 24 * PER_DOUBLING
 
 def bucket_of(milliseconds: float) -> int:
     """The bucket of a duration."""
-    if milliseconds <= 1.0:
-        return 0
-    found = ceil(log2(milliseconds) * PER_DOUBLING)
-    return found if found < LAST else LAST
+    return bisect_left(BOUNDS, milliseconds)
 
 
 def upper(bucket: int) -> float:
     """The longest duration of a bucket, in milliseconds."""
     return float(2.0 ** (bucket / PER_DOUBLING))
+
+
+BOUNDS = [upper(bucket) for bucket in range(LAST)]
+"""The longest duration of each bucket but the last."""
 
 
 def percentile(histogram: Mapping[int, int], q: float) -> float | None:

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from headgate.core.errors import ConfigError, Unavailable
+from headgate.stores.logs import user_sums
 from headgate.stores.logs.rollups import COUNTS
 from headgate.stores.postgres_database import OLDEST, Place, postgres_place, reason
 
-VERSION = 1
+VERSION = 2
 _LOCK = 0x68656164_67617402
 """Of PostgreSQL's advisory locks: "headgat", 2. Whoever writes the log store has it, so that rows become visible in the
 order of their numbers."""
@@ -18,6 +19,10 @@ _SECONDS_TO_LOCK = "30s"
 
 _NUMBERED = "n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 _SUMS = ", ".join(f"{name} bigint NOT NULL" for name in COUNTS)
+_USER_SUMS = (
+    "CREATE TABLE log_user_sums (step bigint, tenant text, start bigint, names bytea NOT NULL, "
+    f"{', '.join(f'{name} bytea NOT NULL' for name in COUNTS)}, PRIMARY KEY (step, tenant, start))"
+)
 _SCHEMA = (
     "CREATE TABLE log_meta (name text PRIMARY KEY, value bigint NOT NULL)",
     "CREATE TABLE log_spools (spool text PRIMARY KEY, position bigint NOT NULL, head bytea NOT NULL, "
@@ -43,6 +48,7 @@ _SCHEMA = (
     f"CREATE TABLE log_bad ({_NUMBERED}, found float8 NOT NULL, why text NOT NULL, line bytea NOT NULL)",
     f"CREATE TABLE log_rollups (step bigint, dimension text, start bigint, tenant text, value text, {_SUMS}, "
     "latency bytea NOT NULL, ttft bytea NOT NULL, PRIMARY KEY (step, dimension, tenant, start, value))",
+    _USER_SUMS,
 )
 
 
@@ -115,7 +121,11 @@ def take_turn(link: Link) -> None:
             link.execute(statement)
         link.execute("INSERT INTO log_meta VALUES ('version', ?), ('summed_to', 0)", (VERSION,))
     row = link.execute("SELECT value FROM log_meta WHERE name = 'version'").fetchone()
-    if row is None or row[0] != VERSION:
+    if row is not None and row[0] == 1:
+        link.execute(_USER_SUMS)
+        user_sums.move(link)
+        link.execute("UPDATE log_meta SET value = ? WHERE name = 'version'", (VERSION,))
+    elif row is None or row[0] != VERSION:
         raise ConfigError("the log store in this database was written by a newer Headgate; use that one")
 
 

@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 from zlib import crc32
 
 BITS = 14
@@ -72,52 +73,75 @@ _SET = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range
 
 
 class Posts:
-    """What the rows of one segment have, as it is stored: a key, and places."""
+    """What the rows of one segment have, as it is stored: a key, and places.
 
-    __slots__ = ("_many", "_named")
+    Rows are kept as they come, column by column, and looked at once, when their segment is full.
+    """
+
+    __slots__ = ("_columns", "_more", "_places")
 
     def __init__(self) -> None:
-        self._many: dict[int, list[int]] = defaultdict(list)
-        self._named: dict[int, list[int]] = {kind: [] for kind in NAMES}
+        self._places: list[int] = []
+        self._columns: tuple[list[Any], ...] = tuple([] for _ in _POSTED)
+        self._more: dict[int, list[int]] = defaultdict(list)
 
-    def add(
-        self,
-        place: int,
-        shape: int,
-        names: tuple[str, str, str, str],
-        cost: int,
-        latency: float | None,
-        more: Iterable[int] = (),
-    ) -> None:
-        """Add a row: `names` are its request id, correlation id, session and user; `more` are other keys."""
-        many = self._many
-        many[shape].append(place)
-        many[bucket_key(COST, cost if cost > 0 else 0)].append(place)
-        if latency is not None:
-            many[bucket_key(LATENCY, int(latency))].append(place)
-        for kind, name in zip(_IN_ORDER, names, strict=True):
-            if name:
-                self._named[kind].append(crc32(name.encode("utf-8", "surrogatepass")) << BITS | place)
-        for key in more:
-            many[key].append(place)
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows as `log_rows` has them, but for what they have `more`."""
+        columns = tuple(zip(*rows, strict=True))
+        self._places += map(_PLACE.__and__, columns[0])
+        for mine, place in zip(self._columns, _POSTED, strict=True):
+            mine += columns[place]
+
+    def add_more(self, place: int, keys: Iterable[int]) -> None:
+        """Add other keys of a row."""
+        for key in keys:
+            self._more[key].append(place)
 
     def clear(self) -> None:
         """Begin another segment."""
-        self._many.clear()
-        for each in self._named.values():
+        self._places.clear()
+        self._more.clear()
+        for each in self._columns:
             each.clear()
 
-    def shapes(self) -> list[int]:
+    def shapes(self) -> set[int]:
         """The shapes of its rows."""
-        return [key for key in self._many if key < 1 << 32]
+        return set(self._columns[0])
 
     def stored(self) -> list[tuple[int, int | bytes]]:
         """(key, places) as they are stored, by key."""
-        named = [(-kind, array("Q", sorted(found)).tobytes()) for kind, found in self._named.items() if found]
-        return sorted(named) + [(key, packed(places)) for key, places in sorted(self._many.items())]
+        shapes, costs, latencies, *names = self._columns
+        many: dict[int, list[int]] = defaultdict(list)
+        for place, shape, cost, latency in zip(self._places, shapes, costs, latencies, strict=True):
+            many[shape].append(place)
+            many[_COST_KEY | (cost.bit_length() if cost > 0 else 0)].append(place)
+            if latency is not None:
+                many[_LATENCY_KEY | int(latency).bit_length()].append(place)
+        many.update(self._more)
+        named = []
+        for kind, column in zip(_IN_ORDER, names, strict=True):
+            hashes = map(crc32, map(_as_bytes, column))
+            found = sorted(
+                [
+                    hashed << BITS | place
+                    for place, hashed, name in zip(self._places, hashes, column, strict=True)
+                    if name
+                ]
+            )
+            if found:
+                named.append((-kind, array("Q", found).tobytes()))
+        return sorted(named) + [(key, packed(places)) for key, places in sorted(many.items())]
 
 
+_PLACE = PLACES - 1
 _IN_ORDER = (REQUEST, CORRELATION, SESSION, USER)
+_POSTED = (2, 14, 12, 4, 5, 6, 7)
+"""Of `rows.COLUMNS`: shape, cost and latency, and the names in order."""
+_COST_KEY, _LATENCY_KEY = COST << 32, LATENCY << 32
+
+
+def _as_bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 def stored_under(key: int) -> int:

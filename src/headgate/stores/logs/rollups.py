@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import add as _plus
 from typing import Any, NamedTuple
 
-from headgate.stores.logs.histogram import bucket_of, packed, unpacked
+from headgate.stores.logs.histogram import BOUNDS, packed, unpacked
 from headgate.stores.logs.lines import Shape
 from headgate.stores.logs.query import DIMENSIONS, SHARED_FIELDS, STEPS, RollupRow
+from headgate.stores.logs.wide import amounts_of, times_of, wide, wide_times
 
 BY_MINUTE = frozenset({"", "tenant", "provider", "model", "ending", "error", "cache"})
 """Dimensions that are summed by minute, too: minutes are many."""
@@ -29,8 +32,6 @@ MOST_VALUES = 20_000
 """Values of one dimension in one step, all tenants together: callers choose names, and a disk is finite."""
 KEEP_DAYS = {60: 3, 3600: 62, 86_400: 400}
 """How long sums are kept, by step."""
-USER_HOUR_DAYS = 8
-"""As long for hours by user, of which there are many."""
 
 _HOUR, _DAY = STEPS["hour"], STEPS["day"]
 _PLACE = {name: SHARED_FIELDS.index(name) for name in SHARED_FIELDS}
@@ -117,8 +118,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.rows = 0
-        self._minutes: dict[tuple[int, int], tuple[Shape, list[int], Histogram, Histogram]] = {}
-        self._users: dict[tuple[int, str, str], Counts] = {}
+        self._minutes: dict[tuple[int, int], _Minute] = {}
+        self._users: dict[tuple[int, str], dict[str, Counts]] = {}  # by hour and tenant
 
     def add(
         self,
@@ -134,33 +135,42 @@ class Tally:
         """Add one exchange: money in nano-dollars, tokens as input, output, from and into the cache, times in ms."""
         self.rows += 1
         minute = int(at) // 60
-        sums = shape.sums if shape.minute == minute else self._begin(shape, minute)
-        counts = sums[1]
+        _, counts, latencies, ttfts, of_user = shape.sums if shape.minute == minute else self._begin(shape, minute)
         counts[0] += 1
         counts[1] += cost
-        counts[2] += saved
         taken, given, read, written = tokens
         counts[3] += taken
         counts[4] += given
-        counts[5] += read
-        counts[6] += written
+        if saved or read or written:
+            counts[2] += saved
+            counts[5] += read
+            counts[6] += written
         if latency is not None:
-            bucket = bucket_of(latency)
-            sums[2][bucket] = sums[2].get(bucket, 0) + 1
+            latencies[bisect_left(BOUNDS, latency)] += 1
         if ttft is not None:
-            bucket = bucket_of(ttft)
-            sums[3][bucket] = sums[3].get(bucket, 0) + 1
+            ttfts[bisect_left(BOUNDS, ttft)] += 1
         if user:
-            place = (minute // 60, shape.tenant, user)
-            mine = self._users.get(place)
+            mine = of_user.get(user)
             if mine is None:
-                mine = self._users[place] = [0] * len(COUNTS)
-            _count(mine, shape, 1, cost, saved, tokens)
+                mine = of_user[user] = [0] * len(COUNTS)
+            if shape.plain:  # the four fifths of `_count` that most exchanges need
+                mine[0] += 1
+                mine[1] += shape.attempts
+                mine[7] += cost
+                mine[10] += taken
+                mine[11] += given
+                if saved or read or written:
+                    mine[9] += saved
+                    mine[12] += read
+                    mine[13] += written
+            else:
+                _count(mine, shape, 1, cost, saved, tokens)
 
-    def _begin(self, shape: Shape, minute: int) -> Any:
+    def _begin(self, shape: Shape, minute: int) -> _Minute:
         sums = self._minutes.get((minute, shape.id))
         if sums is None:
-            sums = self._minutes[minute, shape.id] = (shape, [0] * 7, {}, {})
+            of_user = self._users.setdefault((minute // 60, shape.tenant), {})
+            sums = self._minutes[minute, shape.id] = (shape, [0] * 7, defaultdict(int), defaultdict(int), of_user)
         shape.minute, shape.sums = minute, sums
         return sums
 
@@ -178,88 +188,105 @@ class Tally:
         Args:
             now: seconds since the epoch; minutes that are no longer kept are not summed.
         """
-        found: dict[Cell, Sums] = {}
-        hours: dict[tuple[int, int], tuple[Shape, Sums]] = {}
+        found: dict[_Place, _Wide] = {}
+        hours: dict[tuple[int, int], tuple[Shape, _Wide]] = {}
         oldest = (now - KEEP_DAYS[60] * _DAY) // 60
-        for (minute, shape_id), sums in self._minutes.items():
-            shape, whole = sums[0], _whole(*sums)
+        for (minute, shape_id), (shape, counts, latency, ttft, _) in self._minutes.items():
+            whole = [wide(_counted(shape, counts)), wide_times(latency, ttft)]
             if minute >= oldest:
                 _spread(found, 60, minute * 60, shape, whole, BY_MINUTE)
             place = (minute // 60, shape_id)
-            if place not in hours:
-                hours[place] = (shape, Sums())
-            hours[place][1].add(whole)
+            known = hours.get(place)
+            if known is None:
+                hours[place] = (shape, whole)
+            else:
+                known[1][0] += whole[0]
+                known[1][1] += whole[1]
         for (hour, _), (shape, whole) in hours.items():
             _spread(found, _HOUR, hour * _HOUR, shape, whole, None)
-        for cell, whole in list(found.items()):
-            if cell.step == _HOUR:
-                _put(found, cell._replace(step=_DAY, start=cell.start - cell.start % _DAY), whole)
-        return found
+        for (step, dimension, start, tenant, value), (amounts, times) in list(found.items()):
+            if step == _HOUR:
+                _add_wide(found, (_DAY, dimension, start - start % _DAY, tenant, value), amounts, times)
+        return {
+            Cell._make(place): Sums(amounts_of(amounts, len(COUNTS)), *times_of(times))
+            for place, (amounts, times) in found.items()
+        }
 
     def by_user(self) -> ByUser:
         """The same by user, of whom there may be as many as exchanges: what is equal is not made twice."""
         found: dict[tuple[int, int, str], dict[str, Counts]] = {}
-        for (hour, tenant, user), mine in self._users.items():
-            start = hour * _HOUR
-            _put_user(found, (_HOUR, start, ""), user, mine)
-            if tenant:
-                _put_user(found, (_HOUR, start, tenant), user, mine)
+        for (hour, tenant), of_user in self._users.items():
+            for whose in ("", tenant) if tenant else ("",):
+                _put_users(found, (_HOUR, hour * _HOUR, whose), of_user)
         for (_, start, tenant), of_user in list(found.items()):
-            day = (_DAY, start - start % _DAY, tenant)
-            if day not in found:
-                found[day] = of_user.copy()  # nearly always there is one hour of it
-                continue
-            for user, mine in of_user.items():
-                _put_user(found, day, user, mine)
-        return found
+            _put_users(found, (_DAY, start - start % _DAY, tenant), of_user)
+        return {place: of_user for place, of_user in found.items() if of_user}
 
     def of(self, step: int, dimension: str, tenant: str) -> list[tuple[Cell, Sums]]:
         """What is to be added to the sums of one dimension, by one step, of one tenant ("" = all)."""
         found: dict[Cell, Sums] = {}
         if dimension == BY_USER:
-            for (hour, whose, user), counts in self._users.items():
+            for (hour, whose), of_user in self._users.items():
                 if not tenant or whose == tenant:
                     start = hour * _HOUR - hour * _HOUR % step
-                    _put(found, Cell(step, dimension, start, tenant, user), Sums(counts))
+                    for user, counts in of_user.items():
+                        _put(found, Cell(step, dimension, start, tenant, user), Sums(counts))
             return list(found.items())
-        for (minute, _), sums in self._minutes.items():
-            shape = sums[0]
+        for (minute, _), (shape, counts, latency, ttft, _) in self._minutes.items():
             value = shape.values[_OF_DIMENSION[dimension]] if dimension else ""
             if (value or not dimension) and (not tenant or shape.tenant == tenant):
                 start = minute * 60 - minute * 60 % step
-                _put(found, Cell(step, dimension, start, tenant, value), _whole(*sums))
+                _put(found, Cell(step, dimension, start, tenant, value), Sums(_counted(shape, counts), latency, ttft))
         return list(found.items())
 
 
-def _put_user(
-    places: dict[tuple[int, int, str], dict[str, Counts]], place: tuple[int, int, str], user: str, counts: Counts
+_Minute = tuple[Shape, Counts, Histogram, Histogram, dict[str, Counts]]
+"""A shape's sums of a minute: exchanges, cost, saved, four kinds of tokens; times; and the sums of its users."""
+_Place = tuple[int, str, int, str, str]  # as `Cell`
+_Wide = list[int]  # counts and times, each as `wide` has them
+
+
+def _put_users(
+    places: dict[tuple[int, int, str], dict[str, Counts]], place: tuple[int, int, str], of_user: dict[str, Counts]
 ) -> None:
-    """Never changes `counts`, which is put as it is where it is the first."""
-    of_user = places.get(place)
-    if of_user is None:
-        of_user = places[place] = {}
-    mine = of_user.get(user)
-    of_user[user] = counts if mine is None else list(map(_plus, mine, counts))
+    """Never changes counts, which are put as they are where they are the first."""
+    mine = places.get(place)
+    if mine is None:
+        places[place] = of_user.copy()  # nearly always there is one of it
+        return
+    for user, counts in of_user.items():
+        known = mine.get(user)
+        mine[user] = counts if known is None else list(map(_plus, known, counts))
 
 
-def _whole(shape: Shape, counts: Counts, latency: Histogram, ttft: Histogram) -> Sums:
+def _counted(shape: Shape, counts: Counts) -> Counts:
+    """As `COUNTS` has them."""
     number, cost, saved, *tokens = counts
-    sums = Sums(latency=latency, ttft=ttft)
-    _count(sums.counts, shape, number, cost, saved, tokens)
-    return sums
+    found = [0] * len(COUNTS)
+    _count(found, shape, number, cost, saved, tokens)
+    return found
 
 
 def _spread(
-    cells: dict[Cell, Sums], step: int, start: int, shape: Shape, sums: Sums, only: Collection[str] | None
+    cells: dict[_Place, _Wide], step: int, start: int, shape: Shape, sums: _Wide, only: Collection[str] | None
 ) -> None:
     """To the cells of a shape: of each dimension, of everything and of the tenant."""
-    plain = Sums(sums.counts)
+    amounts, all_times = sums
     for dimension, value in dimensions_of(shape):
         if only is None or dimension in only:
-            mine = sums if dimension in WITH_TIMES else plain
-            _put(cells, Cell(step, dimension, start, "", value), mine)
+            times = all_times if dimension in WITH_TIMES else 0
+            _add_wide(cells, (step, dimension, start, "", value), amounts, times)
             if shape.tenant and dimension != "tenant":
-                _put(cells, Cell(step, dimension, start, shape.tenant, value), mine)
+                _add_wide(cells, (step, dimension, start, shape.tenant, value), amounts, times)
+
+
+def _add_wide(cells: dict[_Place, _Wide], place: _Place, amounts: int, times: int) -> None:
+    mine = cells.get(place)
+    if mine is None:
+        cells[place] = [amounts, times]
+    else:
+        mine[0] += amounts
+        mine[1] += times
 
 
 def _put(cells: dict[Cell, Sums], cell: Cell, sums: Sums) -> None:

@@ -19,7 +19,7 @@ from headgate.stores.logs.query import LogQuery
 from headgate.stores.logs.rows import COLUMNS, Shapes
 from headgate.stores.logs.sqlite_rows import Finder
 from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
-from headgate.stores.logs.sqlite_store import SqliteStore, post_row
+from headgate.stores.logs.sqlite_store import SqliteStore, post_rows
 
 _AT_ONCE = 2000  # rows in one transaction
 
@@ -105,11 +105,8 @@ def _rename_rows(sql: sqlite3.Connection, said: Names, some: str) -> None:
 def _post_anew(sql: sqlite3.Connection, segment: int) -> None:
     """Make a segment's bitmaps again: a hash of a name is enough to ask whether it was there."""
     posts = Posts()
-    for row in sql.execute(
-        f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ? ORDER BY n",
-        (segment << BITS, (segment << BITS) + PLACES - 1),
-    ):
-        post_row(posts, row)
+    asked = f"SELECT {COLUMNS} FROM log_rows WHERE n BETWEEN ? AND ? ORDER BY n"
+    post_rows(posts, sql.execute(asked, (segment << BITS, (segment << BITS) + PLACES - 1)).fetchall())
     sql.execute("DELETE FROM log_posts WHERE segment = ?", (segment,))
     sql.executemany(
         "INSERT INTO log_posts VALUES (?, ?, ?)",

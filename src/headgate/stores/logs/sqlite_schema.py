@@ -13,8 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headgate.core.errors import ConfigError, Unavailable
+from headgate.stores.logs import user_sums
+from headgate.stores.logs.rollups import COUNTS
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x68674C67  # "hgLg": https://www.sqlite.org/pragma.html#pragma_application_id
 BUSY_SECONDS = 5.0
 _OLDEST = (3, 35, 0)
@@ -52,6 +54,11 @@ CREATE TABLE log_rollups (step INTEGER, dimension TEXT, start INTEGER, tenant TE
     estimated_nano INTEGER NOT NULL, saved_nano INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL, cache_write_tokens INTEGER NOT NULL,
     latency BLOB NOT NULL, ttft BLOB NOT NULL, PRIMARY KEY (step, dimension, tenant, start, value)) WITHOUT ROWID;
+"""
+# Not WITHOUT ROWID: its rows are megabytes where there are many users.
+_USER_SUMS = f"""
+CREATE TABLE log_user_sums (step INTEGER NOT NULL, tenant TEXT NOT NULL, start INTEGER NOT NULL, names BLOB NOT NULL,
+    {", ".join(f"{name} BLOB NOT NULL" for name in COUNTS)}, PRIMARY KEY (step, tenant, start));
 """
 
 
@@ -146,10 +153,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         if run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise ConfigError(f"{path} is a database, and no log store of Headgate's; move it away")
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT;"
-        )
+        ours = f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION};"
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_USER_SUMS} {ours} COMMIT;")
     elif application != APPLICATION:
         raise ConfigError(f"{path} is a database, and no log store of Headgate's; move it away")
+    elif version == 1:
+        _from_the_first(connection)
     elif version != VERSION:
         raise ConfigError(f"the log store {path} was written by a newer Headgate; use that one, or move the file away")
+
+
+def _from_the_first(connection: sqlite3.Connection) -> None:
+    """What version 1 had in `log_rollups`: sums by user."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:  # or another process was first
+            connection.execute(_USER_SUMS)
+            user_sums.move(connection)
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

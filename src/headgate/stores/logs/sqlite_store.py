@@ -17,6 +17,7 @@ from headgate.stores.logs.filters import keys_of_more
 from headgate.stores.logs.lines import Line, Lines, Own, Shape, read_lines, shared_values
 from headgate.stores.logs.posts import BITS, PLACES, Posts
 from headgate.stores.logs.rollups import Tally
+from headgate.stores.logs.rows import MORE, Row
 from headgate.stores.logs.sqlite_schema import create_text_table, open_writer, text_table
 from headgate.stores.logs.store import Progress, Pruned
 from headgate.stores.logs.stored_rollups import fold
@@ -27,8 +28,9 @@ SHORTEST_PART_SECONDS = 3600.0
 SEGMENTS_OF_A_PART = 16
 """Of a part that is full before its time is over: 262,144 exchanges."""
 FOLD_ROWS = 65_536
-FOLD_SECONDS = 120.0
-"""Sums are brought up to date so often; readers sum up what came since. More often it would be most of the work."""
+FOLD_SECONDS = 600.0
+"""Sums are brought up to date so often, or once so many rows have come; readers sum up what came since. More often it
+would be most of the work."""
 MOST_BAD = 1000
 BAD_BYTES = 4096
 """Of lines that cannot be read so many are kept, and so much of each."""
@@ -122,7 +124,7 @@ class SqliteStore:
     def take(self, raw: bytes) -> Lines:
         """See the protocol."""
         connection = self.connection()
-        lines = read_lines(raw, lambda tail, values: self._shape(connection, tail, values))
+        lines = read_lines(raw, lambda tail, values: self._shape(connection, tail, values), self._shapes)
         if lines.exchanges:
             self._add(connection, lines.exchanges)
         if lines.events:
@@ -230,14 +232,14 @@ class SqliteStore:
     def _recall_rows(self, sql: sqlite3.Connection, open_segment: int, summed_to: int) -> None:
         shapes: dict[int, Shape] = {shape.id: shape for shape in self._shapes.values()}
         found = sql.execute("SELECT * FROM log_rows WHERE n >= ? ORDER BY n", (min(open_segment, summed_to),))
-        for row in found:
+        rows = found.fetchall()
+        post_rows(self._posts, [row for row in rows if row[0] >= open_segment])
+        for row in rows:
             n, at, shape_id = row[:3]
             shape = shapes.get(shape_id)
             if shape is None:
                 (tail,) = sql.execute("SELECT tail FROM log_shapes WHERE id = ?", (shape_id,)).fetchone()
                 shape = shapes[shape_id] = self._remember(Shape(shape_id, tail, shared_values(tail)))
-            if n >= open_segment:
-                post_row(self._posts, row)
             if n >= summed_to:
                 self._tally.add(shape, at, row[7], row[14], row[15], row[8:12], row[12], row[13])
 
@@ -289,26 +291,41 @@ class SqliteStore:
         bodies: list[tuple[int, str, str, str]] = []
         requests: list[tuple[int, bytes]] = []
         n = (self._segment << BITS) + self._place
-        tally = self._tally.add
-        post = self._posts.add
+        tally, add = self._tally.add, rows.append
+        first_at, last_at = self._first_at, self._last_at
         for own, shape, at, cost, saved, more in lines:
-            tokens = (own.input_tokens, own.output_tokens, own.cache_read_tokens, own.cache_write_tokens)
-            latency, ttft, user, session = own.latency_ms, own.ttft_ms, own.user_id, own.session_id
-            request_id, correlation_id = own.request_id, own.correlation_id
-            rows.append(
-                (
-                    *(n, at, shape.id, own.exchange_id, request_id, correlation_id, session, user),
-                    *(*tokens, latency, ttft, cost, saved, more),
-                )
+            taken, given, read, written = (
+                own.input_tokens,
+                own.output_tokens,
+                own.cache_read_tokens,
+                own.cache_write_tokens,
             )
-            tally(shape, at, user, cost, saved, tokens, latency, ttft)
-            place = n & PLACES - 1
-            names = (request_id, correlation_id, session, user)
-            post(place, shape.id, names, cost, latency, keys_of_more(msgspec.json.decode(more)) if more else ())
-            if at < self._first_at:
-                self._first_at = at
-            if at > self._last_at:
-                self._last_at = at
+            latency, ttft, user = own.latency_ms, own.ttft_ms, own.user_id
+            row = (
+                n,
+                at,
+                shape.id,
+                own.exchange_id,
+                own.request_id,
+                own.correlation_id,
+                own.session_id,
+                user,
+                taken,
+                given,
+                read,
+                written,
+                latency,
+                ttft,
+                cost,
+                saved,
+                more,
+            )
+            add(row)
+            tally(shape, at, user, cost, saved, (taken, given, read, written), latency, ttft)
+            if at < first_at:
+                first_at = at
+            if at > last_at:
+                last_at = at
             if own.response_text or own.user_message:
                 body = body_of(own)
                 if body is not None:
@@ -316,6 +333,8 @@ class SqliteStore:
             if own.request_body is not _UNSET:
                 requests.append((n, zlib.compress(str(own.request_body).encode(), 6)))
             n += 1
+        self._first_at, self._last_at = first_at, last_at
+        post_rows(self._posts, rows)
         self._place += len(rows)
         sql.executemany(_ROW, rows)
         if bodies:
@@ -355,10 +374,13 @@ class SqliteStore:
         self._first_at, self._last_at = 1e18, -1e18
 
 
-def post_row(posts: Posts, row: Sequence[Any]) -> None:
-    """Add a row of `log_rows`."""
-    more = keys_of_more(msgspec.json.decode(row[16])) if row[16] else ()
-    posts.add(row[0] & PLACES - 1, row[2], (row[4], row[5], row[6], row[7]), row[14], row[12], more)
+def post_rows(posts: Posts, rows: Sequence[Row]) -> None:
+    """Add rows of `log_rows`."""
+    if rows:
+        posts.add(rows)
+        for row in rows:
+            if row[MORE]:
+                posts.add_more(row[0] & PLACES - 1, keys_of_more(msgspec.json.decode(row[MORE])))
 
 
 def body_of(own: Own) -> tuple[str, str, str] | None:

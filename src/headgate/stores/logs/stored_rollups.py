@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from headgate.stores.logs import user_sums
 from headgate.stores.logs.rollups import (
     BY_USER,
     COUNTS,
     KEEP_DAYS,
     MOST_VALUES,
     OTHERS,
-    USER_HOUR_DAYS,
     WITH_TIMES,
     ByUser,
     Cell,
@@ -46,43 +46,7 @@ def fold(sql: Sql, cells: Mapping[Cell, Sums], users: ByUser) -> None:
                 sums.add(Sums.of_columns(row))
             others.append((*cell, *sums.columns()))
     sql.executemany(_REPLACE, others)
-    for place, of_user in sorted(users.items()):
-        _fold_users(sql, place, of_user)
-
-
-def _fold_users(sql: Sql, place: tuple[int, int, str], of_user: Mapping[str, Sequence[int]]) -> None:
-    """Those of one step and tenant, in the order in which they lie in the table."""
-    step, start, tenant = place
-    within = _users_within(sql, place, of_user)
-    sql.executemany(
-        _ADD, ((step, BY_USER, start, tenant, user, *counts, b"", b"") for user, counts in sorted(within.items()))
-    )
-
-
-def _users_within(
-    sql: Sql, place: tuple[int, int, str], of_user: Mapping[str, Sequence[int]]
-) -> Mapping[str, Sequence[int]]:
-    """With the users beyond the most as one."""
-    known = _known_if_full(sql, (place[0], BY_USER, place[2], place[1]), len(of_user))
-    if known is None:
-        return of_user
-    found: dict[str, Sequence[int]] = {}
-    rest = Sums()
-    for user, counts in of_user.items():
-        if user in known or len(known) < MOST_VALUES:
-            known.add(user)
-            found[user] = counts
-        else:
-            rest.add(Sums(counts))
-    if rest.counts[0]:
-        others = found.get(OTHERS)
-        found[OTHERS] = rest.counts if others is None else [a + b for a, b in zip(rest.counts, others, strict=True)]
-    return found
-
-
-def put(sql: Sql, cell: Cell, sums: Sums) -> None:
-    """Store the sums of a cell, whatever was there."""
-    sql.execute(_REPLACE, (*cell, *sums.columns()))
+    user_sums.fold(sql, users)
 
 
 def _bounded(sql: Sql, cells: Mapping[Cell, Sums]) -> dict[Cell, Sums]:
@@ -127,6 +91,8 @@ def stored(
     sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, values: Sequence[str] = ()
 ) -> list[tuple[Cell, Sums]]:
     """The stored sums of a dimension, from a start on; of these values only, where there are any."""
+    if dimension == BY_USER:
+        return user_sums.stored(sql, step, tenant, since, until, values)
     some = f" AND value IN ({','.join('?' * len(values))})" if values else ""
     found = sql.execute(
         f"SELECT start, value, {_ALL} {_OVER_A_TIME}{some}", (step, dimension, tenant, since, until, *values)
@@ -136,6 +102,8 @@ def stored(
 
 def amounts(sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, count: str) -> dict[str, int]:
     """One stored sum of each value of a dimension over a time."""
+    if dimension == BY_USER:
+        return user_sums.amounts(sql, step, tenant, since, until, count)
     asked = f"SELECT value, sum({count}) {_OVER_A_TIME} GROUP BY value"
     return {value: int(amount) for value, amount in sql.execute(asked, (step, dimension, tenant, since, until))}
 
@@ -144,6 +112,8 @@ def totals(
     sql: Sql, step: int, dimension: str, tenant: str, since: int, until: float, values: Sequence[str]
 ) -> dict[str, Sums]:
     """All stored sums of some values of a dimension over a time, without histograms."""
+    if dimension == BY_USER:
+        return user_sums.totals(sql, step, tenant, since, until, values)
     summed = ", ".join(f"sum({name})" for name in COUNTS)
     marks = ",".join("?" * len(values))
     asked = f"SELECT value, {summed} {_OVER_A_TIME} AND value IN ({marks}) GROUP BY value"
@@ -156,5 +126,4 @@ def prune(sql: Sql, now: float, steps: Iterable[int] = tuple(KEEP_DAYS)) -> None
     for step in steps:
         before = now - KEEP_DAYS[step] * 86_400
         sql.execute("DELETE FROM log_rollups WHERE step = ? AND start < ?", (step, before))
-    before = now - USER_HOUR_DAYS * 86_400
-    sql.execute("DELETE FROM log_rollups WHERE step = 3600 AND dimension = ? AND start < ?", (BY_USER, before))
+    user_sums.prune(sql, now)
