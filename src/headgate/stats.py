@@ -78,6 +78,10 @@ class Tally:
     def write(self, exchange: Exchange) -> None:
         """See `core.ports.Log`."""
         attempts, ending, ended = exchange.attempts, exchange.ending, exchange.ended
+        if not attempts and ended is not None and ending is _COMPLETE and exchange.cache == "hit":
+            self._hit(ended - exchange.started, exchange.waited, exchange.degraded)
+            self._log.write(exchange)
+            return
         first = attempts[-1].first_content if attempts else None
         task, too_low = exchange.request.caller.task, None
         with self._lock:
@@ -114,6 +118,15 @@ class Tally:
         self._log.write(exchange)
         if too_low is not None:
             self._log.event("often_truncated", task=task, calls=too_low[0], truncated=too_low[1])
+
+    def _hit(self, latency: float, waited: float, degraded: str) -> None:
+        """What `write` counts of a kept answer that has cost nothing."""
+        with self._lock:
+            self._calls += 1
+            self._hits += 1
+            self._degraded += bool(degraded)
+            self._latency.append(latency)
+            self._overhead.append(latency - waited if latency > waited else 0.0)
 
     def event(self, name: str, **fields: Any) -> None:
         """See `core.ports.Log`."""

@@ -50,13 +50,15 @@ class _Rule(Rule):
     """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
     full, and forgotten without being looked at."""
 
-    __slots__ = ("_old", "full", "idle", "left", "new", "of_tokens", "told", "turned", "untouched")
+    __slots__ = ("_old", "full", "idle", "left", "line", "new", "of_tokens", "told", "turned", "untouched", "whole")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
         name, self.left, self.full = _HEADERS[unit]
         self.told = name, b"%d" % per_minute
         self.untouched = self.told, (self.left, b"%d" % per_minute), (self.full, b"0s")  # of a bucket that is full
+        self.whole = b"".join([b"%b: %b\r\n" % field for field in self.untouched])
+        self.line = b"%b: %b\r\n%b: %%d\r\n%b: %%b\r\n" % (*self.told, self.left, self.full)
         self.idle = 0.0  # after as many seconds without a call every bucket is full
         self.of_tokens = unit == "tokens"
         self.new: dict[Hashable, _Bucket] = {}
@@ -73,6 +75,16 @@ class _Rule(Rule):
             if found is not None:
                 self.new[scope] = found
         return found
+
+    def standing(self, filling: float) -> tuple[int, bytes]:
+        """(What remains, the duration of `filling`), of a bucket that is full in so many seconds, > 0."""
+        remaining = int((BURST_SECONDS - filling + SLACK) / self.seconds_each)
+        if remaining > self.per_minute:
+            remaining = self.per_minute
+        elif remaining < 0:
+            remaining = 0
+        milliseconds = ceil(filling * 1000 - 1e-6)
+        return remaining, b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(filling).encode()
 
     def make(self, scope: Hashable) -> _Bucket:
         bucket = self.new[scope] = _Bucket()
@@ -106,26 +118,24 @@ class _TakenHere(Taken):
         if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
             return ratelimit_headers(self.figures)
         made: list[Header] = []
-        for (
-            rule,
-            _,
-            _,
-            tat,
-            _,
-            _,
-        ) in found:  # as `Rule.figure` and `ratelimit_headers`, in one go: every answer has them
+        # As `Rule.figure` and `ratelimit_headers`, in one go: every answer has them.
+        for rule, _, _, tat, _, _ in found:
             filling = tat - at
             if filling <= 0.0:
                 made += rule.untouched
                 continue
-            remaining = int((BURST_SECONDS - filling + SLACK) / rule.seconds_each)
-            if remaining > rule.per_minute:
-                remaining = rule.per_minute
-            elif remaining < 0:
-                remaining = 0
-            milliseconds = ceil(filling * 1000 - 1e-6)
-            told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(filling).encode()
+            remaining, told = rule.standing(filling)
             made += rule.told, (rule.left, b"%d" % remaining), (rule.full, told)
+        return made
+
+    def lines(self) -> bytes:
+        found, at = self.found, self.when
+        if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
+            return super().lines()
+        made = b""
+        for rule, _, _, tat, _, _ in found:
+            filling = tat - at
+            made += rule.whole if filling <= 0.0 else rule.line % rule.standing(filling)
         return made
 
 

@@ -15,18 +15,26 @@ _DIGEST = 8
 _PLAIN = "0123456789abcdef-"
 """Of UUIDs and the like, which most sessions are: nothing in them is a key of a known form."""
 
+_harmless: set[str] = set()  # looked at, and no key in them: users and tags come again with every call
+_MOST = 1024
+_KEPT = 256  # characters of those
+
 
 def label(text: str) -> str:
     """The text, with each key of a known vendor replaced by its kind and a digest: `[openai_key:1f0c93ab]`.
 
     Personal data stays: a user may well be called by a mail address, and it is the owner's choice.
     """
-    if len(text) < _SHORTEST or not text.strip(_PLAIN):
+    if len(text) < _SHORTEST or text in _harmless or not text.strip(_PLAIN):
         return text
     from headgate.policy.guards.secrets_vendors import vendor_keys  # its patterns are read where a label is long
 
     found = sorted((span.start, span.end, span.type) for span in vendor_keys(text))
     if not found:
+        if len(text) <= _KEPT:
+            if len(_harmless) >= _MOST:
+                _harmless.clear()
+            _harmless.add(text)
         return text
     parts: list[str] = []
     place = 0
