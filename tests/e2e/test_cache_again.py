@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
 from e2e_world import Gateway  # it lies beside this file
 
@@ -164,6 +165,18 @@ def test_an_answer_in_the_read_that_asks_for_it_is_the_one_that_a_task_gives(
             answers.append((list(headers.items()), body))
         assert answers[1] == answers[2] == answers[3] == answers[4] != answers[0]
         assert len(again) == 3
+
+
+def test_what_an_unmodified_sdk_sends_again_is_answered_in_the_read_that_brings_it(
+    sim: SimulatorServer, tmp_path: Path, again: list[str]
+) -> None:
+    with gateway(sim, tmp_path) as served, anthropic.Anthropic(api_key=KEY, base_url=served.url) as client:
+        asked: Any = {"model": "claude-haiku-4-5", "max_tokens": 50}
+        asked["messages"] = [{"role": "user", "content": "say: by the SDK"}]
+        raw = [client.messages.with_raw_response.create(**asked) for _ in range(4)]
+        assert [each.headers["x-headgate-cache"] for each in raw] == ["miss", "hit", "hit", "hit"]
+        assert [each.headers["x-headgate-exchange"] for each in raw[2:]] == again
+        assert len({each.parse().to_json() for each in raw}) == 1
 
 
 def test_where_limits_are_shared_a_call_that_comes_again_waits_for_them_in_a_task(

@@ -123,6 +123,7 @@ LENGTHS = st.sampled_from(
      b"Content-Length: %d\r\nConnection: close", b"Content-Length: %d\r\nConnection: Upgrade\r\nUpgrade: h2c",
      b"Content-Length: %d\r\nx: \r\ncontent-length: 1", b"X: %d"]
 )  # fmt: skip
+HEAD = post()[: -len(BODY)]
 USUAL = st.builds(post, st.sampled_from([BODY, b"{}", b"", b"z" * 99, b"z" * 3000, b"\r\n\r\n", START]))
 ODD = st.builds(
     lambda line, size, off, start: start + line % max(0, size + off) + b"\r\n\r\n" + b"b" * size,
@@ -136,7 +137,7 @@ OTHER = st.sampled_from(
      START + b"transfer-encoding: chunked\r\n\r\n7\r\n{\"a\":1}\r\n0\r\n\r\n",
      START + b"X: %b\r\nContent-Length: 1\r\n\r\na" % (b"x" * 215)]
 )  # fmt: skip
-READS = st.lists(st.one_of(USUAL, USUAL, ODD, OTHER), min_size=1, max_size=7)
+READS = st.lists(st.one_of(USUAL, USUAL, st.sampled_from([HEAD, BODY]), ODD, OTHER), min_size=1, max_size=7)
 
 
 def cut(reads: list[bytes], cuts: list[int], joined: bool) -> list[bytes]:
@@ -150,6 +151,12 @@ def cut(reads: list[bytes], cuts: list[int], joined: bool) -> list[bytes]:
 @given(READS, st.lists(st.integers(0, 5000), max_size=3), st.booleans(), st.booleans())
 @example([post(), post(b"{}"), post(b"z" * 99)], [], False, True)
 @example([post(), post()[:-1], b"}", post()], [], False, True)
+@example([HEAD, BODY, HEAD, BODY, HEAD, BODY, post()], [], False, True)
+@example([HEAD, BODY, HEAD, b'{"a"', b":1}", HEAD, BODY], [], False, True)
+@example([HEAD, BODY, HEAD, BODY + post(), HEAD, BODY + b"\r", HEAD, BODY], [], False, True)
+@example([HEAD, BODY, HEAD], [], False, True)
+@example([HEAD, BODY + b"\r", HEAD, BODY], [], False, True)
+@example([HEAD, BODY, HEAD, HEAD, HEAD], [], False, True)
 def test_any_bytes_in_any_cut_give_the_same_with_and_without_the_shortcut(
     reads: list[bytes], cuts: list[int], joined: bool, settled: bool
 ) -> None:
@@ -202,6 +209,63 @@ def test_a_request_in_two_reads_or_with_bytes_behind_it_goes_to_the_parser() -> 
     assert one is not two is not three
     one, two, three = run(lists(post(), post() + post()))
     assert one is not two is not three
+
+
+def test_a_head_that_comes_again_before_its_body_is_known_all_the_same() -> None:
+    one, two, three, four = run(lists(HEAD, BODY, HEAD, BODY, post(b"{}"), HEAD, BODY))
+    assert one is two is three is four
+
+
+def test_the_app_hears_of_a_head_that_comes_again_once_its_body_begins() -> None:
+    async def play() -> tuple[int, int, int]:
+        caller = await Caller().send(HEAD, BODY, HEAD)
+        counts = [len(caller.lists)]
+        await caller.send(BODY[:3])
+        counts.append(len(caller.lists))
+        await caller.send(BODY[3:])
+        return (*counts, len(caller.seen))  # type: ignore[return-value]
+
+    assert run(play()) == (1, 2, 2)
+
+
+def test_a_body_that_does_not_come_behind_a_known_head_is_too_slow() -> None:
+    async def play() -> Caller:
+        caller = await Caller().send(HEAD, BODY, HEAD)
+        assert caller.gate.deadline < 100.0 + LIMITS.keep_alive_seconds
+        caller.state.sweep(caller.gate.deadline + 1)
+        return await caller.send()
+
+    caller = run(play())
+    assert caller.transport.written.rpartition(b"HTTP/1.1 ")[2][:3] == b"408"
+    assert len(caller.seen) == 1
+
+
+def test_a_draining_server_waits_for_the_body_behind_a_known_head() -> None:
+    async def play() -> Caller:
+        caller = await Caller().send(HEAD, BODY, HEAD)
+        caller.state.draining = True
+        caller.gate.shutdown()
+        assert not caller.transport.closed
+        return await caller.send(BODY)
+
+    caller = run(play())
+    assert [body for _, body in caller.seen] == [BODY, BODY]
+    assert caller.transport.closed
+
+
+def test_a_caller_that_leaves_behind_a_known_head_has_asked_for_nothing() -> None:
+    async def play(ending: str) -> Caller:
+        caller = await Caller().send(HEAD, BODY, HEAD)
+        if ending == "lost":
+            caller.gate.connection_lost(None)
+        else:
+            assert caller.gate.eof_received() is False
+        return await caller.send()
+
+    for ending in ("lost", "eof"):
+        caller = run(play(ending))
+        assert len(caller.seen) == 1
+        assert not caller.state.tasks
 
 
 def test_a_list_of_headers_is_not_renewed_while_the_last_requests_app_still_runs() -> None:

@@ -108,7 +108,8 @@ class Repeated:
         self.task = task
 
     def body(self, data: bytes) -> bytes | None:
-        """The body, if a read is this head and all of its body and no more; `headers` then have its length."""
+        """What of its body a read brings that is this head and all of its body, and no more, or b"" where it is this
+        head alone and its body is to come; else None. `headers` have the length of a body that is here."""
         start = self._start
         if not data.startswith(self._before):
             return None
@@ -118,9 +119,11 @@ class Repeated:
             return None
         length = int(digits)
         end += len(self._after)
-        if len(data) - end != length or length > self._limit:
+        rest = len(data) - end
+        if length > self._limit or (rest and rest != length):
             return None
-        self.headers[self._place] = (b"content-length", digits)
+        if rest:
+            self.headers[self._place] = (b"content-length", digits)
         return data[end:]
 
 
@@ -136,7 +139,7 @@ def repeated(
     """What is needed to know the head of this read again; None for one that is better parsed each time.
 
     Args:
-        data: a read that was one request, whole, from its first byte to its last; its head was accepted.
+        data: a read that was one request, whole, from its first byte to its last, or its head alone; that was accepted.
         largest: bytes of the largest body that is taken without the parser.
     """
     end = data.find(b"\r\n\r\n") + 4

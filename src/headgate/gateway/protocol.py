@@ -56,6 +56,7 @@ class GateProtocol(asyncio.Protocol):
         "_head_first",
         "_head_read",
         "_headers",
+        "_held",
         "_incoming",
         "_largest",
         "_limits",
@@ -114,7 +115,8 @@ class GateProtocol(asyncio.Protocol):
         self._feeding = 0  # size of the read that is being parsed
         self._begun = 0  # requests that began in that read
         self._fresh: list[tuple[bytes, bytes]] = _NONE  # headers accepted in it, of a request that may repeat
-        self._repeated: Repeated | None = None  # the last request, if it came whole and nothing was left behind it
+        self._repeated: Repeated | None = None  # the last request, if nothing but its body came behind its head
+        self._held = b""  # that head once more, alone: SDKs send it before the body, in a read of its own
         self._head_first = 0  # size of the read in which this head began
         self._head_read = 0  # bytes of whole reads after that one, and before the one being parsed
         self._body_read = 0
@@ -156,10 +158,12 @@ class GateProtocol(asyncio.Protocol):
         self.deadline = self.write_deadline = NEVER
         self._caller_left("left")
         self._parser = self._repeated = None
+        self._held = b""
         self.resume_writing()
 
     def eof_received(self) -> bool:
         """FIN: see `cycle.Presence` for what it means. True keeps the transport open for the answer."""
+        self._let_go()
         active = self.active
         whole = self._incoming is None and not self._lingering and self._connection_scope["scheme"] == "http"
         if active is None or not whole or active.on_disconnect is not None:
@@ -175,13 +179,21 @@ class GateProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._problem is not None or self._lingering:
             return
-        known = self._repeated
+        known, held = self._repeated, self._held
         if known is not None:
             if self.active is None and self.paused_at is None and known.task.done():
+                if held:
+                    data = held + data
+                    self._held = b""
                 body = known.body(data)
-                if body is not None:
+                if body:
                     if self._at_once is None or not self._answered(self._at_once, known, body):
                         self._repeat(known, body)
+                    return
+                if body is not None and not held:
+                    self._held = data
+                    now, limits = self.state.now, self._limits
+                    self.deadline = now + min(limits.body_idle_seconds, limits.body_grace_seconds)
                     return
             self._repeated = None
         was, read = self._reading, self._body_read
@@ -201,9 +213,12 @@ class GateProtocol(asyncio.Protocol):
             self._ignore_upgrade(rest)
             return
         # How much of a read in which a request began was an earlier request's is unknown: it is not counted.
-        if not self._begun and self._count(len(data)):
-            return
-        if self._fresh and was == _IDLE == self._reading and self._begun == 1:
+        if not self._begun:
+            if self._count(len(data)):
+                return
+            if known is not None and was == _BODY and self._body_read - read == len(data):
+                self._repeated = known  # the body, or some of it, and nothing else
+        elif self._fresh and was == _IDLE and self._reading != _HEAD and self._begun == 1:
             active = self.active
             assert active is not None
             assert active.task is not None
@@ -488,6 +503,7 @@ class GateProtocol(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """A deadline has passed. `now` is the loop's time in seconds."""
+        self._let_go()
         if self.write_deadline < now:
             left = self.transport.get_write_buffer_size()
             if 0 < left < self._write_left:
@@ -503,8 +519,16 @@ class GateProtocol(asyncio.Protocol):
         else:
             self._refuse(problems.TIMED_OUT)
 
+    def _let_go(self) -> None:
+        """A head was held back for its body, and something else came: it is for the parser."""
+        held, self._held = self._held, b""
+        if held:
+            self._repeated = None
+            self.data_received(held)
+
     def shutdown(self) -> None:
         """The server is draining: finish what has begun, then close."""
+        self._let_go()
         if self.active is not None:
             self.active.keep_alive = False
         elif self._reading == _IDLE:
