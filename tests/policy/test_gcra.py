@@ -402,3 +402,4 @@ def test_the_headers_of_a_call_say_what_its_figures_say(
         said = limits.ask(ADA, T0 + now / 1000, tokens=cost)
         if isinstance(said, Taken):
             assert sorted(said.headers()) == sorted(ratelimit_headers(said.figures))
+            assert said.lines() == b"".join([b"%b: %b\r\n" % field for field in said.headers()])

@@ -7,8 +7,10 @@ import uuid
 import pytest
 
 from headgate.core.caller import Caller
+from headgate.policy import labels
 from headgate.policy.attribution import asked, with_user
 from headgate.policy.failures import failure
+from headgate.policy.guards import secrets_vendors
 from headgate.policy.labels import label
 
 KEY = "gh" + "p_" + "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
@@ -48,3 +50,23 @@ def test_a_providers_code_that_is_a_key_is_not_kept() -> None:
     found = failure(500, [], b"", type_=KEY, provider="openai")
     assert found.provider_code == label(KEY)
     assert KEY not in str(found)
+
+
+def test_a_long_name_is_looked_at_once_and_a_key_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    before = secrets_vendors.vendor_keys
+
+    def look(text: str) -> object:
+        looked.append(text)
+        return before(text)
+
+    monkeypatch.setattr(labels, "_harmless", set())
+    monkeypatch.setattr(labels, "_MOST", 2)
+    monkeypatch.setattr(secrets_vendors, "vendor_keys", look)
+    names = ["the quarterly report of the north team", f"job {KEY}", "x y" * 200]
+    for _ in range(2):
+        assert [label(name) == name for name in names] == [True, False, True]
+    assert looked == [*names, *names[1:]]
+    for number in range(9):
+        label(f"the quarterly report of team {number}")
+        assert 0 < len(labels._harmless) <= 2

@@ -221,3 +221,11 @@ def without_upgrade(method: bytes, url: bytes, version: str, headers: Fields) ->
             lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def new_parser(callbacks: object) -> Any:
+    """A parser of requests."""
+    parser = httptools.HttpRequestParser(callbacks)
+    # Bytes behind a `connection: close` request are ignored instead of spoiling its answer.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

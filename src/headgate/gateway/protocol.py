@@ -25,6 +25,7 @@ from headgate.gateway.head import (
     check_head,
     connection_scope,
     head_size,
+    new_parser,
     repeated,
     scope,
     without_upgrade,
@@ -42,47 +43,12 @@ class GateProtocol(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_app",
-        "_app_state",
-        "_at_once",
-        "_begun",
-        "_body_read",
-        "_body_since",
-        "_chunked",
-        "_connection_scope",
-        "_feeding",
-        "_fresh",
-        "_half_closed",
-        "_head_first",
-        "_head_read",
-        "_headers",
-        "_held",
-        "_incoming",
-        "_largest",
-        "_limits",
-        "_line",
-        "_lingering",
-        "_loop",
-        "_overhead",
-        "_parser",
-        "_problem",
-        "_queue",
-        "_reading",
-        "_repeated",
-        "_scope",
-        "_upgrading",
-        "_url",
-        "_writable",
-        "_write_left",
-        "active",
-        "deadline",
-        "known",
-        "paused_at",
-        "state",
-        "transport",
-        "write_deadline",
-        "write_paused",
-    )
+        "_app", "_app_state", "_at_once", "_begun", "_body_read", "_body_since", "_chunked", "_connection_scope",
+        "_feeding", "_fresh", "_half_closed", "_head_first", "_head_read", "_headers", "_held", "_incoming",
+        "_largest", "_limits", "_line", "_lingering", "_loop", "_overhead", "_parser", "_problem", "_queue",
+        "_reading", "_repeated", "_scope", "_upgrading", "_url", "_writable", "_write_left", "active", "deadline",
+        "known", "paused_at", "state", "transport", "write_deadline", "write_paused",
+    )  # fmt: skip
 
     transport: asyncio.Transport
 
@@ -99,7 +65,7 @@ class GateProtocol(asyncio.Protocol):
         self._at_once: Prompt | None = getattr(config.loaded_app, "at_once", None)
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
-        self._parser = _new_parser(self)
+        self._parser = new_parser(self)
         self.active: Cycle | None = None  # the request being answered
         self._incoming: Cycle | None = None  # the request whose body is being read
         self._queue: deque[Cycle] = deque()  # pipelined behind `active`
@@ -157,8 +123,7 @@ class GateProtocol(asyncio.Protocol):
         self.state.gates.discard(self)
         self.deadline = self.write_deadline = NEVER
         self._caller_left("left")
-        self._parser = self._repeated = None
-        self._held = b""
+        self._parser, self._repeated, self._held = None, None, b""
         self.resume_writing()
 
     def eof_received(self) -> bool:
@@ -359,7 +324,7 @@ class GateProtocol(asyncio.Protocol):
             self._refuse(problems.NO_TUNNEL)
             return
         head = without_upgrade(method, self._url, self._parser.get_http_version(), self._headers)
-        self._parser = _new_parser(self)
+        self._parser = new_parser(self)
         self._reading = _IDLE
         self.data_received(head + rest)
 
@@ -533,10 +498,3 @@ class GateProtocol(asyncio.Protocol):
             self.active.keep_alive = False
         elif self._reading == _IDLE:
             self.close()
-
-
-def _new_parser(gate: GateProtocol) -> Any:
-    parser = httptools.HttpRequestParser(gate)
-    # Bytes behind a `connection: close` request are ignored instead of spoiling its answer.
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
-    return parser
