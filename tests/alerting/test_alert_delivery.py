@@ -29,7 +29,7 @@ from headgate.settings import load
 from headgate.stores import alert_outbox
 from headgate.stores.sqlite import SqliteLedger
 from headgate.upstream import alert_places
-from headgate.upstream.alert_places import NotTold, WebhookTeller
+from headgate.upstream.alert_places import NotTold, WebhookTeller, slack_message, text
 from headgate.upstream.signing import signature
 
 SECRET = "alerts-" + "signing-value"
@@ -65,9 +65,10 @@ def test_a_webhook_gets_a_signed_notice_with_where_to_look_and_what_to_do(tmp_pa
     ((headers, body),) = receiver.wait(1)
     made.close()
     assert (body["type"], body["rule"], body["severity"]) == ("alert.opened", "disk_full", "critical")
-    assert (body["evidence_url"], body["runbook"]) == (
+    assert (body["evidence_url"], body["runbook"], body["runbook_url"]) == (
         "https://llm.acme.example/ui/checklist",
         "docs/runbooks/disk_full.md",
+        "https://llm.acme.example/ui/runbooks/disk_full",
     )
     assert headers["webhook-id"] == body["notice"]
     sent = json.dumps(body).encode()
@@ -282,6 +283,15 @@ def test_slack_gets_a_text_in_which_no_name_can_mention_a_channel(receiver: Rece
     assert "&lt;!channel&gt;" in told["text"]
     assert "a &amp; b?&lt;https" in told["text"]
     assert "<https://llm.acme.example/ui/spend|evidence>" in told["text"]
+    assert "runbook: docs/x.md" in told["text"]  # where the gateway's own address is not known
+    found = {
+        **body,
+        "severity": "warning",
+        "since": 0.0,
+        "runbook_url": "https://llm.acme.example/ui/runbooks/truncated",
+    }
+    assert "<https://llm.acme.example/ui/runbooks/truncated|runbook>" in slack_message(found)["text"]
+    assert "runbook   https://llm.acme.example/ui/runbooks/truncated\n" in text(found)
 
 
 def test_redirects_are_not_followed_and_errors_tell_no_address(receiver: Receiver) -> None:

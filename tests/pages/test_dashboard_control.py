@@ -316,6 +316,11 @@ def test_an_alert_is_acknowledged_by_whoever_looks_after_it(gate: World) -> None
     assert oli.ask("/ui/alerts", {"id": "al_bbbbbbbb", "csrf": oli.csrf()})[0] == 303
     assert "by <bdi>oli</bdi>" in oli.ask("/ui/alerts")[2]
     assert oli.ask("/ui/alerts", {"id": "al_none", "csrf": oli.csrf()})[0] == 404
+    assert 'href="/ui/runbooks/latency_p95"' in oli.ask("/ui/alerts")[2]
+    status, _, body = oli.ask("/ui/runbooks/latency_p95")
+    assert (status, "<h1>Answers are slow</h1>" in body, "<h2>Symptom</h2>" in body) == (200, True, True)
+    for path in ("/ui/runbooks/nothing", "/ui/runbooks/..%2f..%2fREADME"):
+        assert oli.ask(path)[0] == 404
 
 
 def test_the_audit_page_verifies_the_chain_and_finds_a_row_that_was_changed(gate: World) -> None:

@@ -62,8 +62,9 @@ def test_a_full_disk_refuses_new_intents_in_plain_words(ledgers: Open, make: Mak
         for _ in range(200):
             intend(ledger, make)
 
-    with pytest.raises(Unavailable, match=r"headgate\.db cannot be written .*full.*Check the disk"):
+    with pytest.raises(Unavailable, match=r"headgate\.db cannot be written .*full.*Check the disk") as caught:
         until_refused()
+    assert caught.value.told == "the ledger cannot be written now, so nothing is sent; it recovers by itself"
     assert ledger.health()["ok"] is False
     assert "full" in ledger.health()["last_error"]
 
@@ -134,8 +135,9 @@ def test_too_long_a_queue_refuses_new_intents_but_loses_no_settle(ledgers: Open,
         ledger.blocking().settle(make.answered(exchange))
     with pytest.raises(Unavailable):
         ledger.flush()
-    with pytest.raises(Unavailable, match=r"behind by 3 exchanges.*full"):
+    with pytest.raises(Unavailable, match=r"behind by 3 exchanges.*full") as caught:
         intend(ledger, make)
+    assert caught.value.told == "the ledger is behind. Nothing is sent until it catches up"
     empty_the_disk(ledger)
     ledger.flush()
     assert rows(ledger, "SELECT count(*) FROM exchanges") == [(20,)]

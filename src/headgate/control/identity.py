@@ -120,7 +120,7 @@ class Identity:
         try:
             return reader._ask(question)
         except ConfigError as error:
-            raise Unavailable(error.message) from None
+            raise Unavailable(error.message, told="the ledger cannot be read now") from None
 
     def log_in(self, name: str, password: str, address: str, *, before: str = "") -> LoggedIn:
         """A new session, whatever the browser had before.

@@ -49,7 +49,7 @@ def told(error: Exception) -> tuple[int, str, str, float | None]:
         return 400, "invalid_request", "; ".join(error.mistakes), None
     if isinstance(error, HeadgateError):
         wait = error.retry_after if isinstance(error, RateExceeded) else None
-        return error.status_hint, error.code, error.message, wait
+        return error.status_hint, error.code, error.told, wait
     log_failure("the admin API", error)
     return 500, "internal_error", _FAILED, None
 

@@ -30,6 +30,11 @@ class HeadgateError(Exception):
         if status_hint is not None:
             self.status_hint = status_hint
 
+    @property
+    def told(self) -> str:
+        """The sentence for callers: as `message`, without what is the operator's alone (paths, addresses)."""
+        return self.message
+
 
 class Refusal(HeadgateError):
     """Headgate said no, to the request or to the answer. Answered with `x-should-retry: false` unless it is a rate."""
@@ -204,6 +209,20 @@ class Unavailable(Refusal):
 
     code = "headgate_unavailable"
     status_hint = 503
+
+    def __init__(self, message: str, *, code: str | None = None, told: str = "") -> None:
+        """
+        Args:
+            message: for the operator: the log and the command line.
+            told: for callers; "" = the same.
+        """
+        super().__init__(message, code=code)
+        self._told = told
+
+    @property
+    def told(self) -> str:
+        """See the parent."""
+        return self._told or self.message
 
 
 class Gone(HeadgateError):

@@ -135,7 +135,7 @@ class Following:
         else:
             told = broke_off()
         self._settle(Ending.REFUSED if isinstance(told, Refusal) else Ending.CUT, told)
-        said = told.message if isinstance(told, Refusal) else _BROKE_OFF
+        said = told.told if isinstance(told, Refusal) else _BROKE_OFF
         return self._plan.dialect.error_event(told.code, said, self.exchange.id)
 
     def _settle(self, ending: Ending, error: Refusal | UpstreamBroken | UpstreamTimeout | None) -> None:

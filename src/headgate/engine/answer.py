@@ -250,7 +250,7 @@ def _providers_own(exchange: Exchange, error: UpstreamError, *, owns_retries: bo
 def _said(error: HeadgateError) -> tuple[str, str]:
     """(code, message) of our own error; a cause inside the provider or inside us stays in the log."""
     if isinstance(error, Refusal):
-        return error.code, error.message
+        return error.code, error.told
     if isinstance(error, UpstreamError):
         return error.code, NO_PROVIDER
     return error.code, f"Headgate could not finish this call ({error.code})."

@@ -218,7 +218,7 @@ class Mending:
         self._holds = False
         self._books.settle(self.exchange, Ending.CUT if self._shown else Ending.FAILED, error)
         inner = self._inner
-        said = _BROKE_OFF if isinstance(error, UpstreamError) else error.message
+        said = _BROKE_OFF if isinstance(error, UpstreamError) else error.told
         return inner.event(error.code, said) if isinstance(inner, Mendable) else b""
 
     def close(self) -> None:

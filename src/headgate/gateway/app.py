@@ -60,6 +60,7 @@ from headgate.wire.coding import decode_request
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
 _DRAIN_SLACK = 0.05  # seconds
+_NOT_NOW = "Headgate cannot read its jobs now; it recovers by itself."
 _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
 _WHOLE_ACCOUNT = (
     "This list shows everything that the provider's account has, and several tenants or keys share it here. Ask for "
@@ -361,7 +362,7 @@ class Gateway:
             await self._say(send, dialect, refusal)
             return
         except HeadgateError as error:
-            await self._say(send, dialect, Unavailable(error.message))
+            await self._say(send, dialect, Unavailable(error.message, told=_NOT_NOW))
             return
         headers = [(b"content-type", kind), (b"x-headgate-job", job.state.encode()), (b"cache-control", b"no-store")]
         if job.exchange:
@@ -393,7 +394,7 @@ class Gateway:
         await self._say(send, spoken_dialect(scope["raw_path"], scope["headers"]), refusal)
 
     async def _say(self, send: Send, dialect: str, refusal: Refusal) -> None:
-        body = DIALECTS[dialect].error_body(refusal.status_hint, refusal.code, refusal.message, "")
+        body = DIALECTS[dialect].error_body(refusal.status_hint, refusal.code, refusal.told, "")
         headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
         if refusal.status_hint == 401:
             headers.append((b"www-authenticate", b"Bearer"))

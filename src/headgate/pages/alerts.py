@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from headgate.control.people import Right
+from headgate.pages import runbooks
 from headgate.pages.acting import Notice, acted, allowed, done
 from headgate.pages.asked import Asked
 from headgate.pages.site import Page, Site
@@ -33,6 +34,7 @@ def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int =
         status=status,
         notices=(*notices, *done(asked, _DONE)),
         may=allowed(asked),
+        runbook=runbooks.address,
         active=active,
         history=[each for each in history if each["resolved"] is not None],
     )
@@ -60,6 +62,6 @@ PAGE = Page(
     PATH,
     "See",
     "a",
-    [(PATH, show, ("GET",)), (PATH, acknowledge, ("POST",))],
+    [(PATH, show, ("GET",)), (PATH, acknowledge, ("POST",)), (f"{runbooks.PATH}/{{rule}}", runbooks.show, ("GET",))],
     all_tenants=True,
 )

@@ -108,6 +108,7 @@ def notice(told: Told, url: str, now: float) -> dict[str, Any]:
         "at": now,
         **alert_json(alert),
         "evidence_url": f"{url}{alert.evidence}" if url and alert.evidence else None,
+        "runbook_url": f"{url}/ui/runbooks/{alert.rule}" if url else None,
     }
 
 

@@ -31,7 +31,7 @@ from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session
 from headgate.stores.sessions import SessionStore
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
-from headgate.stores.writer import ADVICE, Writer
+from headgate.stores.writer import ADVICE, Writer, ledger_closed
 
 T = TypeVar("T")
 
@@ -258,14 +258,14 @@ class WrittenLedger(ABC):
         if shared is not None and not shared.inherited:
             return shared
         if self._closed:
-            raise Unavailable(f"the ledger {self.name} is closed: Headgate is shutting down")
+            raise ledger_closed(self.name)
         source = self._source()
         with _registry_lock:
             shared = self._shared
             if shared is not None and not shared.inherited:
                 return shared  # another thread was first: counted twice, it would never be given back
             if self._closed:
-                raise Unavailable(f"the ledger {self.name} is closed: Headgate is shutting down")
+                raise ledger_closed(self.name)
             found = _registry.get(source.key)
             if found is None or found.pid != os.getpid():
                 found = _registry[source.key] = Shared(source, self._max_queued, self._now)

@@ -100,4 +100,4 @@ def _copy(error: HeadgateError | None) -> HeadgateError | None:
         return error  # one waiter's own
     if isinstance(error, ConfigError):
         return ConfigError(error.mistakes)
-    return None if error is None else Unavailable(error.message)
+    return None if error is None else Unavailable(error.message, told=error.told)

@@ -41,6 +41,8 @@ CLOSE_SECONDS = 5.0
 ADVICE = "Check the disk's free space and the file's rights"
 
 _ATTEMPTS = SHAPE_COLUMNS.index("attempts")
+_BEHIND = "Nothing is sent until it catches up"
+_NOT_WRITTEN = "the ledger cannot be written now, so nothing is sent; it recovers by itself"
 _report = logging.getLogger("headgate.ledger")
 
 
@@ -97,17 +99,18 @@ class Writer:
             Unavailable: the ledger is closed, or too much is waiting to be written already.
         """
         if self._closed:
-            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+            raise ledger_closed(self._name)
         if self._queued() >= self._max_queued:
             raise Unavailable(
                 f"the ledger {self._name} is behind by {self._max_queued} exchanges"
-                f"{': ' + self._error if self._error else ''}. Nothing is sent until it catches up"
+                f"{': ' + self._error if self._error else ''}. {_BEHIND}",
+                told=f"the ledger is behind. {_BEHIND}",
             )
         self._inbox.put_hurried(intent)
         if self._thread is None:
             self._start()
         if self._finished:
-            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+            raise ledger_closed(self._name)
 
     def settle(self, exchange: Exchange) -> None:
         """Queue a settled exchange, which nobody changes any more. Never waits, never raises."""
@@ -137,7 +140,7 @@ class Writer:
     def call(self, call: Call) -> None:
         """Queue work, behind everything queued before."""
         if self._closed:
-            raise Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+            raise ledger_closed(self._name)
         self._inbox.put_hurried(call)
         if self._thread is None:
             self._start()
@@ -362,17 +365,23 @@ class Writer:
 
     def _failed(self, error: Exception) -> Unavailable:
         first, longest = BACKOFF_SECONDS
+        began = not self._backoff
         self._backoff = min(self._backoff * 2 or first, longest)
         self._counts["failures"] += 1
         self._error = reason(error)
         if len(self._kept_exchanges) > self._max_queued:
             self._shed()
         if isinstance(error, ConfigError):
-            return Unavailable(error.message)  # not at start-up any more: the call is refused, and it may pass
-        return Unavailable(
-            f"the ledger {self._name} cannot be written ({self._error}), so nothing is sent. {self._advice}; "
-            "it recovers by itself"
-        )
+            found = Unavailable(error.message, told=_NOT_WRITTEN)  # not at start-up any more: it may pass
+        else:
+            found = Unavailable(
+                f"the ledger {self._name} cannot be written ({self._error}), so nothing is sent. {self._advice}; "
+                "it recovers by itself",
+                told=_NOT_WRITTEN,
+            )
+        if began:  # callers are not told where it is, nor why
+            _report.error("%s", found.message)
+        return found
 
     def _shed(self) -> None:
         """Memory is bounded: beyond the limit drop the oldest rows that carry no money (no attempt was made)."""
@@ -390,7 +399,7 @@ class Writer:
         error: HeadgateError | None = None
         try:
             if self._kept_exchanges or self._kept_attempts:
-                raise Unavailable(f"the ledger {self._name} cannot be written ({self._error})")
+                raise Unavailable(f"the ledger {self._name} cannot be written ({self._error})", told=_NOT_WRITTEN)
             session = self._session or self._open()
             if call.work is not None:
                 call.result = call.work(session)
@@ -410,7 +419,7 @@ class Writer:
         while (self._kept_exchanges or self._unwritten) and time.monotonic() < end:
             time.sleep(self._backoff)
             self._commit([])
-        closed = Unavailable(f"the ledger {self._name} is closed: Headgate is shutting down")
+        closed = ledger_closed(self._name)
         wake(self.desk.dismiss(), closed)
         if self._kept_exchanges:
             _report.error(
@@ -426,3 +435,9 @@ class Writer:
     def _reject(self, message: str, *, exc_info: bool = False) -> None:
         self._counts["rejected"] += 1
         _report.error("ledger %s: %s", self._name, message, exc_info=exc_info)
+
+
+def ledger_closed(name: str) -> Unavailable:
+    """Nothing can be asked of it any more."""
+    ending = "is closed: Headgate is shutting down"
+    return Unavailable(f"the ledger {name} {ending}", told=f"the ledger {ending}")

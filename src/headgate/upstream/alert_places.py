@@ -146,7 +146,7 @@ def text(body: Mapping[str, Any]) -> str:
         lines.append(f"{'resolved':<10}{_moment(body['resolved'])}")
     if body.get("evidence_url"):
         lines.append(f"{'evidence':<10}{body['evidence_url']}")
-    lines += [f"{'runbook':<10}{body['runbook']}", f"{'alert':<10}{body['alert']}"]
+    lines += [f"{'runbook':<10}{body.get('runbook_url') or body['runbook']}", f"{'alert':<10}{body['alert']}"]
     return "\n".join(lines) + "\n"
 
 
@@ -159,6 +159,8 @@ def slack_message(body: Mapping[str, Any]) -> dict[str, Any]:
     said = f"*{_escaped(subject(body))}*\n{_escaped(_one_line(body['summary']))}"
     if body.get("evidence_url"):
         said += f"\n<{body['evidence_url']}|evidence>"
+    if body.get("runbook_url"):
+        return {"text": f"{said}\n<{body['runbook_url']}|runbook>"}
     return {"text": f"{said}\nrunbook: {body['runbook']}"}
 
 

@@ -101,7 +101,10 @@ def connect(url: str) -> tuple[Link, Place]:
     try:
         connection = psycopg.connect(**place.options, autocommit=True)
     except psycopg.Error as error:
-        raise Unavailable(f"the log store in {place.name} cannot be reached: {reason(error)}") from error
+        raise Unavailable(
+            f"the log store in {place.name} cannot be reached: {reason(error)}",
+            told="the log store cannot be reached now",
+        ) from error
     if connection.info.server_version < OLDEST:
         connection.close()
         raise ConfigError(f"{place.name} is too old; the log store needs PostgreSQL {OLDEST // 10000} or newer")

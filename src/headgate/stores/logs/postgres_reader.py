@@ -95,7 +95,9 @@ class PostgresLogReader(TableReader):
                 yield link, self._shapes
         except psycopg.Error as error:
             link.close()
-            raise Unavailable(f"the log store cannot be read: {reason(error)}") from error
+            raise Unavailable(
+                f"the log store cannot be read: {reason(error)}", told="the log store cannot be read now"
+            ) from error
         except BaseException:
             link.close()
             raise

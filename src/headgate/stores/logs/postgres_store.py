@@ -71,7 +71,10 @@ class PostgresStore:
             yield
         except psycopg.Error as error:
             self.close()
-            raise Unavailable(f"the log store in {self._name} cannot be written: {reason(error)}") from error
+            raise Unavailable(
+                f"the log store in {self._name} cannot be written: {reason(error)}",
+                told="the log store cannot be written now",
+            ) from error
         except HeadgateError:
             self.close()
             raise

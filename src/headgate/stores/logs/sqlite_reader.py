@@ -77,7 +77,9 @@ class SqliteLogReader(TableReader):
             yield connection, shapes
         except sqlite3.Error as error:
             connection.close()
-            raise Unavailable(f"the log store {self._path} cannot be read: {error}") from error
+            raise Unavailable(
+                f"the log store {self._path} cannot be read: {error}", told="the log store cannot be read now"
+            ) from error
         except BaseException:
             connection.close()
             raise
@@ -104,7 +106,9 @@ class SqliteLogReader(TableReader):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             application = connection.execute("PRAGMA application_id").fetchone()[0]
         except sqlite3.Error as error:
-            raise Unavailable(f"the log store {self._path} cannot be read: {error}") from error
+            raise Unavailable(
+                f"the log store {self._path} cannot be read: {error}", told="the log store cannot be read now"
+            ) from error
         if version != VERSION or application != APPLICATION:
             connection.close()
             if version == 0:

@@ -111,7 +111,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except sqlite3.Error as error:
-        raise Unavailable(f"the log store {path} cannot be opened: {error}") from error
+        raise Unavailable(
+            f"the log store {path} cannot be opened: {error}", told="the log store cannot be opened now"
+        ) from error
     return connection
 
 

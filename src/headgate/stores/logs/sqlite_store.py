@@ -102,7 +102,9 @@ class SqliteStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise Unavailable(f"the log store {self.path} cannot be written: {error}") from error
+                raise Unavailable(
+                    f"the log store {self.path} cannot be written: {error}", told="the log store cannot be written now"
+                ) from error
             raise
 
     def progress(self, spool: str) -> Progress:
@@ -118,7 +120,9 @@ class SqliteStore:
                 .fetchone()
             )
         except sqlite3.Error as error:
-            raise Unavailable(f"the log store {self.path} cannot be read: {error}") from error
+            raise Unavailable(
+                f"the log store {self.path} cannot be read: {error}", told="the log store cannot be read now"
+            ) from error
         return Progress() if row is None else Progress(*row)
 
     def take(self, raw: bytes) -> Lines:
