@@ -20,7 +20,7 @@ from headgate.stores.logs.place import LogPlace
 from headgate.stores.logs.query import LogQuery
 from headgate.stores.logs.reader import LogReader
 
-PARTS = ("search", "overview", "ingest")
+PARTS = ("search", "overview", "pages", "ingest")
 ROWS = 300_000
 _AT_ONCE = 50_000
 _ROUNDS = 8
@@ -50,6 +50,7 @@ def main() -> int:
             {
                 "search": lambda: searches(reader()),
                 "overview": lambda: overview(reader()),
+                "pages": lambda: pages(folder, reader()),
                 "ingest": lambda: ingest(Path(scratch)),
             },
         )
@@ -170,6 +171,14 @@ def overview(reader: LogReader) -> Iterator[Number]:
         times = [_timed(work) for _ in range(5)]
         cpu = max(each[1] for each in times)
         yield Number("logs", f"sums: {name}", max(each[0] for each in times), "ms", _SECOND, note=f"CPU {cpu:.0f} ms")
+
+
+def pages(folder: Path, reader: LogReader) -> Iterator[Number]:
+    """What a person waits for. The reader is there so that the store is."""
+    from benchmarks.logs_pages import served
+
+    assert reader.newest()
+    yield from served(folder)
 
 
 def ingest(folder: Path) -> Iterator[Number]:
