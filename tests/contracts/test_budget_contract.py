@@ -30,6 +30,12 @@ def test_a_hold_is_on_disk_with_its_intent_when_intend_returns(money: Money) -> 
     assert money.balance("user/day", "a") == (0, 20)
 
 
+def test_who_has_been_told_is_not_kept_by_what_he_holds(money: Money) -> None:
+    money.ask("a", 20)
+    held = money.store.ledger.writer().desk._accounts._holds.values()
+    assert [each.bearer for each in held] == [None]
+
+
 def test_it_is_settled_once_with_the_cost_however_often_that_is_said(money: Money) -> None:
     caller = money.ask("a", 20)
     money.settle(caller, 7)

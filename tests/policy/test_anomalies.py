@@ -29,7 +29,8 @@ from headgate.policy.anomalies import (
     Past,
     Rules,
 )
-from headgate.policy.usual import DAY, DAYS_BACK, FEWEST_CALLS, LOOP_CALLS, Days, Recent, Run, Window, median
+from headgate.policy.recent import Recent
+from headgate.policy.usual import DAY, DAYS_BACK, FEWEST_CALLS, LOOP_CALLS, Days, Run, Window, median
 
 DAY_ONE = 20_800
 START = DAY_ONE * DAY
@@ -436,7 +437,7 @@ def test_the_recent_half_is_never_forgotten(keys: list[int], size: int) -> None:
             recent.put(key, key)
         asked = [each for each in asked if each != key] + [key]
         assert len(recent) <= size
-        assert all(each in recent._new or each in recent._old for each in asked[-(size // 2) :])
+        assert all(each in recent for each in asked[-(size // 2) :])
 
 
 def test_a_tenants_models_are_bounded() -> None:
@@ -455,7 +456,7 @@ def test_a_window_and_the_days_keep_a_bounded_number_of_sums(steps: list[float])
         at += after
         window.take(1, at)
         spending.take(int(at / 300), 1)
-    assert len(window._parts) <= 13
+    assert len(window) <= 13
     assert len(spending.past) <= DAYS_BACK
 
 

@@ -112,3 +112,19 @@ def test_what_applies_is_the_same_object_until_a_period_is_over_or_the_call_is_a
     for caller, route, at in [*others, (red, fast, NOON + 61)]:
         fresh = Budgets(budgets.all).applying(caller, route, route.model, at)
         assert budgets.applying(caller, route, route.model, at) == fresh != found
+
+
+def test_what_is_kept_of_scopes_is_bounded_and_one_that_comes_again_has_the_same_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Budgets, "MOST", 6)
+    monkeypatch.setattr(Budgets, "MOST_COMBINED", 4)
+    budgets = Budgets([Budget("all"), Budget("session", ("session",))])
+    first = budgets.claims(Caller(session="0"), ROUTE, "", NOON)
+    always = budgets.applying(ADA, ROUTE, "", NOON)
+    for n in range(20):
+        budgets.claims(Caller(session=str(n)), ROUTE, "", NOON)
+        assert budgets.applying(ADA, ROUTE, "", NOON) is always  # asked for lately
+    assert len(budgets._applying) <= 4
+    assert all(len(kept.claims) <= 6 for kept in budgets._kept)
+    assert budgets.claims(Caller(session="0"), ROUTE, "", NOON) == first

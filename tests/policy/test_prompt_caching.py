@@ -222,3 +222,21 @@ def test_what_it_did_is_told_by_the_shared_beginning() -> None:
 )
 def test_the_smallest_prefix_is_the_models_own(model: str, tokens: int | None) -> None:
     assert smallest_prefix(model) == tokens
+
+
+def test_prefixes_are_bounded_and_the_half_that_came_last_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_caching, "MOST_PREFIXES", 8)
+    caching = PromptCaching()
+    for n in range(50):
+        caching.ended(caching.look("acme", prompt(f"prompt {n}"), SMALLEST, n), None)
+        assert len(caching._seen) <= 8
+        if n:
+            assert caching.look("acme", prompt(f"prompt {n - 1}"), SMALLEST, n, again=True).repeats
+
+
+def test_the_same_prompt_of_another_place_has_not_come_before() -> None:
+    caching = PromptCaching()
+    found = prompt("system", "question")
+    caching.ended(caching.look("acme", found, SMALLEST, 0.0), None)
+    assert not caching.look("other", found, SMALLEST, 1.0).repeats
+    assert caching.look("acme", found, SMALLEST, 1.0).repeats

@@ -21,12 +21,14 @@ from headgate.policy.budget_lines import Standing, standing
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account
 from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms, rather
 from headgate.policy.lasting import why_not, without_end
+from headgate.policy.recent import Recent
 
-MOST_IDLE = 100_000
-"""Accounts kept in memory though nothing is set aside on them: some 40 MB. The store has them all."""
+MOST_IDLE = 20_000
+"""Accounts kept in memory though nothing is set aside on them: some 14 MB. The store has them all."""
 
-MOST_CLAIMED = 50_000
-"""Combinations of accounts kept looked up: some 25 MB."""
+MOST_CLAIMED = 4_096
+"""Combinations of accounts kept looked up: some 2 MB. Few of them are asked for twice where each call is of another
+user and session."""
 
 AT_ONCE = 32
 """Of a queue's waiters, whose accounts are loaded together where others change them, too."""
@@ -39,7 +41,7 @@ class Accounts:
         self._places: dict[AccountKey, Place] = {}
         self._most = MOST_IDLE  # of them, before room is made
         # By the identity of the tuple of claims, which the value keeps alive.
-        self._claimed: dict[int, Claimed] = {}
+        self._claimed: Recent[int, Claimed] = Recent(MOST_CLAIMED)
         self._holds: dict[tuple[str, int], Ask] = {}  # who has money set aside, by exchange and number
         self._lasting: dict[tuple[str, int], Ask] = {}  # those of `_holds` that nobody waits for
         self._tickets = 0
@@ -56,9 +58,9 @@ class Accounts:
     # -- what the store knows ------------------------------------------------------------------------------------
 
     def missing(self, claims: Iterable[Claim]) -> list[Claim]:
-        """Those whose accounts are not in memory."""
+        """Those whose accounts are not in memory, each once."""
         places = self._places
-        return [claim for claim in claims if claim.key not in places]
+        return list({claim.key: claim for claim in claims if claim.key not in places}.values())
 
     def create(self, claim: Claim, number: int, override: Cap | None = None) -> None:
         """An account that the store does not have yet; it is among the `changed` until it has been written."""
@@ -113,9 +115,10 @@ class Accounts:
         return [claim for ask in asks if id(ask.claims) not in known for claim in ask.claims]
 
     def _look_up(self, claims: tuple[Claim, ...]) -> Claimed:
-        if len(self._claimed) >= MOST_CLAIMED:
-            self._claimed.clear()
-        found = self._claimed[id(claims)] = Claimed(tuple(self._terms(claim) for claim in claims), claims)
+        found = self._claimed.get(id(claims))
+        if found is None:
+            found = Claimed(tuple(self._terms(claim) for claim in claims), claims)
+            self._claimed.put(id(claims), found)
         return found
 
     def _terms(self, claim: Claim) -> Terms:
@@ -124,7 +127,7 @@ class Accounts:
             if each.claim.budget is budget or each.claim.budget == budget:
                 return each
         made = Terms(claim, place)
-        place.terms.append(made)
+        place.terms = (*place.terms, made)
         return made
 
     # -- what happens --------------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ class Accounts:
         """As `ask`, of one after the other, up to the first that does not fit at once: it may be asked for. Returns how
         many were let in."""
         # Written out, with a look-up per call and one pass over its accounts: this is on the way of every call.
-        known, holds, taken, outcomes = self._claimed, self._holds, self._taken, self._outcomes
+        known, holds, taken, outcomes = self._claimed.new, self._holds, self._taken, self._outcomes
         for ask in asks:
             nano, tokens, least = ask.nano, ask.tokens, None
             held = known.get(id(ask.claims)) or self._look_up(ask.claims)
@@ -231,7 +234,7 @@ class Accounts:
         return lacking, lacked, WAITS
 
     def _set_aside(self, ask: Ask) -> None:
-        ask.held = held = self._claimed.get(id(ask.claims)) or self._look_up(ask.claims)
+        ask.held = held = self._look_up(ask.claims)
         for terms in held.terms:
             terms.account.set_aside(ask.nano, ask.tokens)
         ask.left_nano, warned, share = self.left(ask.claims)

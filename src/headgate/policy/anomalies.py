@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from headgate.core.caller import Caller
 from headgate.core.exchange import Exchange
 from headgate.core.money import NANO_PER_USD, usd_text
-from headgate.policy.usual import DAY, LOOP_CALLS, Days, Level, Recent, Run, Window
+from headgate.policy.recent import Recent
+from headgate.policy.usual import DAY, LOOP_CALLS, Days, Level, Run, Window
 
 TOKENS_JUMP = "tokens_jump"
 DAILY_SPEND = "daily_spend"

@@ -17,6 +17,7 @@ from headgate.core.caller import Caller
 from headgate.core.exchange import Route
 from headgate.core.text import storable
 from headgate.policy.periods import period
+from headgate.policy.recent import Recent
 
 TAG = "tag:"
 FOR_EVER = float("inf")
@@ -77,7 +78,7 @@ class _Kept:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.claims: dict[str, Claim] = {}
+        self.claims: Recent[str, Claim] = Recent(Budgets.MOST)
 
     def claim(self, caller: Caller, route: Route, asked: str, at: float) -> Claim | None:
         """None where the budget does not apply."""
@@ -98,9 +99,7 @@ class _Kept:
         # same transaction.
         told = storable(scope)
         claim = Claim(budget, told, start, end, (budget.id, told, start))
-        if len(self.claims) >= Budgets.MOST:
-            self.claims.clear()
-        self.claims[scope] = claim
+        self.claims.put(scope, claim)
         return claim
 
 
@@ -118,16 +117,16 @@ class Budgets:
         degrade: one of them goes to another model where a call does not fit.
     """
 
-    MOST = 100_000
-    """Claims kept per budget: some 40 MB. Scopes come from callers."""
-    MOST_COMBINED = 10_000
-    """Combinations of them that are kept looked up: some 5 MB. Those of sessions that are over nobody asks for."""
+    MOST = 20_000
+    """Claims kept per budget: some 6 MB. Scopes come from callers."""
+    MOST_COMBINED = 4_096
+    """Combinations of them that are kept looked up: some 2 MB. Those of sessions that are over nobody asks for."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
         self.degrade = any(budget.degrade_to for budget in self.all)
         self._kept = [_Kept(budget) for budget in self.all]
-        self._applying: dict[object, Applying] = {}  # by what the budgets look at
+        self._applying: Recent[object, Applying] = Recent(Budgets.MOST_COMBINED)  # by what the budgets look at
         looked_at = {name for each in self.all for name in (*each.per, *(name for name, _ in each.only))}
         of_caller = sorted(name for name in looked_at - _OF_ROUTE if not name.startswith(TAG))
         self._of_caller = attrgetter(*of_caller) if of_caller else None
@@ -155,12 +154,12 @@ class Budgets:
         if self._tags:
             tags = caller.tags
             key = (key, *[tags.get(name, "") for name in self._tags])
-        found = self._applying.get(key)
+        found = self._applying.new.get(key)
         if found is None or not found.start <= at < found.end:
-            found = self._find(caller, route, asked, at)
-            if len(self._applying) >= Budgets.MOST_COMBINED:
-                self._applying.clear()
-            self._applying[key] = found
+            found = self._applying.get(key)
+            if found is None or not found.start <= at < found.end:
+                found = self._find(caller, route, asked, at)
+                self._applying.put(key, found)
         return found
 
     def _find(self, caller: Caller, route: Route, asked: str, at: float) -> Applying:

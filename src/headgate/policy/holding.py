@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from headgate.core.budget import FULL, AccountKey, Balance, Budget, Claim
+from headgate.core.budget import FULL, AccountKey, Balance, Claim
 from headgate.policy.budgets import Account
 
 Cap = tuple[int | None, int | None]
@@ -23,7 +24,7 @@ class Ask:
         lasting: it will be held for long: others are refused where they would have to wait for it.
         may_wait: wait where it does not fit now but may later; else it is refused at once.
         until: when waiting ends, seconds since the epoch.
-        bearer: the store's own object, which learns the outcome.
+        bearer: the store's own object, which learns the outcome; None once it has.
         at: where it waits.
         held: where it has set money aside, from then on until it is closed.
         left_nano: what was left in the tightest account, with this hold taken, nano-dollars; None = no cap in dollars.
@@ -77,7 +78,7 @@ class Place:
     alerted: int = 0  # the highest share that was told, in basis points
     alerted_tokens: int = 0
     queue: list[Ask] = field(default_factory=list)  # by ticket
-    terms: list[Terms] = field(default_factory=list)  # one for each budget that is looked at it with
+    terms: tuple[Terms, ...] = ()  # one for each budget that is looked at it with
 
     def caps(self, claim: Claim) -> Cap:
         budget = claim.budget
@@ -120,23 +121,26 @@ class Terms:
         """The override has changed."""
         place, budget = self.place, self.claim.budget
         cap_nano, cap_tokens = place.override or (budget.cap_nano, budget.cap_tokens)
-        self.tell_nano, self.tell_tokens = _first(budget, cap_nano), _first(budget, cap_tokens)
         self.cap_nano, self.cap_tokens = place.caps(self.claim)
-        self.calm_nano = _calm(self.cap_nano, self.tell_nano)
-        calm = _calm(self.cap_tokens, self.tell_tokens)
+        first = budget.alerts[0] if budget.alerts else None
+        self.tell_nano, self.calm_nano = _lines(cap_nano, first, budget.soft)
+        self.tell_tokens, calm = _lines(cap_tokens, first, budget.soft)
         self.calm_tokens = None if calm == _NEVER else calm
 
 
 _NEVER = float("inf")
 
 
-def _first(budget: Budget, cap: int | None) -> float:
-    """What has to be spent for the first alert: exact, a whole number or infinity."""
-    return -(-cap * budget.alerts[0] // FULL) if cap and budget.alerts else _NEVER
+@lru_cache(maxsize=1024)
+def _lines(cap: int | None, first: int | None, soft: bool) -> tuple[float, float]:
+    """(what has to be spent for the first alert, what is calm below): exact, whole numbers or infinity. Looked up,
+    because the accounts of one budget are many: they share them.
 
-
-def _calm(cap: int | None, tell: float) -> float:
-    return tell if cap is None else min(cap + 1, tell)
+    Args:
+        first: basis points of the cap; None = there are no alerts.
+    """
+    tell = -(-cap * first // FULL) if cap and first is not None else _NEVER
+    return tell, tell if cap is None or soft else min(cap + 1, tell)
 
 
 class Claimed:

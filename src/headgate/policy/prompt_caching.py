@@ -15,10 +15,12 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 from headgate.core.usage import Usage
+from headgate.policy.recent import Recent
 
 SHORT, LONG = 300.0, 3600.0
 """How long an entry lives, in seconds, since it was last read or written."""
@@ -35,7 +37,8 @@ STAKE = 10_000.0
 BANKED = 50_000.0
 """Tokens' worth of savings that later losses may use up, at most."""
 
-MOST_PREFIXES = 20_000
+MOST_PREFIXES = 12_000
+"""Prefixes remembered: some 3 MB. At least the half of them that came last are."""
 MOST_PLACES = 2_000
 MOST_MARKS = 3
 """Of the 4 that a request may carry: shared beginning, what was written before, end."""
@@ -44,6 +47,7 @@ WRITING_SECONDS = 60.0
 PRIOR = 0.4
 """Of one gap: how many come in time before any is known. One that did not is enough to mark nothing."""
 _GAPS = 16  # then they are halved, so that what has changed shows
+_NO_GAPS = (0.0, 0.0, 0.0)
 
 _CLAUDE = re.compile(r"claude-(?:(?P<old>[0-9])|(?P<name>[a-z]+)-(?P<version>[0-9]{1,2}(?:[-.][0-9]{1,2}(?![0-9]))?))")
 _SMALLEST = {
@@ -88,17 +92,17 @@ class _Seen:
     """One prefix as it has come so far. Gaps are counted between two sights: within 5 minutes, an hour, or longer."""
 
     last: float
-    gaps: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    ended: bool = False  # a whole prompt ended with it: what comes behind it is a conversation that goes on
+    gaps: Sequence[float] = _NO_GAPS  # most prefixes come once: those share it
     until: float = 0.0  # the provider has it until then
     ttl: float = 0.0  # and for how long it was written
     writing: float = 0.0  # somebody is writing it; given up at this time
-    ended: bool = False  # a whole prompt ended with it: what comes behind it is a conversation that goes on
 
     def saw(self, now: float) -> None:
         gap = now - self.last
-        self.gaps[0 if gap <= SHORT - MARGIN_SECONDS else 1 if gap <= LONG - MARGIN_SECONDS else 2] += 1
-        if sum(self.gaps) > _GAPS:
-            self.gaps = [each / 2 for each in self.gaps]
+        gaps = list(self.gaps)
+        gaps[0 if gap <= SHORT - MARGIN_SECONDS else 1 if gap <= LONG - MARGIN_SECONDS else 2] += 1
+        self.gaps = [each / 2 for each in gaps] if sum(gaps) > _GAPS else gaps
         self.last = max(self.last, now)
 
     def lifetime(self) -> float:
@@ -121,8 +125,12 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Account:
-    """What wagers have cost so far, net, in tokens' worth of input; and the input of all calls."""
+    """What wagers have cost so far, net, in tokens' worth of input; and the input of all calls.
 
+    `number` stands for its place before the digests of that place's prefixes: shorter than a pair.
+    """
+
+    number: bytes
     lost: float = 0.0
     input: float = 0.0
 
@@ -145,7 +153,7 @@ class Marks:
     repeats: bool = False
     over: bool = False
     _place: Hashable = None
-    _digests: tuple[bytes, ...] = ()
+    _keys: tuple[bytes, ...] = ()
     _writing: tuple[bytes, ...] = ()
     _risked: float = 0.0
 
@@ -175,7 +183,8 @@ class PromptCaching:
     def __init__(self, *, share: float = SHARE, stake: float = STAKE) -> None:
         self._share, self._stake = share, stake
         self._lock = threading.Lock()
-        self._seen: OrderedDict[tuple[Hashable, bytes], _Seen] = OrderedDict()
+        self._seen: Recent[bytes, _Seen] = Recent(MOST_PREFIXES)  # by the place's number and the digest
+        self._places = count(1)
         self._accounts: OrderedDict[Hashable, _Account] = OrderedDict()
         self._stats: OrderedDict[tuple[str, str, str], PrefixStats] = OrderedDict()
 
@@ -191,22 +200,26 @@ class PromptCaching:
             again: an earlier attempt of the same exchange was looked at: that is no other sight of it.
         """
         with self._lock:
-            if place not in self._accounts:
-                self._accounts[place] = _Account()
+            account = self._accounts.get(place)
+            if account is None:
+                account = self._accounts[place] = _Account(next(self._places).to_bytes(8, "big"))
                 if len(self._accounts) > MOST_PLACES:
                     self._accounts.popitem(last=False)
-            seen = self._sight(place, found, now, again=again)
+            seen = self._sight(account, found, now, again=again)
             best = self._best(found, seen, smallest, now)
             name = _name(found, seen)
             if not best:
                 return Marks(name=name, repeats=any(seen), _place=place)
-            return self._wager(place, found, seen, best, name, now)
+            return self._wager(place, account, found, seen, best, name, now)
 
     def awaited(self, place: Hashable, found: Sequence[Prefix], now: float) -> bool:
         """Whether somebody is writing a prefix of these just now: a read of it is had by waiting."""
         with self._lock:
+            account = self._accounts.get(place)
+            if account is None:
+                return False
             for each in reversed(found):
-                seen = self._seen.get((place, each.digest))
+                seen = self._seen.get(account.number + each.digest)
                 if seen is not None:
                     if seen.until > now:
                         return False
@@ -219,8 +232,8 @@ class PromptCaching:
         if not marks.at:
             return
         with self._lock:
-            for digest, (_, ttl) in zip(marks._digests, marks.at, strict=True):
-                seen = self._seen.get((marks._place, digest))
+            for key, (_, ttl) in zip(marks._keys, marks.at, strict=True):
+                seen = self._seen.get(key)
                 if seen is not None:
                     seen.ttl = ttl
                     seen.until = max(seen.until, now + ttl - MARGIN_SECONDS)
@@ -276,26 +289,25 @@ class PromptCaching:
             ]
         return sorted(found, key=lambda each: -abs(each.saved_nano))
 
-    def _sight(self, place: Hashable, found: Sequence[Prefix], now: float, *, again: bool) -> list[_Seen | None]:
+    def _sight(self, account: _Account, found: Sequence[Prefix], now: float, *, again: bool) -> list[_Seen | None]:
         """What is known of each of the prefixes, from before this sight of it; None = it is new."""
         known: list[_Seen | None] = []
+        fresh: _Seen | None = None
         for each in found:
-            key = (place, each.digest)
+            key = account.number + each.digest
             seen = self._seen.get(key)
             if seen is None:
-                self._seen[key] = _Seen(now, ended=each.last)
-                known.append(None)
-                continue
-            self._seen.move_to_end(key)
-            if not again:
+                fresh = _Seen(now, each.last)
+                self._seen.put(key, fresh)
+            elif not again:
                 seen.saw(now)
             known.append(seen)
-        while len(self._seen) > MOST_PREFIXES:
-            self._seen.popitem(last=False)
         if known and known[-1] is None:
             longest = next((seen for seen in reversed(known) if seen is not None), None)
-            if longest is not None and longest.ended:  # a conversation goes on as fast as it has gone so far
-                self._seen[(place, found[-1].digest)].gaps = list(longest.gaps)
+            if (
+                fresh is not None and longest is not None and longest.ended
+            ):  # a conversation goes on as fast as it has gone so far
+                fresh.gaps = longest.gaps
         for each, seen in zip(found, known, strict=True):
             if seen is not None and each.last:
                 seen.ended = True
@@ -332,13 +344,13 @@ class PromptCaching:
     def _wager(
         self,
         place: Hashable,
+        account: _Account,
         found: Sequence[Prefix],
         seen: Sequence[_Seen | None],
         best: dict[int, float],
         name: str,
         now: float,
     ) -> Marks:
-        account = self._accounts[place]
         alive = max((n for n, known in enumerate(seen) if known is not None and known.until > now), default=-1)
         at = sorted(best.items())
         while at:
@@ -351,24 +363,26 @@ class PromptCaching:
             if risked == 0.0 or account.lost <= 0 or account.lost + risked <= room:
                 break  # nothing is lost yet: one write is risked, however long
             at.pop()  # the longest risks most
-        digests = tuple(found[n].digest for n, _ in at)
-        writing = tuple(found[n].digest for n, _ in at if n > alive)
-        for digest in writing:
-            self._seen[(place, digest)].writing = now + WRITING_SECONDS
+        keys = tuple(account.number + found[n].digest for n, _ in at)
+        writing = tuple(key for key, (n, _) in zip(keys, at, strict=True) if n > alive)
+        for key in writing:
+            written = self._seen.get(key)
+            if written is not None:
+                written.writing = now + WRITING_SECONDS
         risked = risked if at else 0.0
         account.lost += risked
-        return Marks(tuple(at), name, bool(writing), True, False, place, digests, writing, risked)
+        return Marks(tuple(at), name, bool(writing), True, False, place, keys, writing, risked)
 
     def _written(self, marks: Marks) -> None:
-        for digest in marks._writing:
-            seen = self._seen.get((marks._place, digest))
+        for key in marks._writing:
+            seen = self._seen.get(key)
             if seen is not None:
                 seen.writing = 0.0
         marks._writing = ()
 
     def _gone(self, marks: Marks) -> None:
-        for digest in marks._digests:
-            seen = self._seen.get((marks._place, digest))
+        for key in marks._keys:
+            seen = self._seen.get(key)
             if seen is not None:
                 seen.until = 0.0
 

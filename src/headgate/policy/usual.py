@@ -5,12 +5,7 @@ Nothing here reads a clock: time comes with what is seen, in seconds since the e
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 DAY = 86_400.0
 
@@ -39,37 +34,6 @@ ALIKE_SHARE = 0.5
 
 PARTS = 12
 """Into which a window is divided; it is kept to one part exactly."""
-
-
-class Recent(Generic[K, V]):
-    """At most `size` entries; what was not asked for the longest goes. Two generations instead of an order: a look-up
-    of what was asked for lately is a dictionary's, and moves nothing."""
-
-    __slots__ = ("_half", "_new", "_old")
-
-    def __init__(self, size: int) -> None:
-        """`size` >= 2."""
-        self._half = size // 2
-        self._new: dict[K, V] = {}
-        self._old: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        """The entry, which is recent from now on."""
-        found = self._new.get(key)
-        if found is None and self._old:
-            found = self._old.pop(key, None)
-            if found is not None:
-                self.put(key, found)
-        return found
-
-    def put(self, key: K, value: V) -> None:
-        """Add what `get` did not find."""
-        if len(self._new) >= self._half:
-            self._old, self._new = self._new, {}
-        self._new[key] = value
-
-    def __len__(self) -> int:
-        return len(self._new) + len(self._old)
 
 
 class Level:
@@ -210,26 +174,39 @@ class Window:
     """Money within the last so many seconds: never less than what was spent in them, and at most what was spent in a
     twelfth more."""
 
-    __slots__ = ("_parts", "_seconds", "spent")
+    __slots__ = ("_before", "_nano", "_part", "_seconds", "spent")
 
     def __init__(self, seconds: float) -> None:
         """`seconds` > 0."""
         self._seconds = seconds / PARTS
-        self._parts: deque[list[int]] = deque()
+        self._part = self._nano = 0  # the newest part, and what was spent in it
+        self._before: list[tuple[int, int]] | None = (
+            None  # those before it, oldest first: of few sessions there are any
+        )
         self.spent = 0
 
     def take(self, nano: int, at: float) -> int:
         """Add what was spent at a moment; the sum."""
         part = int(at / self._seconds)
-        parts = self._parts
-        if parts and parts[-1][0] >= part:
-            parts[-1][1] += nano  # calls do not end in the order in which they are seen
+        if self._part >= part:
+            self._nano += nano  # calls do not end in the order in which they are seen
         else:
-            parts.append([part, nano])
+            self._turn(part, nano)
         self.spent += nano
-        while parts[0][0] < part - PARTS:
-            self.spent -= parts.popleft()[1]
         return self.spent
+
+    def _turn(self, part: int, nano: int) -> None:
+        parts = self._before or []
+        if self._nano:
+            parts.append((self._part, self._nano))
+        self._part, self._nano = part, nano
+        while parts and parts[0][0] < part - PARTS:
+            self.spent -= parts.pop(0)[1]
+        self._before = parts or None
+
+    def __len__(self) -> int:
+        """Of the parts that are kept."""
+        return 1 + len(self._before or ())
 
 
 def median(values: Sequence[float]) -> float:

@@ -20,6 +20,9 @@ from headgate.core.errors import ConfigError
 OLDEST = (3, 35, 0)
 BUSY_SECONDS = 5.0
 _CACHED_STATEMENTS = 256
+_CACHE_KIB = 2_000
+"""Of pages, for the writer. Rows are added at the end of tables, and of an index by time: little is read again, and
+what is comes from the system's memory. More would fill for hours."""
 
 
 def ledger_path(url: str) -> Path:
@@ -63,7 +66,7 @@ def writer_engine(path: Path, *, durability: str) -> Engine:
         # WAL first: it fails where the file system has no shared memory, and says so.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute("PRAGMA cache_size=-8000")  # KiB
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         # Pages, 16 MB: fewer checkpoints write fewer pages twice, and reading the WAL after a crash stays quick.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
         return connection

@@ -168,10 +168,12 @@ class Desk:
             self._closing = []
         alerts = self._accounts.commit()
         for ask, denial in told:
+            waiter = ask.bearer.waiter
+            ask.bearer = None  # they know each other: else only the collector could free them, and it comes rarely
             if denial is None:
-                let_in.append(ask.bearer.waiter)
+                let_in.append(waiter)
             else:
-                wake((ask.bearer.waiter,), refusal(denial, ask.nano, ask.tokens))
+                wake((waiter,), refusal(denial, ask.nano, ask.tokens))
         wake(let_in)
         for alert in alerts:
             self._alert(alert)
