@@ -20,9 +20,11 @@ from headgate.control.identity import csrf_of
 from headgate.control.people import RIGHTS, ROLES, Right
 from headgate.core.alerts import Alert
 from headgate.core.approvals import Parked
+from headgate.core.cache import Stored, sealed
 from headgate.core.caller import Caller
 from headgate.core.guards import ToolCall
 from headgate.engine.blocking import run_blocking
+from headgate.policy.caching import partition
 from headgate.stores.batch_items import Batch, BatchStore
 from headgate.stores.job_rows import Job, JobStore
 from headgate.stores.schema import alerts
@@ -402,6 +404,40 @@ def test_a_user_is_erased_in_ones_own_tenant_only_and_the_record_of_it_does_not_
     assert (row.action, row.tenant, "bob" in repr(row)) == ("log.erase", "acme", False)
     wrong = api.ask("tenant-admin", "/logs/erase", "POST", {"kind": "tenant", "value": "globex"})
     assert wrong.status == 400
+
+
+def test_erasing_a_tenants_session_reaches_answers_jobs_batches_and_approvals_and_nobody_elses(api: Api) -> None:
+    built, now = api.gate.built, time.time()
+    cache, jobs, batches = built.caching.port(blocking=True), JobStore(built.jobs), BatchStore(built.jobs)
+    answers = {name: f"{partition(tenant=name)}:one" for name in ("initech", "globex")}
+    for tenant, key in answers.items():
+        cache.put(key, sealed(key, Stored("whole", 200, (), b"kept words", now, now + 600)))
+        told = {"tenant": tenant, "session": "s-9", "user": "eve"}
+        what = ("anthropic", "messages", "/v1/messages", "", "[]", json.dumps(told), b"waiting words")
+        jobs.add(Job(f"job_{tenant}9", tenant, "", "d", "queued", now, now + 600, now + 600, *what))
+        for name, state in (("over", "ended"), ("open", "ready")):
+            batches.create(Batch(f"batch_{tenant}_{name}", "night", "anthropic", "paced", state, now, caller=told))
+        call = ToolCall("t1", "send_email", '{"to": "eve@mail.example"}', "messages")
+        caller = Caller(tenant=tenant, user="eve", session="s-9")
+        built.approvals.keep(Parked(f"ap_{tenant[0] * 25}9", now, now + 600, caller, call, "x-9", "d"))
+    built.ledger.flush()
+    body = {"kind": "session", "value": "s-9", "tenant": "initech"}
+    told = api.ask("admin", "/logs/erase", "POST", body).json
+    where = ("answers", "jobs", "batches", "batches_left", "approvals")
+    assert {name: told[name] for name in where} == dict.fromkeys(where, 1)
+    assert api.last().after is not None
+    assert "s-9" not in repr(api.last())
+    assert run_blocking(cache.get(answers["initech"])) is None
+    assert run_blocking(cache.get(answers["globex"])) is not None
+    assert (jobs.get("job_initech9"), batches.batch("batch_initech_over")) == (None, None)
+    assert jobs.get("job_globex9") is not None
+    while batches.batch("batch_initech_open").state == "cancelling":  # type: ignore[union-attr]  # it is there
+        time.sleep(0.01)
+    again = api.ask("admin", "/logs/erase", "POST", body).json
+    assert [again[name] for name in where] == [0, 0, 1, 0, 0]
+    left = [each.caller.tenant for each in built.approvals.list() if each.caller.session == "s-9"]
+    assert left == ["globex"]
+    assert batches.batch("batch_globex_open").state == "ready"  # type: ignore[union-attr]  # it is there
 
 
 def test_an_alert_is_acknowledged_by_name_and_on_record(api: Api) -> None:

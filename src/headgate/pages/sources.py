@@ -73,8 +73,8 @@ class Sources:
             return ""
         return f"{dropped:,} lines of the log were dropped because its disk was slow or full: these figures lack them."
 
-    def erase(self, asked: Asked, kind: str, value: str) -> list[tuple[str, int]]:
-        """Erase what is kept of a user or session; (of what, how many).
+    def erase(self, asked: Asked, kind: str, value: str) -> list[tuple[str, int | None]]:
+        """Erase what is kept of a user or session; (of what, how many; None: nobody knows).
 
         Raises:
             Denied: it is not the asker's right.
@@ -85,6 +85,11 @@ class Sources:
             ("exchanges", found["exchanges"]),
             ("texts and whole requests", found["bodies"]),
             ("other lines", found["events"]),
+            ("kept answers", found["answers"]),
+            ("deferred calls", found["jobs"]),
+            ("batches", found["batches"]),
+            ("batches, cancelled, that go with another try", found["batches_left"]),
+            ("tool calls that waited for a person", found["approvals"]),
         ]
 
     @property

@@ -17,10 +17,12 @@ from headgate.core.approvals import PREFIX, Decision, Parked, State
 from headgate.core.caller import Caller
 from headgate.core.errors import HeadgateError, Unavailable
 from headgate.core.guards import ToolCall
+from headgate.core.text import storable
 from headgate.policy.guards.decisions import edited_arguments
 from headgate.policy.guards.tokens import ID_LENGTH, read_use_token, use_token
 from headgate.stores.audit_log import append
 from headgate.stores.commands import Call
+from headgate.stores.dialects import is_postgres
 from headgate.stores.rows import clean
 from headgate.stores.schema import approvals
 from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
@@ -144,6 +146,15 @@ class ApprovalStore:
     def deny(self, approval: str, *, note: str = "") -> Decided:
         """Deny the call; whoever asked is told `note`. Raises as `get`."""
         return self.decide(approval, Decision(False, None, "python", note))
+
+    def erase(self, kind: str, value: str, tenant: str | None = None) -> int:
+        """Forget every call of a caller's, whatever became of it; how many they were. Raises as `get`.
+
+        Args:
+            kind: "user", "session" or "tenant", of that name.
+            tenant: only this one's; None: anybody's.
+        """
+        return self._ledger.call(lambda sql: erase(sql, kind, value, tenant))
 
     def decide(self, approval: str, decision: Decision) -> Decided:
         """Approve or deny a call that waits; the first decision counts. Raises as `get`."""
@@ -291,6 +302,20 @@ def take(sql: Connection, ids: Sequence[str], now: float) -> bool:
         return False
     sql.execute(update(approvals).where(c.id.in_(wanted)).values(state=State.USED))
     return True
+
+
+def erase(sql: Connection, kind: str, value: str, tenant: str | None) -> int:
+    """See `ApprovalStore.erase`."""
+    gone = delete(approvals).where(approvals.c[kind] == storable(value))
+    if tenant is not None:
+        gone = gone.where(approvals.c.tenant == storable(tenant))
+    if is_postgres(sql):
+        return sql.execute(gone).rowcount
+    sql.exec_driver_sql("PRAGMA secure_delete=ON")  # the bytes are written over, too
+    try:
+        return sql.execute(gone).rowcount
+    finally:
+        sql.exec_driver_sql("PRAGMA secure_delete=OFF")
 
 
 def read_approvals(

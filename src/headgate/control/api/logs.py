@@ -177,13 +177,21 @@ class ToErase(Taken):
 
 
 class Erased(Told):
-    """What was erased. The exchanges stay, with their costs, under the pseudonym."""
+    """What was erased. The exchanges stay, with their costs, under the pseudonym.
+
+    `answers` were kept in the cache: all that the subject's may be among; null = the cache does not tell.
+    `batches_left` are not over: they are cancelled, and go with another try."""
 
     exchanges: int
     bodies: int
     events: int
     pseudonym: str
     spool_emptied: bool
+    answers: int | None
+    jobs: int
+    batches: int
+    batches_left: int
+    approvals: int
 
 
 def add(routes: Routes, control: Control) -> None:
@@ -263,5 +271,5 @@ def add(routes: Routes, control: Control) -> None:
 
     @routes.post("/logs/erase", Right.ERASE, "logs")
     def erase_logs(who: Who, body: ToErase) -> Erased:
-        """Take a user's, a session's or a tenant's words and name out of the log."""
+        """Take a user's, a session's or a tenant's words and name out of the log, kept answers, jobs and approvals."""
         return Erased.model_validate(logs.erase(who, body.kind, body.value, tenant=body.tenant))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headgate.control.people import Principal, Right
 from headgate.control.services import Row, Rows
+from headgate.control.services.erasing import erase_elsewhere
 from headgate.core.actors import acting
 from headgate.core.errors import BadRequest, NotServed, Unavailable
 from headgate.core.money import usd_text
@@ -44,6 +45,7 @@ class Logs:
     """A tenant-admin sees and erases its tenant's exchanges; events are of all tenants, so not for it."""
 
     def __init__(self, control: Control) -> None:
+        self._control = control
         self._logs = control.built.logs
         self._ledger = control.built.ledger
         self._tell = control.built.log.event
@@ -132,7 +134,8 @@ class Logs:
         return {"counts": [asdict(each) for each in found.counts], "counted_from": found.counted_from}
 
     def erase(self, who: Principal, kind: str, value: str, *, tenant: str | None = None) -> Row:
-        """Take a subject's words and name out of the log; what it has cost stays, under a pseudonym. Takes seconds.
+        """Take a subject's words and name out of the log, and what holds its words elsewhere; what it has cost
+        stays, under a pseudonym. Takes seconds.
 
         Args:
             kind: "user", "session" or "tenant".
@@ -151,6 +154,7 @@ class Logs:
         except BadSubject as error:
             raise BadRequest(f"{str(error).capitalize()}.") from None
         self._there()
+        elsewhere = erase_elsewhere(self._control, subject)
         found = self._logs.erase(subject)
         told = {
             "exchanges": found.exchanges,
@@ -158,6 +162,7 @@ class Logs:
             "events": found.events,
             "pseudonym": found.pseudonym,
             "spool_emptied": found.spool_emptied,
+            **asdict(elsewhere),
         }
         with acting(who.actor):  # not by the name that has just been erased everywhere else
             named = f"{kind} {found.pseudonym}".rstrip()
