@@ -140,6 +140,16 @@ def test_a_notice_is_tried_again_later_and_later_and_given_up_after_a_day(ledger
     assert outbox(ledger, "webhook-a", at + 1e6) == (None, None)
 
 
+def test_a_clock_that_was_set_back_or_forward_holds_up_no_notice(ledger: SqliteLedger) -> None:
+    put(ledger, change("opened"))
+    first = outbox(ledger, "webhook-a", 0).notice
+    ledger.call(lambda sql: failed(sql, first, "answered 500", NOW))
+    assert outbox(ledger, "webhook-a", 1) == (None, 4.0)
+    for off in (-86_400 * 30, 86_400 * 30):  # of a later process: within one, time never goes back
+        again = outbox(ledger, "webhook-a", off).notice
+        assert (again.id, again.tries) == (first.id, 1)
+
+
 def test_those_of_one_alert_stay_in_order_and_hold_up_no_other_alert(ledger: SqliteLedger) -> None:
     put(ledger, change("opened"))
     put(ledger, change("resolved"), at=1)
@@ -197,5 +207,5 @@ def test_nothing_but_plain_facts_goes_out(ledger: SqliteLedger) -> None:
     known = (
         "type alert at id rule scope severity since last value threshold summary evidence count resolved acknowledged"
     )
-    assert set(body) == {*known.split(), "acknowledged_by", "state", "runbook", "evidence_url"}
+    assert set(body) == {*known.split(), "acknowledged_by", "state", "runbook", "evidence_url", "runbook_url"}
     assert json.loads(json.dumps(body)) == body

@@ -85,7 +85,7 @@ def claim(sql: Connection, place: str, owner: str, now: float, *, alone: bool) -
             continue  # an earlier one of the same alert goes first
         before.add(row["alert"])
         at = row["next_try"] if alone or not row["claimed_by"] else max(row["next_try"], row["claimed_until"])
-        if at > now:
+        if now < at <= now + LONGEST_WAIT:  # later still: the clock was set back
             soonest = at if soonest is None else min(soonest, at)
             continue
         values = {"claimed_by": owner, "claimed_until": now + CLAIM_SECONDS}
