@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import http.server
 import io
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -163,3 +167,39 @@ def serving(
             yield Served(on.url, built, folder, env)
     finally:
         built.close()
+
+
+class ServedByCommand:
+    """`headgate serve` itself, in a process of its own, its log on standard output."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, said: Path) -> None:
+        self.url = url
+        self._process = process
+        self._said = said
+
+    def stop(self) -> tuple[bytes, bytes]:
+        """End it in order; everything that it said, out and err."""
+        self._process.terminate()
+        assert self._process.wait(60) == 0
+        return (self._said / "out").read_bytes(), (self._said / "err").read_bytes()
+
+
+@contextmanager
+def serving_process(folder: Path, config: str, env: Mapping[str, str]) -> Iterator[ServedByCommand]:
+    """The command on a free port, once it listens."""
+    (folder / "headgate.yaml").write_text(config)
+    command = [sys.executable, "-m", "headgate.cli.main", "serve", "--port", "0", "--log", "-"]
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=out, stderr=err)
+        try:
+            end, url = time.monotonic() + 60, None
+            while url is None:  # the greeting goes to standard error where the log has standard output
+                assert time.monotonic() < end, (folder / "err").read_text()
+                assert process.poll() is None, (folder / "err").read_text()
+                time.sleep(0.05)
+                url = re.search(r"http://127\.0\.0\.1:[1-9][0-9]*(?=[\s/])", (folder / "err").read_text())
+            yield ServedByCommand(process, url.group(), folder)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()

@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 from canary_texts import KEYS, PERSONAL, TOLD  # they lie beside this file
-from canary_world import Receiver, Served, Sinks, rows_of, serving
+from canary_world import Receiver, Served, ServedByCommand, Sinks, rows_of, serving, serving_process
 
 from headgate.gateway.auth import KeyRecord
 from headgate.testing.server import SimulatorServer
@@ -81,7 +81,7 @@ ECHOED = Scenario(
 )
 
 
-def _plant(served: Served, sinks: Sinks) -> None:
+def _plant(served: Served | ServedByCommand, sinks: Sinks) -> None:
     """One call of each kind with everything in it, wherever a caller can put something."""
     stray = {
         "cookie": f"session={OURS['cookie']}",
@@ -151,7 +151,7 @@ def _plant(served: Served, sinks: Sinks) -> None:
     _strange(served, sinks)
 
 
-def _strange(served: Served, sinks: Sinks) -> None:
+def _strange(served: Served | ServedByCommand, sinks: Sinks) -> None:
     """What nobody should send."""
     for path in (f"/v1/{OURS['strange-path']}?key={OURS['query-key']}", f"/p/{KEYS['openai']}/v1/chat/completions"):
         for body in (b"{", json.dumps({"model": TOLD, "messages": TOLD}).encode(), TOLD.encode("utf-16")):
@@ -232,8 +232,28 @@ people list
 invoice --tenant acme --month 2026-11 --json
 check --json
 logs search is:error
+logs search canary
+logs search canary --json
 logs export
+logs export --format csv
+logs export --dataset --all
 """
+
+
+def _run_serve(folder: Path, config: str, env: dict[str, str], sinks: Sinks) -> None:
+    """The same calls through the command itself, whose log goes to its standard output."""
+    keys = "keys: [{name: app, key: env:CANARY_VIRTUAL, tenant: acme}]\n"
+    told = {**env, "CANARY_VIRTUAL": OURS["virtual-key"]}
+    with serving_process(folder, config + keys, told) as process:
+        seen = Sinks()
+        try:
+            _plant(process, seen)
+        finally:
+            out, err = process.stop()
+    for where, what in seen.found.items():
+        sinks.add(f"{where} of the command", what)
+    sinks.add("stdout of headgate serve", out)
+    sinks.add("stderr of headgate serve", err)
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +296,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sinks, dict[str, An
             sinks.files(folder)  # while the write-ahead logs are there
         sinks.files(folder)
         facts["upstream"] = sim.requests()
+        own = tmp_path_factory.mktemp("served")
+        config = CONFIG % {"sim": sim.url, "sim_openai": sim.openai_url, "folder": own, "hooks": hooks.url}
+        _run_serve(own, config, env, sinks)
     ours.removeHandler(written)
     for path, body in hooks.got:
         sinks.add(f"sent to {path.split('/')[1]}", body)
@@ -304,7 +327,10 @@ OWN_FILES = {"control-token": {"file headgate.db.lock"}, "query-key": AS_THEY_AR
 def test_no_credential_of_the_installation_comes_out_anywhere(name: str, world: Any) -> None:
     found = set(world[0].holders(OURS[name])) - OWN_FILES.get(name, set())
     if name == "strange-path":
-        found -= {"errors to strangers"}  # the caller's own path, told to the caller
+        found -= {
+            "errors to strangers",
+            "errors to strangers of the command",
+        }  # the caller's own path, told to the caller
     assert found == set()
 
 
@@ -325,7 +351,8 @@ def test_a_session_is_nowhere_but_in_its_cookie(world: Any) -> None:
 
 
 def test_a_system_prompt_is_only_in_the_whole_requests_that_the_log_was_told_to_keep(world: Any) -> None:
-    assert set(world[0].holders(SYSTEM)) <= {"file headgate.db.log.jsonl"} | AS_THEY_ARE
+    kept = {"file headgate.db.log.jsonl", "stdout of headgate serve", "headgate logs export --dataset --all"}
+    assert set(world[0].holders(SYSTEM)) <= kept | AS_THEY_ARE
 
 
 def test_the_search_would_find_what_it_looks_for(world: Any) -> None:
@@ -334,6 +361,8 @@ def test_the_search_would_find_what_it_looks_for(world: Any) -> None:
     assert {"page /ui/exchanges", "file headgate.db.log.jsonl", "file headgate.db.log.db", "sent to v1"} <= set(
         sinks.holders(APPLICATION)
     )
+    told = {"stdout of headgate serve", "headgate logs export", "headgate logs export --dataset --all"}
+    assert told <= set(sinks.holders(APPLICATION))
     assert {
         "metrics",
         "health",
