@@ -29,7 +29,7 @@ def clean_env(**more: str) -> dict[str, str]:
 
 
 HERE = ("usage", "budgets", "invoice", "reconcile", "prices", "keys", "logs", "lab", "init", "explain", "doctor")
-HERE += ("providers", "batch", "cache", "shadow", "approvals", "--config")
+HERE += ("providers", "batch", "cache", "shadow", "approvals", "incident", "alerts", "--config")
 """Commands that end by themselves: run in this process, which is ten times quicker."""
 
 

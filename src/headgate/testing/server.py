@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import ssl
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from headgate.testing.simulator import Price, Scenario, Simulator
 
@@ -18,8 +21,16 @@ if TYPE_CHECKING:
 
     from headgate.core.ports import Clock
 
+    class _Server(uvicorn.Server):
+        """What `_serving` makes."""
+
+        def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None: ...
+
+        def end(self) -> None: ...
+
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_LEAVE_STEP, _LEAVE_STEPS = 0.001, 100  # seconds, and how many of them answers in flight have when it ends
 
 
 def simulator_config(simulator: Simulator, **options: Any) -> uvicorn.Config:
@@ -42,6 +53,50 @@ def simulator_config(simulator: Simulator, **options: Any) -> uvicorn.Config:
         **options,
     }
     return uvicorn.Config(simulator, **told)
+
+
+@cache
+def _serving() -> type[_Server]:
+    """uvicorn's server for a thread: told to end, it does so at once. uvicorn itself looks ten times a second, and then
+    waits another tenth, which in a suite with a thousand simulators is minutes."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+            super().__init__(config)
+            self._ready = ready
+            self._told = asyncio.Event()
+            self._loop: asyncio.AbstractEventLoop | None = None
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self._loop = asyncio.get_running_loop()
+            await super().startup(sockets=sockets)
+            self._ready.set()
+
+        async def main_loop(self) -> None:
+            while not await self.on_tick(0):  # renews the date
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._told.wait()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for each in (*self.servers, *(sockets or ())):
+                each.close()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            # Those that are idle are gone by now; a stalled stream must not hold up the end of a test for longer.
+            for _ in range(_LEAVE_STEPS):
+                await asyncio.sleep(_LEAVE_STEP)
+                if not self.server_state.connections:
+                    break
+
+        def end(self) -> None:
+            self.should_exit = self.force_exit = True
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has closed
+                    self._loop.call_soon_threadsafe(self._told.set)
+
+    return cast("type[_Server]", Server)
 
 
 class SimulatorServer:
@@ -72,7 +127,7 @@ class SimulatorServer:
         self._tls = tls
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.ca_file: Path | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
 
@@ -95,12 +150,8 @@ class SimulatorServer:
         self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
         started = threading.Event()
 
-        class Server(uvicorn.Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets=sockets)
-                started.set()
-
-        server = self._server = Server(simulator_config(self.simulator, timeout_graceful_shutdown=1, **options))
+        config = simulator_config(self.simulator, timeout_graceful_shutdown=1, **options)
+        server = self._server = _serving()(config, started)
 
         def serve() -> None:
             try:
@@ -145,8 +196,7 @@ class SimulatorServer:
         """Close every connection and stop. Idempotent."""
         if self._server is None or self._thread is None:
             return
-        self._server.should_exit = True
-        self._server.force_exit = True  # a stalled stream must not hold up the end of a test
+        self._server.end()
         self._thread.join(_STOP_SECONDS)
         self._server = self._thread = None
         if self._folder is not None:
