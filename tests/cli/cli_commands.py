@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -29,7 +30,7 @@ def clean_env(**more: str) -> dict[str, str]:
 
 
 HERE = ("usage", "budgets", "invoice", "reconcile", "prices", "keys", "logs", "lab", "init", "explain", "doctor")
-HERE += ("providers", "batch", "cache", "shadow", "approvals", "incident", "alerts", "--config")
+HERE += ("providers", "batch", "cache", "shadow", "approvals", "incident", "alerts", "demo", "--config")
 """Commands that end by themselves: run in this process, which is ten times quicker."""
 
 
@@ -59,6 +60,7 @@ def _here(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.Complet
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(cwd)
         patched.setattr(os, "environ", env)
+        patched.setattr(tempfile, "tempdir", None)  # TMPDIR is looked at anew
         with redirect_stdout(out), redirect_stderr(err):
             code = main.run(cli, list(arguments))
     return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())

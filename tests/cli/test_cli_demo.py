@@ -13,7 +13,7 @@ from cli_commands import Run, clean_env
 
 @pytest.mark.slow
 def test_its_numbers_agree_with_each_other_and_with_the_invoice(run: Run, tmp_path: Path) -> None:
-    done = run("demo", "--seconds", "3", "--rate", "16", "--json", TMPDIR=str(tmp_path))
+    done = run("demo", "--seconds", "1", "--rate", "48", "--json", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["agrees"] is True

@@ -180,5 +180,5 @@ class Budgets(RuleBasedStateMachine):
 @pytest.mark.parametrize("store_class", STORES)
 def test_no_interleaving_breaks_a_budget(store_class: Any) -> None:
     machine = type("Budgets", (Budgets,), {"store_class": store_class})
-    examples = 25 if store_class is SqliteStore else 8
+    examples = settings().max_examples * (3 if store_class is SqliteStore else 1) // 10  # 15 and 5, or 300 and 100
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))

@@ -116,5 +116,5 @@ class Ledgers(RuleBasedStateMachine):
 @pytest.mark.parametrize("store_class", STORES)
 def test_no_interleaving_loses_or_doubles_a_row(store_class: Any) -> None:
     machine = type("Ledgers", (Ledgers,), {"store_class": store_class})
-    examples = 15 if store_class is SqliteStore else 6
+    examples = settings().max_examples * (2 if store_class is SqliteStore else 1) // 10  # 10 and 5, or 200 and 100
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None))

@@ -27,8 +27,8 @@ from headgate.testing.simulator.faults import Fault
 from headgate.testing.simulator.scenario import Match, Pace, Rule, Scenario, When
 
 SEED = 20261121
-EACH = 1_000  # trials for each way in
-KILL_AFTER = 300  # of the gateway's trials
+EACH = 600  # trials for each way in
+KILL_AFTER = 200  # of the gateway's trials
 
 
 def _rule(probability: float, fault: Fault, **match: Any) -> Rule:
@@ -154,7 +154,7 @@ def _rows(storage: Path, table: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """2,000 trials, half through gateways and half in process, on one bad day at the provider."""
+    """1,200 trials, half through gateways and half in process, on one bad day at the provider."""
     folder = tmp_path_factory.mktemp("ledger-equals-invoice")
     trials = draw(SEED, 2 * EACH)
     with SimulatorServer(BAD_DAY, seed=SEED) as sim:

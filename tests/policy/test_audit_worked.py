@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 from headgate.core.usage import Usage
 from headgate.policy.audit.calls import Call
@@ -15,6 +16,7 @@ BOOK = PriceBook.load()
 MODEL = "claude-sonnet-5-5"
 
 
+@cache
 def feature() -> list[Call]:
     """A day of a support assistant: one 8,000-token system prompt for all it does, `max_tokens: 4096` everywhere, and
     answers that run on to it now and then."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
         def end(self) -> None: ...
 
+
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _LEAVE_STEP, _LEAVE_STEPS = 0.001, 100  # seconds, and how many of them answers in flight have when it ends
