@@ -144,7 +144,6 @@ class SimulatorServer:
             OSError: the port is taken.
             RuntimeError: the server did not start.
         """
-        import uvicorn
 
         options = self._encrypted() if self._tls else {}
         listening = socket.create_server(("127.0.0.1", self._port), backlog=2048)
