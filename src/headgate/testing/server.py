@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-_LEAVE_STEP, _LEAVE_STEPS = 0.001, 100  # seconds, and how many of them answers in flight have when it ends
+_LEAVE_STEP = 0.001  # seconds
+_LEAVE_STEPS = 100  # how many of them an answer in flight has when the server ends
+_TURNS = 8
 
 
 def simulator_config(simulator: Simulator, **options: Any) -> uvicorn.Config:
@@ -81,12 +83,16 @@ def _serving() -> type[_Server]:
                         await self._told.wait()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for _ in range(_TURNS):  # what was accepted this moment needs its server: without, it stays open for ever
+                await asyncio.sleep(0)
             for each in (*self.servers, *(sockets or ())):
                 each.close()
-            for connection in list(self.server_state.connections):
-                connection.shutdown()
-            # Those that are idle are gone by now; a stalled stream must not hold up the end of a test for longer.
+            told: set[Any] = set()
+            # Idle ones are gone at once; a stalled stream must not hold up the end of a test for longer.
             for _ in range(_LEAVE_STEPS):
+                for connection in self.server_state.connections - told:
+                    told.add(connection)
+                    connection.shutdown()
                 await asyncio.sleep(_LEAVE_STEP)
                 if not self.server_state.connections:
                     break
