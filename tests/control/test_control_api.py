@@ -422,7 +422,9 @@ def test_erasing_a_tenants_session_reaches_answers_jobs_batches_and_approvals_an
         built.approvals.keep(Parked(f"ap_{tenant[0] * 25}9", now, now + 600, caller, call, "x-9", "d"))
     built.ledger.flush()
     body = {"kind": "session", "value": "s-9", "tenant": "initech"}
-    told = api.ask("admin", "/logs/erase", "POST", body).json
+    answer = api.ask("admin", "/logs/erase", "POST", body)
+    assert answer.status == 200, answer.body
+    told = answer.json
     where = ("answers", "jobs", "batches", "batches_left", "approvals")
     assert {name: told[name] for name in where} == dict.fromkeys(where, 1)
     assert api.last().after is not None
