@@ -74,6 +74,13 @@ def test_a_busy_provider_is_asked_again_after_the_default_wait(run: Any) -> None
     assert world.happened == ["intend", "send"] * 4 + ["settle"]
 
 
+def test_an_attempt_that_is_made_again_keeps_its_error_and_not_the_frames_it_was_raised_in(run: Any) -> None:
+    played = run(World(failed(529), message()).call())
+    error = played.exchange.attempts[0].error
+    assert isinstance(error, UpstreamBusy)
+    assert error.__traceback__ is None
+
+
 @pytest.mark.parametrize(
     ("header", "wait"),
     [

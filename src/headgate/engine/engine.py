@@ -298,6 +298,7 @@ class Engine:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
+                error.__traceback__ = None  # the attempt keeps the error, and that would keep this frame
             place, waited, stretch = await self._after(exchange, plan, attempt)
 
     async def _after(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> tuple[int, float, float]:
