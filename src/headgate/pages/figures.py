@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from headgate.pages.periods import Period
+from headgate.pages.periods import HOUR, MINUTES_KEPT, Period
 from headgate.stores.logs.histogram import percentile
 from headgate.stores.logs.query import RollupRow
+from headgate.stores.logs.reader import LogReader
 
 _SUMMED = (
     *("exchanges", "attempts", "failed", "refused", "blocked", "hits", "truncated", "cost_nano", "estimated_nano"),
@@ -79,6 +80,24 @@ def total(rows: Iterable[RollupRow]) -> Figures:
     for row in rows:
         found.add(row)
     return found
+
+
+def between(logs: LogReader, since: float, until: float, tenant: str | None, now: float) -> Figures:
+    """All of a stretch together: by whole hours, and at its ends by the minute where minutes are still kept.
+
+    Thousands of minutes take a second to add up. Where there are none any more, the hour that an end is in belongs to
+    the later stretch.
+    """
+    kept = now - MINUTES_KEPT
+    first = (-(-since // HOUR) if since >= kept else since // HOUR) * HOUR
+    last = until // HOUR * HOUR
+    if first > last:
+        return total(logs.rollup(since, until, "minute", None, tenant))
+    rows = list(logs.rollup(first, last, "hour", None, tenant))
+    for begin, end in ((since, first), (last, until)):
+        if kept <= begin < end:
+            rows += logs.rollup(begin, end, "minute", None, tenant)
+    return total(rows)
 
 
 def by_value(rows: Iterable[RollupRow]) -> dict[str, Figures]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -13,12 +13,12 @@ from headgate.pages import changes, periods
 from headgate.pages import format as formats
 from headgate.pages.asked import Asked, link
 from headgate.pages.changes import Change, Days, Sentence
-from headgate.pages.figures import Figures, by_value, over_time, total, values
+from headgate.pages.figures import Figures, between, by_value, over_time, total, values
 from headgate.pages.periods import DAY, HOUR, MINUTE, Period
 from headgate.pages.plots import Plot, Series, plot
 from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
-from headgate.stores.logs.query import LogQuery, RollupRow
+from headgate.stores.logs.query import LogQuery
 
 _SYNC = "overview"
 _TOP = 5
@@ -58,8 +58,8 @@ def show(site: Site, asked: Asked) -> Response:
     young = span is not None and asked.now - span[0] < 2 * HOUR
     period = periods.chosen(asked.query, asked.now, "1h" if young else "24h")
     earlier = period.before()
-    rows, rows_before = _split(logs.rollup(earlier.since, period.until, period.step, None, asked.tenant), period.since)
-    sums, before = total(rows), total(rows_before)
+    rows = logs.rollup(period.since, period.until, period.step, None, asked.tenant)
+    sums, before = total(rows), between(logs, earlier.since, earlier.until, asked.tenant, asked.now)
     days = _days(site, asked)
     said = changes.sentences(days)
     return site.render(
@@ -80,25 +80,17 @@ def show(site: Site, asked: Asked) -> Response:
     )
 
 
-def _split(rows: Iterable[RollupRow], since: float) -> tuple[list[RollupRow], list[RollupRow]]:
-    """(From a moment on, before it)."""
-    found: tuple[list[RollupRow], list[RollupRow]] = ([], [])
-    for row in rows:
-        found[row.start < since].append(row)
-    return found
-
-
 def _days(site: Site, asked: Asked) -> Days:
     """The last 24 hours, and those before. What is broken down is so by whole hours, the current one included."""
     logs = site.sources.logs
     assert logs is not None
     minute, hour = asked.now // MINUTE * MINUTE + MINUTE, asked.now // HOUR * HOUR + HOUR
-    now, before = _split(logs.rollup(minute - 2 * DAY, minute, "minute", None, asked.tenant), minute - DAY)
+    now, before = (between(logs, end - DAY, end, asked.tenant, asked.now) for end in (minute, minute - DAY))
 
     def broken_down(until: float) -> dict[str, dict[str, Figures]]:
         return {name: by_value(logs.top(until - DAY, until, name, asked.tenant, _COMPARED)) for name in _BROKEN_DOWN}
 
-    return Days(total(now), total(before), broken_down(hour), broken_down(hour - DAY))
+    return Days(now, before, broken_down(hour), broken_down(hour - DAY))
 
 
 def _address(sentence: Sentence) -> str:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from headgate.stores.logs.rollups import KEEP_DAYS
+
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+MINUTES_KEPT = KEEP_DAYS[MINUTE] * DAY
 LONGEST = 400 * DAY
 """Seconds: how long rollups are kept."""
 
@@ -89,7 +92,7 @@ def chosen(query: Mapping[str, str], now: float, default: str = "24h") -> Period
         last = min(until or now, now + DAY)
         if last > since:
             first = max(since, last - LONGEST)
-            return _made("custom", f"{_words(first)} to {_words(last)}", first, last)
+            return _made("custom", f"{_words(first)} to {_words(last)}", first, last, now)
     name = query.get("period", "")
     return named(name if name in NAMES else default, now)
 
@@ -98,30 +101,32 @@ def named(name: str, now: float) -> Period:
     """One of `NAMES`."""
     midnight = now // DAY * DAY
     if name == "today":
-        return _made(name, NAMES[name], midnight, now)
+        return _made(name, NAMES[name], midnight, now, now)
     if name == "yesterday":
-        return _made(name, NAMES[name], midnight - DAY, midnight)
+        return _made(name, NAMES[name], midnight - DAY, midnight, now)
     if name == "month":
         today = datetime.fromtimestamp(now, UTC)
         first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-        return _made(name, f"{today:%B %Y}", first, now)
+        return _made(name, f"{today:%B %Y}", first, now, now)
     length = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}[name]
-    return _made(name, NAMES[name], now - length, now)
+    return _made(name, NAMES[name], now - length, now, now)
 
 
-def _made(name: str, words: str, since: float, until: float) -> Period:
-    """With as many points as a plot can show, and rollups as coarse as they allow."""
+def _made(name: str, words: str, since: float, until: float, now: float) -> Period:
+    """With as many points as a plot can show, and rollups as coarse as they allow, and as are still kept."""
     until = max(until, since + MINUTE)  # a day that begins just now
     length = until - since
+    fine = since >= now - MINUTES_KEPT
     for most, step, bucket in (
         (2 * HOUR, "minute", MINUTE),
         (2 * DAY, "minute", 15 * MINUTE),
         (8 * DAY, "hour", HOUR),
         (45 * DAY, "hour", 6 * HOUR),
     ):
-        if length <= most:
+        if length <= most and (fine or step != "minute"):
             # From a whole stretch on, so that the first point is not a part of one.
-            return Period(name, words, since // MINUTE * MINUTE, until, step, bucket)  # type: ignore[arg-type]
+            whole = MINUTE if step == "minute" else HOUR
+            return Period(name, words, since // whole * whole, until, step, bucket)  # type: ignore[arg-type]
     return Period(name, words, since // HOUR * HOUR, until, "day", DAY)
 
 

@@ -155,10 +155,18 @@ def amounts(sql: Sql, step: int, tenant: str, since: int, until: float, count: s
 
 def totals(sql: Sql, step: int, tenant: str, since: int, until: float, values: Sequence[str]) -> dict[str, Sums]:
     """All stored sums of some users over a time."""
-    found: dict[str, Sums] = {}
-    for cell, sums in stored(sql, step, tenant, since, until, values) if values else ():
-        found.setdefault(cell.value, Sums()).add(sums)
-    return found
+    found = {value: Sums() for value in values}
+    asked = f"SELECT names, {_COLUMNS} {_OVER_A_TIME}"
+    for raw, *columns in sql.execute(asked, (step, tenant, since, until)) if values else ():
+        names = _names(raw)
+        places = [place for place, name in enumerate(names) if name in found]
+        if places:
+            told = [_unpacked(each, len(names)) for each in columns]
+            for place in places:
+                counts = found[names[place]].counts
+                for column, amounts_of_all in enumerate(told):
+                    counts[column] += amounts_of_all[place]
+    return {value: sums for value, sums in found.items() if sums.counts[0]}
 
 
 def prune(sql: Sql, now: float) -> None:
