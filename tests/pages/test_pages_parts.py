@@ -113,6 +113,11 @@ def test_a_custom_period_says_its_days_and_survives_in_the_address() -> None:
     assert periods.chosen(period.query(), NOW) == period
 
 
+def test_a_day_whose_minutes_are_gone_is_shown_by_the_hour() -> None:
+    assert periods.chosen({"from": "2026-11-01", "to": "2026-11-01"}, NOW).step == "hour"
+    assert periods.named("yesterday", NOW).step == "minute"
+
+
 def test_an_alerts_address_is_understood() -> None:
     period = periods.chosen({"since": str(int(NOW - 600))}, NOW)
     assert period.since == NOW // 60 * 60 - 600

@@ -210,13 +210,15 @@ class Unavailable(Refusal):
     code = "headgate_unavailable"
     status_hint = 503
 
-    def __init__(self, message: str, *, code: str | None = None, told: str = "") -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, status_hint: int | None = None, told: str = ""
+    ) -> None:
         """
         Args:
             message: for the operator: the log and the command line.
             told: for callers; "" = the same.
         """
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, status_hint=status_hint)
         self._told = told
 
     @property
