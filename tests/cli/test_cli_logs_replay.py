@@ -11,7 +11,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from cli_commands import headgate
+from cli_commands import apart, headgate
 
 from headgate.core.errors import ConfigError
 from headgate.gate import Gate
@@ -73,6 +73,20 @@ def test_the_calls_of_a_replay_are_in_the_ledger_under_its_name_and_are_not_repl
     used = json.loads(headgate("usage", "--tag", f"replay={run_id}", "--json", cwd=world, **ENV).stdout)
     assert used["total"]["exchanges"] == 1
     assert "2 calls" in replay("--dry-run", "--limit", "9").stderr
+
+
+def test_beside_a_gateway_that_has_the_ledger_a_replay_has_one_of_its_own(world: Path) -> None:
+    own = f"sqlite:///{world / 'replays.db'}"
+    with Gate.load(world / "headgate.yaml", env=ENV) as gate:
+        gate.built.ledger.open()
+        before = len(gate.built.ledger.reader().recent(limit=1000))
+        refused = apart("logs", "replay", "--limit", "1", cwd=world, **ENV)
+        assert (refused.returncode, "--storage" in refused.stderr) == (2, True), refused.stderr
+        done = apart("logs", "replay", "--limit", "1", "--storage", own, "--json", cwd=world, **ENV)
+        assert done.returncode == 0, done.stderr
+        assert len(gate.built.ledger.reader().recent(limit=1000)) == before
+    spent = headgate("usage", "--by", "feature", cwd=world, HEADGATE_STORAGE=own, **ENV)
+    assert "replay" in spent.stdout
 
 
 def test_nothing_is_sent_where_it_would_cost_more_than_it_may(replay: Replay) -> None:

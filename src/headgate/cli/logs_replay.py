@@ -33,6 +33,9 @@ _MOST = 1024 * 1024
     "--system", metavar="FILE", type=click.Path(dir_okay=False), help="This system prompt in place of theirs."
 )
 @click.option("--policy", metavar="FILE", help="Ask under this configuration; --config is where the log is.")
+@click.option(
+    "--storage", metavar="URL", help="Write the run's exchanges into this ledger; beside a gateway, SQLite needs it."
+)
 @click.option("--max-usd", type=click.FloatRange(0, 1e6), default=1.0, show_default=True, help="The run costs no more.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at once.")
 @click.option(
@@ -49,6 +52,7 @@ def replay(
     model: str,
     system: str | None,
     policy: str | None,
+    storage: str | None,
     max_usd: float,
     concurrency: int,
     expect: bool,
@@ -72,6 +76,7 @@ def replay(
       headgate logs replay --task classify --since 7d --model gpt-6-luna
       headgate logs replay evals/classify.jsonl --expect --system prompts/v2.txt --html report.html
       headgate logs replay --policy stricter.yaml --dry-run
+      headgate logs replay --last 1 --storage sqlite:///replays.db
     """
     from headgate.cli.replay_text import forecast_lines, show
     from headgate.gate import Gate
@@ -88,7 +93,8 @@ def replay(
     if expect and not judge and any(_needs_judge(case) for case in cases):
         raise click.UsageError("a case expects a judge: name its model with --judge")
     run_id = new_run()
-    under = settings_of(policy) if policy is not None else settings
+    elsewhere = {} if storage is None else {"storage": storage}
+    under = settings_of(policy or config, **elsewhere) if policy or elsewhere else settings
     with Gate(settings_for(under, terms, run_id), env=os.environ) as gate:
         run = Replay(gate, terms, run_id)
         forecast = run.forecast(cases)
@@ -100,6 +106,12 @@ def replay(
             raise click.UsageError(
                 "that is likely to cost more than --max-usd: raise it, or take fewer cases with --limit"
             )
+        try:
+            gate.built.ledger.open()
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error.message} Or give this run a ledger of its own: --storage sqlite:///replays.db"
+            ) from None
         found = list(run.run(cases, concurrency=concurrency, progress=not as_json))
     if html is not None:
         from headgate.cli.replay_html import page
