@@ -388,6 +388,7 @@ class Gateway:
         owns = self._engine.owns_retries(exchange)
         answer = error_answer(dialect, exchange, error, owns_retries=owns, now=self._now())
         await _send(send, answer.status, answer.headers, answer.body)
+        _without_frames(error)
 
     async def _deny(self, refusal: Refusal, scope: Scope, send: Send) -> None:
         self._denied(refusal, scope)
@@ -411,6 +412,14 @@ class Gateway:
             method=scope["method"][:16],
             path=label(scope["path"][:1024])[:200],
         )
+
+
+def _without_frames(error: BaseException | None) -> None:
+    """An exchange keeps its error, whose traceback keeps the frames that have the exchange: only the collector, which
+    comes seldom, would free any of them, bodies included."""
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _by_address(built: Built) -> bool:

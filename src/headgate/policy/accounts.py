@@ -23,8 +23,9 @@ from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, 
 from headgate.policy.lasting import why_not, without_end
 from headgate.policy.recent import Recent
 
-MOST_IDLE = 20_000
-"""Accounts kept in memory though nothing is set aside on them: some 14 MB. The store has them all."""
+MOST_IDLE = 6_144
+"""Accounts kept in memory though nothing is set aside on them: some 4 MB. The store has them all, and those of sessions
+that are over nobody asks for."""
 
 MOST_CLAIMED = 4_096
 """Combinations of accounts kept looked up: some 2 MB. Few of them are asked for twice where each call is of another
@@ -103,7 +104,8 @@ class Accounts:
         """Why between transactions: in one, every account that was looked up has to be here to its end."""
         used = {claim.key for ask in self._waiting.values() for claim in ask.claims}
         used.update(claim.key for ask in self._holds.values() for claim in ask.claims)
-        self._claimed.clear()
+        self._claimed.forget_old()
+        used.update(claim.key for held in self._claimed.new.values() for claim in held.claims)
         idle = [key for key in self._places if key not in used]
         for key in idle[: (len(idle) + 1) // 2]:
             del self._places[key]

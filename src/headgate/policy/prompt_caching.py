@@ -37,8 +37,8 @@ STAKE = 10_000.0
 BANKED = 50_000.0
 """Tokens' worth of savings that later losses may use up, at most."""
 
-MOST_PREFIXES = 12_000
-"""Prefixes remembered: some 3 MB. At least the half of them that came last are."""
+MOST_PREFIXES = 8_000
+"""Prefixes remembered: some 2 MB. At least the half of them that came last are."""
 MOST_PLACES = 2_000
 MOST_MARKS = 3
 """Of the 4 that a request may carry: shared beginning, what was written before, end."""

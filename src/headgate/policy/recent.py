@@ -42,6 +42,10 @@ class Recent(Generic[K, V]):
             self._old, self.new = self.new, {}
         self.new[key] = value
 
+    def forget_old(self) -> None:
+        """Forget what is not in `new`."""
+        self._old = {}
+
     def clear(self) -> None:
         """Forget everything."""
         self.new, self._old = {}, {}

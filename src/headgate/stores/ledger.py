@@ -311,10 +311,14 @@ class _Port:
                 lasting=attempt.lasting,
             )
         self._ledger.shared().writer.intend(intent)
-        if isinstance(waiter, AsyncWaiter):
-            await waiter.future
-        else:
-            waiter.wait()
+        try:
+            if isinstance(waiter, AsyncWaiter):
+                await waiter.future
+            else:
+                waiter.wait()
+        except BaseException:
+            del waiter, intent, ask  # the waiter keeps the error, whose traceback keeps this frame
+            raise
         if ask is not None:
             attempt.left_nano = ask.left_nano
             if ask.warned is not None:
