@@ -503,3 +503,14 @@ def test_an_anomaly_tells_the_facts_under_the_logs_names() -> None:
 def test_the_sentence_holds_no_name_that_a_caller_chose(kind: str) -> None:
     caller = Caller(tenant="evil", key="evil", user="evil", session="evil", task="evil")
     assert "evil" not in Anomaly(kind, caller, "ex_1", START, "usd", 1, 2, "anthropic", "evil").message
+
+
+def test_a_session_that_nobody_goes_on_with_is_forgotten_but_not_what_was_told_of_one() -> None:
+    detectors, window = Anomalies(Rules(session_nano=100)), Rules().session_window_seconds
+    told = fed(detectors, [call(START, cost=101, caller=S17, usage=False)])
+    assert kinds(told) == [SESSION_SPEND]
+    for n in range(40):
+        caller = Caller(tenant="acme", session=f"s-{n}x")
+        fed(detectors, [call(START + 1 + n * window / 10, cost=1, caller=caller, usage=False)])
+    assert len(detectors._sessions) <= 22
+    assert fed(detectors, [call(START + 4 * window + 2, cost=101, caller=S17, usage=False)]) == []

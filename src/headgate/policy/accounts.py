@@ -23,8 +23,8 @@ from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, 
 from headgate.policy.lasting import why_not, without_end
 from headgate.policy.recent import Recent
 
-MOST_IDLE = 6_144
-"""Accounts kept in memory though nothing is set aside on them: some 4 MB. The store has them all, and those of sessions
+MOST_IDLE = 3_072
+"""Accounts kept in memory though nothing is set aside on them: some 2 MB. The store has them all, and those of sessions
 that are over nobody asks for."""
 
 MOST_CLAIMED = 4_096

@@ -163,7 +163,7 @@ class _Tenant:
 class Anomalies:
     """The detectors, and what they remember. One thread at a time."""
 
-    __slots__ = ("_all", "_callers", "_rules", "_sessions", "_tenants")
+    __slots__ = ("_all", "_callers", "_rules", "_sessions", "_tenants", "_turn")
 
     def __init__(self, rules: Rules, *, most: int = MOST_CALLERS) -> None:
         """`most`: callers, sessions and tenants to remember, each; >= 2."""
@@ -171,6 +171,7 @@ class Anomalies:
         self._callers: Recent[tuple[str, str, str, str], _Caller] = Recent(most)
         self._sessions: Recent[tuple[str, str, str], _Session] = Recent(most)
         self._tenants: Recent[str, _Tenant] = Recent(most)
+        self._turn = 0.0  # then sessions of which nothing was heard for a window go
         self._all = Days(rules.spend_ratio, FLOOR_SPEND_NANO)
 
     def __len__(self) -> int:
@@ -265,6 +266,9 @@ class Anomalies:
     def _session(self, exchange: Exchange, at: float, cost: int, prompt: int, found: list[Anomaly]) -> None:
         rules, caller = self._rules, exchange.request.caller
         key = (caller.tenant, caller.key, caller.session)
+        if at >= self._turn:
+            self._turn = at + rules.session_window_seconds
+            self._sessions.turn(lambda each: max(each.burned, each.looped) > at)
         session = self._sessions.get(key)
         if session is None:
             session = _Session(rules.session_window_seconds)

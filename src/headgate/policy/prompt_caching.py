@@ -37,7 +37,7 @@ STAKE = 10_000.0
 BANKED = 50_000.0
 """Tokens' worth of savings that later losses may use up, at most."""
 
-MOST_PREFIXES = 8_000
+MOST_PREFIXES = 6_000
 """Prefixes remembered: some 2 MB. At least the half of them that came last are."""
 MOST_PLACES = 2_000
 MOST_MARKS = 3

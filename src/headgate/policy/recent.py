@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -41,6 +42,10 @@ class Recent(Generic[K, V]):
         if len(self.new) >= self._half:
             self._old, self.new = self.new, {}
         self.new[key] = value
+
+    def turn(self, keep: Callable[[V], bool]) -> None:
+        """Forget what was not asked for since the last turn, but what `keep` wants."""
+        self._old, self.new = {key: value for key, value in self._old.items() if keep(value)} | self.new, {}
 
     def forget_old(self) -> None:
         """Forget what is not in `new`."""
