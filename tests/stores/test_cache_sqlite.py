@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,6 +217,29 @@ print("held", flush=True)
 sys.stdin.readline()
 cache.close()
 """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_waits_for_what_the_thread_has_begun(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = opened()
+    assert not has(cache, "a:1")
+    begun, go, count = threading.Event(), threading.Event(), cache.backend.count
+    over: list[str] = []
+
+    def counted() -> tuple[int, int]:
+        begun.set()
+        go.wait(30)
+        over.append("counted")
+        return count()
+
+    monkeypatch.setattr(cache.backend, "count", counted)
+    cache.put("a:1", answer())
+    assert begun.wait(30)
+    os.register_at_fork(before=go.set)  # hooks are called the last one first
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if over else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
