@@ -76,7 +76,7 @@ def replay(
       headgate logs replay --task classify --since 7d --model gpt-6-luna
       headgate logs replay evals/classify.jsonl --expect --system prompts/v2.txt --html report.html
       headgate logs replay --policy stricter.yaml --dry-run
-      headgate logs replay --last 1 --storage sqlite:///replays.db
+      headgate logs replay --limit 1 --storage sqlite:///replays.db
     """
     from headgate.cli.replay_text import forecast_lines, show
     from headgate.gate import Gate
