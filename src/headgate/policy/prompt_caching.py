@@ -304,10 +304,8 @@ class PromptCaching:
             known.append(seen)
         if known and known[-1] is None:
             longest = next((seen for seen in reversed(known) if seen is not None), None)
-            if (
-                fresh is not None and longest is not None and longest.ended
-            ):  # a conversation goes on as fast as it has gone so far
-                fresh.gaps = longest.gaps
+            if fresh is not None and longest is not None and longest.ended:
+                fresh.gaps = longest.gaps  # a conversation goes on as fast as it has gone so far
         for each, seen in zip(found, known, strict=True):
             if seen is not None and each.last:
                 seen.ended = True

@@ -180,9 +180,8 @@ class Window:
         """`seconds` > 0."""
         self._seconds = seconds / PARTS
         self._part = self._nano = 0  # the newest part, and what was spent in it
-        self._before: list[tuple[int, int]] | None = (
-            None  # those before it, oldest first: of few sessions there are any
-        )
+        # Those before it, oldest first: of few sessions there are any.
+        self._before: list[tuple[int, int]] | None = None
         self.spent = 0
 
     def take(self, nano: int, at: float) -> int:

@@ -36,9 +36,7 @@ MOST_QUEUED_BYTES = 64 * 1024 * 1024
 
 _MOST_DEFLATED = 4  # a body this many times as long as an entry may be is not tried: text shrinks to a third, about
 _MOST_AT_ONCE = 64  # gets or puts in one go
-_FORK_SECONDS = (
-    1.0  # that a fork waits for a thread in the middle of its work: one that hangs holds no lock of SQLite's
-)
+_FORK_SECONDS = 1.0  # that a fork waits for a thread at work: one that hangs holds no lock of SQLite's
 _CLOSING_SECONDS = 2.0
 _IDLE_SECONDS = 3600.0
 
