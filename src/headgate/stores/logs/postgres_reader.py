@@ -13,7 +13,6 @@ from headgate.stores.logs.filters import Filter
 from headgate.stores.logs.postgres_guard_counts import guard_counts
 from headgate.stores.logs.postgres_link import Link, connect, has_tables
 from headgate.stores.logs.postgres_rows import PostgresFinder
-from headgate.stores.logs.query import GuardCounts
 from headgate.stores.logs.rows import Shapes
 from headgate.stores.logs.table_reader import SEARCH_SECONDS, NoLogStore, TableReader
 from headgate.stores.postgres_database import reason
@@ -38,7 +37,7 @@ class PostgresLogReader(TableReader):
         seconds: float = SEARCH_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(seconds, clock)
+        super().__init__(seconds, clock, guard_counts)
         self._url = url
         self._installation = installation
         self._lock = threading.Lock()
@@ -65,17 +64,6 @@ class PostgresLogReader(TableReader):
         more_time: Callable[[], bool],
     ) -> PostgresFinder:
         return PostgresFinder(sql, shapes, wanted, newest_first=newest_first, start=start, more_time=more_time)
-
-    def _guards(
-        self,
-        sql: Link,
-        shapes: Shapes,
-        since: float,
-        until: float,
-        tenant: str | None,
-        more_time: Callable[[], bool],
-    ) -> GuardCounts:
-        return guard_counts(sql, shapes, since, until, tenant, more_time)
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[Link, Shapes]]:

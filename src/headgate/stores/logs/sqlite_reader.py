@@ -12,7 +12,6 @@ from pathlib import Path
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores.logs.filters import Filter
 from headgate.stores.logs.guard_counts import guard_counts
-from headgate.stores.logs.query import GuardCounts
 from headgate.stores.logs.rows import Shapes
 from headgate.stores.logs.sqlite_rows import Finder
 from headgate.stores.logs.sqlite_schema import APPLICATION, VERSION, open_reader
@@ -32,7 +31,7 @@ class SqliteLogReader(TableReader):
     def __init__(
         self, path: Path, *, seconds: float = SEARCH_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(seconds, clock)
+        super().__init__(seconds, clock, guard_counts)
         self._path = path
         self._lock = threading.Lock()
         self._idle: list[tuple[sqlite3.Connection, Shapes, tuple[int, int]]] = []
@@ -54,17 +53,6 @@ class SqliteLogReader(TableReader):
         more_time: Callable[[], bool],
     ) -> Finder:
         return Finder(sql, shapes, wanted, newest_first=newest_first, start=start, more_time=more_time)
-
-    def _guards(
-        self,
-        sql: sqlite3.Connection,
-        shapes: Shapes,
-        since: float,
-        until: float,
-        tenant: str | None,
-        more_time: Callable[[], bool],
-    ) -> GuardCounts:
-        return guard_counts(sql, shapes, since, until, tenant, more_time)
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, Shapes]]:

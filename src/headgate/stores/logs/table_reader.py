@@ -45,6 +45,10 @@ _BY_HOURS = 2 * 86_400.0
 _SKEW = 60.0  # seconds that a clock may have been set back while a call was on its way
 
 
+GuardCounter = Callable[[Any, Shapes, float, float, "str | None", Callable[[], bool]], GuardCounts]
+"""As `guard_counts.guard_counts`."""
+
+
 class NoLogStore(ConfigError):
     """Nothing was put into the log store yet."""
 
@@ -55,9 +59,11 @@ class TableReader(ABC):
     Args:
         seconds: how long one search may look, > 0.
         clock: a monotonic clock in seconds.
+        guards: counts what guards found, in this kind of database.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float], guards: GuardCounter) -> None:
+        self._guards = guards
         self._seconds = seconds
         self._clock = clock
         self._late = _Late()
@@ -77,18 +83,6 @@ class TableReader(ABC):
         more_time: Callable[[], bool],
     ) -> Found:
         """One search."""
-
-    @abstractmethod
-    def _guards(
-        self,
-        sql: Any,
-        shapes: Shapes,
-        since: float,
-        until: float,
-        tenant: str | None,
-        more_time: Callable[[], bool],
-    ) -> GuardCounts:
-        """What guards found."""
 
     def search(self, query: LogQuery) -> LogPage:
         """The exchanges that fit, the newest first. See `LogPage.searched_to`."""
