@@ -7,7 +7,6 @@ What is read from one is at most 9 % above the true value.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from math import ceil
 
@@ -16,18 +15,13 @@ LAST = 24 * PER_DOUBLING
 """Of 4.6 hours and more."""
 
 
-def bucket_of(milliseconds: float) -> int:
-    """The bucket of a duration."""
-    return bisect_left(BOUNDS, milliseconds)
-
-
 def upper(bucket: int) -> float:
     """The longest duration of a bucket, in milliseconds."""
     return float(2.0 ** (bucket / PER_DOUBLING))
 
 
 BOUNDS = [upper(bucket) for bucket in range(LAST)]
-"""The longest duration of each bucket but the last."""
+"""The longest duration of each bucket but the last: `bisect_left` finds the bucket of a duration in it."""
 
 
 def percentile(histogram: Mapping[int, int], q: float) -> float | None:
