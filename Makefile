@@ -15,7 +15,7 @@ demo: ## a minute of mixed traffic from the real SDKs through both ways in
 test: setup ## lint, types, tests
 	@scripts/test.sh $(ARGS)
 
-test-long: setup ## the same, with twenty times as many examples of each property
+test-long: setup ## the same, with thirty times as many examples of each property
 	@scripts/test.sh --hypothesis-profile=long $(ARGS)
 
 lint: setup

@@ -14,7 +14,8 @@ types=$!
 trap 'kill "$types" 2>/dev/null || true; rm -f "$said"' EXIT
 
 tested=0
-.venv/bin/python -m pytest -q -n 2 --dist worksteal "$@" || tested=$?
+# One worker more than cores: a third of what tests take is waiting for processes, disks and browsers.
+.venv/bin/python -m pytest -q -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist worksteal "$@" || tested=$?
 typed=0
 wait "$types" || typed=$?
 cat "$said"

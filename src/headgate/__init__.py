@@ -16,7 +16,7 @@ from headgate._version import __version__
 
 if TYPE_CHECKING:
     from headgate import guards
-    from headgate.core.errors import ConfigError, HeadgateError, Refusal, UpstreamError
+    from headgate.core.errors import ConfigError, ConfigWarning, HeadgateError, Refusal, UpstreamError
     from headgate.gate import Gate
     from headgate.many.gathering import gather
     from headgate.many.outcomes import DeadlinePassed, Outcome, Outcomes
@@ -39,6 +39,7 @@ _WHERE = {
     "Outcome": "headgate.many.outcomes",
     "Outcomes": "headgate.many.outcomes",
     "ConfigError": "headgate.core.errors",
+    "ConfigWarning": "headgate.core.errors",
     "HeadgateError": "headgate.core.errors",
     "Refusal": "headgate.core.errors",
     "UpstreamError": "headgate.core.errors",
@@ -46,6 +47,7 @@ _WHERE = {
 
 __all__ = [
     "ConfigError",
+    "ConfigWarning",
     "DeadlinePassed",
     "Gate",
     "HeadgateError",

@@ -43,9 +43,12 @@ class BudgetLeft:
     ends: datetime | None
 
 
+_FREE = Decimal("Infinity")
+
+
 def left_of(balance: Balance) -> BudgetLeft:
     """A balance as people read it."""
-    claim, left, cap, tokens = balance.claim, balance.left_nano, balance.cap_nano, balance.cap_tokens
+    claim, left, cap = balance.claim, balance.left_nano, balance.cap_nano
     bounded = claim.end != _FOR_GOOD
     return BudgetLeft(
         budget=claim.budget.id,
@@ -54,10 +57,10 @@ def left_of(balance: Balance) -> BudgetLeft:
         spent_usd=usd(balance.spent_nano),
         held_usd=usd(balance.held_nano),
         left_usd=None if left is None else usd(left),
-        cap_tokens=tokens,
+        cap_tokens=balance.cap_tokens,
         spent_tokens=balance.spent_tokens,
         held_tokens=balance.held_tokens,
-        left_tokens=None if tokens is None else max(0, tokens - balance.spent_tokens - balance.held_tokens),
+        left_tokens=balance.left_tokens,
         soft=claim.budget.soft,
         overridden=balance.overridden,
         begins=datetime.fromtimestamp(claim.start, UTC) if bounded else None,
@@ -65,6 +68,8 @@ def left_of(balance: Balance) -> BudgetLeft:
     )
 
 
-def tightness(left: BudgetLeft) -> tuple[Decimal, str]:
-    """For sorting: what leaves least room first."""
-    return (Decimal("Infinity") if left.left_usd is None or left.soft else left.left_usd, left.budget)
+def tightness(left: BudgetLeft) -> tuple[bool, Decimal, Decimal, str]:
+    """For sorting: what leaves least room first, and before all others what leaves none, of dollars or of tokens."""
+    dollars = _FREE if left.left_usd is None or left.soft else left.left_usd
+    tokens = _FREE if left.left_tokens is None or left.soft else Decimal(left.left_tokens)
+    return (dollars > 0 and tokens > 0, dollars, tokens, left.budget)

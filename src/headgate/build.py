@@ -178,6 +178,7 @@ def build(
         bodies=cast("Bodies", settings.log.bodies),
         request_bytes=settings.log.body_bytes if settings.log.requests else 0,
     )
+    ledger.on_killed(log.killed)
     tally = Tally(log)
     sharing = Sharing(settings.shared, limits_of(settings), tell=log.event, now=clock.now)
     ledger.on_alert(lambda alert: log.event("budget_alert", **alert_facts(alert)))

@@ -10,10 +10,12 @@ from math import ceil
 from typing import Any
 
 from headgate.build import Built
+from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest, UnknownPrice
-from headgate.core.exchange import Facts, Route
+from headgate.core.exchange import Facts, Request, Route
 from headgate.core.money import usd
 from headgate.core.usage import Usage
+from headgate.engine.plan import as_asked
 from headgate.policy.charging import Charging
 from headgate.policy.estimate import BYTES_PER_TOKEN, hidden_tokens
 from headgate.policy.tokenizing import count_messages
@@ -27,8 +29,9 @@ class Estimate:
     """What a call will cost.
 
     Attributes:
-        bound_usd: the most, which is what budgets set aside; None where nothing bounds it (server tools, stored state,
-            no cap on a model whose largest output is unknown).
+        bound_usd: the most, by the prompt's bytes, which is what budgets set aside; None where nothing bounds it
+            (server tools, stored state, no cap on a model whose largest output is unknown), but with
+            `unbounded: ceiling`.
         expected_usd: what is likely, from what such calls have cost this gate; without a cache read.
         input_tokens: of the prompt: counted where `exact`, else as expected.
         output_tokens: as expected; the cap where nothing was learned of the model yet.
@@ -48,11 +51,18 @@ class Estimate:
 
 
 def estimate(
-    built: Built, model: str, messages: object, max_tokens: int | None, dialect: str | None, more: Mapping[str, object]
+    built: Built,
+    model: str,
+    messages: object,
+    max_tokens: int | None,
+    dialect: str | None,
+    more: Mapping[str, object],
+    caller: Caller,
 ) -> Estimate:
     """See `Gate.estimate`."""
+    task = built.engine.policies.tasks(caller.task)
     endpoint = "chat" if messages is not None else "responses" if "input" in more else "messages"
-    route = _route(built, model, dialect, endpoint)
+    route = _route(built, task.model or model, dialect, endpoint)
     if route.dialect == "anthropic":
         endpoint = "messages"
     body: dict[str, object] = {"model": model, **more}
@@ -64,6 +74,7 @@ def estimate(
         raise BadRequest("Anthropic's messages need `max_tokens`; tell the one you will send")
     raw = json.dumps(body, default=_plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     facts = DIALECTS[route.dialect].read_request(endpoint, raw)
+    facts = as_asked(Request(route.dialect, endpoint, "POST", "", (), raw, facts, caller, "in-process"), task).facts
     return _estimate(built, route, endpoint, facts, raw)
 
 
@@ -73,7 +84,9 @@ def _estimate(built: Built, route: Route, endpoint: str, facts: Facts, raw: byte
     assert isinstance(charges, Charging)  # what `build` makes
     price = charges.book.price_for(route.provider, route.model, now)
     counted = _counted(route, endpoint, raw)
-    bound = charges.bound(route, facts, len(raw), now, prompt_tokens=counted)
+    # What `Books.begin` holds: bytes, though the prompt was counted here.
+    policies = built.engine.policies
+    bound = charges.bound(route, facts, len(raw), now, ceiling=policies.unbounded_ceiling)
     prompt, output = charges.calibration.expect(route.provider, route.model, facts.system, raw)
     cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
     expected = output if output is not None else float(cap or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, tzinfo
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from headgate.budget_left import BudgetLeft, left_of, tightness
 from headgate.build import Built, build
 from headgate.core.caller import Caller
-from headgate.core.errors import ConfigError
+from headgate.core.errors import ConfigError, ConfigWarning
 from headgate.core.exchange import Route
 from headgate.jobs.of_gate import Batches
 from headgate.policy.budget_scopes import budget_named, scope_told
@@ -95,9 +96,15 @@ class Gate(Batches, Numbers):
 
         Raises:
             ConfigError: every mistake in the configuration at once.
+
+        Warns:
+            ConfigWarning: what is likely not meant, a line each: a file or a variable that is not read, say.
         """
         told = os.environ if env is None else env
-        return cls(load(path, env=told, overrides=overrides), env=told, wait=wait, embedder=embedder)
+        settings = load(path, env=told, overrides=overrides)
+        for each in settings.warnings:  # nobody reads a start-up's output here
+            warnings.warn(each, ConfigWarning, stacklevel=2)
+        return cls(settings, env=told, wait=wait, embedder=embedder)
 
     @property
     def settings(self) -> Settings:
@@ -250,7 +257,8 @@ class Gate(Batches, Numbers):
 
         What is likely is learned from this gate's own calls; before the first ones it is a rule of thumb. OpenAI's
         plain texts are counted exactly with the `[tokens]` extra, where tiktoken's vocabulary is on this machine:
-        nothing is ever fetched (see docs/metering.md).
+        nothing is ever fetched (see docs/metering.md). The model and the output cap of the task that `headgate.caller`
+        names count as they do for a call.
 
         Args:
             model: as in the call: a provider's, a virtual one, or "provider/model".
@@ -264,8 +272,9 @@ class Gate(Batches, Numbers):
             UnknownPrice: the model has no price.
         """
         from headgate.estimating import estimate
+        from headgate.transport.context import current_caller
 
-        return estimate(self._built, model, messages, max_tokens, dialect, body)
+        return estimate(self._built, model, messages, max_tokens, dialect, body, current_caller())
 
     def budget(
         self,

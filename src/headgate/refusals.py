@@ -15,6 +15,10 @@ _CLASSES: dict[str, type[Refusal]] = {
 }
 
 
+_NO_PROVIDER = "provider_not_configured"
+"""A refusal of ours, though it begins as the codes of providers' failures do: nothing was sent."""
+
+
 def refusal(error: BaseException) -> Refusal | None:
     """Headgate's refusal behind an exception of an official SDK, or None if Headgate did not refuse.
 
@@ -30,7 +34,7 @@ def refusal(error: BaseException) -> Refusal | None:
     if said is None:
         return None
     code = str(said.get("code", ""))
-    if code.startswith("provider_") and code not in _CLASSES:
+    if code.startswith("provider_") and code != _NO_PROVIDER and code not in _CLASSES:
         return None  # the provider failed: an UpstreamError, not a refusal
     kind = _CLASSES.get(code, Refusal)
     found = kind(str(said.get("message") or error), code=code, status_hint=getattr(response, "status_code", None))

@@ -260,6 +260,7 @@ class Shadows:
                 correlation_id=exchange_id,
                 client_retries=0,
                 timeout=None,
+                patience=None,
                 batch=True,
                 on_cut="",
                 approval="",

@@ -46,6 +46,14 @@ def providers_report(built: Built, *, told: bool, provider: str = "", family: st
     return {"status": "degraded" if wrong else "ok", "providers": found}
 
 
+def known(built: Built, provider: str) -> None:
+    """Raises ConfigError: there is no such provider."""
+    if provider not in built.router.providers:
+        raise ConfigError(
+            f"there is no provider named {provider!r}{suggestion(provider, tuple(built.router.providers))}"
+        )
+
+
 def lift(built: Built, provider: str, *, by: str) -> int:
     """Close every breaker of a provider, on record in the log. Returns how many were open.
 
@@ -55,10 +63,7 @@ def lift(built: Built, provider: str, *, by: str) -> int:
     Raises:
         ConfigError: there is no such provider.
     """
-    if provider not in built.router.providers:
-        raise ConfigError(
-            f"there is no provider named {provider!r}{suggestion(provider, tuple(built.router.providers))}"
-        )
+    known(built, provider)
     lifted = built.turns.lift(provider)
     if lifted:
         built.log.event("breakers_lifted", provider=provider, lifted=lifted, by=by)

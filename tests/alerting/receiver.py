@@ -11,7 +11,8 @@ from typing import Any
 
 
 class Receiver:
-    """A webhook. `answers` are the statuses of the next calls, 200 after them; "hang" answers only when it closes."""
+    """A webhook. `answers` are the statuses of the next calls, 200 after them; "hang" answers only when it closes,
+    "drip" a byte now and then until it does."""
 
     def __init__(self, *answers: int | str) -> None:
         self.answers = list(answers)
@@ -30,6 +31,9 @@ class Receiver:
                     outer.came.notify_all()
                 if answer == "hang":
                     outer._over.wait(30)
+                    return
+                if answer == "drip":
+                    _drip(self.wfile, outer._over)
                     return
                 self.send_response(int(answer))
                 self.send_header("content-length", "0")
@@ -55,19 +59,33 @@ class Receiver:
         self._server.server_close()
 
 
-class MailServer:
-    """As much of SMTP (RFC 5321) as one mail takes; `refuses` says no to the recipient."""
+def _drip(to: Any, over: threading.Event) -> None:
+    while not over.wait(0.05):
+        try:
+            to.write(b"2")
+        except OSError:
+            return
 
-    def __init__(self, *, refuses: bool = False) -> None:
+
+class MailServer:
+    """As much of SMTP (RFC 5321) as one mail takes; `refuses` says no to the recipient, `drips` ends no reply."""
+
+    def __init__(self, *, refuses: bool = False, drips: bool = False) -> None:
+        self._over = threading.Event()
         self.mails: list[str] = []
         self.said: list[str] = []
         outer = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
+                if drips:
+                    _drip(self.wfile, outer._over)
+                    return
                 self._say("220 hello")
                 while line := self.rfile.readline().decode().strip():
                     outer.said.append(line)
+                    if line.startswith("ehlo"):
+                        self._say("250-hello\r\n250-AUTH PLAIN")
                     word = line.split(" ")[0].upper()
                     if word == "QUIT":
                         self._say("221 bye")
@@ -89,6 +107,7 @@ class MailServer:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
 

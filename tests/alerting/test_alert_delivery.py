@@ -17,7 +17,7 @@ from ledger_maker import Maker
 from receiver import MailServer, Receiver, unused_port
 
 from headgate.alerting.delivering import Delivery
-from headgate.alerting.places import Place, places_of, tried
+from headgate.alerting.places import Place, places_of, sample, tried
 from headgate.alerting.watching import Alerting
 from headgate.build import Built, build
 from headgate.core.budget import BudgetAlert, Claim
@@ -29,7 +29,7 @@ from headgate.settings import load
 from headgate.stores import alert_outbox
 from headgate.stores.sqlite import SqliteLedger
 from headgate.upstream import alert_places
-from headgate.upstream.alert_places import NotTold, WebhookTeller, slack_message, text
+from headgate.upstream.alert_places import Mail, MailTeller, NotTold, WebhookTeller, slack_message, text
 from headgate.upstream.signing import signature
 
 SECRET = "alerts-" + "signing-value"
@@ -176,6 +176,69 @@ def quietly(made: Built, monkeypatch: pytest.MonkeyPatch) -> Alerting:
     return made.alerting
 
 
+@pytest.fixture
+def outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Alerting, dict[str, Any]]]:
+    """Alerts of which a test says what is read, when, and whether the ledger can be written."""
+    made = build(settings_of(tmp_path, alert_rules={"log_dropped": {"for": "0s"}}), env={})
+    made.ledger.open()
+    world: dict[str, Any] = {"now": made.engine.ports.clock.now(), "down": False, "value": 0.0}
+    call = SqliteLedger.call
+
+    def broken(self: SqliteLedger, work: Callable[[Any], Any]) -> Any:
+        if world["down"]:
+            raise Unavailable("the disk is full")
+        return call(self, work)
+
+    monkeypatch.setattr(SqliteLedger, "call", broken)
+    alerting = quietly(made, monkeypatch)
+    monkeypatch.setattr(alerting, "_now", lambda: world["now"])
+    monkeypatch.setattr(alerting, "_readings", lambda now: iter([Reading("log_dropped", "", world["value"])]))
+    yield alerting, world
+    made.close()
+
+
+def test_an_alert_that_outlives_an_outage_of_the_ledger_is_neither_ended_nor_opened_again(
+    outage: tuple[Alerting, dict[str, Any]],
+) -> None:
+    alerting, world = outage
+    world["value"] = 1.0
+    (opened,) = alerting.look()
+    world["down"] = True
+    for _ in range(40):
+        world["now"] += 10
+        assert alerting.look() == []
+    world["down"] = False
+    for _ in range(20):
+        world["now"] += 5
+        assert alerting.look() == []
+    assert [each.id for each in alerting.board.active()] == [opened.alert.id]
+
+
+def test_an_alert_is_told_and_recorded_under_one_id_whether_it_begins_or_ends_in_an_outage(
+    outage: tuple[Alerting, dict[str, Any]],
+) -> None:
+    alerting, world = outage
+    ids: dict[str, list[str]] = {"opened": [], "resolved": []}
+
+    def look(seconds: float, **more: Any) -> None:
+        world.update(more, now=world["now"] + seconds)
+        for what, alert in alerting.look():
+            ids[what].append(alert.id)
+
+    look(0, down=True, value=1.0)
+    look(10, down=False)
+    look(70, value=0.0)
+    look(130)  # begun in the outage, ended after it
+    look(10, value=1.0)
+    look(10, down=True, value=0.0)
+    look(130)  # begun before it, ended in it
+    look(10, down=False)
+    assert len(set(ids["opened"])) == 2
+    assert ids["opened"] == ids["resolved"]
+    assert {each.id for each in alerting.board.history()} == set(ids["opened"])
+    assert alerting.board.active() == ()
+
+
 def test_budgets_anomalies_and_cut_answers_become_alerts_without_the_names_of_people(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +321,10 @@ def test_breakers_queues_stores_and_models_that_retire_are_seen(
     assert (retired.critical, "was retired on" in retired.summary) == (True, True)
     assert {("store_down", "ledger"), ("store_down", "log"), ("store_down", "shared store")} <= set(seen)
     assert ("queue_growing", "money") in seen
+    for ok, behind, down in ((True, 4.0, 0.0), (True, 300.0, 1.0), (False, 0.0, 1.0)):
+        monkeypatch.setattr(made.logs, "health", lambda ok=ok, behind=behind: {"ok": ok, "lag_seconds": behind})
+        found = {each.scope: each for each in alerting._standing._stores(alerting._now()) if each.rule == "store_down"}
+        assert found["log store"].value == down
     alerting._standing._queues["money"].appendleft((alerting._now() - 60, 500))
     (grown,) = [each for each in alerting._standing._queue("money", 600, alerting._now()) if each.value]
     assert grown.value == 600
@@ -329,30 +396,50 @@ def test_a_mail_server_that_says_no_or_has_no_tls_is_said_in_a_few_words(tmp_pat
     server.close()
 
 
+def test_a_place_that_answers_byte_by_byte_ends_no_later_than_one_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alert_places, "SECONDS", 0.3)
+    hook, mail = Receiver("drip"), MailServer(drips=True)
+    for place in (
+        WebhookTeller(lambda: hook.url, None),
+        MailTeller(Mail("127.0.0.1", mail.port, "off", "headgate@acme.example", "ops@acme.example")),
+    ):
+        with pytest.raises(NotTold, match=r"^TimeoutError$"):
+            place.tell("nt_1", sample(0.0), 0.0)
+    hook.close()
+    mail.close()
+
+
+def test_a_mail_password_that_smtp_cannot_carry_is_a_failed_try_in_words() -> None:
+    server = MailServer()
+    to, password = "ops@acme.example", Secret("p\u00e4ss")
+    mail = Mail("127.0.0.1", server.port, "off", "headgate@acme.example", to, "headgate", lambda: password)
+    with pytest.raises(NotTold, match="is not ASCII"):
+        MailTeller(mail).tell("nt_1", sample(0.0), 0.0)
+    server.close()
+
+
+class Wrong:
+    def tell(self, *_: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_mistake_of_ours_in_telling_is_a_failed_try_and_holds_up_no_other_notice(tmp_path: Path) -> None:
+    ledger, told = SqliteLedger(f"sqlite:///{tmp_path / 'headgate.db'}"), []
+    place = Place("p", "webhook p", "warning", Wrong())
+    delivery = Delivery(ledger, [place], now=lambda: 0.0, tell=lambda name, **_: told.append(name))
+    for number in range(2):
+        body = {"alert": f"al_{number}", "type": "alert.opened"}
+        ledger.call(lambda sql, body=body: alert_outbox.enqueue(sql, body, ["p"], 0.0))
+    assert [delivery._turn("p") for _ in range(3)] == [0.0, 0.0, alert_outbox.FIRST_WAIT]
+    ledger.close()
+    assert told == ["alerts_failed", "alert_untold"] * 2
+    assert delivery.tries["webhook", "failed"] == 2
+    assert tried(place, "nt_1", 0.0)["error"] == "ZeroDivisionError"
+
+
 def test_a_place_whose_secret_cannot_be_read_is_not_told_and_says_so(tmp_path: Path, receiver: Receiver) -> None:
     settings = settings_of(tmp_path, {"to": receiver.url, "secret": "env:GONE"}, {"to": "env:GONE_TOO"})
     errors = [tried(place, "nt_1", 0.0)["error"] for place in places_of(settings, {})]
     assert errors == ["its URL or its secret cannot be read (config_error)"] * 2
-
-
-def test_a_mistake_of_ours_in_telling_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong:
-        def tell(self, *_: Any) -> None:
-            raise ZeroDivisionError
-
-    monkeypatch.setattr("headgate.alerting.delivering.AGAIN_SECONDS", 0.01)
-    ledger = SqliteLedger(f"sqlite:///{tmp_path / 'headgate.db'}")
-    told: list[str] = []
-    delivery = Delivery(
-        ledger, [Place("p", "p", "warning", Wrong())], now=time.time, tell=lambda name, **_: told.append(name)
-    )
-    delivery.start()
-    delivery.directly("nt_1", {"alert": "al_1"}, "warning")
-    delivery.directly("nt_2", {"alert": "al_1"}, "warning")
-    end = time.monotonic() + 20
-    while len(told) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    delivery.close()
-    ledger.close()
-    assert told == ["alerts_failed"] * 2

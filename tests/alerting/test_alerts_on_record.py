@@ -118,6 +118,15 @@ def test_what_a_dead_process_saw_ends_after_a_while_but_what_has_happened_counts
     assert [each.alert.scope for each in put(ledger, at=5_001, owner="two")] == ["budget"]
 
 
+def test_nobodys_alerts_stay_while_others_may_have_been_kept_from_saying_that_they_see_them(
+    ledger: SqliteLedger,
+) -> None:
+    put(ledger, change("opened"))
+    assert put(ledger, at=STALE_SECONDS + 100, owner="two", buries=False) == []
+    assert put(ledger, change("seen"), at=STALE_SECONDS + 105) == []
+    assert put(ledger, at=STALE_SECONDS + 160, owner="two") == []
+
+
 def test_what_has_happened_once_is_not_told_twice_but_once_more_is(ledger: SqliteLedger) -> None:
     put(ledger, change("opened", until=NOW + 90_000))
     assert put(ledger, change("seen", until=NOW + 90_000), at=8_000) == []

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     out = tmp_path_factory.mktemp("money") / "numbers.json"
-    command = [sys.executable, "-m", "benchmarks.money", "bursts", "kills", "--callers", "100", "--runs", "3"]
+    command = [sys.executable, "-m", "benchmarks.money", "bursts", "kills", "--callers", "100", "--runs", "2"]
     ended = subprocess.run([*command, "--json", str(out)], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return {number["name"]: number["value"] for number in json.loads(out.read_text())["numbers"]}

@@ -117,6 +117,21 @@ def test_a_line_of_the_configuration_decides_an_item(tmp_path: Path, text: str, 
     assert looked(tmp_path, text)[name].state == state
 
 
+def test_a_place_that_is_told_of_critical_alerts_only_is_not_told_of_warnings(tmp_path: Path) -> None:
+    critical = GOOD.replace("alerts.example/hook}", "alerts.example/hook, severity: critical}")
+    for text, state in (
+        (critical, "warn"),
+        (critical + "  - {to: mailto:ops@acme.example, smtp: {host: h, from: a@b.example}}\n", "pass"),
+    ):
+        items = looked(tmp_path, text)
+        for name in ("budget-alerts", "latency-alerts"):
+            assert items[name].state == state, items[name].evidence
+            assert "alerts.example" not in items[name].evidence
+        assert items["error-alert"].state == "pass"
+    raised = looked(tmp_path, critical + "alert_rules: {budget_near: {severity: critical}}")
+    assert raised["budget-alerts"].state == "pass"
+
+
 def test_a_secret_that_was_seen_in_a_system_prompt_fails_and_names_the_last_call(tmp_path: Path) -> None:
     guards = ("secrets:anthropic_key", "secrets:system_prompt")
     row = LogRow("1", NOW, "ex_leaky", task="mail", more={"guards": guards})

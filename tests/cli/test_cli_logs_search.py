@@ -17,6 +17,8 @@ from cli_commands import Run, Serving, headgate
 
 KEY = "sk-" + "ant-api03-" + "q7Zr4Lx9" * 5
 PII = ("jane.doe@example.com", "4111 1111 1111 1111", KEY)
+CARD = int(PII[1].replace(" ", ""))
+NAME = "AKIA" + "Q7ZRLX9M" + "2PVKT5WD"
 PLANTED = f"Write to {PII[0]}, card {PII[1]}, with {KEY}."
 
 
@@ -71,8 +73,15 @@ def line(number: int, **more: Any) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    asked = {"model": "claude-haiku-4-5", "max_tokens": 9, "stream": True, "metadata": {"user_id": "ada"}}
+    asked: dict[str, Any] = {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 9,
+        "stream": True,
+        "metadata": {"user_id": "ada"},
+    }
     asked |= {"system": f"Be kind. {KEY}", "messages": [{"role": "user", "content": PLANTED}]}
+    called = {"type": "tool_use", "id": "t1", "name": "pay", "input": {"card": CARD, NAME: 1, "count": 12}}
+    asked["messages"] += [{"role": "assistant", "content": [called]}]
     lines = [
         line(1),
         line(2, user_message="=HYPERLINK(0)", user_id="ben", session_id="s-2", cost_usd=2.5),
@@ -124,7 +133,18 @@ def test_a_session_reads_as_a_conversation_from_its_beginning(run: Run) -> None:
     done = run("logs", "search", "--session", "s-1", "--conversation")
     assert done.stdout.index("question 1") < done.stdout.index("answer 1") < done.stdout.index("question 4")
     assert "flag: injection:override" in done.stdout
+    assert "several tenants" not in done.stderr
     assert run("logs", "search", "--conversation").returncode == 2
+
+
+def test_a_conversation_of_two_tenants_says_whose_each_turn_is(run: Run, folder: Path) -> None:
+    with (folder / "headgate.db.log.jsonl").open("a") as file:
+        file.write(line(7, tenant="globex", user_message="theirs") + "\n")
+    done = run("logs", "search", "--session", "s-1", "--conversation")
+    assert "--tenant" in done.stderr
+    turn = next(each for each in done.stdout.splitlines() if f"{7:028x}" in each)
+    assert "globex" in turn
+    assert "theirs" not in run("logs", "search", "--session", "s-1", "--conversation", "--tenant", "acme").stdout
 
 
 @pytest.mark.usefixtures("folder")
@@ -160,15 +180,30 @@ def test_a_dataset_of_full_logs_holds_no_planted_word_and_no_flagged_exchange(ru
     done = run("logs", "export", "--dataset", "-o", "set.jsonl")
     assert done.returncode == 0, done.stderr
     text = (folder / "set.jsonl").read_text()
-    assert not [each for each in PII if each in text]
+    assert not [each for each in (*PII, str(CARD), NAME) if each in text]
     cases = {int(c["id"].removeprefix("ex_"), 16): c for c in map(json.loads, text.splitlines())}
     assert set(cases) == {6, 5, 2, 1}
     assert cases[5]["input"]["system"].startswith("Be kind.")
     assert "stream" not in cases[5]["input"]
+    assert cases[5]["input"]["messages"][1]["content"][0]["input"]["count"] == 12
     assert '"ada"' not in json.dumps(cases[5])
     assert cases[1]["metadata"]["partial"] is True
     assert cases[1]["label"] is None
-    assert (folder / "set.jsonl").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_export_takes_the_place_of_a_file_only_when_it_is_whole_and_nobody_else_reads_it(
+    run: Run, folder: Path
+) -> None:
+    week = folder / "week.csv"
+    week.write_text("last week's")
+    week.chmod(0o644)
+    assert run("logs", "export", "--format", "csv", "--where", "colour=red", "-o", "week.csv").returncode == 2
+    assert week.read_text() == "last week's"
+    assert run("logs", "export", "--format", "csv", "-o", "week.csv").returncode == 0
+    assert "question 1" in week.read_text()
+    assert week.stat().st_mode & 0o777 == 0o600
+    assert not list(folder.glob(".week*"))
 
 
 @pytest.mark.usefixtures("folder")

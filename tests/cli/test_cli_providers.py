@@ -169,7 +169,7 @@ def test_explain_says_what_recovery_would_do_by_class_of_failure(run: Run, tmp_p
     first, second = "anthropic/claude-haiku-4-5", "openai/gpt-5-mini"
     assert found["overload"] == f'a 529: {first} twice, {second} twice; then say "Back soon."'
     assert found["server"] == f"a 500: {first} twice, {second} twice; then the caller gets a 503"
-    assert found["timeout"] == f"no answer in time: {first} twice; then the caller gets a 504"
+    assert found["timeout"] == f"no answer in time: {first}, {second}; then the caller gets a 504"
     assert found["auth"] == f"a 401: {first}, {second}; then the caller gets a 503"
     assert found["context_length"] == f"too long: {first}; then the caller gets the provider's 400"
     assert found["refusal"] == "is an answer like any other"

@@ -147,6 +147,11 @@ class Money:
 
     def settle(self, caller: Caller, cost: int, ending: Ending = Ending.COMPLETE) -> None:
         """The call is over."""
+        self.over(caller, cost, ending)
+        self.look()
+
+    def over(self, caller: Caller, cost: int, ending: Ending = Ending.COMPLETE) -> None:
+        """The same, and nobody has looked yet: while the store is `busy`."""
         self._cost(caller, cost)
         self.make.ended(caller.exchange, ending, status=200)
         caller.attempt.ended = caller.exchange.ended
@@ -154,7 +159,6 @@ class Money:
         for each in self.callers:
             if each.exchange is caller.exchange:
                 each.state = "closed" if each.state in ("in", "failed", "closed") else "refused"
-        self.look()
 
     @staticmethod
     def _cost(caller: Caller, cost: int) -> None:

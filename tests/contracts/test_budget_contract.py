@@ -13,6 +13,7 @@ from money_store import NOW, Money, claim  # it lies beside this file
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.errors import BudgetExceeded, Unavailable
+from headgate.core.money import MOST_CHARGE
 from headgate.policy.budgets import Budgets
 
 
@@ -42,6 +43,68 @@ def test_it_is_settled_once_with_the_cost_however_often_that_is_said(money: Mone
     money.settle(caller, 7)
     assert money.balance("user/day", "a") == money.balance("all/day", "") == (7, 0)
     assert money.store.open_intents() == []
+
+
+B = (claim("user/day", "b"),)
+
+
+def test_a_charge_beyond_what_a_column_holds_spends_its_own_accounts_and_harms_no_other(money: Money) -> None:
+    one, other = money.ask("a", 20), money.start("b", 10, B)
+    money.look()
+    with money.busy():  # one transaction
+        money.over(one, 2**70)
+        money.over(other, 7)
+        third = money.start("b", 5, B)
+    money.look()
+    assert (money.balance("user/day", "b"), third.state) == ((7, 5), "in")
+    spent, held = money.balance("user/day", "a")
+    assert (spent >= MOST_CHARGE, held) == (True, 0)
+    assert money.ask("a", 1).state == "refused"
+    money.settle(third, 2)
+    assert money.balance("user/day", "b") == (9, 0)
+    assert money.store.ledger.health()["ok"]
+    assert money.store.open_intents() == []
+
+
+def test_an_exchange_that_is_not_taken_closes_no_hold_and_its_neighbours_are_settled(
+    money: Money, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = money.ask("a", 20), money.start("b", 10, B)
+    money.look()
+    session = money.store.ledger.writer()._session
+    commit = session.commit
+
+    def refusing(intents: Any, attempts: Any, exchanges: Any, accounts: Any = ()) -> None:
+        if any(row[0] == one.exchange.id for row in exchanges):
+            raise TypeError("no such row")
+        commit(intents, attempts, exchanges, accounts)
+
+    monkeypatch.setattr(session, "commit", refusing)
+    with money.busy():
+        money.over(one, 4)
+        money.over(other, 7)
+        third = money.start("b", 5, B)
+    money.look()
+    assert (third.state, money.balance("user/day", "b")) == ("in", (7, 5))
+    assert money.balance("user/day", "a") == (0, 20)  # as its intent says
+    assert {each["exchange_id"] for each in money.store.open_intents()} == {one.exchange.id, third.exchange.id}
+    assert money.store.ledger.health()["rejected"] == 1
+    assert money.store.ledger.health()["ok"]
+
+
+def test_a_clock_set_back_between_two_starts_opens_no_earlier_period(money: Money) -> None:
+    for ahead, why in ((-1.0, None), (100_000.0, "period"), (32 * 86_400.0, None)):
+        money.store.ledger.writer().desk.began(NOW + ahead)
+        refused = money.ask("b", 1, day=-1)
+        assert getattr(refused.error, "why", None) == why
+        assert getattr(refused.error, "not_before", 0.0) == (NOW + ahead if why else 0.0)
+        assert money.ask("b", 1, day=1).state == "in"
+    for caller in money.callers:
+        if caller.state == "in":
+            money.settle(caller, 1)
+    if money.store.survives:
+        money.store.reopen()
+        assert money.store.ledger.writer()._session.newest == max(each.exchange.ended or 0.0 for each in money.callers)
 
 
 def test_a_call_waits_for_others_to_settle_and_is_then_let_in(money: Money) -> None:

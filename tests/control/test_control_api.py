@@ -22,6 +22,7 @@ from headgate.core.alerts import Alert
 from headgate.core.approvals import Parked
 from headgate.core.cache import Stored, sealed
 from headgate.core.caller import Caller
+from headgate.core.errors import Unavailable
 from headgate.core.guards import ToolCall
 from headgate.engine.blocking import run_blocking
 from headgate.policy.caching import partition
@@ -40,6 +41,9 @@ TOLD = {
     "limits": [
         {"per": "user", "requests_per_minute": 60},
         {"only": {"tenant": "globex"}, "requests_per_minute": 5},
+        {"only": {"user": "of-globex"}, "requests_per_minute": 5},
+        {"only": {"tag:team": "of-globex"}, "requests_per_minute": 5},
+        {"only": {"tenant": "acme", "user": "bob"}, "requests_per_minute": 5},
     ],
 }
 MONTH = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m")
@@ -74,9 +78,9 @@ class Api:
                 yield method.upper(), path.removeprefix("/v1"), said[RIGHT]
 
 
-def park(gate: Running, name: str, tenant: str) -> str:
+def park(gate: Running, name: str, tenant: str, arguments: str = '{"to": "ada@mail.example"}') -> str:
     now = time.time()
-    call = ToolCall("t1", "send_email", '{"to": "ada@mail.example"}', "messages")
+    call = ToolCall("t1", "send_email", arguments, "messages")
     parked = Parked(f"ap_{name * 26}", now, now + 600, Caller(tenant=tenant, user="bob"), call, f"x-{tenant}", "d")
     gate.built.approvals.keep(parked)
     gate.built.ledger.flush()
@@ -154,6 +158,16 @@ def test_a_tenant_admin_reads_nothing_of_another_tenant(api: Api, path: str) -> 
             assert other.encode() in api.ask("viewer", path).body
 
 
+def test_a_conversation_is_one_tenants_where_that_is_asked_for_and_a_tenant_admins_is_its_own(api: Api) -> None:
+    def tenants(role: str, tenant: str = "") -> set[str]:
+        answer = api.ask(role, f"/logs/conversation?session=s-17{tenant}")
+        return {each["tenant"] for each in answer.json["exchanges"]}
+
+    assert tenants("viewer") == {"acme", "globex"}
+    assert (tenants("viewer", "&tenant=globex"), tenants("viewer", "&tenant=")) == ({"globex"}, set())
+    assert tenants("tenant-admin", "&tenant=globex") == {"acme"}
+
+
 def test_every_route_that_a_tenant_admin_may_read_is_looked_at_above(api: Api) -> None:
     looked = {path.partition("?")[0] for path in READ} | {"/me"}
     looked.add("/logs/guards")  # counts, and ids of exchanges: by tenant in tests of the log store
@@ -179,6 +193,12 @@ def test_what_is_another_tenants_is_as_if_it_were_not_there(api: Api) -> None:
     assert api.ask("tenant-admin", cap, "PUT", {"usd": "1"}).status == 404
 
 
+def test_a_limit_that_names_a_caller_is_shown_to_its_own_tenant_only(api: Api) -> None:
+    shown = [each["only"] for each in api.ask("tenant-admin", "/limits").json["limits"]]
+    assert shown == [{}, {"tenant": "acme", "user": "bob"}]
+    assert len(api.ask("viewer", "/limits").json["limits"]) == len(TOLD["limits"])
+
+
 def test_a_tenant_admin_changes_caps_within_its_tenant_but_not_the_tenants_own(api: Api) -> None:
     own = api.ask("tenant-admin", "/budgets/cap?budget=tenant/day&scope=acme", "PUT", {"usd": "1000"})
     assert (own.status, own.json["code"]) == (403, "forbidden")
@@ -194,6 +214,17 @@ def test_a_tenant_admins_key_is_of_its_tenant_and_speaks_for_no_other(api: Api) 
     assert (made.status, made.json["tenant"]) == (201, "acme")
     for body in ({"name": "x", "tenant": "globex"}, {"name": "x", "may_speak_for_tenants": True}):
         assert api.ask("tenant-admin", "/keys", "POST", body).status == 400
+
+
+def test_a_tenant_admin_cannot_take_or_end_a_key_of_its_tenant_that_speaks_for_all(api: Api) -> None:
+    body = {"name": "wide", "tenant": "acme", "may_speak_for_tenants": True}
+    made = api.ask("admin", "/keys", "POST", body).json
+    for path, method in ((f"/keys/{made['id']}/rotate", "POST"), (f"/keys/{made['id']}", "DELETE")):
+        refused = api.ask("tenant-admin", path, method)
+        assert (refused.status, refused.json["code"]) == (403, "forbidden"), path
+    models = {"path": "/v1/models/nothing", "anthropic_version": "2023-06-01"}
+    assert api.gate.ask(x_api_key=made["key"], **models).status != 401
+    assert api.ask("admin", f"/keys/{made['id']}", "DELETE").status == 200
 
 
 def test_a_key_made_here_opens_the_data_plane_at_once_and_a_revoked_one_does_not(api: Api) -> None:
@@ -239,6 +270,37 @@ def test_the_first_decision_counts_and_is_on_record(api: Api) -> None:
     assert api.ask("admin", f"/approvals/{edited}/decision", "POST", body).json["edited"] == {"to": "x@acme.example"}
 
 
+def test_arguments_of_any_length_can_take_the_models_place_but_only_by_those_who_may_decide(api: Api) -> None:
+    approval = park(api.gate, "l", "acme")
+    long = {"decision": "approve", "arguments": {"body": "長" * 60_000}}  # as ASCII six bytes each
+    path = f"/approvals/{approval}/decision"
+    assert (api.ask("viewer", path, "POST", long).status, api.gate.ask(API + path, "POST", long).status) == (413, 413)
+    assert api.ask("admin", "/keys", "POST", long).status == 413
+    assert api.ask("operator", path, "POST", long).json["edited"] == long["arguments"]
+    longer = park(api.gate, "m", "acme")
+    body = {"arguments": {"body": "長" * 262_145}}
+    answer = api.gate.ask(f"/admin/api/approvals/{longer}/approve", "POST", body, authorization=f"Bearer {TOKEN}")
+    assert (answer.status, "262,144 characters" in answer.body.decode()) == (400, True)
+
+
+def test_half_of_a_surrogate_pair_breaks_no_answer_and_is_in_no_decision(api: Api) -> None:
+    text = '{"body": "hi \\ud83d", "\\ud83d": 1}'
+    approval = park(api.gate, "h", "acme", text)  # as an earlier Headgate parked it
+    assert api.ask("viewer", f"/approvals/{approval}").json["arguments"] == text
+    assert text in [each["arguments"] for each in api.ask("viewer", "/approvals").json["approvals"]]
+    body: dict[str, Any] = {"decision": "approve", "arguments": {"body": "\ud83d"}}
+    assert api.ask("operator", f"/approvals/{approval}/decision", "POST", body).status == 400
+    decided = api.ask("operator", f"/approvals/{approval}/decision", "POST", {"decision": "approve"})
+    assert (decided.status, decided.json["state"]) == (200, "approved")
+    now, caller = time.time(), json.dumps({"tenant": "halves", "user": "\ud83d", "\ud83d": "a"})
+    ids = ("job_halves", "halves", "", "d", "failed", now, now + 600, now)
+    JobStore(api.gate.built.jobs).add(Job(*ids, "anthropic", "messages", "/v1/messages", "", "[]", caller, b"{}"))
+    assert api.ask("viewer", "/jobs/job_halves").json["caller"]["user"] == "?"
+    assert api.ask("viewer", "/jobs").status == 200
+    api.gate.built.ledger.audit.record("key.create", "x", after={"name": "\ud83d", "\ud83d": 1})
+    assert api.ask("admin", "/audit?limit=1").json["rows"][0]["after"] == {"name": "?", "?": 1}
+
+
 def test_an_incident_is_set_and_lifted(api: Api) -> None:
     body = {"kind": "stop", "scope": "provider", "value": "anthropic", "why": "down", "seconds": 60}
     made = api.ask("operator", "/incidents", "POST", body)
@@ -263,9 +325,33 @@ def test_people_are_made_changed_and_removed_by_admins(api: Api) -> None:
     assert api.gate.ask(API + "/me", cookie=cookie).json["role"] == "tenant-admin"
     assert api.ask("admin", "/people/kim/logout", "POST").json == {"ended": 1}
     assert api.gate.ask(API + "/me", cookie=cookie).status == 401
-    assert api.ask("admin", "/people/kim", "DELETE").status == 200
+    assert api.ask("admin", "/people/kim", "DELETE").json["tokens_revoked"] == []
     assert "kim" not in api.ask("admin", "/people").body.decode()
     assert b"$argon2" not in api.ask("admin", "/people").body
+
+
+def test_a_removed_persons_tokens_end_with_it_and_others_tokens_stay(api: Api) -> None:
+    password = "long enough password"
+    api.ask("admin", "/people", "POST", {"name": "mal", "role": "admin", "password": password})
+    cookie = api.gate.log_in("mal", password).cookie
+    proof = {"origin": api.gate.url, "x_headgate_csrf": csrf_of(cookie.partition("=")[2])}
+
+    def make(name: str, **headers: str) -> str:
+        told = {"name": name, "role": "admin"}
+        return str(api.gate.ask(f"{API}/tokens", "POST", told, **headers).json["token"])
+
+    first = make("of-mal", cookie=cookie, **proof)
+    second = make("of-mals-token", authorization=f"Bearer {first}")
+    mine, of_first = first.split("-")[1], second.split("-")[1]
+    assert api.ask("admin", f"/tokens/{mine}", "DELETE").status == 200
+    other = make("of-mal", authorization=f"Bearer {api.tokens['admin']}")  # another one's, under the name that is free
+    of_other = make("of-others", authorization=f"Bearer {other}")
+    removed = api.ask("admin", "/people/mal", "DELETE")
+    assert removed.json["tokens_revoked"] == ["of-mals-token"]
+    row = api.last()
+    assert (row.action, row.subject, row.actor) == ("token.revoke", of_first, "token:admin")
+    works = [api.gate.ask(API + "/me", authorization=f"Bearer {each}").status for each in (second, other, of_other)]
+    assert works == [401, 200, 200]
 
 
 def test_one_changes_ones_own_password_with_the_old_one_and_every_session_ends(api: Api) -> None:
@@ -286,6 +372,7 @@ def test_the_configuration_is_told_with_where_it_comes_from_and_without_secrets(
     told = {
         "alerts": [{"to": f"https://hooks.example/{canary}"}],
         "providers": {"acme": {"dialect": "openai", "base_url": "https://llm.example/v1", "api_key": "env:ACME_KEY"}},
+        "guards": {"tools": {"webhook": {"url": f"https://approve.example/{canary}", "secret": "env:SIGNS"}}},
         "retry": {"attempts": 3},
     }
     with running(tmp_path, told) as gate:
@@ -402,6 +489,22 @@ def test_a_user_is_erased_in_ones_own_tenant_only_and_the_record_of_it_does_not_
     assert api.ask("viewer", "/logs?where=user=bob").json["exchanges"][0]["tenant"] == "globex"
     row = api.last()
     assert (row.action, row.tenant, "bob" in repr(row)) == ("log.erase", "acme", False)
+    begun = api.gate.built.ledger.audit.rows(limit=2)[1]
+    assert (begun.action, begun.subject, begun.after) == ("log.erase", "user", '{"begun":true}')
+
+
+def test_an_erasure_that_fails_half_way_and_whose_it_is_are_on_record(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise Unavailable("the disk said no")
+
+    monkeypatch.setattr(api.gate.built.logs, "erase", away)
+    body = {"kind": "tenant", "value": "initech"}
+    token = api.gate.built.ledger.api_tokens.make("initech", "tenant-admin", tenant="initech")[1].reveal()
+    assert api.gate.ask(API + "/logs/erase", "POST", body, authorization=f"Bearer {token}").status == 503
+    row = api.last()
+    assert (row.action, row.subject, row.tenant, row.after) == ("log.erase", "tenant", "", '{"begun":true}')
     wrong = api.ask("tenant-admin", "/logs/erase", "POST", {"kind": "tenant", "value": "globex"})
     assert wrong.status == 400
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_the_right_password_opens_a_session_whose_cookie_only_this_browser_has(f
     assert (answer.status, answer.headers["location"]) == (303, "/ui/spend")
     said = answer.headers["set-cookie"].lower()
     assert "httponly" in said
-    assert "samesite=strict" in said
+    assert "samesite=lax" in said
     assert "path=/" in said
     assert fresh.ask("/", cookie=answer.cookie).status == 200
     assert len(session_of(answer.cookie)) >= 43  # 256 bits
@@ -119,6 +120,40 @@ def test_guessing_has_to_wait_longer_each_time_by_name_and_by_address() -> None:
     patience.admit("ada", "10.0.0.1")
 
 
+def test_after_the_clock_went_back_nobody_waits_longer_than_the_longest_wait() -> None:
+    at = [1_800_000_000.0]
+    patience = Patience(lambda: at[0])
+    for _ in range(20):
+        patience.failed("ada", "10.0.0.1")
+    at[0] -= 86_400.0
+    with pytest.raises(RateExceeded) as refused:
+        patience.admit("ada", "10.0.0.1")
+    assert refused.value.retry_after == LONGEST_WAIT
+    at[0] += LONGEST_WAIT
+    patience.admit("ada", "10.0.0.1")
+
+
+def test_who_was_made_or_logged_out_before_the_clock_went_back_can_log_in(
+    fresh: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, identity = fresh.built.ledger.sessions, fresh.control.identity
+    fresh.built.ledger.people.add("zoe", "viewer", password=CHEAP.hash(PASSWORD))
+    before = identity.log_in("zoe", PASSWORD, "").cookie
+    at = fresh.control.now() - 7_200.0
+    monkeypatch.setattr(sessions, "_now", lambda: at)
+    monkeypatch.setattr(identity, "_now", lambda: at)
+    first = identity.log_in("zoe", PASSWORD, "").cookie
+    assert identity.session(first, "") is not None
+    assert identity.session(before, "") is not None  # began after the moment that counted until now
+    sessions.end_all("zoe")
+    identity.forget()
+    assert identity.session(first, "") is None
+    at -= 60.0
+    again = identity.log_in("zoe", PASSWORD, "").cookie
+    assert identity.session(again, "") is not None
+    assert identity.session(first, "") is None
+
+
 def test_after_failures_the_login_says_how_long_to_wait(fresh: Running) -> None:
     for _ in range(3):
         assert fresh.log_in("eve", "wrong").status == 401
@@ -179,6 +214,15 @@ def test_logins_are_on_record_and_failures_are_in_the_log_without_the_password(f
     written = (fresh.folder / "headgate.db.log.jsonl").read_text()
     assert '"login_failed"' in written
     assert "canary-wrong-password" not in written
+
+
+def test_a_password_that_was_typed_as_the_name_is_not_logged(fresh: Running) -> None:
+    assert fresh.log_in("canary-typed-as-name", "ada").status == 401
+    assert fresh.log_in("eve", "wrong").status == 401
+    fresh.built.log.flush()
+    failed = [json.loads(line) for line in (fresh.folder / "headgate.db.log.jsonl").read_text().splitlines()]
+    told = [(each["person"], each["peer"]) for each in failed if each.get("event") == "login_failed"][-2:]
+    assert told == [("", "127.0.0.1"), ("eve", "127.0.0.1")]
 
 
 @pytest.mark.parametrize(

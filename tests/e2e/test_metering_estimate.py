@@ -12,6 +12,7 @@ import pytest
 import tiktoken
 from e2e_world import rows  # it lies beside this file
 
+import headgate
 from headgate import Gate
 from headgate.core.errors import BadRequest, UnknownPrice
 from headgate.core.money import nano
@@ -27,6 +28,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     told: dict[str, Any] = {
         "storage": f"sqlite:///{tmp_path / 'own.db'}",
         "models": {"fast": ["openai/gpt-6-luna"]},
+        "tasks": {"classify": {"model": "openai/gpt-6-luna", "max_tokens": 50}},
         "providers": {
             "acme": {"dialect": "anthropic", "base_url": "https://acme.test", "price": {"input": 3, "output": 15}}
         },
@@ -115,3 +117,24 @@ def test_openais_texts_are_counted_exactly_where_a_vocabulary_is_here(
     assert (found.exact, found.input_tokens) == (True, 3 + 3 + 4 + 5)
     with_tools = gate.estimate(model="gpt-4o", messages=text, max_tokens=10, tools=[{"type": "function"}])
     assert not with_tools.exact
+
+
+def test_the_bound_is_what_budgets_set_aside_though_the_prompt_was_counted(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = [{"role": "user", "content": "hello " * 3_000}]
+    uncounted = gate.estimate(model="gpt-4o", messages=long, max_tokens=10)
+    monkeypatch.setattr("headgate.estimating.count_messages", lambda *_: 3_000)
+    counted = gate.estimate(model="gpt-4o", messages=long, max_tokens=10)
+    assert (counted.exact, counted.input_tokens) == (True, 3_000)
+    assert counted.bound_usd == uncounted.bound_usd
+
+
+def test_the_model_and_the_output_cap_of_the_callers_task_count(gate: Gate) -> None:
+    plain = gate.estimate(model="gpt-4o", messages=HELLO)
+    with headgate.caller(task="classify"):
+        found = gate.estimate(model="gpt-4o", messages=HELLO)
+    assert (found.model, found.output_tokens) == ("gpt-6-luna", 50)
+    assert found.bound_usd is not None
+    assert plain.bound_usd is not None
+    assert found.bound_usd < plain.bound_usd

@@ -273,6 +273,22 @@ def test_who_waited_until_the_period_was_over_asks_in_the_next_one_though_our_cl
     assert starts == [starts[0], starts[0] + 86_400]
 
 
+def test_and_in_that_of_the_ledgers_newest_call_where_the_clock_was_set_back_by_days(play: Any) -> None:
+    world = World(message("hi"), budgets=[MUCH])
+    intend, starts = world.ledger.intend, []
+
+    async def behind(exchange: Any, attempt: Any, **more: Any) -> None:
+        (claim,) = attempt.claims
+        starts.append(claim.start)
+        if len(starts) == 1:
+            raise BudgetExceeded("over", claim=claim, why="period", not_before=claim.start + 5.5 * 86_400)
+        await intend(exchange, attempt, **more)
+
+    world.ledger.intend = behind  # type: ignore[method-assign]  # a spy
+    assert play(world).status == 200
+    assert starts == [starts[0], starts[0] + 5 * 86_400]
+
+
 WITH_DEGRADE = Budget("all/day", cap_nano=100 * USD, every="day", degrade_to="fast")
 
 
@@ -334,6 +350,51 @@ def test_after_a_count_in_vain_no_other_is_asked_for_until_a_second_has_passed(p
         world.clock.time += seconds
         assert code(play(world, LONG)) == "budget_exceeded"
         assert len(world.upstream.sent) == counts
+
+
+def token_bound(body: bytes) -> int:
+    probe = World(message("hi"), budgets=[MUCH])
+    request = probe.request(body)
+    bound = probe.engine.policies.charges.bound(route("anthropic", CLAUDE), request.facts, len(body), probe.clock.time)
+    assert bound is not None
+    return bound.tokens
+
+
+def test_near_a_cap_in_tokens_the_provider_is_asked_to_count_as_near_one_in_dollars(play: Any) -> None:
+    cap = token_bound(LONG) * 2 // 3
+    world = World(counted(3_000), message("hi"), budgets=[Budget("all/day", cap_tokens=cap, every="day")])
+    assert play(world, LONG).status == 200
+    assert [sent.url.endswith("/count_tokens") for sent in world.upstream.sent] == [True, False]
+    assert world.exchange.attempts[0].bound_tokens <= cap
+
+
+def test_nothing_is_counted_where_dollars_are_left_and_no_tokens(play: Any) -> None:
+    budget = Budget("all/day", cap_nano=100 * USD, cap_tokens=100, every="day")
+    world = World(counted(3_000), budgets=[budget])
+    assert code(play(world, LONG)) == "budget_exceeded"
+    assert world.upstream.sent == []
+
+
+def test_a_count_that_helps_with_one_budget_and_not_with_the_next_is_followed_by_a_pause(play: Any) -> None:
+    near = Budget("all/day", cap_tokens=token_bound(LONG) * 2 // 3, every="day")
+    world = World(*[counted(3_000)] * 5, budgets=[near, NOTHING])
+    for _ in range(5):
+        assert code(play(world, LONG, caller=ADA)) == "budget_exceeded"
+    assert len(world.upstream.sent) == 1
+
+
+def test_whom_the_next_budget_does_not_apply_to_has_no_part_in_that_pause(play: Any) -> None:
+    near = Budget("all/day", cap_tokens=token_bound(LONG) * 2 // 3, every="day")
+    world = World(counted(3_000), counted(3_000), message("hi"), budgets=[near, NOTHING])
+    assert code(play(world, LONG, caller=ADA)) == "budget_exceeded"
+    assert play(world, LONG).status == 200
+
+
+def test_calls_above_the_ceiling_of_one_call_have_no_prompt_counted_each(play: Any) -> None:
+    world = World(*[counted(30_000)] * 5, most_nano=bounds(LONG) * 2 // 3)
+    for _ in range(5):
+        assert code(play(world, LONG, caller=ADA)) == "call_too_expensive"
+    assert len(world.upstream.sent) == 1
 
 
 def test_a_charge_that_fails_inside_costs_the_bound_and_leaves_nothing_held(play: Any) -> None:

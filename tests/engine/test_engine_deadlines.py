@@ -9,12 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
+from headgate.core.exchange import Ending
 from headgate.core.ports import Timeouts
 from headgate.engine.blocking import run_blocking
-from headgate.engine.plan import Plan
+from headgate.engine.plan import SECONDS_PER_TOKEN, Plan, unseen_tokens
 from headgate.policy.recovery import Recovery
 from headgate.testing import Passed, World
-from headgate.testing.canned import CLAUDE, message, message_stream, messages_request
+from headgate.testing.canned import (
+    CLAUDE,
+    chat_request,
+    completion,
+    message,
+    message_stream,
+    messages_request,
+)
 from headgate.testing.fakes import route
 
 TWO = {"fast": [route("anthropic", CLAUDE), route("acme", CLAUDE)]}
@@ -105,3 +113,88 @@ def test_a_provider_has_its_own_timers(provider: str, first_byte: float) -> None
     assert plan.attempt_timeouts(0.0, 1.0, provider).first_byte == first_byte
     assert plan.attempt_timeouts(0.0, 2.0, provider).first_byte == 2 * first_byte
     assert plan.attempt_timeouts(590.0, 1.0, provider).first_byte == 10.0
+
+
+# What is shown only once all of it is written
+
+
+def first_byte(world: World) -> float:
+    return world.upstream.sent[0].timeouts.first_byte
+
+
+@pytest.mark.parametrize(("cap", "seconds"), [(100, 62.8125), (16_000, 510.0), (64_000, 600.0), (0, 60.0)])
+def test_a_whole_answer_is_waited_for_as_long_as_its_cap_takes_to_write(run: Any, cap: int, seconds: float) -> None:
+    world = World(message())
+    run(world.call(world.request(messages_request(max_tokens=cap))))
+    assert first_byte(world) == seconds
+    assert world.upstream.sent[0].timeouts.idle == 60.0
+
+
+def test_a_streams_first_byte_does_not_wait_for_its_cap(run: Any) -> None:
+    world = World(message_stream())
+    run(world.call(world.request(messages_request(stream=True, max_tokens=64_000), stream=True)))
+    assert first_byte(world) == 60.0
+
+
+def test_a_whole_answer_without_a_cap_is_waited_for_to_the_end(run: Any) -> None:
+    body = chat_request().replace(b',"max_completion_tokens":100', b"").replace(b', "max_completion_tokens": 100', b"")
+    assert b"max_completion_tokens" not in body
+    world = World(completion())
+    run(world.call(world.request(body, dialect="openai")))
+    assert first_byte(world) == 600.0
+
+
+def test_the_cap_that_money_is_held_for_is_the_one_that_is_waited_for() -> None:
+    request = World().request(messages_request(max_tokens=8_000))
+    assert (unseen_tokens(request), unseen_tokens(request, 50)) == (8_000, 50)
+
+
+@pytest.mark.parametrize("path", ["/embeddings", "/moderations"])
+def test_what_nobody_writes_is_answered_within_the_first_byte(path: str) -> None:
+    request = World().request(b'{"model":"m","input":"x"}', dialect="openai", path=path)
+    assert unseen_tokens(request) == 0
+
+
+def test_a_providers_own_first_byte_comes_before_what_is_written() -> None:
+    own = {"acme": Timeouts(first_byte=300.0)}
+    plan = Plan(None, (), Recovery(), Timeouts(), 0.0, 600.0, World().request(), timeouts_at=own)  # type: ignore[arg-type]  # nothing is asked of its dialect
+    assert plan.attempt_timeouts(0.0, 1.0, "acme", 1000).first_byte == 300.0 + 1000 * SECONDS_PER_TOKEN
+
+
+# The SDK's own timeout: silence
+
+
+def patient(world: World, seconds: float, *, stream: bool) -> Any:
+    request = world.request(messages_request(stream=stream), stream=stream)
+    request.patience = seconds
+    return request
+
+
+def test_a_stream_that_goes_on_past_the_sdks_read_timeout_is_not_cut(run: Any) -> None:
+    frames = message_stream(*["x"] * 10)
+    world = World([piece for frame in frames for piece in (Passed(1), frame)])
+    played = run(world.call(patient(world, 2.0, stream=True)))
+    assert played.exchange.ending is Ending.COMPLETE
+    sent = world.upstream.sent[0].timeouts
+    assert (sent.first_byte, sent.idle, sent.total) == (2.0, 2.0, 600.0)
+
+
+def test_an_sdk_at_its_default_does_not_shorten_a_longer_total_of_a_stream(run: Any) -> None:
+    frames = message_stream(*["x"] * 30)
+    hour = Timeouts(total=3600.0)
+    world = World([piece for frame in frames for piece in (Passed(30), frame)], timeouts=hour)
+    assert run(world.call(patient(world, 600.0, stream=True))).exchange.ending is Ending.COMPLETE
+    assert world.upstream.sent[0].timeouts == hour
+
+
+def test_an_sdks_timeout_bounds_all_of_a_whole_answer(run: Any) -> None:
+    world = World(message())
+    run(world.call(patient(world, 20.0, stream=False)))
+    assert world.upstream.sent[0].timeouts.total == 20.0
+
+
+def test_no_attempt_begins_once_the_sdk_has_heard_nothing_for_its_timeout(run: Any) -> None:
+    busy = UpstreamBusy("busy", kind="busy", retryable=True, elsewhere=True, retry_after=1.5)
+    world = World(busy, busy, message_stream(), jitter=0.0)
+    assert run(world.call(patient(world, 2.0, stream=True))).status == 503
+    assert [sent.timeouts.first_byte for sent in world.upstream.sent] == [2.0, 0.5]

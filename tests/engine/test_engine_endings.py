@@ -17,7 +17,8 @@ from headgate.engine.blocking import run_blocking
 from headgate.policy.calibration import UNSEEN_MOST
 from headgate.policy.recovery import Recovery
 from headgate.testing import FakeAnswer, World
-from headgate.testing.canned import JSON, SSE, completion_stream, event, message, message_stream
+from headgate.testing.canned import GPT, JSON, SSE, chat_request, completion_stream, event, message, message_stream
+from headgate.testing.fakes import route
 
 # Rates in nano-dollars per token: claude-haiku-4-5 1000 in, 5000 out; gpt-6-luna 100 in, 500 out.
 OUT = {"anthropic": 5000, "openai": 500}
@@ -197,6 +198,19 @@ def test_the_providers_own_error_event_goes_out_as_it_came_and_ours_does_not_fol
     last = ended(world, Ending.CUT)
     assert world.exchange.error.kind == "overloaded"
     assert last.cost_nano >= 12 * OUT[dialect]
+
+
+@pytest.mark.parametrize(("provider", "asks"), [("openai", False), ("local", True), ("local", False)])
+def test_a_chat_stream_without_usage_and_done_is_over_only_where_nobody_expects_them(
+    run: Any, provider: str, asks: bool
+) -> None:
+    frames = completion_stream("a", "b")[:-2]
+    world = World(frames, models={"fast": [route(provider, GPT, dialect="openai")]}, ceiling_pico=100_000)
+    more = {"stream_options": {"include_usage": True}} if asks else {}
+    played = run(world.call(world.request(chat_request(stream=True, model="fast", **more), dialect="openai")))
+    missed = provider == "openai" or asks
+    assert played.exchange.ending is (Ending.CUT if missed else Ending.COMPLETE)
+    assert (b"provider_broken" in played.body) is missed
 
 
 @pytest.mark.parametrize("end", ["lost", "truncated"])

@@ -217,6 +217,29 @@ def test_at_a_streams_end_they_are_not_charged_either(run: Any, dialect: str, us
     assert [name for name, _ in world.log.events] == ["bad_usage"]
 
 
+_TOLD = {"input_tokens": 10, "output_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"server_tool_use": {"web_search_requests": 2**53}},
+        {"server_tool_use": {"web_search_requests": 1_001}},
+        {"iterations": [{"type": "compaction", "input_tokens": 10**12}]},
+        {"iterations": [{"type": "compaction", "cache_creation_input_tokens": 10**12}]},
+        {"iterations": [{"type": "advisor_message", "model": "claude-opus-5", "output_tokens": 10**12}]},
+    ],
+)
+def test_nested_counts_that_cannot_be_are_not_charged_either(run: Any, more: dict[str, Any]) -> None:
+    world = World(message("twelve bytes", usage=_TOLD | more))
+    last = run(world.call(world.request(dialect="anthropic"))).exchange.last
+    assert last.estimated
+    searches = 10 * 10_000_000 if "server_tool_use" in more else 0  # ten of them, at $10 for a thousand
+    told = 10 * IN["anthropic"] + 5 * OUT["anthropic"] + searches
+    assert told <= last.cost_nano <= last.bound_nano + searches
+    assert world.log.events[0][0] == "bad_usage"
+
+
 def test_a_missing_usage_is_estimated_and_nothing_is_told(run: Any, dialect: str) -> None:
     world = World(WHOLE[dialect](usage=None))
     last = run(world.call(world.request(dialect=dialect))).exchange.last
@@ -246,6 +269,31 @@ def test_a_cost_above_its_bound_is_charged_and_told(run: Any, dialect: str) -> N
     assert name == "bound_broken"
     assert (fields["bound_nano"], fields["cost_nano"], fields["estimated"]) == (last.bound_nano, last.cost_nano, False)
     assert (fields["provider"], fields["exchange"]) == (dialect, played.exchange.id)
+
+
+def test_a_price_that_is_a_fallback_is_told_once_an_hour(run: Any) -> None:
+    world = World(*[message("hi", model="claude-nonesuch-9")] * 3)
+    for seconds in (0, 60, 3_600):
+        world.clock.time += seconds
+        run(world.call(world.request()))
+    events = [fields for name, fields in world.log.events if name == "price_doubt"]
+    assert len(events) == 2
+    assert (events[0]["model"], events[0]["provider"]) == ("claude-nonesuch-9", "anthropic")
+    assert events[0]["price_version"].endswith("+ceiling")
+    assert "claude-nonesuch-9" in events[0]["doubts"][0]
+
+
+def test_tokens_of_a_compaction_count_towards_caps_and_in_the_rows(run: Any) -> None:
+    hops = [
+        {"type": "compaction", "input_tokens": 50_000, "output_tokens": 5_000},
+        {"type": "message", "input_tokens": 10, "output_tokens": 5},
+    ]
+    usage = {"input_tokens": 10, "output_tokens": 5, "iterations": hops}
+    world = World(message("hi", usage=usage))
+    last = run(world.call(world.request())).exchange.last
+    assert last.used_tokens == 55_015
+    assert (last.usage.input_tokens, last.usage.output_tokens) == (50_010, 5_005)
+    assert last.cost_nano == 50_010 * IN["anthropic"] + 5_005 * OUT["anthropic"]
 
 
 def test_an_ordinary_cost_tells_nothing(run: Any, dialect: str) -> None:

@@ -29,6 +29,7 @@ from headgate.testing.canned import (
     messages_request,
 )
 from headgate.testing.fakes import START, route
+from headgate.upstream.faults import config
 
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 TWO = {"fast": [route("anthropic", CLAUDE), route("acme", CLAUDE)]}
@@ -143,7 +144,7 @@ def test_a_callers_own_timeout_bounds_the_whole_exchange(run: Any) -> None:
 
 def test_a_callers_timeout_cannot_lengthen_ours(run: Any) -> None:
     world = World(message())
-    run(world.call(world.request(timeout=86_400)))
+    run(world.call(world.request(stream=True, timeout=86_400)))
     assert world.upstream.sent[0].timeouts == Timeouts()
 
 
@@ -152,9 +153,39 @@ def test_a_callers_timeout_cannot_lengthen_ours(run: Any) -> None:
 
 def test_a_timed_out_attempt_is_retried_once_with_twice_the_time_to_the_first_byte(run: Any) -> None:
     world = World(slow(), slow(), message())
-    played = run(world.call())
+    played = run(world.call(world.request(stream=True)))
     assert [o.timeouts.first_byte for o in world.upstream.sent] == [60, 120]
     assert (played.status, played.exchange.ending) == (504, Ending.FAILED)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_provider_that_accepts_and_stays_silent_is_left_for_the_next_route(run: Any, stream: bool) -> None:
+    world = World(slow(), message_stream() if stream else message(), models=TWO, ceiling_pico=CEILING)
+    played = run(world.call(world.request(messages_request(model="fast", stream=stream), stream=stream)))
+    assert (played.status, places(world), world.clock.slept) == (200, ["anthropic", "acme"], [])
+
+
+def test_the_two_attempts_that_may_time_out_are_at_two_routes(run: Any) -> None:
+    world = World(slow(), slow(), message(), models=TWO, ceiling_pico=CEILING)
+    assert run(world.call(world.request(messages_request(model="fast")))).status == 504
+    assert places(world) == ["anthropic", "acme"]
+
+
+def untrusted() -> UpstreamError:
+    return config("the TLS certificate of acme.test was not accepted: expired")
+
+
+@pytest.mark.parametrize("first", [untrusted(), failed(302), failed(501)], ids=["certificate", "302", "501"])
+def test_a_route_that_is_set_up_wrong_is_left_for_the_next_one_at_once(run: Any, first: Any) -> None:
+    world = World(first, message(), models=TWO, ceiling_pico=CEILING)
+    played = run(world.call(world.request(messages_request(model="fast"))))
+    assert (played.status, places(world), world.clock.slept) == (200, ["anthropic", "acme"], [])
+
+
+def test_what_is_set_up_wrong_at_the_only_route_is_not_tried_again(run: Any) -> None:
+    world = World(untrusted(), message())
+    assert run(world.call()).status == 503
+    assert len(world.exchange.attempts) == 1
 
 
 def test_a_retry_that_answers_in_time_is_a_complete_exchange(run: Any) -> None:

@@ -23,6 +23,7 @@ from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Fault, Match, Rule, Scenario, When
 
 CALLS = 20
+_VERSION = {"anthropic-version": "2023-06-01"}
 
 
 def test_calls_that_are_refused_or_fail_leave_nothing_for_the_collector(
@@ -62,6 +63,39 @@ def test_calls_that_are_refused_or_fail_leave_nothing_for_the_collector(
                     assert _objects(Exchange) - before < CALLS / 2
                 finally:
                     gc.enable()
+
+
+@pytest.mark.parametrize("how", ["reset", "fin"])
+def test_streams_that_break_off_leave_nothing_for_the_collector(
+    how: str, tmp_path: Path, headgate_simulator: SimulatorServer
+) -> None:
+    headgate_simulator.load(Scenario(rules=[Rule(Fault("cut", after_events=12, how=how), Match(), When(first=10**6))]))
+    told = {
+        "providers": {"anthropic": {"base_url": headgate_simulator.url, "api_key": "env:KEY", "breaker": "off"}},
+        "storage": f"sqlite:///{tmp_path / 'headgate.db'}",
+        "anomalies": "off",
+    }
+    with Gate.load(env={"KEY": "k"}, **told) as gate:
+        app = create(gate.built, ring=KeyRing(loopback=True), admin_token=Secret("t" * 40))
+        with BackgroundServer(app) as server, httpx2.Client(trust_env=False, timeout=30) as client:
+
+            def ask() -> str:
+                words = [{"role": "user", "content": "tokens: 100"}]
+                body = {"model": "claude-haiku-4-5", "max_tokens": 200, "messages": words, "stream": True}
+                return client.post(f"{server.url}/v1/messages", json=body, headers=_VERSION).text
+
+            assert "broke off" in ask()
+            gate.flush()
+            gc.collect()
+            gc.disable()
+            try:
+                before = _objects(Exchange)
+                for _ in range(CALLS):
+                    ask()
+                gate.flush()
+                assert _objects(Exchange) - before < CALLS / 2
+            finally:
+                gc.enable()
 
 
 def test_an_intent_that_found_no_room_is_freed_with_its_error(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_each_thing_that_a_head_asks_for_has_its_own_place() -> None:
         b"x-headgate-timeout": b"7",
         b"x-headgate-correlation-id": b"c-1",
         b"x-stainless-retry-count": b"2",
+        b"x-stainless-read-timeout": b"600",
     }
     scope = {
         "method": "POST",
@@ -28,5 +29,5 @@ def test_each_thing_that_a_head_asks_for_has_its_own_place() -> None:
     request, wrong = read_head(scope, KeyRing(loopback=True), {}).request(messages_request(), keep_text=False)
     assert wrong is None
     assert (request.on_cut, request.approval, request.batch) == ("buffer", "hga_token", True)
-    assert (request.timeout, request.correlation_id, request.client_retries) == (7.0, "c-1", 2)
+    assert (request.timeout, request.patience, request.correlation_id, request.client_retries) == (7.0, 600.0, "c-1", 2)
     assert (request.way_in, request.of_guard, request.address, request.own_url) == ("gateway", "", "", "")

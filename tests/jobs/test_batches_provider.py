@@ -10,7 +10,7 @@ from batch_files import MakeGate, claude, gpt
 
 from headgate import Gate
 from headgate.core.errors import BudgetExceeded
-from headgate.jobs import provider
+from headgate.jobs import provider, settling
 from headgate.stores.batch_items import Shard
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Batching, Fault, Match, Rule, Scenario, When
@@ -111,3 +111,16 @@ def test_a_batch_that_is_cancelled_is_cancelled_at_the_provider_and_what_was_ans
     status = job.run()
     assert (status.state, status.cancelled) == ("cancelled", 3)
     assert bill(headgate_simulator) == 0
+
+
+def test_a_line_whose_usage_cannot_be_is_charged_its_bound_and_marked(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "believable", lambda price, usage: False)
+    gate = make_gate(budgets=[{"usd": 1, "every": "day"}])
+    told = gate.batch([claude("0", "say 0")], via="provider")
+    assert told.run().succeeded == 1
+    gate.flush()
+    total = gate.usage().total
+    bound = gate.estimate(model="claude-haiku-4-5", messages=[{"role": "user", "content": "say 0"}], max_tokens=1)
+    assert total.estimated_nano == total.cost_nano > bound.bound_usd.scaleb(9) / 2

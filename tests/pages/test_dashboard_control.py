@@ -116,10 +116,21 @@ def logged_in(gate: World, page: Any, name: str) -> None:
     page.context.add_cookies([{"name": cookie, "value": value, "url": gate.url}])
 
 
+def textarea(page: str, approval: str) -> str:
+    """What a browser sends of it: the line feed behind its tag is not part of it."""
+    found = re.search(f'<textarea[^>]* id="arguments-{approval}"[^>]*>\n([^<]*)</textarea>', page)
+    assert found
+    return unescape(found[1])
+
+
 def park(gate: World, tool: str, arguments: dict[str, Any], *, tenant: str = "acme", user: str = "ada") -> str:
+    return park_text(gate, tool, json.dumps(arguments), tenant=tenant, user=user)
+
+
+def park_text(gate: World, tool: str, arguments: str, *, tenant: str = "acme", user: str = "ada") -> str:
     now = time.time()
     approval = f"ap_{abs(hash((tool, now))):x}"
-    call = ToolCall("call-1", tool, json.dumps(arguments))
+    call = ToolCall("call-1", tool, arguments)
     gate.built.approvals.keep(
         Parked(approval, now, now + 3600, Caller(tenant=tenant, user=user, session="talk"), call, "ex_none", "digest")
     )
@@ -167,6 +178,42 @@ def test_arguments_that_are_no_object_decide_nothing(gate: World) -> None:
     assert (status, "nothing was decided" in body) == (400, True)
     (shown,) = [each for each in gate.built.approvals.list(limit=50) if each.id == approval]
     assert shown.state == "pending"
+
+
+def test_a_call_with_arguments_of_any_length_is_approved_changed_and_denied_on_the_page(gate: World) -> None:
+    oli, long = Visitor(gate, "oli"), {"body": "長い\U000e0041" * 5_000, "deep": [[[[1]]]] * 9}
+    for decision, edit, done in (("deny", {}, "denied"), ("approve", {}, "approved"), ("approve", {"b": 1}, "edited")):
+        approval = park_text(gate, "send_letter", json.dumps(long, ensure_ascii=False))
+        shown = textarea(oli.ask("/ui/guards")[2], approval)
+        told = {"id": approval, "decision": decision, "csrf": oli.csrf(), "arguments": shown.replace("\n", "\r\n")}
+        if edit:
+            told["arguments"] = json.dumps({"body": long["body"], **edit}, ensure_ascii=False)
+        status, headers, _ = oli.ask("/ui/guards/decide", told)
+        assert (status, headers["location"]) == (303, f"/ui/guards?done={done}")
+    (parked,) = [each for each in gate.built.approvals.list(limit=50) if each.id == approval]
+    assert json.loads(parked.edited or "") == {"body": long["body"], "b": 1}
+
+
+def test_emptied_arguments_decide_nothing_and_no_arguments_are_written_as_such(gate: World) -> None:
+    approval, oli = park(gate, "wire_gold", {"grams": True}), Visitor(gate, "oli")
+    told = {"id": approval, "decision": "approve", "arguments": " \r\n", "csrf": oli.csrf()}
+    status, _, body = oli.ask("/ui/guards/decide", told)
+    assert (status, "empty; nothing was decided" in body) == (400, True)
+    oli.ask("/ui/guards/decide", {**told, "arguments": '{"grams": 1}'})
+    (decided,) = [each for each in gate.built.approvals.list(limit=50) if each.id == approval]
+    assert (decided.state, decided.edited) == ("approved", '{"grams": 1}')  # to Python, true is 1
+    none = park(gate, "wire_gold", {"grams": 5})
+    assert oli.ask("/ui/guards/decide", {**told, "id": none, "arguments": "{}"})[1]["location"].endswith("done=edited")
+
+
+def test_what_not_every_program_reads_alike_is_approved_as_it_is_or_denied(gate: World) -> None:
+    oli, text = Visitor(gate, "oli"), '{"body": "hi \\ud83d"}'  # as an earlier Headgate parked it
+    approval = park_text(gate, "send_half", text)
+    shown = textarea(oli.ask("/ui/guards")[2], approval)
+    told = {"id": approval, "decision": "approve", "arguments": shown, "csrf": oli.csrf()}
+    status, _, body = oli.ask("/ui/guards/decide", {**told, "arguments": text})
+    assert (status, "read alike" in body) == (400, True)
+    assert oli.ask("/ui/guards/decide", told)[1]["location"].endswith("done=approved")
 
 
 def test_give_a_new_team_a_key_with_a_budget(browser: Any, gate: World) -> None:

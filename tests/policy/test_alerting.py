@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf, nextafter
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ def test_a_percentile_is_in_the_bucket_that_holds_it(counts: list[int], share: f
     bounds = (1.0, 10.0, 100.0)
     value = percentile(counts, bounds, share)
     below = sum(count for count, bound in zip(counts, bounds, strict=False) if bound <= value)
-    assert 0.0 <= value <= 100.0
+    assert 0.0 <= value <= 100.0 or (counts[-1] and value == nextafter(100.0, inf))
     if sum(counts) and value < 100.0:
         within = sum(counts[: [value <= bound for bound in bounds].index(True) + 1])
         assert below <= share * sum(counts) + 1e-9 or within == below
@@ -176,6 +177,11 @@ def test_each_counted_rule_reads_its_own_counts_with_a_link_to_the_evidence() ->
     }
     assert found["latency_p95"].scope == "p/m"
     assert found["exchange_errors"].evidence == "/ui/exchanges?q=provider%3Ap&errors=1&from=1970-01-12T14%3A41%3A40Z"
+    for rule, asked in (
+        ("attempt_errors", "q=attempt_failed%3Atrue&from="),
+        ("ttft_p95", "q=provider%3Ap+model%3Am+min_ttft_ms%3A5000&from="),
+    ):
+        assert f"/ui/exchanges?{asked}" in found[rule].evidence
     assert "5.0% of 100 calls at p failed within 5 minutes; told above 1%" in found["exchange_errors"].summary
 
 

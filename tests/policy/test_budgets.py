@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.budget_left import BudgetLeft, tightness
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
 from headgate.core.exchange import Route
-from headgate.policy.budgets import FITS, NEVER, WAITS, Account, Budgets, budget_id, verdict
+from headgate.policy.budget_scopes import scope_named
+from headgate.policy.budgets import (
+    FITS,
+    MOST_SCOPE_BYTES,
+    NEVER,
+    WAITS,
+    Account,
+    Budgets,
+    budget_id,
+    verdict,
+)
+from headgate.stores.postgres_accounts import writable
 
 ROUTE = Route("anthropic", "claude-haiku-4-5", "anthropic", "https://a.example")
 ADA = Caller(key="k1", tenant="acme", user="ada", task="sum", tags=MappingProxyType({"team": "red"}))
@@ -41,6 +55,25 @@ def test_a_value_that_no_database_takes_has_an_account_all_the_same(bad: str) ->
     budgets = (Budget("user", ("user",)), Budget("tag", ("tag:team",)))
     caller = Caller(user=bad, tags=MappingProxyType({"team": bad}))
     assert _scopes(*budgets, caller=caller) == {"user": "a?b", "tag": "a?b"}
+
+
+@given(st.integers(1, 8), st.lists(st.text(), min_size=8, max_size=8), st.sampled_from([1, 400, 3_000]))
+def test_a_scope_fits_a_key_however_long_its_values_are(count: int, values: list[str], times: int) -> None:
+    names = [f"t{number}" for number in range(count)]
+    tags = {name: f"a{value * times}" for name, value in zip(names, values, strict=False)}
+    found = _scopes(Budget("b", tuple(f"tag:{name}" for name in names)), caller=Caller(tags=MappingProxyType(tags)))
+    assert len(writable(found["b"]).encode()) <= MOST_SCOPE_BYTES
+    if count > 1:
+        assert len(json.loads(found["b"])) == count
+    assert scope_named(Budget("b", tuple(f"tag:{name}" for name in names)), found["b"]) == found["b"]
+
+
+def test_long_values_have_accounts_of_their_own_and_say_how_they_begin() -> None:
+    budget = Budget("session", ("session",))
+    one, other = (_scopes(budget, caller=Caller(session="s" * 4_000 + end))["session"] for end in "ab")
+    assert one != other
+    assert one.startswith("s" * 64 + "…")
+    assert _scopes(budget, caller=Caller(session="é" * 333))["session"] == "é" * 333
 
 
 def test_a_budget_whose_dimension_a_call_lacks_does_not_apply_to_it() -> None:
@@ -128,3 +161,34 @@ def test_what_is_kept_of_scopes_is_bounded_and_one_that_comes_again_has_the_same
     assert len(budgets._applying) <= 4
     assert all(len(kept.claims) <= 6 for kept in budgets._kept)
     assert budgets.claims(Caller(session="0"), ROUTE, "", NOON) == first
+
+
+def test_the_tightest_account_comes_first_also_where_it_lacks_tokens() -> None:
+    def left(name: str, usd: str | None, tokens: int | None, *, soft: bool = False) -> BudgetLeft:
+        dollars = None if usd is None else Decimal(usd)
+        none = Decimal(0)
+        return BudgetLeft(name, "", dollars, none, none, dollars, tokens, 0, 0, tokens, soft, False, None, None)
+
+    found = [
+        left("soft", "0", None, soft=True),
+        left("much", "20", None),
+        left("tokens", None, 0),
+        left("few", "1", 500),
+        left("fewer", "1", 400),
+        left("gone", "0", 9),
+    ]
+    assert [each.budget for each in sorted(found, key=tightness)] == ["gone", "tokens", "fewer", "few", "much", "soft"]
+
+
+def test_scopes_that_nobody_asks_for_any_more_are_forgotten_whichever_way_the_clock_goes() -> None:
+    budgets = Budgets([Budget("all"), Budget("session", ("session",))])
+    for way in (1, -1):
+        for n in range(100):
+            budgets.claims(Caller(session=str(n)), ROUTE, "", NOON)
+        kept = budgets.applying(ADA, ROUTE, "", NOON)
+        for turn in (1, 2, 3):
+            at = NOON + way * turn * Budgets.IDLE_SECONDS
+            assert budgets.applying(ADA, ROUTE, "", at) is kept
+            budgets.claims(Caller(session=f"{way} {turn}"), ROUTE, "", at)
+        assert len(budgets._applying) <= 3
+        assert all(len(each.claims) <= 3 for each in budgets._kept)

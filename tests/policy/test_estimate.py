@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.exchange import Facts
+from headgate.core.money import MOST_CHARGE
 from headgate.core.usage import Iteration, Usage
 from headgate.policy.estimate import (
     COUNT_FLOOR,
@@ -17,10 +18,12 @@ from headgate.policy.estimate import (
     HIDDEN_TOKENS,
     IMAGE_TOKENS,
     ITERATIONS,
+    MOST_SEARCHES,
     UNKNOWN_WINDOW,
     Bound,
     believable,
     bound,
+    credible,
     cut_estimate,
     hidden_tokens,
 )
@@ -278,6 +281,38 @@ def test_a_hundred_context_windows_are_believed_and_more_are_not() -> None:
     assert not believable(HAIKU, Usage(200_000 * 100, output_tokens=1))
     assert believable(price("acme", "m"), Usage(UNKNOWN_WINDOW * 100))
     assert not believable(HAIKU, Usage(1, bad=True))
+
+
+def test_searches_parts_and_iterations_beyond_all_measure_are_not_believed_either() -> None:
+    assert believable(HAIKU, Usage(10, web_searches=MOST_SEARCHES))
+    assert not believable(HAIKU, Usage(10, web_searches=MOST_SEARCHES + 1))
+    most = 200_000 * 100
+    assert believable(HAIKU, Usage(10, iterations=(Iteration("compaction", "", most),)))
+    assert not believable(HAIKU, Usage(10, iterations=(Iteration("compaction", "", most), Iteration("message", "", 1))))
+    for name in ("cache_read_tokens", "cache_write_tokens", "cache_write_long_tokens", "output_tokens"):
+        assert not believable(HAIKU, Usage(10, iterations=(Iteration("compaction", "", **{name: most + 1}),)))
+    for name in ("reasoning_tokens", "input_audio_tokens", "cache_read_audio_tokens", "output_audio_tokens"):
+        assert not believable(HAIKU, Usage(10, **{name: most + 1}))
+
+
+def test_a_hop_under_another_model_may_fill_the_largest_window_there_is() -> None:
+    most = UNKNOWN_WINDOW * 100
+    assert believable(HAIKU, Usage(10, iterations=(Iteration("advisor_message", "claude-other", most),)))
+    assert not believable(HAIKU, Usage(10, iterations=(Iteration("advisor_message", "claude-other", most + 1),)))
+
+
+def test_what_can_be_believed_of_a_usage_is_where_its_estimate_begins() -> None:
+    hop = Iteration("compaction", "", 7)
+    told = Usage(10, output_tokens=5, reasoning_tokens=10**15, web_searches=3, iterations=(hop,))
+    assert credible(HAIKU, told) == Usage(10, output_tokens=5, reasoning_tokens=5, web_searches=3, iterations=(hop,))
+    absurd = Usage(10, output_tokens=5, web_searches=2**53, iterations=(Iteration("compaction", "", 10**12), hop))
+    assert credible(HAIKU, absurd) == Usage(10, output_tokens=5, web_searches=ITERATIONS, iterations=(hop,))
+    assert credible(HAIKU, Usage(10**12, iterations=(hop,))) is None
+
+
+def test_no_attempt_is_held_or_charged_for_more_than_a_million_dollars() -> None:
+    assert nano(HAIKU, 10, Facts(max_output_tokens=10**18)) == MOST_CHARGE
+    assert cost_nano(HAIKU, Usage(10, web_searches=10**12), at=AT) == MOST_CHARGE
 
 
 def test_what_is_wrong_with_a_usage_never_lowers_the_charge() -> None:

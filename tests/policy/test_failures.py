@@ -83,8 +83,8 @@ TABLE = [
     ("openai", 503, openai("service_unavailable_error", "server_is_overloaded"), "overloaded", True, True),
     ("openai", 498, openai("capacity", "capacity_exceeded"), "busy", True, True),
     # 501: the SDKs retry it, we do not
-    ("anthropic", 501, anthropic("api_error"), "config", False, False),
-    ("openai", 501, openai("server_error"), "config", False, False),
+    ("anthropic", 501, anthropic("api_error"), "config", False, True),
+    ("openai", 501, openai("server_error"), "config", False, True),
     # the caller's
     ("anthropic", 400, anthropic("invalid_request_error"), "caller", False, False),
     ("anthropic", 413, anthropic("request_too_large"), "caller", False, False),
@@ -108,7 +108,7 @@ TABLE = [
     ("openai", 403, openai("invalid_request_error"), "auth", False, True),
     ("openai", 404, openai("invalid_request_error", "model_not_found"), "missing", False, True),
     # a redirect is not followed: the base URL is wrong
-    ("openai", 302, openai(""), "config", False, False),
+    ("openai", 302, openai(""), "config", False, True),
 ]
 
 

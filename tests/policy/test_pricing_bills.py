@@ -290,3 +290,18 @@ def test_a_price_found_at_another_time_is_found_again_for_the_bill() -> None:
     price = BOOK.price_for(A, "claude-haiku-4-5", before)
     assert cost_nano(price, Usage(1_000), at=before, batch=True) == 1_000_000
     assert cost_nano(price, Usage(1_000), at=AT, batch=True) == 500_000
+
+
+def test_the_whole_usage_of_one_models_iterations_costs_what_they_cost_each() -> None:
+    price = BOOK.price_for(A, HAIKU45, AT)
+    usage = Usage(
+        1_000,
+        200,
+        output_tokens=50,
+        iterations=(hop("compaction", "", input_tokens=700, output_tokens=9), hop("message", "", input_tokens=400)),
+    )
+    whole = usage.whole()
+    assert (whole.input_tokens, whole.cache_read_tokens, whole.output_tokens) == (1_700, 200, 59)
+    assert whole.iterations == ()
+    assert cost_nano(price, whole, at=AT) == cost_nano(price, usage, at=AT)
+    assert whole.whole() is whole

@@ -14,10 +14,12 @@ import pytest
 from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.core.usage import Usage
 from headgate.policy import pricebook
+from headgate.policy.model_names import same_model
 from headgate.policy.pricebook import PriceBook, Unknown
 from headgate.policy.pricefile import PriceFile
 from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, pinned_files, verify
 from headgate.policy.pricing import cost_nano, doubts
+from headgate.policy.told_doubts import ToldDoubts
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 BOOK = PriceBook.load()
@@ -112,6 +114,59 @@ def test_a_ceiling_charges_an_unknown_model_for_every_class_and_marks_the_row() 
     assert [cost_nano(price, usage, at=AT) for usage in each] == [100_000] * 7
     assert "acme" not in doubts(price, Usage(1), at=AT)[0]
     assert "ceiling" in doubts(price, Usage(1), at=AT)[0]
+
+
+HAIKU = "claude-haiku-4-5"
+
+
+def test_a_model_that_served_and_has_no_price_is_not_charged_the_price_of_the_one_asked_for() -> None:
+    price = PriceBook.load(unknown=Unknown.ceiling(100)).price_served("anthropic", HAIKU, "claude-nonesuch-9", AT)
+    assert (price.source, price.model) == ("ceiling", "claude-nonesuch-9")
+    assert cost_nano(price, Usage(1), at=AT) == 100_000
+    dearest = BOOK.price_served("anthropic", HAIKU, "claude-nonesuch-9", AT)
+    assert dearest.version == "2026-11-20+ceiling"
+    assert cost_nano(dearest, Usage(1), at=AT) >= 15_000  # Opus 4.1
+    assert "claude-nonesuch-9" in doubts(dearest, Usage(1), at=AT)[0]
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked", "served"),
+    [
+        ("anthropic", HAIKU, ""),
+        ("anthropic", HAIKU, "claude-haiku-4-5-20300101"),
+        ("openai", "gpt-4o", "gpt-4o-2030-01-01"),
+        ("openai", "text-embedding-ada-002", "text-embedding-ada-002-v2"),
+        ("mistral", "mistral-large-latest", "mistral-large-3011"),
+        ("google", "gemini-2.5-flash", "models/gemini-2.5-flash"),
+    ],
+)
+def test_a_snapshot_or_another_name_of_the_model_asked_for_is_that_model(
+    provider: str, asked: str, served: str
+) -> None:
+    assert BOOK.price_served(provider, asked, served, AT).entry == BOOK.price_for(provider, asked, AT).entry
+
+
+def test_a_version_of_a_model_is_no_snapshot_of_it() -> None:
+    assert same_model("claude-haiku-4", "claude-haiku-4-20250514")
+    assert not same_model("claude-haiku-4", "claude-haiku-4-5")
+    assert not same_model("gpt-4o", "gpt-4o-mini")
+
+
+def test_a_price_of_ones_own_for_the_model_asked_for_counts_under_whatever_name_it_answers() -> None:
+    book = PriceBook.load({"acme/chat": {"input": 3, "output": 15}})
+    assert book.price_served("acme", "chat", "llama-9", AT).source == "override"
+    with pytest.raises(UnknownPrice):
+        book.price_served("acme", "none", "llama-9", AT)
+
+
+def test_a_doubt_is_told_again_after_an_hour_and_their_number_is_bounded() -> None:
+    told = ToldDoubts()
+    one = ("anthropic", "m", "v", ("a",))
+    assert [told.news(one, AT + seconds) for seconds in (0, 1, 3_599, 3_600)] == [True, False, False, True]
+    assert told.news(("anthropic", "m", "w", ("a",)), AT)
+    for number in range(3_000):
+        told.news(("anthropic", str(number), "v", ("a",)), AT)
+    assert len(told._told) == 1_024
 
 
 def test_a_known_model_is_not_charged_the_ceiling() -> None:

@@ -169,7 +169,7 @@ def test_a_model_that_had_no_price_is_assumed_at_its_price_now() -> None:
 
 def test_the_model_that_served_is_repriced_where_it_has_a_price() -> None:
     old = book(OLD)
-    row = charged(old, "plain", Usage(100), served="plain-unknown")
+    row = charged(old, "plain", Usage(100), served="plain-20300101")
     assert repricer(book(NEW), OLD).reprice(row) == (200, EXACT)
     fallback = Charged("openai", "tiered", "plain", AT, Usage(100), 100, old.version)
     assert repricer(book(NEW), OLD).reprice(fallback) == (200, EXACT)

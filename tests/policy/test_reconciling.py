@@ -100,6 +100,18 @@ def test_what_the_provider_has_and_we_have_not_went_past_headgate() -> None:
     assert "apikey_1 5,900" in only(found).causes[0].text
 
 
+@pytest.mark.parametrize("advisors", [("claude-opus-4-5",), ("claude-opus-4-5", "claude-sonnet-5")])
+def test_hops_under_other_models_are_in_the_row_of_the_one_that_answered_and_bypass_nothing(
+    advisors: tuple[str, ...],
+) -> None:
+    every = {**COUNTS, "input_tokens": 1_000 + 700 * len(advisors)}
+    hops = [told(model=model, counts={"input_tokens": 700}) for model in advisors]
+    found = reconciled([ours(counts=every)], [told(), *hops], None)
+    assert len(found.differing) == 1 + len(advisors)
+    assert "not_through_headgate" not in [row.causes[0].code for row in found.differing if row.model == MODEL]
+    assert codes(found)[-1] == "nested_usage" if len(advisors) == 1 else "nested_usage" in codes(found)
+
+
 def test_a_model_that_only_the_provider_knows_went_past_headgate() -> None:
     assert codes(reconciled([], [told(requests=7)], costs())) == ["not_through_headgate"]
 

@@ -122,6 +122,12 @@ def test_a_timeout_is_retried_once_with_a_longer_first_byte_wait() -> None:
     assert isinstance(step(attempts(timeout, timeout)), GiveUp)
 
 
+def test_a_provider_that_is_silent_is_left_for_the_next_route() -> None:
+    timeout = error("timeout")
+    assert step(attempts(timeout), routes=2) == Retry(1, 0.0, 2.0)
+    assert isinstance(step(attempts(timeout, timeout, on=[0, 1]), routes=3), GiveUp)
+
+
 def test_timeouts_are_counted_over_all_routes_and_other_failures_between_them_do_not_matter() -> None:
     timeout = error("timeout")
     assert isinstance(step(attempts(timeout, error(), timeout, on=[0, 0, 1]), routes=3), GiveUp)

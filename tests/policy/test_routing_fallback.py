@@ -129,14 +129,21 @@ def test_in_process_a_fallback_at_the_sdks_own_provider_has_its_key_and_others_t
 # What follows at once
 
 
-@pytest.mark.parametrize("kind", ["overloaded", "timeout", "server"])
+@pytest.mark.parametrize("kind", ["overloaded", "server"])
 def test_what_is_named_for_a_failure_follows_at_once_and_without_it_the_same_route_does(kind: str) -> None:
     routes = [replace(ANTHROPIC, model=name) for name in "ab"]
     error = UpstreamError("x", kind=kind, retryable=True, elsewhere=True)
     made = [Attempt(1, routes[0], 0.0, error=error)]
-    stretch = 2.0 if kind == "timeout" else 1.0
-    assert Recovery().next(made, routes, left=100, jitter=0.5, at_once=True) == Retry(1, 0.0, stretch)
-    assert Recovery().next(made, routes, left=100, jitter=0.5) == Retry(0, 0.25, stretch)
+    assert Recovery().next(made, routes, left=100, jitter=0.5, at_once=True) == Retry(1, 0.0)
+    assert Recovery().next(made, routes, left=100, jitter=0.5) == Retry(0, 0.25)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_follows_silence_is_another_route_in_any_case(named: bool) -> None:
+    routes = [replace(ANTHROPIC, model=name) for name in "ab"]
+    error = UpstreamError("x", kind="timeout", retryable=True, elsewhere=True)
+    made = [Attempt(1, routes[0], 0.0, error=error)]
+    assert Recovery().next(made, routes, left=100, jitter=0.5, at_once=named) == Retry(1, 0.0, 2.0)
 
 
 def test_nothing_follows_at_once_past_the_last_attempt_or_the_deadline() -> None:

@@ -109,6 +109,8 @@ def test_rules_are_the_defaults_but_for_what_is_said() -> None:
         ({"budget_near": {"over": "70%"}}, "unknown key 'over'"),
         ({"breaker_open": {"window": "5m"}}, "unknown key 'window'"),
         ({"latency_p95": {"window": "2h"}}, "alert_rules.latency_p95.window"),
+        ({"ttft_p95": {"over": "61s"}}, "a duration from 1ms to 1m"),
+        ({"latency_p99": {"over": "11m"}}, "a duration from 1ms to 10m"),
     ],
 )
 def test_a_rule_that_cannot_be_is_said_with_its_place(rules: dict[str, Any], said: str) -> None:

@@ -347,6 +347,8 @@ def test_a_base_url_that_is_likely_wrong_or_unsafe_is_a_warning(tmp_path: Path) 
     assert len(warnings) == 2
     assert "ends in /v1, and the Anthropic dialect adds /v1 itself" in warnings[0]
     assert "its credential travels unencrypted" in warnings[1]
+    (slip,) = load(write(tmp_path, "providers: {openai: {base_url: 'https://api.openai.com/'}}"), env={}).warnings
+    assert "does not end in /v1, and OpenAI's dialect adds none: add it" in slip
 
 
 @pytest.mark.parametrize(

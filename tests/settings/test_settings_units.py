@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,3 +169,20 @@ def test_no_text_makes_a_reader_raise_anything_but_value_error(text: str) -> Non
             read(text)
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://LLM.Acme.example/v1",
+        "https://llm.acme.example:443/v1/",
+        "http://LLM.acme.example:80",
+        "https://llm.acme.example:8443/V1",
+        "http://[::1]:80/v1",
+        "https://[2001:DB8::1]",
+    ],
+)
+def test_a_base_url_is_written_as_the_sdks_client_writes_it(text: str) -> None:
+    found = units.base_url(text)
+    assert str(httpx2.URL(text)).startswith(found)
+    assert units.base_url(found) == found

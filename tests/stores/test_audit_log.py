@@ -13,13 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres_server import Server, server
+from sqlalchemy.exc import OperationalError
 
 from headgate.core.actors import Actor, acting
 from headgate.core.approvals import Decision, Parked
 from headgate.core.budget import Budget
 from headgate.core.caller import Caller
-from headgate.core.errors import ConfigError, HeadgateError
+from headgate.core.errors import ConfigError, HeadgateError, Unavailable
 from headgate.core.guards import ToolCall
+from headgate.policy.budget_scopes import claim_on
+from headgate.stores import audit_log
 from headgate.stores.approvals import ApprovalStore
 from headgate.stores.audit_log import FIRST, AuditRow, verify
 from headgate.stores.cap_change import change_cap, restore_cap
@@ -67,6 +70,40 @@ def test_a_cap_is_on_record_before_and_after_and_only_where_it_changes(ledgers: 
     after, before = (row.as_json() for row in ledger.audit.rows())
     assert (before["subject"], before["tenant"], before["way"]) == ("tenant/day acme", "acme", "python")
     assert (before["before"]["usd"], before["after"]["usd"], after["after"]["overridden"]) == ("5", "20", False)
+
+
+def test_a_cap_that_cannot_be_put_on_record_stays_as_it_is(ledgers: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, at = ledgers(), 1_800_000_000.0
+    budget = Budget("tenant/day", per=("tenant",), cap_nano=5_000_000_000, every="day")
+
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("INSERT", None, sqlite3.OperationalError("database or disk is full"))
+
+    for made in (False, True):
+        if made:
+            change_cap(ledger, budget, "acme", at, nano=7, tokens=None)
+        with monkeypatch.context() as broken:
+            broken.setattr(audit_log, "append", full)
+            with pytest.raises(Unavailable):
+                change_cap(ledger, budget, "acme", at, nano=9, tokens=None)
+            if made:
+                with pytest.raises(Unavailable):
+                    restore_cap(ledger, budget, "acme", at)
+        (after,) = ledger.balances([claim_on(budget, "acme", at)])
+        assert (after.cap_nano, after.overridden) == ((7, True) if made else (5_000_000_000, False))
+    assert len(ledger.audit.rows()) == 1
+
+
+def test_a_change_outside_the_ledger_has_a_row_before_it_and_another_with_what_came_of_it(ledgers: Open) -> None:
+    audit = ledgers().audit
+    with audit.around("cache.forget", "tenant=acme", tenant="acme") as came:
+        (row,) = audit.rows()
+        assert (row.action, row.subject, row.after) == ("cache.forget", "tenant=acme", '{"begun":true}')
+        came.after = {"forgotten": 3}
+    assert [row.after for row in audit.rows()] == ['{"forgotten":3}', '{"begun":true}']
+    with pytest.raises(RuntimeError), audit.around("cache.forget", "everything"):
+        raise RuntimeError("the place is away")
+    assert [row.subject for row in audit.rows()] == ["everything", "tenant=acme", "tenant=acme"]
 
 
 def test_a_decision_is_on_record_with_the_way_it_came(ledgers: Open) -> None:

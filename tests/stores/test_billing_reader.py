@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from headgate.engine.blocking import run_blocking
 from headgate.policy.reconciling import Ours
 from headgate.stores.billing_reader import BillingReader
 from headgate.stores.opening import open_ledger, open_reader
+from headgate.stores.usage_sums import HOLDS
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 NEXT = DAY + 86_400
@@ -136,3 +138,11 @@ def test_tenants_are_those_with_exchanges_in_the_time_on_their_way_too(place: st
     works, pending = reader.work("globex", ("model",), DAY, END)
     assert works == []
     assert (pending.attempts, pending.bound_nano) == (1, 9_000)
+
+
+def test_a_batchs_hold_that_was_charged_is_on_the_tenants_bill_though_it_is_no_exchange(place: str) -> None:
+    hold = exchange("ex_1", DAY)
+    hold.request = replace(hold.request, endpoint=HOLDS)
+    write(place, hold)
+    (work,), _ = BillingReader(open_reader(place)).work("acme", ("model",), DAY, END)
+    assert (work.exchanges, work.cost_nano) == (0, 1_000)

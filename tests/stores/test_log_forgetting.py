@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import time
 from bisect import bisect_left
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,15 @@ from ledger_maker import EPOCH
 from log_world import LogWorld, log_exchange
 from postgres_server import the_server
 
+from headgate.core.errors import Unavailable
 from headgate.core.exchange import Ending
 from headgate.stores.log import LineLog
+from headgate.stores.logs import sqlite_erasing
 from headgate.stores.logs.erasing import BadSubject, Subject
 from headgate.stores.logs.histogram import BOUNDS, added, packed, percentile, unpacked, upper
-from headgate.stores.logs.query import BadQuery
+from headgate.stores.logs.place import Logs
+from headgate.stores.logs.postgres_link import connect
+from headgate.stores.logs.query import BadQuery, LogQuery
 
 DAY = 86_400.0
 
@@ -69,6 +75,102 @@ def test_an_erased_users_words_and_name_are_in_no_file_any_more(peopled: LogWorl
     words.execute("CREATE VIRTUAL TABLE temp.words USING fts5vocab(main, log_text_1, row)")
     assert {word for (word, *_) in words.execute("SELECT * FROM temp.words")} & {"zebrafish", "lovelace"} == set()
     words.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[LogWorld, LogWorld]]:
+    """Two gateways' files of lines, in two folders, and one database."""
+    database, worlds = the_server().url(), []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        worlds.append(LogWorld(tmp_path / name, database))
+    yield worlds[0], worlds[1]
+    for world in worlds:
+        world.close()
+
+
+def test_what_one_gateway_erases_is_gone_from_the_other_gateways_file_of_lines_too(
+    two: tuple[LogWorld, LogWorld],
+) -> None:
+    one, other = two
+    one.stored(log_exchange(1, message="zebrafish one"))
+    other.stored(log_exchange(2, message="zebrafish two"))
+    told = {"who": "ada"}
+    other.write(log_exchange(3, message="zebrafish three", tags=told), log_exchange(4, user="bob", message="aardvark"))
+    other.event("anomaly", at="2027-01-15T08:00:00.000Z", user="ada")
+    found = one.keeper.erase(Subject("user", "ada"))
+    assert (found.exchanges, found.spool_emptied, found.spools_left) == (2, True, 1)
+    other.write(log_exchange(5, at=one.now + 3600, message="zebrafish again"))
+    assert other.keeper.catch_up()
+    assert other.spool.stat().st_size == 0
+    assert one.found(text="zebrafish") == ["zebrafish again"]
+    assert one.found(text="aardvark") == ["aardvark"]
+    erased = one.reader.search(LogQuery(fields={"user": found.pseudonym})).rows
+    assert len(erased) == 3
+    assert all(row.session.startswith(found.pseudonym) for row in erased)
+    assert [row.tags for row in erased if row.tags] == [{"who": found.pseudonym}]
+    (event,) = one.reader.events()
+    assert event.fields["user"] == found.pseudonym
+    other.stored(log_exchange(6, message="zebrafish later"))
+    assert other.spool.stat().st_size > 0  # heard of once
+    assert one.keeper.erase(Subject("user", "nobody")).spools_left == 1
+
+
+def test_a_gateway_with_nothing_to_take_in_hears_of_an_erasure_and_empties_its_file(
+    two: tuple[LogWorld, LogWorld],
+) -> None:
+    one, other = two
+    other.stored(log_exchange(12, tenant="globex", message="walrus"))
+    one.keeper.erase(Subject("tenant", "globex"))
+    assert b"walrus" in other.spool.read_bytes()
+    other.ingest()
+    assert b"walrus" not in bytes_of(other.folder)
+
+
+def test_a_store_in_postgresql_of_before_erasures_were_heard_of_is_brought_into_the_new_form(tmp_path: Path) -> None:
+    database = the_server().url()
+    world = LogWorld(tmp_path, database)
+    world.stored(log_exchange(1, message="zebrafish"))
+    link, _ = connect(database)
+    link.execute("DROP TABLE log_erasures")
+    link.execute("ALTER TABLE log_spools DROP COLUMN heard")
+    link.execute("UPDATE log_meta SET value = 2 WHERE name = 'version'")
+    link.close()
+    world.keeper.close()
+    assert world.ingest().exchanges == 0  # nothing to write: the old form will do
+    world.stored(log_exchange(2, message="aardvark"))
+    assert world.keeper.erase(Subject("user", "ada")).bodies == 2
+    assert world.found(text="zebrafish") == []
+    world.close()
+
+
+@pytest.mark.parametrize("then", ["another erasure", "the next pruning"])
+def test_an_erasure_that_was_stopped_behind_the_rows_is_finished_by_what_comes_next(
+    log_world: LogWorld, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    log_world.event("anomaly", kind="tokens", session="s-ada", tenant="acme")
+    log_world.stored(
+        *(log_exchange(n, message="zebrafish", session="s-ada") for n in range(3)),
+        log_exchange(3, tenant="other", session="s-bob", message="aardvark"),
+    )
+    monkeypatch.setattr(sqlite_erasing, "merge_marked", stopped)
+    with pytest.raises(Unavailable):
+        log_world.keeper.erase(Subject("tenant", "acme"))
+    monkeypatch.undo()
+    if then == "another erasure":
+        assert log_world.keeper.erase(Subject("tenant", "acme")).spool_emptied
+    else:
+        prune(log_world)
+        log_world.spool.unlink()
+    left = bytes_of(log_world.folder)
+    assert b"zebrafish" not in left
+    assert b"s-ada" not in left
+    assert b"aardvark" in left
+    assert log_world.found(text="aardvark") == ["aardvark"]
+
+
+def stopped(_: object) -> bool:
+    raise Unavailable("the disk is full")
 
 
 def test_an_erased_users_rows_stay_with_their_counts_under_another_name(peopled: LogWorld) -> None:
@@ -174,6 +276,30 @@ def test_what_is_older_than_is_kept_goes_part_by_part_and_its_sums_stay(tmp_path
     assert world.ids() == []
     world.stored(log_exchange(1000, at=world.now, message="new"))
     assert world.found() == ["new"]
+    world.close()
+
+
+def test_without_a_gateway_whoever_searches_finds_nothing_that_is_older_than_is_kept(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, keep_seconds=DAY)
+    logs = Logs(world.place)
+    world.write(*(log_exchange(n, at=time.time() - days * DAY, message=f"{days}") for n, days in enumerate((9, 2))))
+    assert logs.fresh().search(LogQuery()).rows == ()
+    world.write(log_exchange(3, at=time.time(), message="today"))
+    assert [row.user_message for row in logs.fresh().search(LogQuery()).rows] == ["today"]
+    logs.close()
+    world.close()
+
+
+def test_what_is_kept_for_a_minute_is_gone_after_three(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, keep_seconds=60.0)
+    for minute in range(6):
+        world.now = EPOCH + minute * 60
+        world.stored(log_exchange(minute, at=world.now, message=f"minute{minute}"))
+        prune(world)
+    assert world.found() == ["minute5", "minute4"]
+    world.now += 121.0
+    prune(world)
+    assert world.found() == []
     world.close()
 
 

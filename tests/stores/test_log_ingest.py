@@ -20,6 +20,7 @@ from headgate.core.errors import Unavailable
 from headgate.stores import log_line
 from headgate.stores.log import LineLog
 from headgate.stores.logs import lines
+from headgate.stores.logs.erasing import Subject
 from headgate.stores.logs.query import SHARED_FIELDS, LogQuery
 from headgate.stores.logs.sqlite_schema import open_reader
 
@@ -106,6 +107,47 @@ def test_a_file_that_was_moved_while_nobody_looked_is_found_beside_the_new_one(l
     log_world.keeper.close()
     log_world.write(log_exchange(2))
     log_world.spool.rename(log_world.folder / "headgate.db.log.jsonl-20270115")
+    log_world.write(log_exchange(3))
+    log_world.another_keeper().catch_up()
+    assert numbers(log_world) == [1, 2, 3]
+
+
+def rotate(world: LogWorld) -> None:
+    """As logrotate does: each file one further."""
+    for number in range(9, -1, -1):
+        old = world.spool.with_name(f"{world.spool.name}.{number}") if number else world.spool
+        if old.exists():
+            old.rename(world.spool.with_name(f"{world.spool.name}.{number + 1}"))
+
+
+@pytest.mark.parametrize("unread", [0, 1], ids=["read to its end", "with a line more"])
+@pytest.mark.parametrize("looking", [True, False], ids=["open", "closed"])
+def test_files_that_were_moved_one_after_the_other_while_nobody_looked_are_all_read_in_their_order(
+    log_world: LogWorld, unread: int, looking: bool
+) -> None:
+    log_world.write(log_exchange(0))
+    rotate(log_world)  # one of before our time
+    log_world.stored(log_exchange(1))
+    if not looking:
+        log_world.keeper.close()
+    log_world.write(*(log_exchange(1, at=EPOCH + 2) for _ in range(unread)))
+    for number in (10, 20, 30):
+        rotate(log_world)
+        log_world.write(log_exchange(number), log_exchange(number + 1))
+    (log_world.folder / f"{log_world.spool.name}.copy").write_bytes(log_world.spool.read_bytes())
+    log_world.another_keeper().catch_up() if not looking else log_world.keeper.catch_up()
+    rotate(log_world)
+    log_world.spool.touch()
+    log_world.keeper.catch_up()
+    assert numbers(log_world) == [1, *[1] * unread, 10, 11, 20, 21, 30, 31]
+
+
+def test_a_file_that_was_begun_behind_one_that_was_emptied_is_read_where_it_was_moved_away(log_world: LogWorld) -> None:
+    log_world.stored(log_exchange(1))
+    log_world.keeper.erase(Subject("user", "nobody"))
+    log_world.keeper.close()
+    log_world.write(log_exchange(2))
+    rotate(log_world)
     log_world.write(log_exchange(3))
     log_world.another_keeper().catch_up()
     assert numbers(log_world) == [1, 2, 3]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ledger_maker import EPOCH
@@ -16,6 +17,7 @@ from postgres_server import the_server
 from headgate.core.exchange import Ending
 from headgate.core.guards import Finding, Verdict
 from headgate.stores.log import LineLog
+from headgate.stores.logs.filters import filter_of
 from headgate.stores.logs.posts import PLACES, packed, places_of, unpacked
 from headgate.stores.logs.query import BadQuery, LogQuery
 from headgate.stores.logs.sqlite_reader import NoLogStore, SqliteLogReader
@@ -105,9 +107,22 @@ def test_a_search_by_a_field_finds_all_that_have_it_and_nothing_else(many: LogWo
     ]
 
 
+def test_an_exchange_that_a_retry_saved_has_an_attempt_that_failed_and_one_without_any_has_none() -> None:
+    wanted = filter_of(LogQuery(fields={"attempt_failed": "true"})).shape
+    assert wanted is not None
+    found = [wanted(SimpleNamespace(attempts=a, failed=f)) for a, f in ((2, 0), (1, 1), (1, 0), (0, 1))]  # type: ignore[arg-type]
+    assert found == [True, True, False, False]
+    for number in ("much", "-1", "nan"):
+        with pytest.raises(BadQuery, match="min_output_tokens is a number"):
+            filter_of(LogQuery(fields={"min_output_tokens": number}))
+
+
 def test_errors_costs_times_tags_and_guards_can_be_searched_by(many: LogWorld) -> None:
     assert all_of(many, errors=True) == falling(range(999, many.size, 1000))
     assert all_of(many, min_latency_ms=5000.0) == falling(range(0, many.size, 500))
+    assert all_of(many, fields={"min_ttft_ms": "2500"}) == falling(range(0, many.size, 500))
+    assert all_of(many, fields={"min_waited_ms": "1"}) == []
+    assert all_of(many, fields={"attempt_failed": "true"}) == falling(range(999, many.size, 1000))
     assert all_of(many, fields={"tag:team": "odd"}, limit=500) == falling(range(0, many.size, 7))
     assert all_of(many, fields={"guard": "injection"}) == falling(range(0, many.size, 400))
     assert all_of(many, fields={"guard": "injection:override"}) == falling(range(0, many.size, 400))
@@ -223,11 +238,46 @@ def test_a_search_for_sessions_whose_time_is_up_says_so_and_goes_on_to_all_of_th
 
 def test_the_live_tail_goes_on_behind_what_was_seen(many: LogWorld) -> None:
     newest = many.reader.newest()
-    assert many.reader.since_id(newest).rows == ()
-    assert many.reader.since_id(newest).next == newest
-    page = many.reader.since_id(str(int(newest) - 3), limit=2)
-    assert [row.request_id for row in page.rows] == [f"req_{many.size - 3}", f"req_{many.size - 2}"]
-    assert [row.request_id for row in many.reader.since_id(page.next).rows] == [f"req_{many.size - 1}"]
+    page = many.reader.since_id(newest, LogQuery())
+    assert (page.rows, page.next, page.searched_to) == ((), newest, None)
+    page = many.reader.since_id(str(int(newest) - 3), LogQuery(limit=3))
+    assert [int(row.request_id[4:]) for row in page.rows] == falling(range(many.size - 3, many.size))
+    assert (page.next, page.searched_to) == (newest, None)
+
+
+def test_the_live_tail_of_a_store_in_which_nothing_was_has_its_very_first_row(any_world: LogWorld) -> None:
+    exchange = log_exchange(1)
+    any_world.stored(exchange)
+    page = any_world.reader.since_id("", LogQuery())
+    assert [row.exchange_id for row in page.rows] == [exchange.id]
+    assert any_world.reader.since_id(page.next, LogQuery()).rows == ()
+
+
+def test_the_live_tail_shows_the_newest_of_what_it_cannot_show_whole_and_says_so(many: LogWorld) -> None:
+    newest = many.reader.newest()
+    page = many.reader.since_id(str(int(newest) - 900), LogQuery(limit=2))
+    assert [int(row.request_id[4:]) for row in page.rows] == [many.size - 1, many.size - 2]
+    assert (page.next, page.searched_to) == (newest, page.rows[-1].at)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        (LogQuery(text="even -rare"), lambda n: n % 2 == 0 and n % 50),
+        (LogQuery(text="rare", fields={"user": "u50"}), lambda n: n % 100 == 50),
+        (LogQuery(fields={"tag:team": "odd"}, tenant="t1"), lambda n: n % 7 == 0 and n % 3 == 1),
+        (LogQuery(errors=True), lambda n: n % 1000 == 999),
+    ],
+    ids=["not-a-word", "word-and-field", "tag-of-a-tenant", "errors"],
+)
+def test_the_live_tail_finds_what_a_search_finds_of_what_came_since(
+    many: LogWorld, query: LogQuery, wanted: Callable[[int], bool]
+) -> None:
+    newest, back = many.reader.newest(), 1_500  # in SQLite, more than the segment that is open
+    page = many.reader.since_id(str(int(newest) - back), replace(query, limit=1000))
+    found = [int(row.request_id[4:]) for row in page.rows]
+    assert found == falling(n for n in range(many.size - back, many.size) if wanted(n))
+    assert (page.next, page.searched_to) == (newest, None)
 
 
 @pytest.mark.parametrize("many", ["sqlite"], indirect=True)  # of PostgreSQL's windows the first is larger

@@ -16,7 +16,7 @@ from log_world import LogWorld, log_exchange
 
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores.logs.erasing import Subject
-from headgate.stores.logs.follower import Follower
+from headgate.stores.logs.follower import SILENT_SECONDS, Follower
 from headgate.stores.logs.lock import StoreLock, worker_of
 from headgate.stores.logs.place import LogPlace, Logs
 from headgate.stores.logs.query import LogQuery
@@ -76,6 +76,20 @@ def test_a_process_of_its_own_takes_the_lines_in_and_one_that_is_killed_is_told(
     assert len(world.ids(limit=100)) == 51
     follower.close()
     assert worker_of(world.place.lock_file) == 0
+
+
+def test_a_process_that_has_fallen_silent_is_not_well_and_falls_behind(log_world: LogWorld) -> None:
+    now = [100.0]
+    follower = Follower(log_world.place.kept(), Told(), clock=lambda: now[0])
+    follower._heard(Standing(lag_seconds=2.0))
+    now[0] += SILENT_SECONDS - 1
+    assert (follower.health()["ok"], follower.health()["lag_seconds"]) == (True, 2.0)
+    now[0] += 1
+    health = follower.health()
+    assert (health["ok"], health["lag_seconds"]) == (False, 2.0 + SILENT_SECONDS)
+    assert "said nothing for 30 s" in health["last_error"]
+    follower._heard(Standing())
+    assert (follower.health()["ok"], follower.health()["lag_seconds"]) == (True, 0.0)
 
 
 PARENT = """

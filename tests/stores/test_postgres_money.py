@@ -11,14 +11,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from ledger_maker import Maker
+from ledger_maker import ROUTE, Maker
 from postgres_server import Server, database_of, server
 from test_postgres_session import lose_the_answer, syncs
 
 from headgate.core.budget import Budget, Claim
+from headgate.core.caller import Caller
 from headgate.core.errors import BudgetExceeded, Unavailable
 from headgate.core.exchange import Exchange
 from headgate.engine.blocking import run_blocking
+from headgate.policy.budgets import Budgets
 from headgate.stores.postgres import PostgresLedger
 from headgate.stores.postgres_accounts import writable
 
@@ -226,6 +228,17 @@ def test_names_that_a_database_cannot_hold_have_accounts_of_their_own(replica: O
         hold(ledger, make, bound, each)
     assert figures(ledger, *odd) == [(0, bound) for bound in range(1_000, 7_000, 1_000)]
     assert len({writable(each.scope) for each in odd}) == len(odd)
+
+
+def test_a_value_that_is_too_long_for_a_key_has_an_account_all_the_same(replica: Open, make: Maker) -> None:
+    ledger, budget = replica(), Budget("tag:a+tag:b+user/total", ("tag:a", "tag:b", "user"), cap_nano=10_000)
+    values = [
+        "".join(chr(random.Random(n).randrange(0x10000, 0x20000)) for n in range(m, m + 256)) for m in (0, 300, 600)
+    ]
+    caller = Caller(user=values[0], tags={"a": values[1], "b": values[2]})
+    (found,) = Budgets((budget,)).claims(caller, ROUTE, "", 1.0)
+    hold(ledger, make, 500, found)
+    assert figures(ledger, found) == [(0, 500)]
 
 
 @pytest.mark.parametrize("size", [1, 100])

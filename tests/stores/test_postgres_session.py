@@ -15,6 +15,7 @@ from postgres_server import Server, database_of, own_server, server
 from test_session import intended, rows, settle, still_open
 
 from headgate.core.caller import Caller
+from headgate.core.money import MOST_CHARGE
 from headgate.stores import shapes as shapes_module
 from headgate.stores.postgres_database import postgres_place, unfit
 from headgate.stores.postgres_session import WELL_BEATS, PostgresSession
@@ -108,11 +109,11 @@ def test_every_value_of_a_row_comes_back_as_it_was(session: PostgresSession, mak
     caller = Caller(user="Zoë \\u0000 'quoted' {\"a\": [1]} \x07", tags={"ü": "n,m"})
     (exchange,) = intended(session, make, 1, caller=caller)
     exchange.started = 1_800_000_000.123456789
-    exchange.attempts[0].cost_nano = 2**62
-    row = exchange_row(make.answered(exchange, cost=2**62), "one")
+    exchange.attempts[0].cost_nano = MOST_CHARGE
+    row = exchange_row(make.answered(exchange, cost=MOST_CHARGE), "one")
     session.commit([], [], [row])
     told = rows(session, 'SELECT "user", tags, started, cost_nano, waited_ms, bound_nano FROM exchange_rows')
-    assert told == [(caller.user, '{"ü":"n,m"}', exchange.started, 2**62, 0.0, 1_000)]
+    assert told == [(caller.user, '{"ü":"n,m"}', exchange.started, MOST_CHARGE, 0.0, 1_000)]
 
 
 @pytest.mark.parametrize("bad", ["a\ud800b", "nul\x00", "\x00\udfff"])
@@ -272,7 +273,7 @@ def test_after_the_database_was_away_nobody_is_called_dead_too_soon(
     with pytest.raises(psycopg.Error):
         two._alone(lambda driver: driver.execute("SELECT 1"))
     swept: list[int] = []
-    monkeypatch.setattr("headgate.stores.postgres_session.sweep_dead", lambda connection: swept.append(1) or 0)
+    monkeypatch.setattr("headgate.stores.postgres_session.sweep_dead", lambda connection, tell: swept.append(1) or 0)
     for _ in range(WELL_BEATS):
         assert not swept
         two.tick(sweep=True)

@@ -13,6 +13,10 @@ from headgate.core.caller import Caller
 from headgate.core.exchange import Exchange
 from headgate.stores import shapes as shapes_module
 from headgate.stores.intents import open_intents, read_intents
+from headgate.stores.log import LineLog
+from headgate.stores.logs.place import LogPlace, Logs
+from headgate.stores.logs.query import LogQuery
+from headgate.stores.opening import open_ledger
 from headgate.stores.rows import exchange_row, intent_row
 from headgate.stores.session import SqliteSession
 
@@ -75,6 +79,27 @@ def test_a_kill_charges_only_those_of_a_commit_that_were_open(
     ]
     assert rows(again, "SELECT count(*) FROM intents") == [(0,)]
     again.close()
+
+
+def test_an_exchange_that_was_killed_is_found_in_the_log_with_what_the_ledger_knows_of_it(
+    session: SqliteSession, make: Maker, tmp_path: Path
+) -> None:
+    caller = Caller("k1", "acme", "ada", "s-1", "chat", tags={"team": "search"})
+    first, second = intended(session, make, 2, caller=caller)
+    settle(session, make, first)
+    session.close()
+    log = LineLog(tmp_path / "headgate.db.log.jsonl", key_file=tmp_path / "key")
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'headgate.db'}")
+    ledger.on_killed(log.killed)
+    ledger.open()
+    ledger.close()
+    logs = Logs(LogPlace(f"sqlite:///{tmp_path / 'headgate.db'}", tmp_path / "headgate.db.log.jsonl"), log.flush)
+    (row,) = logs.fresh().search(LogQuery(fields={"ending": "killed", "user": "ada", "tag:team": "search"})).rows
+    logs.close()
+    log.close()
+    assert (row.exchange_id, row.cost_nano, row.attempts, row.estimated) == (second.id, 1_000, 1, True)
+    assert (row.tenant, row.session, row.task, row.error_type) == ("acme", "s-1", "chat", "killed")
+    assert (row.model_asked, row.latency_ms) == (second.request.facts.model, None)
 
 
 def test_intents_stay_open_where_the_commit_that_settles_them_fails(session: SqliteSession, make: Maker) -> None:

@@ -288,14 +288,17 @@ def test_whoever_holds_money_does_not_wait_for_other_replicas_with_it() -> None:
     assert in_flight(turns) == 0
 
 
+@pytest.mark.parametrize("bound", ["timeout", "patience"])
 @pytest.mark.parametrize("kind", ["timeout", "connect"])
-def test_a_caller_without_patience_opens_nothing_and_lowers_nothing_whatever_it_waited_for(kind: str) -> None:
+def test_a_caller_without_patience_opens_nothing_and_lowers_nothing_whatever_it_waited_for(
+    kind: str, bound: str
+) -> None:
     told: list[str] = []
     turns = local(TurnRules(pacing=False), told)
     port = turns.blocking()
     for _ in range(100):
         exchange, attempt = call(999.9)
-        exchange.request.timeout = 0.1
+        setattr(exchange.request, bound, 0.1)
         run_blocking(granted(port, exchange, attempt, until=1600.0))
         attempt.sent, attempt.error = True, UpstreamTimeout("late", kind=kind)
         port.ended(exchange, attempt)

@@ -16,6 +16,7 @@ from ledger_maker import Maker
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Ending
+from headgate.core.money import MOST_CHARGE
 from headgate.engine.blocking import run_blocking
 from headgate.stores import database, writer
 from headgate.stores.intents import open_intents, read_intents
@@ -175,12 +176,12 @@ def test_a_text_that_no_database_takes_spoils_no_other_row(ledgers: Open, make: 
     assert ledger.health()["rejected"] == 0
 
 
-def test_a_number_beyond_64_bits_is_stored_as_the_largest(ledgers: Open, make: Maker) -> None:
+def test_a_number_beyond_64_bits_is_stored_as_the_most_that_is_charged(ledgers: Open, make: Maker) -> None:
     ledger = ledgers()
     exchange = intend(ledger, make)
     ledger.blocking().settle(make.answered(exchange, cost=2**70))
     ledger.flush()
-    assert rows(ledger, "SELECT cost_nano FROM exchanges") == [(2**63 - 1,)]
+    assert rows(ledger, "SELECT cost_nano FROM exchanges") == [(MOST_CHARGE,)]
 
 
 def test_a_half_built_exchange_is_counted_and_stops_nothing(ledgers: Open, make: Maker) -> None:

@@ -150,12 +150,13 @@ def test_a_stream_without_its_end_is_no_silent_success(
     assert headgate.last().ending == "cut"
 
 
-def test_a_stream_whose_choices_have_finished_needs_no_done_and_is_charged_no_less_than_it_cost(
+def test_a_stream_without_usage_and_done_is_no_success_and_is_charged_no_less_than_it_cost(
     client: openai.OpenAI, headgate_simulator: SimulatorServer, gate: Gate
 ) -> None:
     headgate_simulator.load(Scenario(rules=(Rule(Fault("no_terminal")),)))
-    list(client.chat.completions.create(**ask("tokens: 100", stream=True)))
-    assert (headgate.last().ending, headgate.last().estimated) == ("complete", True)
+    with pytest.raises(openai.APIError):
+        list(client.chat.completions.create(**ask("tokens: 100", stream=True)))
+    assert (headgate.last().ending, headgate.last().estimated) == ("cut", True)
     assert gate.usage().total.cost_nano >= headgate_simulator.invoice()["total"]["cost_nano"] > 0
 
 

@@ -26,7 +26,8 @@ def read(
     url: str, *headers: tuple[str, str], method: str = "POST", body: bytes | None = None, caller: Caller | None = None
 ) -> tuple[Request, BadRequest | None]:
     if body is None:
-        body = chat_request() if "completions" in url else messages_request() if "messages" in url else b""
+        other = b'{"model": "m", "input": "x"}' if url.partition("?")[0].endswith(("embeddings", "responses")) else b""
+        body = chat_request() if "completions" in url else messages_request() if "messages" in url else other
     raw = [(name.encode(), value.encode()) for name, value in headers]
     return read_request(Bases(PROVIDERS), method, url, raw, body, caller or Caller(), False)
 
@@ -52,6 +53,16 @@ def read(
             "https://x.local/openai/deployments/d",
             "chat",
         ),
+        (
+            "https://x.local/openai/deployments/e/embeddings?api-version=1",
+            [],
+            "openai",
+            "https://x.local/openai/deployments/e",
+            "embeddings",
+        ),
+        ("https://x.local/openai/responses?api-version=1", [], "openai", "https://x.local/openai", "responses"),
+        ("https://x.local/v1beta/openai/embeddings", [], "openai", "https://x.local/v1beta/openai", "embeddings"),
+        ("https://x.local/v1/responses", [], "openai", "https://x.local/v1", "responses"),
         ("https://x.local/v1/models", [], "openai", "https://x.local/v1", "models"),
         ("https://x.local/elsewhere", [], "openai", "https://x.local", "other"),
         ("https://x.local", [], "openai", "https://x.local", "other"),
@@ -93,7 +104,7 @@ def test_the_contexts_caller_the_headers_and_the_body_are_put_together() -> None
         caller=Caller(task="t"),
     )
     assert (request.caller.user, request.caller.session, request.caller.task) == ("from-the-body", "s", "t")
-    assert (request.client_retries, request.timeout, request.way_in) == (2, 30, "in-process")
+    assert (request.client_retries, request.patience, request.way_in) == (2, 30, "in-process")
 
 
 @pytest.mark.parametrize(

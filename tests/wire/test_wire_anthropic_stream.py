@@ -174,6 +174,31 @@ def test_the_last_cumulative_usage_stands() -> None:
     assert meter.usage_final
 
 
+def told(stop_reason: str | None, count: int | None) -> bytes:
+    usage = {} if count is None else {"usage": {"output_tokens": count}}
+    return event("message_delta", delta={} if stop_reason is None else {"stop_reason": stop_reason}, **usage)
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        (told("end_turn", None), told(None, 42)),
+        (told(None, 42), told("end_turn", None)),
+        (told("end_turn", 40), told(None, 42)),
+        (told("end_turn", 40), told("end_turn", 42)),
+        (told("end_turn", 42), told(None, None)),
+    ],
+    ids=["reason, count", "count, reason", "both, larger count", "both twice", "both, nothing"],
+)
+def test_a_usage_is_the_last_word_at_the_terminal_event_whatever_it_came_together_with(deltas: tuple[bytes]) -> None:
+    meter, _ = read(START, *deltas, END)
+    assert (meter.usage, meter.usage_final, meter.stop_reason) == (FINAL, True, "end_turn")
+
+
+def test_the_count_of_the_start_alone_is_no_last_word() -> None:
+    assert not read(START, text("x"), told("end_turn", None), END)[0].usage_final
+
+
 def test_usage_before_its_final_count_is_not_the_last_word() -> None:
     meter, _ = read(START, text("x"))
     assert (meter.usage, meter.usage_final) == (

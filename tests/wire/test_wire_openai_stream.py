@@ -177,6 +177,19 @@ def test_a_stream_without_its_terminal_event_has_not_ended(frames: list[bytes]) 
     assert not read(FINISH, choices=2)[0].ended
 
 
+def test_a_finished_answer_without_usage_and_done_is_over_only_where_nobody_expects_them() -> None:
+    for strict, ended in ((True, False), (False, True)):
+        meter = OPENAI.meter("chat", Facts(stream=True), strict=strict)
+        meter.feed(ROLE + text("a") + FINISH)
+        meter.finish()
+        assert (meter.ended, meter.usage_final) == (ended, False)
+    for rest in (DONE, USAGE):
+        meter = OPENAI.meter("chat", Facts(stream=True), strict=True)
+        meter.feed(ROLE + text("a") + FINISH + rest)
+        meter.finish()
+        assert meter.ended
+
+
 @pytest.mark.parametrize(
     "done", [DONE, b"data:[DONE]\n\n", b"data: [DONE]", b"data: [DONE]\r\n\r\n", b"data: [DONE]\n"]
 )

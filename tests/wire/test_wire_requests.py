@@ -308,3 +308,15 @@ def test_the_same_words_inside_messages_and_tools_are_no_duplicates() -> None:
     message = {"role": "user", "content": [{"type": "tool_result", "content": {"model": 1, "stream": 2}}]}
     body = json.dumps({"model": "m", "max_tokens": 5, "stream": True, "messages": [message, message]}).encode()
     assert ANTHROPIC.read_request("messages", body).stream is True
+
+
+@pytest.mark.parametrize("endpoint", ["messages", "chat", "responses", "embeddings"])
+def test_a_key_in_place_of_the_model_is_refused_and_not_repeated(endpoint: str) -> None:
+    key = "sk-ant-" + "api03-" + "Zq9xW7vT5rP3nL1jH8gF6dS4aQ2zX0cV" * 2 + "-AbCdEfAA"
+    dialect = ANTHROPIC if endpoint == "messages" else OPENAI
+    body = {"model": key, "messages": [], "input": "x", "max_tokens": 1}
+    with pytest.raises(BadRequest, match="looks like a credential") as caught:
+        dialect.read_request(endpoint, json.dumps(body).encode())
+    assert key[10:] not in str(caught.value)
+    body["model"] = "ft:gpt-6.1-sol-2026-08-12:acme-incorporated::Ab12Cd34"
+    assert dialect.read_request(endpoint, json.dumps(body).encode()).model == body["model"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from headgate.policy.alert_windows import Counted, Place
 from headgate.telemetry.cells import LATENCY, TTFT
@@ -15,16 +15,19 @@ _NOT_THEIRS = frozenset({"caller", "missing", "too_long"})
 _DOWN = frozenset({"server", "overloaded", "timeout", "connect", "broken", "truncated"})
 _ERRORS = _DOWN | {"busy", "money", "auth", "config", "saturated", "cut"}
 _ENDED = frozenset({"complete", "failed", "cut"})
+_NOBODY: Place = ("",)
+"""In place of a provider: the call had no attempt of its own, and it is not known whose turn it was to be."""
 
 
 def counted(families: Iterable[Family], dropped: float) -> Counted:
     """Args: `families`: of `telemetry.counting.Counts`; `dropped`: lines of the log."""
     by_name = {family.name: family for family in families}
-    exchanges, failed = _exchanges(by_name["headgate_exchanges"])
-    attempts, errors, down, own = _attempts(by_name["headgate_attempts"])
-    for place, count in own.items():
-        # Their exchanges have failed as well, and nobody has to look after that.
-        failed[place] = max(0.0, failed.get(place, 0.0) - count)
+    answered, calls = _exchanges(by_name["headgate_exchanges"])
+    failures = by_name["headgate_exchange_failures"]
+    failed = _failed(failures)
+    exchanges = _sum(answered, _failed(failures, without=frozenset()))
+    exchanges[_NOBODY] = sum(exchanges.values())  # 50 of a million calls are few
+    attempts, errors, down = _attempts(by_name["headgate_attempts"])
     return Counted(
         exchanges,
         failed,
@@ -33,39 +36,52 @@ def counted(families: Iterable[Family], dropped: float) -> Counted:
         down,
         _times(by_name["headgate_exchange_duration_seconds"]),
         _times(by_name["headgate_time_to_first_content_seconds"]),
-        sum(exchanges.values()),
+        calls,
         sum(by_name["headgate_tokens"].values.values()),
         dropped,
     )
 
 
-def _exchanges(family: Family) -> tuple[dict[Place, float], dict[Place, float]]:
+def _exchanges(family: Family) -> tuple[dict[Place, float], float]:
+    """Those that were answered, by provider; and how many have had an attempt or an answer, for all."""
     outcome = family.labels.index("outcome")
-    every: dict[Place, float] = {}
-    failed: dict[Place, float] = {}
+    answered: dict[Place, float] = {}
+    calls = 0.0
     for labels, count in family.values.items():
         if labels[outcome] not in _ENDED or not labels[0]:
             continue
-        place = labels[:1]
-        every[place] = every.get(place, 0.0) + count
-        if labels[outcome] != "complete":
-            failed[place] = failed.get(place, 0.0) + count
-    return every, failed
+        calls += count
+        if labels[outcome] == "complete":
+            answered[labels[:1]] = answered.get(labels[:1], 0.0) + count
+    return answered, calls
 
 
-def _attempts(family: Family) -> tuple[dict[Place, float], dict[Place, float], dict[Place, float], dict[Place, float]]:
+def _failed(family: Family, without: Container[str] = _NOT_THEIRS) -> dict[Place, float]:
+    """By provider; `without`: kinds that are left out."""
+    found: dict[Place, float] = {}
+    for (provider, kind), count in family.values.items():
+        if kind not in without:
+            found[provider,] = found.get((provider,), 0.0) + count
+    return found
+
+
+def _sum(one: Mapping[Place, float], other: Mapping[Place, float]) -> dict[Place, float]:
+    return {place: one.get(place, 0.0) + other.get(place, 0.0) for place in (*one, *other)}
+
+
+def _attempts(family: Family) -> tuple[dict[Place, float], dict[Place, float], dict[Place, float]]:
     every: dict[Place, float] = {}
     errors: dict[Place, float] = {}
     down: dict[Place, float] = {}
-    own: dict[Place, float] = {}
     for (provider, _, outcome), count in family.values.items():
         place = (provider,)
         every[place] = every.get(place, 0.0) + count
-        for kinds, into in ((_ERRORS, errors), (_DOWN, down), (_NOT_THEIRS, own)):
+        for kinds, into in ((_ERRORS, errors), (_DOWN, down)):
             if outcome in kinds:
                 into[place] = into.get(place, 0.0) + count
-    return every, errors, down, own
+    return every, errors, down
 
 
 def _times(family: Family) -> dict[Place, tuple[int, ...]]:
-    return {place: tuple(each.counts) for place, each in family.distributions.items()}
+    """Of calls that a provider was asked for: the others' times say nothing of any model."""
+    return {place: tuple(each.counts) for place, each in family.distributions.items() if place[0]}

@@ -107,14 +107,24 @@ class Delivery:
                 return LOOK_SECONDS if due.after is None else min(due.after, LOOK_SECONDS)
             return due.after
         notice, place = due.notice, self._places[key]
-        try:
-            place.teller.tell(notice.id, notice.body, self._now())
-        except NotTold as error:
-            self._not_told(place, notice, str(error))
+        wrong = self._tried(place, notice)
+        if wrong:
+            self._not_told(place, notice, wrong)
         else:
             self._count(place, "told")
             self._ledger.call(lambda sql: done(sql, notice, self._now()))
         return 0.0
+
+    def _tried(self, place: Place, notice: Notice) -> str:
+        """Tell it once. Why that did not work, in a few words; "" = it is told."""
+        try:
+            place.teller.tell(notice.id, notice.body, self._now())
+        except NotTold as error:
+            return str(error)
+        except Exception as error:  # a mistake of ours is a failed try, too: else this notice would hold up all others
+            self._tell("alerts_failed", error=type(error).__name__)
+            return type(error).__name__
+        return ""
 
     def _count(self, place: Place, result: str) -> None:
         with self._counting:
@@ -130,13 +140,12 @@ class Delivery:
 
     def _tell_direct(self, key: str) -> None:
         notice, place = self._direct[key].popleft(), self._places[key]
-        try:
-            place.teller.tell(notice.id, notice.body, self._now())
-        except NotTold as error:
+        wrong = self._tried(place, notice)
+        if wrong:
             self._count(place, "failed")
             if notice.tries + 1 >= DIRECT_TRIES:
                 self._count(place, "given_up")
-                self._tell("alert_untold", alert=notice.alert, place=place.name, error=str(error), given_up=True)
+                self._tell("alert_untold", alert=notice.alert, place=place.name, error=wrong, given_up=True)
                 return
             self._direct[key].appendleft(notice._replace(tries=notice.tries + 1))
             self._stopping.wait(wait(notice))

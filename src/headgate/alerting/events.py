@@ -6,12 +6,22 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headgate.core.text import printable
 from headgate.policy.alert_readings import evidence, searched
 from headgate.policy.alert_rules import AlertRule
 from headgate.policy.alert_states import Reading
 
 MOST = 500
 """Kept at once; beyond that the oldest go."""
+
+
+_DOUBTFUL = {
+    "bound_broken": "attempts cost more than was set aside for them",
+    "bad_usage": "usage was told that cannot be, and is charged by estimate",
+    "charge_failed": "a cost could not be worked out, and the most possible is charged",
+    "price_doubt": "a price had to be guessed",
+}
+"""Events about what an attempt was charged, in words."""
 
 
 class Happened:
@@ -35,6 +45,14 @@ class Happened:
             rule, task = self._rules["truncated"], str(fields.get("task", ""))
             said = f"{fields.get('truncated')} of {fields.get('calls')} answers of task {task} ran into their cap"
             self._put(rule, task, said, evidence("/ui/exchanges", q=searched(task=task)), self._now() + rule.window)
+
+        elif name in _DOUBTFUL:
+            rule, provider = self._rules["charge_doubtful"], str(fields.get("provider", ""))
+            model = printable(str(fields.get("model", ""))[:100])
+            said = f"{name}: {_DOUBTFUL[name]}; last of {provider}/{model}"
+            where = evidence("/ui/exchanges", q=searched(provider=provider))
+            # By provider: names of models come from callers and providers, and could fill the memory.
+            self._put(rule, f"{provider} {name}", said, where, self._now() + rule.window)
 
     def readings(self, now: float) -> list[Reading]:
         """What counts now."""

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.policy.alert_readings import evidence, searched
+from headgate.policy.alert_readings import evidence, minutes, searched
 from headgate.policy.alert_rules import AlertRule
 from headgate.policy.alert_states import Reading
 from headgate.settings.retirements import Retirement, retirement_of, retirements, used, vendor_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GROWING_SECONDS = 120.0
 """A queue is compared with what it was so long ago."""
+BEHIND_SECONDS = 300.0
+"""A log store that is so far behind the log is as good as down: who looks for an exchange does not find it."""
 _LOOK_EVERY = 3_600.0
 _CHECKLIST = "/ui/checklist"
 _MODELS = "/ui/models"
@@ -76,6 +78,14 @@ class Standing:
         yield Reading(
             "store_down", "log", 0.0 if log["ok"] else 1.0, summary="the log cannot be written", evidence=_CHECKLIST
         )
+        store = built.logs.health()
+        if store is not None:
+            behind = store["lag_seconds"]
+            said = (
+                "the log store takes no lines in" if not store["ok"] else f"the log store is {minutes(behind)} behind"
+            )
+            down = not store["ok"] or behind >= BEHIND_SECONDS
+            yield Reading("store_down", "log store", float(down), summary=said, evidence=_CHECKLIST)
         yield from self._queue("the ledger", int(health.get("queued", 0)), now)
         yield from self._queue("money", int(health.get("waiting_for_money", 0)), now)
 

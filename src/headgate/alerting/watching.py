@@ -26,7 +26,7 @@ from headgate.policy.alert_readings import readings
 from headgate.policy.alert_states import Change, Reading, States
 from headgate.policy.alert_windows import Counted, Windows
 from headgate.stores.accounts_reader import AccountsReader
-from headgate.stores.alerts import Recording, Told, active, notice, record, revoke
+from headgate.stores.alerts import Recording, Told, active, new_id, notice, record, revoke
 from headgate.telemetry.families import Family
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ SEEN_SECONDS = 60.0
 REMIND_SECONDS = 4 * 3_600.0
 """An alert that goes on, and that nobody has acknowledged, is told again so often."""
 MOST_UNSAVED = 200
+GRACE_SECONDS = 60.0
+"""After the ledger could not be written, nobody's alerts stay for so long: others could not say that they see them."""
 _STOP_SECONDS = 2.0
 
 
@@ -82,6 +84,8 @@ class Alerting:
             self._states, self._windows = States(settings.alert_rules), Windows()
             self._seen: dict[tuple[str, str], float] = {}
             self._unsaved: list[Change] = []
+            self._known: dict[tuple[str, str], Alert] = {}  # what is on, by rule and scope, as last recorded or told
+            self._lost = -GRACE_SECONDS  # when something could not be recorded
             self._swept = 0.0
             self._inherited = not self._built.ledger.others_write
             if first:
@@ -127,9 +131,12 @@ class Alerting:
         self._inherited = False
         self._delivery.wake()
 
-    def _recorded(self, sql: Connection, due: Sequence[Change], how: Recording, now: float) -> list[Told]:
+    def _recorded(self, sql: Connection, missed: Sequence[Change], due: Sequence[Change], now: float) -> list[Told]:
+        how = self._recording()._replace(buries=now - self._lost >= GRACE_SECONDS)
+        if missed:
+            record(sql, missed, how._replace(quiet=True, buries=False), now)
         told = record(sql, due, how, now)
-        self.board.recount(sql)
+        self._known = {(alert.rule, alert.scope): alert for alert in self.board.recount(sql)}
         return told
 
     def _recording(self) -> Recording:
@@ -173,42 +180,53 @@ class Alerting:
         due = [change for change in changes if change.what != "seen" or self._is_due(change, now)]
         if not (due or self._unsaved) and now - self._swept < SEEN_SECONDS:
             return []
-        settings = self._built.settings
+        missed = self._unsaved
         try:
-            how = self._recording()
-            if self._unsaved:
-                missed, quiet = self._unsaved, how._replace(quiet=True)
-                self._built.ledger.call(lambda sql: record(sql, missed, quiet, now))
-                self._unsaved = []
-            told: list[Told] = self._built.ledger.call(lambda sql: self._recorded(sql, due, how, now))
+            told: list[Told] = self._built.ledger.call(lambda sql: self._recorded(sql, missed, due, now))
         except HeadgateError:
-            told = [_as_told(change, now) for change in due if change.what != "seen"]
-            self._unsaved = [*self._unsaved, *(change for change in due if change.what != "seen")][-MOST_UNSAVED:]
-            for each in told:
-                self.board.on[each.alert.rule, "firing"] += each.what == "opened"
-                body = notice(each, settings.server.public_url, now)
-                self._delivery.directly(f"nt_{secrets.token_hex(12)}", body, each.alert.severity)
+            self._lost = now
+            told = self._unrecorded([change for change in due if change.what != "seen"], now)
         else:
-            self._swept = now
+            self._unsaved, self._swept = [], now
+            self._mark(due, now)
             self._delivery.wake()
         self._say(told)
         return told
 
+    def _unrecorded(self, changes: Sequence[Change], now: float) -> list[Told]:
+        """Tell what cannot be put on record, from memory; it is recorded later, under the same id."""
+        told: list[Told] = []
+        for change in changes:
+            key = change.rule.name, change.reading.scope
+            known = self._known.get(key)
+            alert = _as_alert(change, new_id() if known is None else known.id, now)
+            if change.what == "opened":
+                self._known[key] = alert
+                self.board.on[alert.rule, "firing"] += 1
+            else:
+                self._known.pop(key, None)
+                alert = replace(alert, resolved=now)
+            told.append(Told(change.what, alert))
+            self._unsaved = [*self._unsaved, change._replace(id=alert.id)][-MOST_UNSAVED:]
+            body = notice(told[-1], self._built.settings.server.public_url, now)
+            self._delivery.directly(f"nt_{secrets.token_hex(12)}", body, alert.severity)
+        return told
+
     def _is_due(self, change: Change, now: float) -> bool:
-        key = change.rule.name, change.reading.scope
-        if now - self._seen.get(key, 0.0) < SEEN_SECONDS:
-            return False
+        return now - self._seen.get((change.rule.name, change.reading.scope), 0.0) >= SEEN_SECONDS
+
+    def _mark(self, recorded: Sequence[Change], now: float) -> None:
+        """These are on record as seen now: only what is on record counts."""
         if len(self._seen) > 1_000:
             self._seen.clear()
-        self._seen[key] = now
-        return True
+        self._seen.update({(change.rule.name, change.reading.scope): now for change in recorded})
 
 
-def _as_told(change: Change, now: float) -> Told:
+def _as_alert(change: Change, alert_id: str, now: float) -> Alert:
     """Of what could not be put on record."""
     rule, reading = change.rule, change.reading
-    alert = Alert(
-        f"al_{secrets.token_hex(5)}",
+    return Alert(
+        alert_id,
         rule.name,
         reading.scope,
         rule.severity,
@@ -219,7 +237,6 @@ def _as_told(change: Change, now: float) -> Told:
         reading.summary,
         reading.evidence,
     )
-    return Told(change.what, replace(alert, resolved=now) if change.what == "resolved" else alert)
 
 
 def _facts(told: Told) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +54,11 @@ class Facts:
     def told(self, path: str) -> bool:
         """Whether a setting was told at all."""
         return self.settings.origins.get(path, DEFAULT) != DEFAULT
+
+    def told_of(self, rules: Iterable[str]) -> list[str]:
+        """The places under `alerts` that are told of all of these alert rules: each place has a least severity."""
+        critical = all(self.settings.alert_rules[name].severity == "critical" for name in rules)
+        return [each.name for each in self.settings.alerts if critical or each.severity != "critical"]
 
     @property
     def rules(self) -> GuardRules:

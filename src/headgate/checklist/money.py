@@ -8,6 +8,7 @@ from dataclasses import replace
 from headgate.checklist.drills import drill, target
 from headgate.checklist.facts import Facts
 from headgate.checklist.items import FAIL, NOT_APPLICABLE, PASS, WARN, Result
+from headgate.checklist.watching import ONLY_CRITICAL
 from headgate.core.budget import WARN_AT
 from headgate.core.money import usd_text
 from headgate.settings.model import BudgetSettings
@@ -67,7 +68,10 @@ def budget_alerts(facts: Facts) -> Result:
     what = f"{_many(len(settings.budgets), 'budget')} with a mark at 80% or before"
     if not settings.alerts:
         return Result(WARN, f"{what}, and nobody is told: `alerts` is empty.", _AN_ALERT)
-    return Result(PASS, f"{what}; told: {', '.join(each.name for each in settings.alerts)}{facts.at('alerts')}.")
+    to = ", ".join(facts.told_of(("budget_near",)))
+    if not to:
+        return Result(WARN, f"{what}; {ONLY_CRITICAL}{facts.at('alerts')}.", _AN_ALERT)
+    return Result(PASS, f"{what}; told: {to}{facts.at('alerts')}.")
 
 
 _AN_ALERT = "alerts:\n  - {to: env:ALERT_WEBHOOK_URL}"

@@ -13,6 +13,7 @@ TRUNCATED_SHARE = 0.05
 EVAL_FOLDERS = ("evals", "eval")
 MAX_FILES, MAX_BYTES = 100, 4 * 1024 * 1024
 
+ONLY_CRITICAL = "nobody is told: these are warnings, and each place under `alerts` is told of critical alerts only"
 _AN_ALERT = "alerts:\n  - {to: env:ALERT_WEBHOOK_URL}"
 
 
@@ -30,7 +31,9 @@ def _alert(facts: Facts, names: tuple[str, ...], seen: str) -> Result:
     )
     if not facts.settings.alerts:
         return Result(WARN, f"{told}; nobody is told: `alerts` is empty.{seen}", _AN_ALERT)
-    to = ", ".join(each.name for each in facts.settings.alerts)
+    to = ", ".join(facts.told_of(names))
+    if not to:
+        return Result(WARN, f"{told}; {ONLY_CRITICAL}{facts.at('alerts')}.{seen}", _AN_ALERT)
     return Result(PASS, f"{told}; told: {to}{facts.at('alerts')}.{seen}")
 
 

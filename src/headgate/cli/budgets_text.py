@@ -110,7 +110,6 @@ def _scope(row: AccountRow) -> str:
 def _units(row: AccountRow) -> list[tuple[str, str, str, str, str]]:
     """(cap, spent, held, left, share) in dollars, in tokens, or both; in dollars where there is no cap."""
     from headgate.core.budget import FULL
-    from headgate.stores.account_rows import left_tokens
 
     b, mark = row.balance, _SET if row.balance.overridden else ""
 
@@ -125,7 +124,7 @@ def _units(row: AccountRow) -> list[tuple[str, str, str, str, str]]:
     if b.cap_nano is not None or b.cap_tokens is None:
         found.append(line(b.cap_nano, b.spent_nano, b.held_nano, b.left_nano, dollars))
     if b.cap_tokens is not None:
-        found.append(line(b.cap_tokens, b.spent_tokens, b.held_tokens, left_tokens(b), count))
+        found.append(line(b.cap_tokens, b.spent_tokens, b.held_tokens, b.left_tokens, count))
     return found
 
 

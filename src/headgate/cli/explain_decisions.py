@@ -21,7 +21,7 @@ from headgate.cli.explain_routing import chosen, fallbacks, route_origin, tied
 from headgate.cli.explain_traffic import timers, traffic
 from headgate.core.errors import Refusal
 from headgate.core.money import usd_text
-from headgate.engine.plan import FREE, PRICED, Plan, Policies, as_asked, capped, make_plan
+from headgate.engine.plan import FREE, PRICED, Plan, Policies, as_asked, capped, make_plan, unseen_tokens
 from headgate.policy.recovery import BACKOFF_CAP, TIMEOUT_STRETCH, TOLD_JITTER
 from headgate.settings.enforced import not_enforced
 from headgate.settings.fields import DEFAULT, suggestion
@@ -255,4 +255,12 @@ def _retry(said: Explanation, plan: Plan, origins: Origins, request: Request, no
     for name in _TIMEOUTS[:-1]:
         value = duration_text(getattr(plan.timeouts, name))
         said.add("timeouts", name, value, origins.of(f"timeouts.{name}"))
+    unseen = unseen_tokens(request)
+    if unseen != 0:
+        seconds = plan.attempt_timeouts(now, 1.0, unseen=unseen).first_byte
+        most = "an unknown number of" if unseen is None else f"up to {unseen:,}"
+        what = (
+            f"first_byte of a whole answer, {most} tokens: {duration_text(round(seconds, 0 if seconds >= 10 else 3))}"
+        )
+        said.add("timeouts", "", what, BUILT_IN)
     said.add("timeouts", "total", duration_text(round(plan.ends_by - now, 3)), total)

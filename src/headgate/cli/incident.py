@@ -148,6 +148,7 @@ def lift(incident_id: str | None, everything: bool, by: str | None, as_json: boo
 
 
 def _set(kind: str, told: dict[str, Any], *, to: str = "", rate: int = 0) -> int:
+    from headgate.cli.incident_names import unheard_of
     from headgate.cli.incidents_door import Door
     from headgate.policy.incidents import LEAST_SECONDS, MOST_SECONDS
     from headgate.settings.units import seconds
@@ -161,8 +162,12 @@ def _set(kind: str, told: dict[str, Any], *, to: str = "", rate: int = 0) -> int
         raise click.UsageError(f"--for: {error}") from None
     (scope, value), by = named[0], told["by"] or account_name()
     fields = {"kind": kind, "scope": scope, "value": value, "to": to, "rate": rate}
-    with Door(settings_of(told["config"])) as door:
+    settings = settings_of(told["config"])
+    with Door(settings) as door:
         found = door.set({**fields, "why": told["why"], "by": by, "seconds": lasts})
+    warning = unheard_of(settings, scope, value)
+    if warning:
+        click.echo(f"warning: {safe(warning)}.", err=True)
     if told["as_json"]:
         print_json(found)
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from headgate.core.errors import ConfigError
 
@@ -51,6 +52,7 @@ class LedgerDoor:
         from headgate.stores.opening import open_beside, sqlite_file
 
         self._ledger = open_beside(self._settings.storage)
+        self._ledger.on_killed(self._tell_killed)
         try:
             self._ledger.open()
         except ConfigError as error:
@@ -59,6 +61,12 @@ class LedgerDoor:
                 raise
             raise ConfigError([*error.mistakes, hint]) from None
         return self._ledger
+
+    def _tell_killed(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Exchanges that were found dead when the ledger was opened have lines, as if a gateway had found them."""
+        log = self._log()
+        log.killed(lines)
+        log.close()
 
     def _log(self) -> LineLog:
         """What is changed is on record in the log, as the gateway would put it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 
 from headgate.cli.group import config_option, settings_of
 from headgate.cli.log_door import log_reader, query_of, which
+from headgate.core.csv_lines import csv_line
 from headgate.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,14 +81,26 @@ def export(
 
 @contextmanager
 def _to(output: str | None) -> Iterator[TextIO]:
+    """Where it goes. A file is written beside the one of that name, and takes its place when it is whole: a mistake in
+    the question, or a disk that is full, leaves the old one as it was."""
     if output is None:
         yield sys.stdout
         return
-    path = Path(output)
+    path = Path(os.path.realpath(output))  # behind a link, not in its place
     try:
-        path.touch(mode=0o600)
-        with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-            yield file
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe
+            with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+                yield file
+            return
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its mode is 0600
+        made = Path(name)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as file:
+                yield file
+            made.replace(path)
+        except BaseException:
+            made.unlink()
+            raise
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
 
@@ -136,15 +149,9 @@ def _jsonl(rows: Iterable[LogRow], out: TextIO) -> int:
 def _csv(rows: Iterable[LogRow], out: TextIO) -> int:
     from headgate.logbook.rows import COLUMNS, as_cells
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    out.write(csv_line(COLUMNS, end="\r\n"))
     written = 0
     for row in rows:
         written += 1
-        writer.writerow(as_cells(row))
-        out.write(text.getvalue())
-        text.seek(0)
-        text.truncate()
-    out.write(text.getvalue())  # the heads, where there was nothing else
+        out.write(csv_line(as_cells(row), end="\r\n"))
     return written

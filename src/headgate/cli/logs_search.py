@@ -54,7 +54,7 @@ def search(
         for row in page.rows:
             click.echo(json.dumps(of_row(row)))
     elif conversation:
-        for line in _turns(page):
+        for line in _turns(page, tenants=told.get("tenant") is None):
             click.echo(line)
     elif page.rows:
         print_table(_HEADS, [_cells(row) for row in page.rows], left=7)
@@ -88,11 +88,15 @@ def _cells(row: LogRow) -> tuple[object, ...]:
     )
 
 
-def _turns(page: LogPage) -> Iterator[str]:
+def _turns(page: LogPage, *, tenants: bool) -> Iterator[str]:
+    """The texts of a page. A session is one tenant's: where `tenants` may be several, each turn says whose it is."""
+    if tenants and len({row.tenant for row in page.rows}) > 1:
+        click.echo("several tenants have a session of this name: choose one with --tenant", err=True)
     for row in page.rows:
         facts = f"{row.model_served or row.model_asked}, {dollars(row.cost_nano)}, {milliseconds(row.latency_ms)}"
         verdict = f", {row.verdict}: {' '.join(row.guards)}" if row.verdict not in ("", "allow") else ""
-        yield safe(f"── {moment(row.at)}  {row.exchange_id}  {row.ending}  ({facts}{verdict})")
+        whose = f"{row.tenant}  " if tenants and row.tenant else ""
+        yield safe(f"── {moment(row.at)}  {whose}{row.exchange_id}  {row.ending}  ({facts}{verdict})")
         for name, text in (("user", row.user_message), ("answer", row.response_text)):
             lines = text.splitlines() or ["(not kept)"]
             yield from (f"  {name if n == 0 else '':7} {safe(line)}" for n, line in enumerate(lines))

@@ -149,7 +149,7 @@ def logout(name: str, as_json: bool, config: str | None) -> None:
 @json_option
 @config_option
 def remove(name: str, as_json: bool, config: str | None) -> None:
-    """Remove a person, and log it out. What it did stays in the audit log.
+    """Remove a person, log it out, and revoke the API tokens that it has made. What it did stays in the audit log.
 
     \b
     Example:
@@ -159,7 +159,9 @@ def remove(name: str, as_json: bool, config: str | None) -> None:
 
     with Door(settings_of(config)) as door:
         gone = door.remove(name)
-    _told(gone, f"{safe(gone['name'])} is removed", "", as_json)
+    tokens = ", ".join(safe(each) for each in gone["tokens_revoked"])
+    also = f", and these API tokens are revoked: {tokens}" if tokens else ""
+    _told(gone, f"{safe(gone['name'])} is removed{also}", "", as_json)
 
 
 @people.command()

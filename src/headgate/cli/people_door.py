@@ -55,9 +55,12 @@ class Door(LedgerDoor):
         return int(answer["ended"]) if answer is not None else self._own(_HINT).sessions.end_all(name)
 
     def remove(self, name: str) -> dict[str, Any]:
-        """Remove a person."""
+        """Remove a person; `tokens_revoked` are the names of the API tokens that went with it."""
         answer = self._ask("DELETE", f"/{_quoted(name)}", None)
-        return answer if answer is not None else _person(self._own(_HINT).people.remove(name))
+        if answer is not None:
+            return answer
+        removed = self._own(_HINT).people.remove(name)
+        return {**_person(removed.person), "tokens_revoked": list(removed.tokens)}
 
     def make_token(self, name: str, role: str, tenant: str, days: float | None) -> dict[str, Any]:
         """Make an API token; `token` is told this once."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ import click
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
 from headgate.cli.since import HELP, read_moment, read_zone
 from headgate.cli.text import count, dollars, print_json, print_table, safe
-from headgate.core.text import csv_cell
+from headgate.core.csv_lines import csv_line
 
 if TYPE_CHECKING:
     from headgate.stores.reader import Amounts, UsageReport
@@ -108,7 +106,7 @@ def usage(
             names,
             lambda take: reader.charged(by=names, since=start, until=end, zone=where, filters=wanted, take=take),
         )
-        show(report, as_json=as_json, as_csv=as_csv, cell=csv_cell)
+        show(report, as_json=as_json, as_csv=as_csv)
         return
     found = reader.usage(by=names, since=start, until=end, zone=where, **wanted)
     if as_json:
@@ -167,11 +165,9 @@ def _prompt_caching(total: Amounts) -> None:
 
 
 def _csv(report: UsageReport, names: tuple[str, ...]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, *report.total.as_json()])
+    lines = [csv_line([*names, *report.total.as_json()])]
     for row in report.rows if names else [None]:
         amounts = report.total if row is None else row.amounts
-        told = () if row is None else (csv_cell(row.by[name]) for name in names)
-        writer.writerow([*told, *amounts.as_json().values()])
-    return out.getvalue()
+        told = () if row is None else (row.by[name] for name in names)
+        lines.append(csv_line(told, amounts.as_json().values()))
+    return "".join(lines)

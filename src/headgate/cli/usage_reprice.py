@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
 from collections import Counter, defaultdict
@@ -16,6 +14,7 @@ import click
 
 from headgate.cli.doctor_report import progress
 from headgate.cli.text import count, dollars, print_json, print_table
+from headgate.core.csv_lines import csv_line
 from headgate.core.errors import ConfigError
 from headgate.core.money import usd_text
 
@@ -205,12 +204,12 @@ def _charged(row: Record) -> Charged:
     )
 
 
-def show(report: RepriceReport, *, as_json: bool, as_csv: bool, cell: Callable[[str], str]) -> None:
-    """Print a report. `cell`: makes a text fit for a spreadsheet."""
+def show(report: RepriceReport, *, as_json: bool, as_csv: bool) -> None:
+    """Print a report."""
     if as_json:
         print_json(_json(report))
     elif as_csv:
-        sys.stdout.write(_csv(report, cell))
+        sys.stdout.write(_csv(report))
     elif not report.total.attempts:
         click.echo("Nothing was recorded in this time.")
     else:
@@ -230,13 +229,11 @@ def _named(report: RepriceReport, key: Sequence[str]) -> Mapping[str, str]:
     return dict(zip(report.by, key, strict=True))
 
 
-def _csv(report: RepriceReport, cell: Callable[[str], str]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*report.by, *report.total.as_json()])
+def _csv(report: RepriceReport) -> str:
+    lines = [csv_line([*report.by, *report.total.as_json()])]
     for key, amounts in (report.rows if report.by else {(): report.total}).items():
-        writer.writerow([*(cell(name or "") for name in key), *amounts.as_json().values()])
-    return out.getvalue()
+        lines.append(csv_line((name or "" for name in key), amounts.as_json().values()))
+    return "".join(lines)
 
 
 def _print(report: RepriceReport) -> None:

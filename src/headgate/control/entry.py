@@ -1,12 +1,14 @@
 """The door of the admin API and the dashboard: who comes in, from where, and what a change has to prove.
 
-In order: the body's size; a foreign Host or Origin where the machine's owner is let in without login; who asks; for a
-change out of a browser, the Origin and the CSRF token. Every answer gets the security headers.
+In order: who asks, where that allows for a larger body; the body's size; a foreign Host or Origin where the machine's
+owner is let in without login; who asks; for a change out of a browser, the Origin and the CSRF token. Every answer gets
+the security headers.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,15 +18,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headgate.control.people import Principal
+from headgate.control.people import Principal, Right
 from headgate.control.problems import problem_response, told
 from headgate.core.errors import Denied, HeadgateError, TooLarge
+from headgate.policy.guards.decisions import MAX_BODY as MAX_DECISION
 
 if TYPE_CHECKING:
     from headgate.control.context import Control
 
 MAX_BODY = 64 * 1024
-"""Bytes of a request's body."""
+"""Bytes of a request's body; more only with a decision about a tool call, of somebody who may decide."""
 CSRF_HEADER = "x-headgate-csrf"
 CSRF_FIELD = "csrf"
 API = "/admin/api/"
@@ -32,6 +35,7 @@ API = "/admin/api/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PUBLIC = ("/static/",)
 _LOGIN = "/login"
+_DECIDES = re.compile(r"/ui/guards/decide|/admin/api/v1/approvals/[^/]+/decision")
 _FORM = "application/x-www-form-urlencoded"
 
 _POLICY = (
@@ -88,13 +92,20 @@ class Entry:
         self._control.serving()
         request = Request(scope)
         try:
-            body = await _whole(request, receive)
+            body = await _whole(request, receive, await self._most(request))
             if not static:
                 await self._admit(request, body)
         except HeadgateError as error:
             await self._refused(request, error)(scope, receive, answer)
             return
         await self._app(scope, _replayed(body, receive), answer)
+
+    async def _most(self, request: Request) -> int:
+        """Bytes that a body may have."""
+        if request.method != "POST" or _DECIDES.fullmatch(request.url.path) is None:
+            return MAX_BODY
+        visitor = await self._control.visitor(request)
+        return MAX_DECISION if visitor is not None and visitor.who.may(Right.APPROVE) else MAX_BODY
 
     async def _admit(self, request: Request, body: bytes) -> None:
         """Find out who asks.
@@ -151,11 +162,11 @@ def _guarded(headers: list[tuple[bytes, bytes]], static: bool) -> list[tuple[byt
     return [*headers, *(each for each in ours if each[0] not in said)]
 
 
-async def _whole(request: Request, receive: Receive) -> bytes:
+async def _whole(request: Request, receive: Receive, most: int) -> bytes:
     """The body.
 
     Raises:
-        TooLarge: above 64 KiB.
+        TooLarge: above `most` bytes.
     """
     pieces: list[bytes] = []
     size, more = 0, request.method not in ("GET", "HEAD")
@@ -165,8 +176,8 @@ async def _whole(request: Request, receive: Receive) -> bytes:
             break
         piece = message.get("body", b"")
         size += len(piece)
-        if size > MAX_BODY:
-            raise TooLarge(f"The admin API takes bodies up to {MAX_BODY} bytes.")
+        if size > most:
+            raise TooLarge(f"The body of this request may have {most:,} bytes at most.")
         pieces.append(piece)
         more = message.get("more_body", False)
     return b"".join(pieces)

@@ -138,8 +138,9 @@ class Identity:
         right = self.passwords.check(None if person is None else person.password, password)
         if person is None or not right:
             self.patience.failed(name, address)
-            # In the log, not among the changes: strangers must not be able to make those many.
-            self._tell("login_failed", person=name[:64], peer=address)
+            # In the log, not among the changes: strangers must not be able to make those many. Only a name that there
+            # is: a password is easily typed into the field above its own, and viewers read events.
+            self._tell("login_failed", person="" if person is None else person.name, peer=address)
             raise Denied(_WRONG, code="login_failed")
         self.patience.succeeded(name, address)
         if self.passwords.outdated(person.password):

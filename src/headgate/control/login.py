@@ -50,7 +50,7 @@ def login_routes(control: Control) -> list[Route]:
             path="/",
             secure=control.secure(request),
             httponly=True,
-            samesite="strict",
+            samesite="lax",  # a link in an alert, followed from Slack or a mail, finds whoever is logged in
         )
         return response
 
@@ -60,7 +60,7 @@ def login_routes(control: Control) -> list[Route]:
             await asyncio.to_thread(control.identity.log_out, cookie, request.state.who)
         response = RedirectResponse(LOGIN, status_code=303)
         secure = control.secure(request)
-        response.delete_cookie(control.cookie_name(request), path="/", secure=secure, httponly=True, samesite="strict")
+        response.delete_cookie(control.cookie_name(request), path="/", secure=secure, httponly=True, samesite="lax")
         return response
 
     return [

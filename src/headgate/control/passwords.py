@@ -143,6 +143,8 @@ class Patience:
 
     def _wait(self, key: tuple[str, str], now: float) -> float:
         found = self._failures.get(key)
+        if found is not None and found.last > now:
+            found.last = now  # the clock went back: the wait is counted from now, and stays within the longest
         if found is None or found.count < FREE_TRIES or now - found.last > FORGOTTEN_AFTER:
             return 0.0
         # The exponent is bounded: the count is whatever a stranger makes it.

@@ -27,7 +27,7 @@ class Right(StrEnum):
     APPROVE = "approve"
     """Decide about tool calls that wait for a person."""
     JOBS = "jobs"
-    """Cancel and retry batches and deferred jobs."""
+    """Cancel and retry batches and deferred jobs; run the demonstration."""
     ALERTS = "alerts"
     """Acknowledge alerts."""
     INCIDENTS = "incidents"

@@ -91,6 +91,11 @@ class Balance:
         """What is neither spent nor held, never below 0; None without a cap in dollars."""
         return None if self.cap_nano is None else max(0, self.cap_nano - self.spent_nano - self.held_nano)
 
+    @property
+    def left_tokens(self) -> int | None:
+        """Likewise in tokens; None without a cap in tokens."""
+        return None if self.cap_tokens is None else max(0, self.cap_tokens - self.spent_tokens - self.held_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetAlert:

@@ -87,6 +87,9 @@ class BudgetExceeded(Refusal):
         why: "spent", "too_large", "held", "waited", "period" (see `policy.accounts.Denial`), "unbounded", "unpriced",
             "ceiling" (`max_usd_per_call`).
         room_nano: what the account had left, nano-dollars; None = not known, or it caps tokens only.
+        room_tokens: likewise in tokens; None = not known, or it caps dollars only.
+        not_before: of "period": when the ledger's newest call was over, seconds since the epoch, where this machine's
+            clock is behind that; 0 = it is not.
     """
 
     code = "budget_exceeded"
@@ -101,11 +104,15 @@ class BudgetExceeded(Refusal):
         claim: Claim | None = None,
         why: str = "",
         room_nano: int | None = None,
+        room_tokens: int | None = None,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__(message, code=code, status_hint=status_hint)
+        self.not_before = not_before
         self.claim = claim
         self.why = why
         self.room_nano = room_nano
+        self.room_tokens = room_tokens
 
 
 class RateExceeded(Refusal):
@@ -294,11 +301,13 @@ class NoTurn(UpstreamBusy):
         kind: "open", "paced", or "retries" (a caller's own, beyond the retry budget).
         cause: of an open breaker: failures, slow, money, auth, forbidden; of an incident: stopped, slowed; "" else.
         retry_after: seconds after which it may work, >= 0.
+        provider: whose turn it would have been; "" = not known.
     """
 
-    def __init__(self, message: str, *, kind: str, retry_after: float, cause: str = "") -> None:
+    def __init__(self, message: str, *, kind: str, retry_after: float, cause: str = "", provider: str = "") -> None:
         super().__init__(message, kind=kind, elsewhere=True, retry_after=retry_after)
         self.cause = cause
+        self.provider = provider
 
 
 class UpstreamTimeout(UpstreamError):
@@ -320,6 +329,10 @@ class UpstreamRejected(UpstreamError):
     code = "provider_rejected"
 
 
+class ConfigWarning(UserWarning):
+    """Something in the configuration is likely not meant; `headgate doctor` and `headgate serve` say the same."""
+
+
 class ConfigError(HeadgateError):
     """The configuration is wrong. All mistakes at once, each with file:line:column, one per line."""
 
@@ -328,3 +341,20 @@ class ConfigError(HeadgateError):
     def __init__(self, mistakes: Sequence[str] | str) -> None:
         self.mistakes = (mistakes,) if isinstance(mistakes, str) else tuple(mistakes)
         super().__init__("\n".join(self.mistakes))
+
+
+_CHAIN = 16
+"""Causes of causes that are looked at: a chain may lead back to itself."""
+
+
+def without_frames(error: BaseException | None) -> None:
+    """Forget where an error that nobody raises any more came from.
+
+    An exchange keeps its error, whose traceback keeps the frames that have the exchange: only the collector, which
+    comes seldom, would free any of them, bodies included.
+    """
+    for _ in range(_CHAIN):
+        if error is None:
+            return
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

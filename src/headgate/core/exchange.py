@@ -140,6 +140,7 @@ class Request:
     on_our_own: str = field(default="", kw_only=True)
     may_defer: bool = field(default=False, kw_only=True)  # the caller takes a promise for an answer (respond-async)
     webhook: str = field(default="", kw_only=True)  # by its name in `jobs.webhooks`: who is told of a deferred answer
+    patience: float | None = field(default=None, kw_only=True)  # seconds of silence after which the caller's SDK leaves
 
 
 @dataclass(slots=True)
@@ -181,6 +182,7 @@ class Attempt:
     marked: bytes = b""  # the body with marks for it; b"" = there are none
     prefix: str = ""  # which beginning its prompt shares with others, by name; "" = none that is kept track of
     saved_nano: int = 0  # by the provider's prompt cache, in nano-dollars; negative = lost
+    nested: bool = False  # `usage` has tokens of hops of its answer (`Usage.whole`), whose prompts were others
     waited_turn: float = 0.0  # of `waited`, for leave to send
     waited_money: float = 0.0  # of `waited`, for others to settle; the rest was before a retry
 

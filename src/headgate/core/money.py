@@ -11,6 +11,13 @@ from decimal import Decimal
 NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
 
+MOST_CHARGE = 10**15
+"""The most that one attempt is charged, or held for: a million dollars, in nano-dollars. No answer costs as much, and
+9,000 such charges still have a sum in 63 bits, which is what a column of the ledger and a sum over it can hold."""
+MOST_SUM = 2**62
+"""The most that an account says it has spent, nano-dollars or tokens: half of what its column can hold, so that there
+is room for what a sweep adds to it."""
+
 
 def pico_to_nano(pico: int) -> int:
     """Round pico-dollars half-up to nano-dollars: once per attempt, after the exact sum. `pico` must be >= 0."""

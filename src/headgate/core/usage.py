@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+INSIDE = frozenset({"message", "fallback_message"})
+"""The kinds of iterations whose tokens the top-level totals may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,34 @@ class Usage:
     def prompt_tokens(self) -> int:
         """Everything that went in, cached or not."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.cache_write_long_tokens
+
+    def whole(self) -> Usage:
+        """All that was used: the iterations' tokens in the counts, and no iterations.
+
+        The entries hold everything; what their messages do not account for of the totals is added to them, as it is
+        charged (`policy.pricing`). Whatever counts tokens goes by this: caps, rows, the log.
+        """
+        if not self.iterations:
+            return self
+        every = [0, 0, 0, 0, 0]
+        inside = [0, 0, 0, 0, 0]
+        for entry in self.iterations:
+            for place, count in enumerate(_counts(entry)):
+                every[place] += count
+                if entry.kind in INSIDE:
+                    inside[place] += count
+        told = _counts(self)
+        plain, read, write, long, output = (e + max(0, t - i) for e, t, i in zip(every, told, inside, strict=True))
+        return replace(
+            self,
+            input_tokens=plain,
+            cache_read_tokens=read,
+            cache_write_tokens=write,
+            cache_write_long_tokens=long,
+            output_tokens=output,
+            iterations=(),
+        )
+
+
+def _counts(of: Usage | Iteration) -> tuple[int, int, int, int, int]:
+    return of.input_tokens, of.cache_read_tokens, of.cache_write_tokens, of.cache_write_long_tokens, of.output_tokens

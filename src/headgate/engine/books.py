@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
+from headgate.core.money import MOST_CHARGE
 from headgate.core.ports import Incoming, Ports
 from headgate.engine import limiting, prompting
 from headgate.engine.answer import answered_status
 from headgate.engine.plan import PRICED, UNREAD, Plan, Policies
 from headgate.policy.calibration import Shown, widths
+from headgate.policy.estimate import as_told
+from headgate.policy.pricebook import CEILING
+from headgate.policy.rates import STANDARD_SPEEDS, STANDARD_TIERS
 from headgate.wire.dialect import UNREADABLE, Meter
 
 UNPRICED = "unpriced"
@@ -55,12 +59,20 @@ def above_bound(attempt: Attempt) -> bool:
     return attempt.bound_nano is not None and attempt.cost_nano > attempt.bound_nano
 
 
-class Books:
-    """Keeps exchanges' records. Shared by the engine and its replies."""
+STOPPED = "Headgate was shut down before the answer was complete. Send the request again."
 
-    __slots__ = ("_ceiling", "_charges", "_clock", "_policies", "_ports", "_tasks")
+
+class Books:
+    """Keeps exchanges' records. Shared by the engine and its replies.
+
+    Attributes:
+        stopping: what is under way is being broken off by us: whoever has not got its answer has not left.
+    """
+
+    __slots__ = ("_ceiling", "_charges", "_clock", "_policies", "_ports", "_tasks", "stopping")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
+        self.stopping = False
         self._ports = ports
         self._policies = policies
         self._clock = ports.clock
@@ -181,8 +193,7 @@ class Books:
         charges, route, usage = self._charges, attempt.route, attempt.usage
         if usage is not None and not charges.believable(route, usage, attempt.started):
             final = False
-            told = {"told_input_tokens": usage.prompt_tokens, "told_output_tokens": usage.output_tokens}
-            self._tell(exchange, attempt, "bad_usage", **told)
+            self._tell(exchange, attempt, "bad_usage", **as_told(usage))
         if usage is None or not final:
             seen = shown if shown is not None else self._shown_whole(attempt, whole)
             to_end = seen.left and route.bills_to_end
@@ -192,12 +203,26 @@ class Books:
             attempt.estimated = True
         elif attempt.error is None:
             charges.learn(route, usage, shown, request.facts, request.body)
-        attempt.cost_nano, attempt.price_version = charges.charge(route, attempt.model_served, usage, attempt.started)
+        served = attempt.model_served
+        attempt.cost_nano, version = charges.charge(route, served, usage, attempt.started)
+        attempt.price_version = version
+        if attempt.cost_nano >= MOST_CHARGE and not attempt.estimated:  # at prices that nobody can mean
+            attempt.estimated = True
+            self._tell(exchange, attempt, "bad_usage", **as_told(usage))
+        tier, speed = usage.service_tier, usage.speed
+        if tier not in STANDARD_TIERS or speed not in STANDARD_SPEEDS or usage.iterations or version.endswith(CEILING):
+            self._tell_doubts(exchange, attempt, charges.doubts(route, served, usage, attempt.started))
+            attempt.usage, attempt.nested = usage.whole(), bool(usage.iterations)  # for whatever counts tokens
         if attempt.estimated and request.facts.background:  # it goes on without us, and nobody tells us how far
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
         if above_bound(attempt):
             costs = {"bound_nano": attempt.bound_nano, "cost_nano": attempt.cost_nano}
             self._tell(exchange, attempt, "bound_broken", **costs, estimated=attempt.estimated)
+
+    def _tell_doubts(self, exchange: Exchange, attempt: Attempt, doubts: tuple[str, ...]) -> None:
+        """A price that is a fallback is told: nobody would otherwise come to know of it."""
+        if doubts:
+            self._tell(exchange, attempt, "price_doubt", doubts=list(doubts), price_version=attempt.price_version)
 
     def _shown_whole(self, attempt: Attempt, body: bytes) -> Shown:
         """An answer in one piece: all of its JSON counts as content."""
@@ -288,16 +313,19 @@ class Books:
         """Close the books on an exchange, once; later calls change nothing."""
         if exchange.ending is not None:
             return
+        told: BaseException | None = error
+        if self.stopping and not isinstance(error, Exception) and ending in (Ending.ABANDONED, Ending.CANCELLED):
+            ending, told = Ending.CUT if ending is Ending.ABANDONED else ending, Unavailable(STOPPED)
         exchange.ending = ending
         now = self._clock.now()
         exchange.ended = now
-        if isinstance(error, Exception):
-            if not isinstance(error, HeadgateError):
-                error = HeadgateError(f"{type(error).__name__} inside Headgate", code="internal_error")
-            exchange.error = error
-            error.exchange_id = exchange.id
+        if isinstance(told, Exception):
+            if not isinstance(told, HeadgateError):
+                told = HeadgateError(f"{type(told).__name__} inside Headgate", code="internal_error")
+            exchange.error = told
+            told.exchange_id = exchange.id
             if not exchange.status:  # nothing has been answered yet
-                exchange.status = answered_status(error, exchange, owns_retries=self.owns_retries(exchange))
+                exchange.status = answered_status(told, exchange, owns_retries=self.owns_retries(exchange))
         last = exchange.last
         if last is not None and last.ended is None:
             last.ended = now

@@ -22,6 +22,7 @@ from headgate.core.errors import (
     Refusal,
     Unavailable,
     UpstreamError,
+    without_frames,
 )
 from headgate.core.exchange import Attempt, Ending, Exchange, Request
 from headgate.core.guards import Inspector
@@ -44,7 +45,7 @@ from headgate.engine.incidents import InIncident, said
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
-from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, is_plain, make_plan
+from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, is_plain, make_plan, unseen_tokens
 from headgate.engine.prompting import Prompting
 from headgate.engine.reading import (
     failed,
@@ -220,6 +221,10 @@ class Engine:
         with contextlib.suppress(Unavailable):
             await self.ports.ledger.flush()
 
+    def stopping(self, stopping: bool) -> None:
+        """While it is so, whatever is cancelled or closed early is so because we shut down, and is booked as that."""
+        self._books.stopping = stopping
+
     def owns_retries(self, exchange: Exchange) -> bool:
         """Whether Headgate, not the caller, retries this exchange."""
         return self._books.owns_retries(exchange)
@@ -298,7 +303,7 @@ class Engine:
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise
-                error.__traceback__ = None  # the attempt keeps the error, and that would keep this frame
+                without_frames(error)  # the attempt keeps the error
             place, waited, stretch = await self._after(exchange, plan, attempt)
 
     async def _after(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> tuple[int, float, float]:
@@ -350,7 +355,9 @@ class Engine:
             attempt.route.base_url + request.path,
             headers if tracing is None else tracing.told(exchange, attempt.number, headers),
             body,
-            plan.attempt_timeouts(attempt.started, stretch, attempt.route.provider),
+            plan.attempt_timeouts(
+                attempt.started, stretch, attempt.route.provider, unseen_tokens(request, attempt.output_cap)
+            ),
             request.upload,
         )
         attempt.sent = True
@@ -442,7 +449,10 @@ class Engine:
         clock = self.ports.clock
         dialect = self._dialect(plan, attempt)
         keep_text = self.policies.keep_text or plan.answer is not None
-        meter = dialect.meter(request.endpoint, request.facts, keep_text=keep_text and plan.inspects is None)
+        # Compatible providers may leave out what nobody has asked them for; the vendor leaves out nothing.
+        strict = exchange.request.facts.include_usage or attempt.route.provider == "openai"
+        keeps = keep_text and plan.inspects is None
+        meter = dialect.meter(request.endpoint, request.facts, keep_text=keeps, strict=strict)
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
             meter = meter_back(exchange, attempt, meter, clock.now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)

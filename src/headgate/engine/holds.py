@@ -8,22 +8,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from headgate.core.budget import AccountKey, Claim
+from headgate.core.budget import Claim
 from headgate.core.errors import BudgetExceeded, HeadgateError, Refusal
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.money import usd_text
 from headgate.core.ports import Ports
 from headgate.engine.books import may_cost
-from headgate.engine.counting import count_prompt
+from headgate.engine.counting import CountPauses, Place, count_prompt, countable
 from headgate.engine.plan import PRICED, Plan, Policies, cheaper_plan
 from headgate.policy.budget_words import name_of
 from headgate.policy.budgets import FOR_EVER, Applying
+from headgate.policy.estimate import Bound
 
 PROMISING = 8
 """Bytes per token that a prompt would need to have for a count to be worth asking for: few are above it."""
-COUNT_PAUSE_SECONDS = 1.0
-"""After a count that did not help, none for the same account in this time: it has nothing left for such calls."""
-MOST_IN_VAIN = 10_000
 _WAITED_SECONDS = 0.002
 _CAPPED = frozenset({"chat", "responses"})
 """Endpoints whose output cap may be left out; Anthropic's is required."""
@@ -38,13 +36,13 @@ class Holds:
         some: there are budgets. Else only a plan with a ceiling has anything to hold.
     """
 
-    __slots__ = ("_counted", "_policies", "_ports", "some")
+    __slots__ = ("_pauses", "_policies", "_ports", "some")
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self._ports = ports
         self._policies = policies
         self.some = bool(policies.budgets.all)
-        self._counted: dict[AccountKey, float] = {}  # in vain: until when no other prompt is counted for an account
+        self._pauses = CountPauses()
 
     async def take(self, exchange: Exchange, plan: Plan, attempt: Attempt) -> None:
         """Return when the intent of `attempt` is durable, and its bound set aside on every budget that applies.
@@ -134,17 +132,19 @@ class Holds:
                 error = later
             else:
                 return
-        counted = False
+        helped: Place | None = None  # who said no, and would have let in what was counted
         while True:
             if error.why == "period" and self._ports.clock.now() < plan.first_content_by:
                 # The next period has room of its own. That this one is over the ledger has said, by its own clock.
-                over = min(claim.end for claim in attempt.claims)
+                over = max(min(claim.end for claim in attempt.claims), error.not_before)
                 self._claim(exchange, attempt, max(self._ports.clock.now(), over))
-            elif not counted and await self._tighten(exchange, plan, attempt, error):
-                counted = True
+            elif helped is None and (place := await self._tighten(exchange, plan, attempt, error)) is not None:
+                helped = place
             elif error.why == "held" and not may_wait and not self._cheaper(exchange, plan, error):
                 may_wait = True  # nothing is tried in its place: it lacks money of another budget than that
             else:
+                if helped is not None:
+                    self._pauses.note(helped, self._pauses.place(exchange, attempt, error), self._ports.clock.now())
                 raise error
             try:
                 await self._ask(exchange, plan, attempt, may_wait=may_wait)
@@ -213,39 +213,33 @@ class Holds:
                 room_nano=max(0, most - before),
             )
 
-    async def _tighten(self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded) -> bool:
-        """Near a cap, where the byte bound does not fit but the truth might: have the provider count the prompt."""
-        room, bound = error.room_nano, attempt.bound_nano
-        if room is None or bound is None or error.why not in ("spent", "too_large", "ceiling", "held"):
-            return False
+    async def _tighten(self, exchange: Exchange, plan: Plan, attempt: Attempt, error: BudgetExceeded) -> Place | None:
+        """Near a cap, where the byte bound does not fit but the truth might: have the provider count the prompt.
+
+        Returns who said no, where what was counted fits there.
+        """
+        if attempt.bound_nano is None or error.why not in ("spent", "too_large", "ceiling", "held"):
+            return None
         request, route = attempt.sent_as or exchange.request, attempt.route
         charges, body_bytes, now = self._policies.charges, len(request.body), attempt.started
         hoped = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=body_bytes // PROMISING)
-        if hoped is None or hoped.nano > room:
-            return False
-        # Whoever has nothing left would otherwise have one counted for each call that is refused.
-        place = error.claim.key if error.claim is not None else None
-        if place is not None and self._counted.get(place, 0.0) > now:
-            return False
+        if not _fits(hoped, error) or not countable(request, route):
+            return None
+        place, pauses = self._pauses.place(exchange, attempt, error), self._pauses
+        if pauses.on(place, exchange, attempt, now):
+            return None
         try:
             tokens = await count_prompt(self._ports, plan, request, route)
         except HeadgateError:
             tokens = None
-        if tokens is None:
-            return False
-        found = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=tokens)
-        if found is None or found.nano >= bound or found.nano > room:
-            self._in_vain(place, now)
-            return False
+        found = None
+        if tokens is not None:
+            found = charges.bound(route, request.facts, body_bytes, now, prompt_tokens=tokens)
+        if found is None or found.tokens >= attempt.bound_tokens or not _fits(found, error):
+            pauses.note(place, place, now)
+            return None
         attempt.bound_nano, attempt.bound_tokens = found.nano, found.tokens
-        return True
-
-    def _in_vain(self, place: AccountKey | None, now: float) -> None:
-        if place is None:
-            return
-        if len(self._counted) >= MOST_IN_VAIN:
-            self._counted.clear()
-        self._counted[place] = now + COUNT_PAUSE_SECONDS
+        return place
 
     def instead(self, exchange: Exchange, plan: Plan, error: BudgetExceeded) -> Sequence[Route]:
         """The routes of the model that a budget degrades to (decisions 8). They become the plan's.
@@ -278,6 +272,14 @@ class Holds:
         except Refusal:
             return []
         return [] if _models(routes) == _models(plan.routes) else routes
+
+
+def _fits(bound: Bound | None, error: BudgetExceeded) -> bool:
+    """Whether an attempt with that bound has room where it was refused. False where that has told no room."""
+    nano, tokens = error.room_nano, error.room_tokens
+    if bound is None or (nano is None and tokens is None):
+        return False
+    return (nano is None or bound.nano <= nano) and (tokens is None or bound.tokens <= tokens)
 
 
 def _models(routes: Sequence[Route]) -> set[tuple[str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.caller import Caller
@@ -50,6 +52,10 @@ ASKS = ANSWERS | {"count_tokens"}
 UNREAD = frozenset({"other", "stored"})
 """Endpoints whose request bodies say nothing of money: they go through piece by piece, however large."""
 
+SECONDS_PER_TOKEN = 3600 / 128_000
+"""The pace that Anthropic's SDK expects an answer at, where it says which ones have to be streamed
+(`_calculate_nonstreaming_timeout`)."""
+
 _NEARLY = 0.999  # of `total`; timers this little off the exchange's end are not worth a set of their own
 
 
@@ -84,6 +90,10 @@ class Charges(Protocol):
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version) of what the provider reported."""
+        ...
+
+    def doubts(self, route: Route, served: str, usage: Usage, now: float) -> tuple[str, ...]:
+        """What of that charge had to be guessed, in words for the log; () = nothing that was not told lately."""
         ...
 
     def believable(self, route: Route, usage: Usage, now: float) -> bool:
@@ -228,27 +238,58 @@ class Plan:
     named: str = ""
     shape: Shape | None = None  # see `TaskPolicy`
     came_as: bytes = b""  # the caller's body, before anything was changed in it
+    patience: float = inf  # seconds, of a caller that is shown the answer as it comes: it leaves after such a silence
+    heard_by: float = inf  # … and by then, if nothing has come at all
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
         return None if self.crossed is None else self.crossed.get((route.provider, route.model))
 
-    def attempt_timeouts(self, now: float, stretch: float, provider: str = "") -> Timeouts:
-        """This attempt's timers: its provider's, the first byte's stretched after a timeout, none past the end."""
+    def attempt_timeouts(self, now: float, stretch: float, provider: str = "", unseen: int | None = 0) -> Timeouts:
+        """This attempt's timers: its provider's, the first byte's stretched after a timeout, none past the end.
+
+        Args:
+            unseen: tokens that are written before the first byte is shown; None = nobody knows how many.
+        """
         t = self.timeouts
         if self.timeouts_at:
             t = self.timeouts_at.get(provider, t)
+        if unseen != 0:
+            t = _until_written(t, unseen)
         left = max(0.001, self.ends_by - now)
-        if stretch == 1.0 and left > t.total * _NEARLY:
+        patience = self.patience
+        if stretch == 1.0 and left > t.total * _NEARLY and patience >= t.idle and self.heard_by - now >= t.first_byte:
             return t
         return Timeouts(
             connect=min(t.connect, left),
             pool=min(t.pool, left),
             write=min(t.write, left),
-            first_byte=min(t.first_byte * stretch, left),
-            idle=min(t.idle, left),
+            first_byte=min(t.first_byte * stretch, left, max(0.001, self.heard_by - now)),
+            idle=min(t.idle, left, patience),
             total=left,
         )
+
+
+@lru_cache(maxsize=1024)
+def _until_written(t: Timeouts, tokens: int | None) -> Timeouts:
+    """The timers of an answer that shows nothing before so many tokens are written; None = nobody knows how many."""
+    written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
+    return replace(t, first_byte=max(t.first_byte, written))
+
+
+def unseen_tokens(request: Request, given: int | None = None) -> int | None:
+    """How much of an answer is written before its first byte comes: nothing of a stream, all of a whole one.
+
+    Args:
+        given: the output cap that its attempt is given, per choice; None = the request's own.
+
+    Returns:
+        Tokens, at most; None = nobody knows how many.
+    """
+    facts = request.facts
+    if facts.stream or facts.background or request.endpoint not in ANSWERS:
+        return 0
+    return given or facts.max_output_tokens
 
 
 def make_plan(request: Request, policies: Policies, now: float) -> Plan:
@@ -266,6 +307,10 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         routes = _with_price(routes, policies.charges, now)
     timeouts = task.timeouts
     total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
+    patience = request.patience
+    shown = request.facts.stream or request.endpoint not in METERED  # as it comes
+    if patience is not None and patience < total and not shown:
+        total = patience  # nothing is shown before all of it is here: silence is the whole exchange
     home = _home(routes, request.dialect)
     plan = Plan(  # by place: every call makes one, and names cost more than all the rest of it
         policies.dialects(request.dialect),
@@ -282,6 +327,9 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         home,
         home,
     )
+    if patience is not None and shown:
+        plan.patience, plan.heard_by = patience, now + patience
+        plan.first_content_by = min(plan.first_content_by, plan.heard_by)
     plan.named = asked.facts.model
     plan.came_as = request.body
     plan.shape = task.shape

@@ -111,7 +111,7 @@ def ended(exchange: Exchange, attempt: Attempt, policies: Policies) -> None:
     caching, marks, usage = policies.prompts, cast("Marks", attempt.marks), attempt.usage
     if caching is None or marks.over:
         return
-    if usage is None or attempt.estimated:
+    if usage is None or attempt.estimated or attempt.nested:  # what of it is of the marked prompt, nobody can tell
         caching.ended(marks, None)
         return
     caching.ended(marks, usage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
-from headgate.core.errors import HeadgateError, UpstreamBroken, UpstreamError, UpstreamTimeout
+from headgate.core.errors import HeadgateError, UpstreamBroken, UpstreamError, UpstreamTimeout, without_frames
 from headgate.core.exchange import Ending, Exchange
 from headgate.core.guards import Finding
 from headgate.core.ports import Incoming
@@ -251,8 +251,8 @@ class StreamReply(_Flowing):
         try:
             while await self._next():
                 pass
-        except UpstreamError:
-            pass  # the answer was complete; the connection is of no further use
+        except UpstreamError as error:
+            without_frames(error)  # the answer was complete, or cut by this; the connection is of no further use
         self._incoming.close()
 
     def _finished(self) -> bytes:
@@ -282,12 +282,14 @@ class StreamReply(_Flowing):
         self._incoming.close()
         if self._gone:
             self._settle(Ending.ABANDONED, None if self._stopped else error)
+            without_frames(error)
             return b""
         inside = self._meter.error
         if inside is not None and inside.type != "malformed_event":  # which no caller can take for an error event
             self._settle(Ending.CUT, self._inside())
             return b""  # the provider's own error event went out as it came
         self._settle(Ending.CUT, error)
+        without_frames(error)  # it goes nowhere from here but to its own exchange
         said = "The answer broke off: the AI service failed while it was being written."
         return self._plan.dialect.error_event(error.code, said, self.exchange.id, behind=self._meter)
 

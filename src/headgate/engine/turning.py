@@ -58,6 +58,7 @@ class Turning:
                 f"{exchange.request.client_retries}",
                 kind="retries",
                 retry_after=COME_AGAIN_SECONDS,
+                provider=route.provider,
             )
 
     def begin(

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 from headgate.core.actors import Actor, acting
@@ -27,7 +27,8 @@ from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.auth import KeyRecord, KeyRing, digest, is_local_host
 from headgate.gateway.cycle import Receive, Scope, Send, log_failure
 from headgate.gateway.limits import error_body, error_headers
-from headgate.stores.audit_log import AuditLog
+from headgate.policy.guards.decisions import MAX_BODY as MAX_DECISION
+from headgate.stores.audit_log import BEGUN, AuditLog
 
 PREFIX = "/admin/api/"
 _KEYS = PREFIX + "keys"
@@ -139,8 +140,11 @@ class AdminApi:
             by_webhook = await self._decides(scope)
             if not by_webhook:
                 self.admit(scope)
+            most = MAX_DECISION if scope["path"].startswith(_APPROVALS) else _MAX_BODY
             with acting(Actor(way="webhook") if by_webhook else told_actor(scope)):
-                status, answer = await self._served(scope, await _read(receive), by="webhook" if by_webhook else "api")
+                status, answer = await self._served(
+                    scope, await _read(receive, most), by="webhook" if by_webhook else "api"
+                )
             payload = json.dumps(answer).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
         except Exception as error:
@@ -162,29 +166,37 @@ class AdminApi:
         if path == _BUDGETS and self._budgets is not None:
             return 200, await self._budgets.answer(method, query, body)
         if path in _TRAFFIC and self._traffic is not None:
+            if method == "POST":
+                await self._record("breakers.lift", _told(body), BEGUN)
             answer = self._traffic.answer(method, path, query, body)
             if answer.get("lifted"):
                 await self._record("breakers.lift", answer["provider"], answer)
             return 200, answer
         if path in _CACHE and self._cache is not None:
+            if method == "POST":
+                await self._record("cache.forget", _told(body), BEGUN)
             answer = await self._cache.answer(method, path, body)
             if method == "POST":
-                await self._record("cache.forget", body.decode("utf-8", "replace")[:_MAX_TEXT], answer)
+                await self._record("cache.forget", _told(body), answer)
             return 200, answer
         if self._jobs is not None and (path + "/").startswith(_JOBS):
             rest = path[len(_JOBS) - 1 :]
+            action = "job." + (rest.rpartition("/")[2] if method == "POST" else "remove")
+            if method != "GET":
+                await self._record(action, rest, BEGUN)
             answer = await self._jobs.answer(method, rest, query, by="api")
             if method != "GET":
-                await self._record("job." + (rest.rpartition("/")[2] if method == "POST" else "remove"), rest, answer)
+                await self._record(action, rest, answer)
             return 200, answer
         if self._batches is not None and (path + "/").startswith(_BATCHES):
             rest = path[len(_BATCHES) - 1 :]
+            subject, _, word = rest.removeprefix("/").partition("/")
+            action = f"batch.{word or 'submit'}" if method == "POST" else "batch.remove"
+            if method != "GET":
+                await self._record(action, subject, BEGUN)
             answer = await self._batches.answer(method, rest, body)
             if method != "GET":
-                action = rest.removeprefix("/").partition("/")[2] if method == "POST" else "remove"
-                await self._record(
-                    f"batch.{action or 'submit'}", str(answer.get("id") or answer["batch"]["id"]), answer
-                )
+                await self._record(action, str(answer.get("id") or answer["batch"]["id"]), answer)
             return 200, answer
         if self._incidents is not None and _is_below(path, _INCIDENTS):
             return await self._incidents.answer(method, path.removeprefix(_INCIDENTS), query, body)
@@ -192,7 +204,8 @@ class AdminApi:
             return 200, await self._alerts.answer(method, path.removeprefix(_ALERTS), query, body)
         return await self._answer(method, path, body)
 
-    async def _record(self, action: str, subject: str, after: dict[str, Any]) -> None:
+    async def _record(self, action: str, subject: str, after: Mapping[str, Any]) -> None:
+        """A change that is not the ledger's has a row before it is made, too: see `AuditLog.around`."""
         if self._audit is not None:
             await asyncio.to_thread(self._audit.record, action, subject, after=after)
 
@@ -259,6 +272,11 @@ def _shown(key: StoredKey) -> dict[str, Any]:
     }
 
 
+def _told(body: bytes) -> str:
+    """Of what a change is, as it was sent."""
+    return body.decode("utf-8", "replace")[:_MAX_TEXT]
+
+
 def _is_below(path: str, place: str) -> bool:
     return path == place or path.startswith(f"{place}/")
 
@@ -272,11 +290,11 @@ def _is_loopback(client: Any) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     """The whole body.
 
     Raises:
-        TooLarge: above 16 KiB.
+        TooLarge: above `most` bytes.
         Refusal: the caller left (nobody reads this).
     """
     body = b""
@@ -286,8 +304,8 @@ async def _read(receive: Receive) -> bytes:
             raise Refusal("The request was not sent to its end.")
         piece: bytes = message.get("body", b"")
         body += piece
-        if len(body) > _MAX_BODY:
-            raise TooLarge(f"The control API takes bodies up to {_MAX_BODY} bytes.")
+        if len(body) > most:
+            raise TooLarge(f"The body of this request may have {most:,} bytes at most.")
         if not message.get("more_body"):
             return body
 

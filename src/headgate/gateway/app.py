@@ -19,11 +19,13 @@ from headgate.core.errors import (
     TooLarge,
     Unavailable,
     UpstreamError,
+    without_frames,
 )
-from headgate.core.exchange import Exchange
+from headgate.core.exchange import Ending, Exchange
 from headgate.core.secret import Secret
 from headgate.engine.again import Repeat
 from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
+from headgate.engine.plan import METERED
 from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
 from headgate.gateway.admin import PREFIX, AdminApi
@@ -154,8 +156,13 @@ class Gateway:
         await self.deferred.start()
         await self.batches.start()
 
+    async def break_off(self) -> None:
+        """The drain's time is over: what is still under way is about to be cancelled."""
+        self._engine.stopping(True)
+
     async def stop(self) -> None:
         """Behind the last one."""
+        self._engine.stopping(False)  # whoever embeds us may go on with the gate
         await self.batches.stop()
         await self.passing.stop()
         await self.deferred.stop()
@@ -314,11 +321,13 @@ class Gateway:
             finally:
                 reply.close()
         except asyncio.CancelledError:
-            if not visit.left:
-                raise  # the server is stopping
-        except UpstreamError:
+            if not visit.left:  # the server is stopping
+                await self._told_stopping(exchange, visit.reply, send)
+                raise
+        except UpstreamError as error:
             if visit.reply is None:
                 raise
+            without_frames(error)
             # A raw body broke after it had begun: leaving it unfinished is what says so.
         finally:
             if watcher is not None:
@@ -388,7 +397,20 @@ class Gateway:
         owns = self._engine.owns_retries(exchange)
         answer = error_answer(dialect, exchange, error, owns_retries=owns, now=self._now())
         await _send(send, answer.status, answer.headers, answer.body)
-        _without_frames(error)
+        without_frames(error)
+
+    async def _told_stopping(self, exchange: Exchange, reply: Reply | None, send: Send) -> None:
+        """Tell a caller that its exchange was broken off by our own end: in the dialect, whatever it has got so far."""
+        error = exchange.error
+        if not isinstance(error, Unavailable):
+            return  # its books were closed before
+        if reply is None:
+            await self._answer_error(exchange, error, send)
+        elif exchange.ending is Ending.CUT and exchange.request.endpoint in METERED:
+            dialect = DIALECTS[exchange.request.dialect]
+            event = dialect.error_event(error.code, error.told, exchange.id)
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _deny(self, refusal: Refusal, scope: Scope, send: Send) -> None:
         self._denied(refusal, scope)
@@ -412,14 +434,6 @@ class Gateway:
             method=scope["method"][:16],
             path=label(scope["path"][:1024])[:200],
         )
-
-
-def _without_frames(error: BaseException | None) -> None:
-    """An exchange keeps its error, whose traceback keeps the frames that have the exchange: only the collector, which
-    comes seldom, would free any of them, bodies included."""
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _by_address(built: Built) -> bool:

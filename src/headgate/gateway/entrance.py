@@ -17,7 +17,7 @@ from headgate.engine.plan import UNREAD
 from headgate.gateway.address import Addresses
 from headgate.gateway.auth import NEVER_FORWARDED, KeyRing
 from headgate.gateway.cycle import Scope
-from headgate.gateway.paths import target
+from headgate.gateway.paths import missing_version, target
 from headgate.policy.attribution import Asked, asked, with_user
 from headgate.wire import DIALECTS
 from headgate.wire.coding import readable
@@ -112,6 +112,7 @@ class Head:
             said.on_cut,
             said.approval,
             said.cache,
+            patience=said.patience,
         )
         if self.asynchronous or said.webhook:
             request.may_defer, request.webhook = self.asynchronous, said.webhook
@@ -135,7 +136,9 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addre
         raise NotServed(f"{method} is not served", code="method_not_allowed", status_hint=405)
     where = target(scope["raw_path"], scope["query_string"], headers, providers)
     if where is None:
-        raise NotServed(f"Headgate serves no {method[:16]} {scope['path'][:200]}")
+        path = scope["path"][:200]
+        hint = f". The SDK's base URL lacks /v1: it is /v1{path} here" if missing_version(path) else ""
+        raise NotServed(f"Headgate serves no {method[:16]} {path}{hint}")
     dialect = DIALECTS[where.dialect]
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
     endpoint = dialect.endpoint(method, where.path.partition("?")[0])

@@ -60,6 +60,7 @@ def target(raw_path: bytes, query: bytes, headers: Headers, providers: Mapping[s
         raise BadRequest("the path escapes characters that need no escape: write them as they are")
     tail = f"?{query.decode('latin-1')}" if query else ""
     if path.startswith("/v1/"):
+        path = _once(path)
         if path.startswith("/v1/messages"):
             return Target("anthropic", path + tail)
         if path.startswith(_OPENAI) or not any(n == b"anthropic-version" for n, _ in headers):
@@ -80,8 +81,19 @@ def target(raw_path: bytes, query: bytes, headers: Headers, providers: Mapping[s
     return None
 
 
+def missing_version(path: str) -> bool:
+    """It is the data plane's, but for the /v1 that OpenAI's SDK has in its base URL."""
+    return f"/v1{path}".startswith((*_OPENAI, "/v1/messages", "/v1/models"))
+
+
+def _once(path: str) -> str:
+    """Without the second /v1 of an Anthropic SDK whose base URL ends in /v1, which the SDK adds itself."""
+    return path[3:] if path.startswith("/v1/v1/") else path
+
+
 def _behind_base(dialect: str, path: str) -> str:
     # An OpenAI base URL ends in /v1 already; Anthropic's does not.
+    path = _once(path)
     return path.removeprefix("/v1") if dialect == "openai" and path.startswith("/v1/") else path
 
 

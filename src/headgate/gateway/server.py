@@ -173,6 +173,7 @@ class GateServer(uvicorn.Server):
             gate.shutdown()
         if not await self._until_idle(options.drain_seconds, forced=lambda: self.force_exit):
             _log.warning("%d exchanges did not end while draining and are cancelled", len(state.tasks))
+            await self._told_app("break_off")
             for task in list(state.tasks):
                 task.cancel()
             if not await self._until_idle(_CANCEL_GRACE, forced=lambda: False):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from headgate.core.csv_lines import csv_line
 from headgate.core.money import usd_text
-from headgate.core.text import csv_cell
 
 if TYPE_CHECKING:
     from headgate.policy.invoicing import Invoice, Work
@@ -139,17 +137,15 @@ def csv_text(invoice: Invoice) -> str:
 
     `amount_usd` of all rows but the total adds up to the total's.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["line", "tenant", "month", "zone", "provisional", *invoice.by, *_COUNTS, *_AMOUNTS])
-    common = [csv_cell(invoice.tenant), invoice.month, csv_cell(invoice.zone), "yes" if invoice.provisional else "no"]
+    lines = [csv_line(["line", "tenant", "month", "zone", "provisional", *invoice.by, *_COUNTS, *_AMOUNTS])]
+    common = [invoice.tenant, invoice.month, invoice.zone, "yes" if invoice.provisional else "no"]
     for line in invoice.lines:
         numbers = _numbers(line.work, line.markup_nano, line.amount_nano)
-        writer.writerow(["usage", *common, *map(csv_cell, line.work.by), *numbers.values()])
+        lines.append(csv_line(["usage", *common, *line.work.by], numbers.values()))
     blank = [""] * len(invoice.by)
     if invoice.top_up_nano:
         rest = [""] * (len(_COUNTS) + len(_AMOUNTS) - 1)
-        writer.writerow(["minimum", *common, *blank, *rest, usd_text(invoice.top_up_nano)])
+        lines.append(csv_line(["minimum", *common, *blank], [*rest, usd_text(invoice.top_up_nano)]))
     total = _numbers(invoice.sum, invoice.markup_nano, invoice.total_nano)
-    writer.writerow(["total", *common, *blank, *total.values()])
-    return out.getvalue()
+    lines.append(csv_line(["total", *common, *blank], total.values()))
+    return "".join(lines)

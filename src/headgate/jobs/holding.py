@@ -130,6 +130,7 @@ class BatchHolds:
                     claim=error.claim,
                     why=error.why,
                     room_nano=error.room_nano,
+                    room_tokens=error.room_tokens,
                 ) from error
             raise
         return total

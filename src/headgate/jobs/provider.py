@@ -57,6 +57,7 @@ class Submitting:
         self._settling = Settling(built, store, batch)
         self._looked: dict[int, tuple[int, float]] = {}  # by shard: how often, and when again
         self._cancelled: set[int] = set()
+        self._models: dict[int, tuple[str, ...]] = {}  # names by shard, once an incident stops a model
         self.stop = False
         """Submit nothing more, and leave what is at the provider there."""
 
@@ -115,11 +116,30 @@ class Submitting:
         return not await self._fetch(shard, look)
 
     async def _stopped(self, shard: Shard) -> bool:
-        """An incident keeps the batch from being submitted: its provider's, or its caller's."""
+        """An incident keeps it from being submitted: its provider's, its caller's, or that of a model of its lines."""
         incidents, record = self._built.engine.policies.incidents, self._built.engine.ports.incidents
         if incidents.live is UNREAD and record is not None:
             await record.known()
-        return incidents.stops_batch(caller_of(self._batch.caller, self._batch.id), shard.provider, self._now())
+        if incidents.stops_batch(caller_of(self._batch.caller, self._batch.id), shard.provider, self._now()):
+            return True
+        if not incidents.stops_models():
+            return False
+        if shard.number not in self._models:
+            self._models[shard.number] = await asyncio.to_thread(self._names_of_models, shard)
+        return incidents.stops(self._models[shard.number], self._now())
+
+    def _names_of_models(self, shard: Shard) -> tuple[str, ...]:
+        """All names that the models of a shard's lines go by. Blocks."""
+        found: set[str] = set()
+        after, router = -1, self._built.engine.policies.router
+        while page := self._store.of_shard(self._batch.id, shard.number, after=after):
+            after = page[-1].place
+            for item in page:
+                request = self._settling.request(item)
+                route = self._route(item)
+                model = route.model if route is not None and route.model else request.facts.model
+                found.update((*router.led(request), model, f"{shard.provider}/{model}"))
+        return tuple(found)
 
     # -- to the provider -------------------------------------------------------------------------------------------
 

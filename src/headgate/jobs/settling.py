@@ -14,7 +14,8 @@ from headgate.engine.books import BOUND, FREE
 from headgate.jobs.paid import paid
 from headgate.jobs.requests import caller_of, correlation, cost_of, facts_of, request_of
 from headgate.policy.batching import at_share, batch_share
-from headgate.policy.pricing import cost_nano
+from headgate.policy.estimate import as_told, believable, credible
+from headgate.policy.pricing import ModelPrice, cost_nano
 from headgate.stores.batch_items import CANCELLED, DONE, FAILED, SENT, Batch, BatchStore, Ended, Item, Shard
 from headgate.wire import DIALECTS
 from headgate.wire.batch_lines import ENDPOINTS, Result
@@ -124,17 +125,18 @@ class Settling:
         exchange = Exchange(ports.new_id(now), request, sent, [attempt], ended=now, status=result.status)
         exchange.ending = Ending.COMPLETE if result.kind == "succeeded" else Ending.FAILED
         if result.kind == "succeeded":
-            self._charge(attempt, item, result)
+            self._charge(exchange, item, result)
         else:
             attempt.price_version = FREE  # only what has succeeded is billed (wire-formats 1.7)
         return exchange
 
-    def _charge(self, attempt: Attempt, item: Item, result: Result) -> None:
+    def _charge(self, exchange: Exchange, item: Item, result: Result) -> None:
+        attempt = exchange.attempts[0]
         answer, _ = DIALECTS[self._batch.dialect].read_answer(ENDPOINTS[item.url][0], result.body)
         attempt.model_served, attempt.stop_reason = answer.model, answer.stop_reason
-        route, book = attempt.route, cast("Charging", self._built.engine.policies.charges).book
+        route, charges = attempt.route, cast("Charging", self._built.engine.policies.charges)
         try:
-            price = book.price_served(route.provider, route.model, answer.model, attempt.started)
+            price = charges.book.price_served(route.provider, route.model, answer.model, attempt.started)
         except HeadgateError:
             attempt.cost_nano, attempt.estimated, attempt.price_version = item.bound_nano or 0, True, BOUND
             return
@@ -143,8 +145,35 @@ class Settling:
             attempt.cost_nano, attempt.estimated, attempt.price_version = attempt.bound_nano or 0, True, BOUND
             return
         usage: Usage = answer.usage
+        if not believable(price, usage):
+            self._charge_unbelieved(exchange, price, usage)
+            return
         if usage.service_tier in ("", "default", "standard"):
             usage = replace(usage, service_tier="batch")  # as Anthropic says it; OpenAI says "default" (2.5)
-        attempt.usage, attempt.usage_final = usage, True
+        attempt.usage_final = True
         attempt.cost_nano = cost_nano(price, usage, at=attempt.started, batch=True)
-        attempt.price_version = price.version
+        attempt.usage, attempt.price_version = usage.whole(), price.version
+        told = charges.doubts(route, answer.model, usage, attempt.started)
+        if told:
+            self._tell(exchange, "price_doubt", doubts=list(told), price_version=price.version)
+
+    def _charge_unbelieved(self, exchange: Exchange, price: ModelPrice, usage: Usage) -> None:
+        """No answer can have this usage: its line is charged its bound, or what can be believed if that is more."""
+        attempt = exchange.attempts[0]
+        attempt.usage = told = credible(price, usage)
+        told_nano = 0 if told is None else cost_nano(price, told, at=attempt.started, batch=True)
+        attempt.cost_nano = max(attempt.bound_nano or 0, told_nano)
+        attempt.estimated, attempt.price_version = True, BOUND
+        self._tell(exchange, "bad_usage", **as_told(usage))
+
+    def _tell(self, exchange: Exchange, event: str, **facts: object) -> None:
+        attempt = exchange.attempts[0]
+        self._built.engine.ports.log.event(
+            event,
+            exchange=exchange.id,
+            attempt=attempt.number,
+            provider=attempt.route.provider,
+            model=attempt.model_served or attempt.route.model,
+            request_id=attempt.request_id,
+            **facts,
+        )

@@ -17,6 +17,7 @@ from typing import Any
 from headgate.core.errors import ConfigError
 from headgate.core.money import usd_text
 from headgate.policy.guards.placeholders import scrub
+from headgate.stores.log_line import LONG_NUMBER
 from headgate.stores.logs.query import LogRow
 
 ENDPOINTS = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
@@ -111,15 +112,19 @@ def cleaned(case: Case) -> Case:
 
 
 def _each(value: Any, clean: Callable[[str], str], depth: int = 0) -> Any:
-    """Every text in a JSON value, and every name of a field that is no plain word, cleaned."""
+    """Every text in a JSON value, every name of a field, and every number as long as a card's, cleaned."""
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, int) and abs(value) >= LONG_NUMBER:
+        told = str(value)
+        said = clean(told)
+        return value if said == told else said
     if depth > 200:
         return None
     if isinstance(value, list):
         return [_each(each, clean, depth + 1) for each in value]
     if isinstance(value, dict):
-        return {k if k.isidentifier() else clean(k): _each(v, clean, depth + 1) for k, v in value.items()}
+        return {clean(k): _each(v, clean, depth + 1) for k, v in value.items()}
     return value
 
 

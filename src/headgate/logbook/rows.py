@@ -6,7 +6,6 @@ from dataclasses import fields
 from typing import Any
 
 from headgate.core.money import usd_text
-from headgate.core.text import csv_cell
 from headgate.stores.logs.query import LogRow, LogSession
 
 COLUMNS = (
@@ -33,6 +32,6 @@ def session_json(session: LogSession) -> dict[str, Any]:
 
 
 def as_cells(row: LogRow) -> list[object]:
-    """One exchange as `COLUMNS`; a stranger's text that a spreadsheet would act on begins with a `'`."""
+    """One exchange as `COLUMNS`, for `csv_line`."""
     told = {**as_json(row), "guards": " ".join(row.guards)}
-    return [csv_cell(told[name]) if isinstance(told[name], str) else told[name] for name in COLUMNS]
+    return [told[name] for name in COLUMNS]

@@ -10,11 +10,12 @@ from starlette.requests import Request
 
 from headgate.control.people import Principal
 from headgate.core.errors import BadRequest
+from headgate.policy.guards.decisions import MAX_BODY
 
 MAX_FIELDS = 64
 MAX_VALUE = 4_096
 """Characters of one parameter: a search is a sentence, not a document."""
-MAX_FORM_VALUE = 64 * 1024
+MAX_FORM_VALUE = MAX_BODY
 """Characters of one field of a form, as many as a body may have: a tool's arguments are a document."""
 THEMES = ("light", "dark")
 

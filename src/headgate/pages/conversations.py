@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from headgate.core.errors import NotServed
-from headgate.pages import search_words
-from headgate.pages.asked import Asked
+from headgate.pages import search_words, tenants
+from headgate.pages.asked import Asked, link
 from headgate.pages.site import Page, Site
 from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow, SessionPage
 
@@ -27,7 +27,7 @@ class Turn:
 def show(site: Site, asked: Asked) -> Response:
     """The list: the sessions that were active last."""
     typed = asked.get("q")
-    words = search_words.read(typed, frozenset(FIELDS))
+    words = search_words.read(typed, FIELDS)
     query = LogQuery(
         text=words.text, fields=words.fields, tenant=asked.tenant, limit=_SESSIONS, before=asked.get("before")
     )
@@ -36,6 +36,10 @@ def show(site: Site, asked: Asked) -> Response:
         page = SessionPage(()) if logs is None else logs.sessions(query)
     except BadQuery as error:
         page, wrong = SessionPage(()), str(error)
+    return _listed(site, asked, typed, page, wrong)
+
+
+def _listed(site: Site, asked: Asked, typed: str, page: SessionPage, wrong: str) -> Response:
     return site.render(
         asked,
         "conversations.html",
@@ -51,15 +55,21 @@ def show(site: Site, asked: Asked) -> Response:
 
 
 def replay(site: Site, asked: Asked) -> Response:
-    """One session as a chat, oldest first.
+    """One tenant's session as a chat, oldest first; which tenant's is asked where several have one of this name.
 
     Raises:
         NotServed: there is no such session, or it is another tenant's.
     """
-    session = asked.parts["session"]
+    session, tenant = asked.parts["session"], tenants.told(asked)
     logs = site.sources.logs
+    condition = search_words.written("session", session)
+    if tenant is None and logs is not None:
+        found = logs.sessions(LogQuery(fields={"session": session}, limit=_SESSIONS))
+        if len(found.sessions) > 1:
+            return _listed(site, asked, condition, found, "Several tenants have a session of this name: choose one.")
+        tenant = found.sessions[0].tenant if found.sessions else None
     try:
-        page = LogPage(()) if logs is None else logs.conversation(session, asked.tenant, _TURNS, asked.get("after"))
+        page = LogPage(()) if logs is None else logs.conversation(session, tenant, _TURNS, asked.get("after"))
     except BadQuery:
         page = LogPage(())
     if not page.rows and not asked.get("after"):
@@ -71,6 +81,7 @@ def replay(site: Site, asked: Asked) -> Response:
         turns.append(Turn(row, None if last is None else max(0.0, began - last)))
         last = row.at
     rows = page.rows
+    within = search_words.written("tenant", tenant) if tenant and asked.tenant is None else ""
     return site.render(
         asked,
         "conversation.html",
@@ -83,10 +94,18 @@ def replay(site: Site, asked: Asked) -> Response:
         newest=asked.address(after=None) if asked.get("after") else "",
         cost_nano=sum(row.cost_nano for row in rows),
         estimated=any(row.estimated for row in rows),
-        users=sorted({row.user for row in rows if row.user}),
-        tenants=sorted({row.tenant for row in rows if row.tenant}),
+        users=[
+            (user, _exchanges(search_words.written("user", user), within))
+            for user in sorted({row.user for row in rows if row.user})
+        ],
+        tenant=tenant,
+        exchanges=_exchanges(condition, within),
         with_texts=any(row.user_message or row.response_text for row in rows),
     )
+
+
+def _exchanges(*conditions: str) -> str:
+    return link("/ui/exchanges", q=" ".join(filter(None, conditions)))
 
 
 PAGE = Page(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 from starlette.responses import Response
 
+from headgate.core.csv_lines import csv_line
 
-def attachment(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
+_END = "\r\n"
+
+
+def attachment(name: str, heads: Sequence[str], rows: Iterable[tuple[Iterable[str], Iterable[object]]]) -> Response:
     """A CSV file to keep.
 
     Args:
         name: of the file, made by us.
-        rows: numbers and our own texts as they are; strangers' through `core.text.csv_cell` before.
+        rows: the texts of each, then its figures: `csv_line`.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(heads)
-    writer.writerows(rows)
+    lines = [csv_line(heads, end=_END), *(csv_line(texts, figures, end=_END) for texts, figures in rows)]
     return Response(
-        out.getvalue().encode("utf-8", "replace"),
+        "".join(lines).encode("utf-8", "replace"),
         media_type="text/csv; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )

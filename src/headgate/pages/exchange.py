@@ -14,7 +14,7 @@ from headgate.pages import format as formats
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import Figures, by_value
 from headgate.pages.periods import HOUR
-from headgate.pages.search_words import written
+from headgate.pages.search_words import tagged, written
 from headgate.pages.site import Site
 from headgate.stores.logs.query import LogRow
 from headgate.stores.reader import StoredExchange
@@ -235,8 +235,8 @@ def _facts(row: LogRow) -> list[tuple[str, str, str]]:
 
 
 def _each_fact(row: LogRow) -> Iterator[tuple[str, str, str]]:
-    def found(name: str, value: str) -> str:
-        return link("/ui/exchanges", q=written(name, value))
+    def found(condition: str) -> str:
+        return link("/ui/exchanges", q=condition) if condition else ""
 
     for name, label in (
         ("user", "User"),
@@ -253,14 +253,14 @@ def _each_fact(row: LogRow) -> Iterator[tuple[str, str, str]]:
     ):
         value = str(getattr(row, name))
         if value:
-            yield label, value, found("error" if name == "error_type" else name, value)
+            yield label, value, found(written("error" if name == "error_type" else name, value))
     for name, value in row.tags.items():
-        yield f"Tag {name}", str(value), found(f"tag:{name}", str(value)) if name.isascii() else ""
+        yield f"Tag {name}", str(value), found(tagged(name, str(value)))
     streamed = ", streamed" if row.stream else ""
     yield "Way in", f"{row.way_in}, {row.dialect} {row.endpoint}{streamed}", ""
     if row.system_prompt_hash:
         short = row.system_prompt_hash[:12]
-        yield "System prompt", f"hash {short}…", found("system_prompt_hash", row.system_prompt_hash)
+        yield "System prompt", f"hash {short}…", found(written("system_prompt_hash", row.system_prompt_hash))
     for name, label in (
         ("degraded", "Degraded"),
         ("limit", "Limit"),

@@ -11,16 +11,18 @@ from starlette.responses import Response
 
 from headgate.control.people import Right
 from headgate.core.money import NANO_PER_USD
-from headgate.pages import exchange, periods, search_words
-from headgate.pages.asked import Asked
+from headgate.pages import exchange, periods, search_words, tenants
+from headgate.pages.asked import Asked, link
 from headgate.pages.site import Page, Site
-from headgate.stores.logs.query import ALIASES, FIELDS, BadQuery, LogPage, LogQuery, LogRow
+from headgate.stores.logs.erasing import Kind, Subject
+from headgate.stores.logs.query import ALIASES, FIELDS, BadQuery, LogPage, LogQuery
 
 _PERIODS = ("1h", "24h", "7d", "30d")
 _ANY = "any"
 _ROWS = 50
 _TAIL_ROWS = 100
 _KNOWN = frozenset(FIELDS) | frozenset(ALIASES)
+_ERASABLE: tuple[Kind, ...] = ("user", "session")
 _LONGEST_ERASABLE = 256
 
 _QUICK = (
@@ -49,13 +51,25 @@ class Search:
     live: bool
 
     @property
-    def subject(self) -> tuple[str, str] | None:
-        """The user or session that this is a search for."""
-        for name in ("user", "session"):
-            value = self.query.fields.get(name, "")
+    def subject(self) -> Subject | None:
+        """The user or session that this is a search for; of one tenant, where that is searched for, too."""
+        tenant = self.query.fields.get("tenant", self.query.tenant)
+        if self.query.tenant not in (None, tenant):
+            return None  # another tenant's, of whom the asker sees nothing
+        for kind in _ERASABLE:
+            value = self.query.fields.get(kind, "")
             if value and len(value) <= _LONGEST_ERASABLE:
-                return name, value
+                return Subject(kind, value, tenant)
         return None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it asks for less than all that is kept of the subject."""
+        asked = self.query
+        fields = asked.fields.keys() - {"tenant"}
+        return bool(len(fields) > 1 or asked.text or asked.min_cost_nano or asked.min_latency_ms or asked.errors) or (
+            asked.since is not None
+        )
 
 
 def conditions(asked: Asked) -> Asked:
@@ -79,11 +93,13 @@ def read(asked: Asked) -> Search:
     wrong = ""
     if words.unknown:
         wrong = f"“{words.unknown[0]}:” is no field of the log, so it is searched for as text."
+        if words.unknown[0] == "tag":
+            wrong = "A tag is looked for as tag:name=value. Without a value it is searched for as text."
     since, until, name = _when(asked)
     cost = words.min_cost or asked.get("min_cost")
     query = LogQuery(
         text=words.text,
-        fields={**fields, **_tags(typed)},
+        fields=fields,
         since=since,
         until=until,
         min_cost_nano=_nano(cost),
@@ -95,16 +111,6 @@ def read(asked: Asked) -> Search:
     )
     live = asked.get("live") == "1" and not query.before and name != "custom"
     return Search(typed, query, name, wrong, live)
-
-
-def _tags(typed: str) -> Mapping[str, str]:
-    """`tag:team=search`, as many as there are."""
-    found = {}
-    for part in search_words.read(typed, frozenset({"tag"})).fields.items():
-        if part[0] == "tag" and "=" in part[1]:
-            key, _, value = part[1].partition("=")
-            found[f"tag:{key}"] = value
-    return found
 
 
 def _when(asked: Asked) -> tuple[float | None, float | None, str]:
@@ -126,6 +132,8 @@ def show(site: Site, asked: Asked) -> Response:
     """The page: the form, and a page of rows."""
     asked = conditions(asked)
     search = read(asked)
+    logs = site.sources.logs
+    newest = logs.newest() if search.live and logs is not None else ""
     found, wrong = _found(site, search.query)
     if wrong:
         search = replace(search, wrong=wrong)
@@ -140,14 +148,23 @@ def show(site: Site, asked: Asked) -> Response:
         older=older,
         newest=asked.address(before=None) if search.query.before else "",
         searched_to=found.searched_to,
-        tail=_tail_address(asked, found.rows[0].id if found.rows else _newest(site, asked)),
+        tail=_tail_address(asked, max([newest, *(row.id for row in found.rows[:1])], key=lambda each: int(each or -1))),
         periods=[(_ANY, "Any time"), *((name, periods.NAMES[name]) for name in (*_PERIODS, "today", "yesterday"))],
         quick=[
             (words, asked.address(before=None, live=None, **_together(asked, changes))) for words, changes in _QUICK
         ],
         fields=sorted(FIELDS),
-        may_erase=asked.who.may(Right.ERASE) and site.sources.stored,
+        erase=_erase_address(site, asked, search),
     )
+
+
+def _erase_address(site: Site, asked: Asked, search: Search) -> str:
+    """Where the subject of a search can be erased; "" where the asker may not, or there is none."""
+    subject = search.subject
+    if subject is None or not asked.who.may(Right.ERASE) or not site.sources.stored:
+        return ""
+    told = tenants.query(subject.tenant) if asked.tenant is None else {}
+    return link("/ui/exchanges/erase", kind=subject.kind, value=subject.value, **told)
 
 
 def _together(asked: Asked, changes: Mapping[str, str]) -> dict[str, str | None]:
@@ -168,13 +185,6 @@ def _found(site: Site, query: LogQuery) -> tuple[LogPage, str]:
         return LogPage(()), str(error)
 
 
-def _newest(site: Site, asked: Asked) -> str:
-    """A cursor behind everything that there is now, where a search found nothing."""
-    logs = site.sources.logs
-    page = None if logs is None else logs.search(LogQuery(tenant=asked.tenant, limit=1))
-    return page.rows[0].id if page is not None and page.rows else "0"
-
-
 def _tail_address(asked: Asked, after: str) -> str:
     kept = {name: value for name, value in asked.query.items() if name not in ("before", "live", "after")}
     return Asked.address(replace(asked, path="/ui/exchanges/tail", query=kept), after=after)
@@ -184,42 +194,13 @@ def tail(site: Site, asked: Asked) -> Response:
     """What came since, for htmx: rows, and the element that asks for the next."""
     search = read(asked)
     logs = site.sources.logs
-    after = asked.get("after", "0")
+    after = asked.get("after")
     try:
-        page = LogPage(()) if logs is None else logs.since_id(after, asked.tenant, _TAIL_ROWS)
+        page = LogPage(()) if logs is None else logs.since_id(after, replace(search.query, limit=_TAIL_ROWS))
     except BadQuery:
         page = LogPage(())
-    if page.rows:
-        after = max(page.rows, key=lambda row: int(row.id)).id
-    rows = sorted((row for row in page.rows if matches(row, search.query)), key=lambda row: int(row.id), reverse=True)
-    return site.render(asked, "tail.html", rows=rows, tail=_tail_address(asked, after))
-
-
-def matches(row: LogRow, query: LogQuery) -> bool:
-    """Whether a new row is one that a search asks for. Of its texts it is only looked whether each word is in them."""
-    if query.errors and row.ending not in ("failed", "refused", "cut") and row.status_code < 400:
-        return False
-    if row.cost_nano < query.min_cost_nano or (row.latency_ms or 0.0) < query.min_latency_ms:
-        return False
-    if not all(_has(row, name, value) for name, value in query.fields.items()):
-        return False
-    texts = f"{row.user_message}\n{row.response_text}".casefold()
-    return all(word.strip('"*').casefold() in texts for word in query.text.split())
-
-
-def _has(row: LogRow, name: str, value: str) -> bool:
-    if name.startswith("tag:"):
-        return row.tags.get(name[4:]) == value
-    if name == "model":
-        return value in (row.model_asked, row.model_served)
-    if name == "guard":
-        return any(word == value or word.partition(":")[0] == value for word in row.guards)
-    found = getattr(row, name, None)
-    if found is None:
-        found = row.more.get(name, "")
-    if isinstance(found, bool):
-        return str(found).lower() == value.lower() or str(int(found)) == value
-    return str(found) == value
+    more = page.searched_to is not None
+    return site.render(asked, "tail.html", rows=page.rows, more=more, tail=_tail_address(asked, page.next or after))
 
 
 def erase(site: Site, asked: Asked) -> Response:
@@ -227,26 +208,31 @@ def erase(site: Site, asked: Asked) -> Response:
     asked.who.need(Right.ERASE)
     told = asked.form if asked.method == "POST" else asked.query
     kind, value = told.get("kind", ""), told.get("value", "")
-    if kind not in ("user", "session") or not value or len(value) > _LONGEST_ERASABLE:
+    if kind not in _ERASABLE or not value or len(value) > _LONGEST_ERASABLE:
         return site.go("/ui/exchanges")
+    subject = Subject(kind, value, tenants.told(asked))
     if asked.method == "POST" and told.get("sure") == "yes":
-        counts = site.sources.erase(asked, kind, value)
-        return site.render(
-            asked, "erased.html", here="exchanges", title="Erased", kind=kind, value=value, erased=counts
-        )
+        counts = site.sources.erase(asked, subject)
+        return site.render(asked, "erased.html", here="exchanges", title="Erased", subject=subject, erased=counts)
     logs = site.sources.logs
-    page = LogPage(()) if logs is None else logs.search(LogQuery(fields={kind: value}, tenant=asked.tenant, limit=100))
-    first = min((row.at for row in page.rows), default=None)
+    query = LogQuery(fields={kind: value}, tenant=subject.tenant, limit=100)
+    page = LogPage(()) if logs is None else logs.search(query)
+    conditions = [(kind, value), *(() if subject.tenant is None else (("tenant", subject.tenant),))]
     return site.render(
         asked,
         "erase.html",
         here="exchanges",
         title="Erase",
-        kind=kind,
-        value=value,
+        subject=subject,
+        told=tenants.query(subject.tenant),
         number=len(page.rows),
         more=bool(page.next),
-        first=first,
+        first=min((row.at for row in page.rows), default=None),
+        owners=[
+            (name, link("/ui/exchanges/erase", kind=kind, value=value, **tenants.query(name)))
+            for name in sorted({row.tenant for row in page.rows})
+        ],
+        cancel=link("/ui/exchanges", q=" ".join(search_words.written(*each) for each in conditions)),
     )
 
 

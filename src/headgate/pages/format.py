@@ -17,6 +17,8 @@ from headgate.core.money import NANO_PER_USD, usd_text
 DASH = "–"
 _DASH = Markup("–")
 
+_INDENTED = 20_000  # characters of JSON that is shown with line feeds
+
 # What a page must not obey, and a person has to see: controls but line feed and tab, marks that turn the reading
 # direction around, what has no width, and the letters of the tag block, which nobody can see and models read.
 _ODD = re.compile(
@@ -178,8 +180,11 @@ def json_text(value: object) -> str:
         units = found.group().encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _INDENTED:  # what is nested grows a hundredfold
+        text = json.dumps(value, ensure_ascii=False, indent=2)
     # Outside of strings JSON has nothing odd: json.dumps writes spaces and line feeds there, and nothing else.
-    return _ODD.sub(written, json.dumps(value, ensure_ascii=False, indent=2))
+    return _ODD.sub(written, text)
 
 
 def name(text: object, limit: int = 120) -> Markup:

@@ -15,11 +15,13 @@ from headgate.pages import periods
 from headgate.pages.acting import Notice, acted, allowed, done
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import over_time, total, values
+from headgate.pages.format import json_text
 from headgate.pages.periods import Period
 from headgate.pages.plots import Plot, Series, plot
 from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
 from headgate.pages.spend import in_bars
+from headgate.policy.guards.tools import MAX_ARGUMENTS, read_arguments
 from headgate.stores.logs.query import GuardCount, GuardCounts, LogQuery, LogRow, RollupRow
 
 PATH = "/ui/guards"
@@ -29,6 +31,7 @@ _PERIODS = ("24h", "7d", "30d")
 _EXAMPLES = 12
 _WAITING = 100
 _DECIDED = 20
+_OBJECT = f"one JSON object that all programs read alike, of at most {MAX_ARGUMENTS:,} characters"
 _DONE = {
     "approved": "Approved: whoever asked has it with the same request.",
     "edited": "Approved with the arguments that you wrote.",
@@ -101,7 +104,7 @@ def decide(site: Site, asked: Asked) -> Response:
             site.control.approvals.decide(asked.who, approval, approve=False, reason=note)
             return site.go(PATH, done="denied")
         given = site.control.approvals.show(asked.who, approval)["arguments"]
-        edited = _edited(form.get("arguments", ""), given)
+        edited = _edited(form["arguments"], given) if "arguments" in form else None
         site.control.approvals.decide(asked.who, approval, approve=True, arguments=edited, reason=note)
         return site.go(PATH, done="approved" if edited is None else "edited")
 
@@ -112,18 +115,25 @@ def decide(site: Site, asked: Asked) -> Response:
 def _edited(text: str, given: Any) -> dict[str, Any] | None:
     """The arguments in place of the model's; None where they are the same.
 
+    Args:
+        given: the model's, as `approval_json` tells them.
+
     Raises:
         BadRequest: they are no JSON object.
     """
-    if not text.strip():
+    if text.replace("\r\n", "\n").strip() == json_text(given):
         return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise BadRequest("The arguments are no JSON object; nothing was decided. What the model wrote is there again.")
-    return None if found == given else found
+    found = read_arguments(text)
+    if found is None:
+        raise BadRequest(f"The arguments are not {_OBJECT}; nothing was decided. What the model wrote is there again.")
+    if not text.strip():
+        raise BadRequest("The arguments are empty; nothing was decided. A call without any has {} there.")
+    return None if _same(found, given) else found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """The same JSON, in any order: to Python `true` is 1, and 1.0 too."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def count(site: Site, asked: Asked) -> int:

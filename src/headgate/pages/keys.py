@@ -16,6 +16,7 @@ from headgate.pages import caps
 from headgate.pages.acting import Notice, acted, allowed, done
 from headgate.pages.asked import Asked, link
 from headgate.pages.caps import EVERY
+from headgate.pages.search_words import written
 from headgate.pages.site import Page, Site
 
 PATH = "/ui/keys"
@@ -136,7 +137,7 @@ def one(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int = 
         notices=notices,
         may=allowed(asked),
         key=found,
-        exchanges=link("/ui/exchanges", q=f"key:{key_id}"),
+        exchanges=link("/ui/exchanges", q=written("key", key_id)),
         caps=[(each.id, link(caps.PATH, budget=each.id, scope=key_id)) for each in budgets if asked.tenant is None],
     )
 

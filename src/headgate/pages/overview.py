@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from headgate.control.people import Right
 from headgate.core.errors import BadRequest
 from headgate.core.money import NANO_PER_USD
 from headgate.pages import changes, periods
 from headgate.pages import format as formats
+from headgate.pages.acting import allowed
 from headgate.pages.asked import Asked, link
 from headgate.pages.changes import Change, Days, Sentence
 from headgate.pages.figures import Figures, between, by_value, over_time, total, values
@@ -192,6 +194,7 @@ def _welcome(site: Site, asked: Asked, *, recorded: bool) -> Response:
         title="Welcome",
         recorded=recorded,
         simulated=site.sources.simulated and site.sources.open,
+        may=allowed(asked),
         running=site.demo.running or asked.get("demo") == "1",
         url=asked.url,
     )
@@ -202,7 +205,9 @@ def start_demo(site: Site, asked: Asked) -> Response:
 
     Raises:
         BadRequest: calls would cost money, or need a key.
+        Denied: it is not this role's to have work done: the calls stay in the ledger and the log.
     """
+    asked.who.need(Right.JOBS)
     if not site.sources.simulated or not site.sources.open or asked.server is None:
         raise BadRequest("The demonstration runs only where the simulator answers and no key is needed.")
     site.demo.begin(*asked.server)

@@ -1,4 +1,4 @@
-"""What people type into the search box: `user:ada model:claude-haiku-4-5 "refund policy" cost>0.01 latency>2s`."""
+"""What people type into the search box: `user:ada tag:team=chat "refund policy" cost>0.01 latency>2s`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALIASES = {
 """Words that people use for fields of the log, beside the fields' own names."""
 
 _PART = re.compile(
-    r"""(?P<name>[a-z_]{2,32}(?:\.[^\s:"]{1,64})?):(?:"(?P<quoted>[^"]*)"|(?P<value>\S+))"""
+    r"""(?P<name>[a-z_]{2,32}(?:\.[^\s:"]{1,64})?):(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<value>\S+))"""
     r"""|(?P<measure>cost|latency)>(?P<least>\$?[0-9.]+)(?P<unit>ms|s|min)?(?=\s|$)"""
     r"""|(?P<phrase>"[^"]*")|(?P<word>\S+)"""
 )
@@ -38,7 +38,7 @@ class Words:
 
     Attributes:
         text: for the full text; phrases stay in their quotes.
-        fields: value by field's name.
+        fields: value by field's name; a tag's is `tag:<its name>`.
         min_cost: USD. min_latency_ms: milliseconds. 0 = any.
         errors: only exchanges that failed.
         unknown: names before a colon that are no field: they are searched as text.
@@ -53,10 +53,10 @@ class Words:
 
 
 def read(typed: str, known: frozenset[str]) -> Words:
-    """Read a search.
+    """Read a search. In the quotes around a value, two quotes are one that belongs to it.
 
     Args:
-        known: the fields that there are.
+        known: the fields that there are, beside tags.
     """
     words: list[str] = []
     fields: dict[str, str] = {}
@@ -65,12 +65,15 @@ def read(typed: str, known: frozenset[str]) -> Words:
     for part in _PART.finditer(typed):
         name = part["name"]
         if name is not None:
-            value = part["value"] if part["quoted"] is None else part["quoted"]
+            value = part["value"] if part["quoted"] is None else part["quoted"].replace('""', '"')
             field_name = ALIASES.get(name, name)
             if name == "is" and value in ("error", "failed"):
                 errors = True
             elif field_name in known:
                 fields[field_name] = value
+            elif name == "tag" and "=" in value:
+                tag, _, worth = value.partition("=")
+                fields[f"tag:{tag}"] = worth
             else:
                 unknown.append(name)
                 words.append(part.group())
@@ -91,5 +94,12 @@ def _float(text: str) -> float:
 
 
 def written(name: str, value: str) -> str:
-    """A field's condition as it is typed."""
-    return f'{name}:"{value.replace(chr(34), "")}"' if re.search(r"[\s\"]", value) or not value else f"{name}:{value}"
+    """A field's condition as it is typed: `read` has exactly this value of it again."""
+    if value and not re.search(r"[\s\"]", value):
+        return f"{name}:{value}"
+    return f'{name}:"{value.replace(chr(34), chr(34) * 2)}"'
+
+
+def tagged(tag: str, value: str) -> str:
+    """A tag's condition as it is typed; "" where it cannot be: its name has a `=`."""
+    return "" if "=" in tag else written("tag", f"{tag}={value}")

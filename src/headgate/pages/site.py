@@ -18,7 +18,9 @@ from starlette.routing import Route
 from headgate.pages import format as formats
 from headgate.pages.asked import THEMES, Asked, asked_of, link
 from headgate.pages.demo import Demo
+from headgate.pages.search_words import written
 from headgate.pages.sources import Sources
+from headgate.pages.tenants import conversation
 
 if TYPE_CHECKING:
     from headgate.control.context import Control
@@ -80,7 +82,7 @@ class Site:
             auto_reload=False,
         )
         self._templates.filters.update(formats.FILTERS)
-        self._templates.globals.update(asset=asset, link=link)
+        self._templates.globals.update(asset=asset, link=link, written=written, conversation=conversation)
 
     def routes(self) -> list[Route]:
         """Starlette's routes of all pages, and of the static files."""

@@ -15,6 +15,7 @@ from headgate.settings.secrets import SIMULATED
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.accounts_reader import AccountsReader
 from headgate.stores.cap_change import tenant_of
+from headgate.stores.logs.erasing import Subject
 from headgate.stores.logs.reader import LogReader
 from headgate.stores.logs.sqlite_reader import NoLogStore
 from headgate.stores.reader import StoredExchange
@@ -73,15 +74,17 @@ class Sources:
             return ""
         return f"{dropped:,} lines of the log were dropped because its disk was slow or full: these figures lack them."
 
-    def erase(self, asked: Asked, kind: str, value: str) -> list[tuple[str, int | None]]:
+    def erase(self, asked: Asked, subject: Subject) -> list[tuple[str, int | None]]:
         """Erase what is kept of a user or session; (of what, how many; None: nobody knows).
 
         Raises:
             Denied: it is not the asker's right.
             Unavailable: the log store cannot be written now.
         """
-        found = self._control.logs.erase(asked.who, "user" if kind == "user" else "session", value)
+        found = self._control.logs.erase(asked.who, subject.kind, subject.value, tenant=subject.tenant)
+        left = found["spools_left"]
         return [
+            *([("other gateways' files of lines, each emptied in its next turn", left)] if left else []),
             ("exchanges", found["exchanges"]),
             ("texts and whole requests", found["bodies"]),
             ("other lines", found["events"]),

@@ -8,7 +8,6 @@ from dataclasses import replace
 from starlette.responses import Response
 
 from headgate.core.money import NANO_PER_USD, usd_text
-from headgate.core.text import csv_cell
 from headgate.pages import periods
 from headgate.pages.asked import Asked, link
 from headgate.pages.csv_cells import attachment
@@ -79,8 +78,11 @@ def export(site: Site, asked: Asked) -> Response:
     found = _top(site, period, by, tenant, _MOST)
     heads = [by, "cost_usd", "estimated_usd", "saved_usd", *_COLUMNS]
     lines = (
-        [csv_cell(name), *(usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved"))]
-        + [getattr(each, column) for column in _COLUMNS]
+        (
+            [name],
+            [usd_text(getattr(each, f"{kind}_nano")) for kind in ("cost", "estimated", "saved")]
+            + [getattr(each, column) for column in _COLUMNS],
+        )
         for name, each in found.items()
     )
     return attachment(f"headgate-spend-by-{by}-{_day(period.since)}.csv", heads, lines)

@@ -24,8 +24,13 @@ from headgate.policy.lasting import why_not, without_end
 from headgate.policy.recent import Recent
 
 MOST_IDLE = 3_072
-"""Accounts kept in memory though nothing is set aside on them: some 2 MB. The store has them all, and those of sessions
-that are over nobody asks for."""
+"""Accounts kept in memory though nothing is set aside on them: some 2 MB. The store has them all."""
+
+FEW_IDLE = 1_024
+"""So many are kept though nobody has asked for them in `IDLE_SECONDS`."""
+
+IDLE_SECONDS = 120.0
+"""See `Accounts.rest`."""
 
 MOST_CLAIMED = 4_096
 """Combinations of accounts kept looked up: some 2 MB. Few of them are asked for twice where each call is of another
@@ -35,12 +40,17 @@ AT_ONCE = 32
 """Of a queue's waiters, whose accounts are loaded together where others change them, too."""
 
 
+def _of_everything(key: AccountKey) -> bool:
+    return not key[1]
+
+
 class Accounts:
     """See the module. Nothing here is thread-safe: it is the store's writer's."""
 
     def __init__(self) -> None:
         self._places: dict[AccountKey, Place] = {}
         self._most = MOST_IDLE  # of them, before room is made
+        self._rested = 0.0
         # By the identity of the tuple of claims, which the value keeps alive.
         self._claimed: Recent[int, Claimed] = Recent(MOST_CLAIMED)
         self._holds: dict[tuple[str, int], Ask] = {}  # who has money set aside, by exchange and number
@@ -100,16 +110,35 @@ class Accounts:
         for each in place.terms:
             each.refresh()
 
+    def rest(self, now: float) -> None:
+        """Between transactions, now and then: what nobody has asked for in `IDLE_SECONDS`, at twice that at the latest,
+        is forgotten. Accounts of sessions that are over would otherwise fill memory until there is no more room."""
+        if abs(now - self._rested) < IDLE_SECONDS:  # a clock may have been set back
+            return
+        self._rested = now
+        self._claimed.turn()
+        idle = self._idle()
+        self._forget(idle[: max(0, len(idle) - FEW_IDLE)])
+
     def _make_room(self) -> None:
         """Why between transactions: in one, every account that was looked up has to be here to its end."""
+        self._claimed.forget_old()
+        idle = self._idle()
+        self._forget(idle[: (len(idle) + 1) // 2])
+        self._most = max(MOST_IDLE, len(self._places) + MOST_IDLE // 2)  # where few are idle, it is not tried each time
+
+    def _idle(self) -> list[AccountKey]:
+        """Accounts that nobody holds money on, waits for or has asked for lately, the oldest in memory first; behind
+        them those of budgets over everything, which `standing` is about."""
         used = {claim.key for ask in self._waiting.values() for claim in ask.claims}
         used.update(claim.key for ask in self._holds.values() for claim in ask.claims)
-        self._claimed.forget_old()
-        used.update(claim.key for held in self._claimed.new.values() for claim in held.claims)
-        idle = [key for key in self._places if key not in used]
-        for key in idle[: (len(idle) + 1) // 2]:
-            del self._places[key]
-        self._most = max(MOST_IDLE, len(self._places) + MOST_IDLE // 2)  # where few are idle, it is not tried each time
+        used.update(claim.key for held in self._claimed.values() for claim in held.claims)
+        return sorted((key for key in self._places if key not in used), key=_of_everything)
+
+    def _forget(self, keys: Iterable[AccountKey]) -> None:
+        for key in keys:
+            # They know each other: only the collector could free them, and it comes rarely.
+            self._places.pop(key).terms = ()
 
     def strange(self, asks: Iterable[Ask]) -> list[Claim]:
         """What is asked for in combinations that are not kept looked up. All others' accounts are in memory."""
@@ -484,6 +513,11 @@ class Accounts:
     def balances(self, claims: Sequence[Claim]) -> list[Balance]:
         """What is known of accounts, all of which are in memory."""
         return [self._balance(claim, self._places[claim.key]) for claim in claims]
+
+    def known(self, claims: Sequence[Claim]) -> list[Balance]:
+        """As `balances`, of those accounts that are in memory. From any thread, which may let others go meanwhile."""
+        found = ((claim, self._places.get(claim.key)) for claim in claims)
+        return [self._balance(claim, place) for claim, place in found if place is not None]
 
     def _balance(self, claim: Claim, place: Place) -> Balance:
         budget, account = claim.budget, place.account

@@ -54,7 +54,7 @@ def evidence(path: str, **fields: object) -> str:
     if isinstance(since, int | float):
         fields["from"] = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     told = {name: value for name, value in fields.items() if value not in ("", None)}
-    return f"{path}?{urlencode(told)}" if told else path
+    return f"{path}?{urlencode(told, errors='replace')}" if told else path
 
 
 def searched(**fields: str) -> str:
@@ -76,15 +76,22 @@ def _shares(rule: AlertRule, since: Counted, now: float) -> Iterator[Reading]:
         bad = wrong.get(place, 0.0)
         provider = place[0]
         what = "calls" if not of_attempts else "attempts"
-        said = f"{bad / max(1.0, count):.1%} of {count:,.0f} {what} at {provider or 'no provider'} failed"
+        at = f"at {provider} failed" if provider else "failed without an attempt"
+        said = f"{bad / max(1.0, count):.1%} of {count:,.0f} {what} {at}"
         yield Reading(
             rule.name,
             provider,
             bad / max(1.0, count),
             int(count),
             f"{said} within {minutes(rule.window)}; told above {value_text(rule.unit, rule.over)}",
-            evidence("/ui/exchanges", q=searched(provider=provider), errors="1", since=now - rule.window),
+            _failures(provider, of_attempts=of_attempts, since=now - rule.window),
         )
+
+
+def _failures(provider: str, *, of_attempts: bool, since: float) -> str:
+    if of_attempts:  # what a retry or another provider has saved is no error, and its provider is who answered
+        return evidence("/ui/exchanges", q=searched(attempt_failed="true"), since=since)
+    return evidence("/ui/exchanges", q=searched(provider=provider), errors="1", since=since)
 
 
 def _slow(
@@ -95,6 +102,7 @@ def _slow(
     now: float,
 ) -> Iterator[Reading]:
     what, name, share = which
+    least = str(int(rule.over * 1000))
     for place, counts in times.items():
         value = percentile(counts, bounds, share)
         scope = "/".join(part for part in place if part)
@@ -108,8 +116,8 @@ def _slow(
             f"{minutes(rule.window)}; the target is {value_text(rule.unit, rule.over)}",
             evidence(
                 "/ui/exchanges",
-                q=searched(provider=place[0], model=place[-1]),
-                min_ms=int(rule.over * 1000) if what == "latency" else None,
+                q=searched(provider=place[0], model=place[-1], **({"min_ttft_ms": least} if what == "ttft" else {})),
+                min_ms=least if what == "latency" else None,
                 since=now - rule.window,
             ),
         )

@@ -32,6 +32,7 @@ class AlertRule:
         window: seconds that are looked back on, or for which an event counts.
         minimum: calls within the window below which nothing is said: 1 of 2 is not 50%.
         lasts: seconds that it has to be broken for.
+        most: of `over`, where what is counted tells no larger values apart; 0 = as its unit allows.
     """
 
     name: str
@@ -43,7 +44,11 @@ class AlertRule:
     minimum: int = 0
     lasts: float = 0.0
     on: bool = True
+    most: float = 0.0
 
+
+_LATENCY, _TTFT = 600.0, 60.0
+"""The last bounds of the metrics' histograms, in seconds: times above one are all alike."""
 
 _ALL = (
     AlertRule("budget_near", "spending has passed a share of a budget", "warning", window=DAY),
@@ -53,12 +58,25 @@ _ALL = (
     AlertRule(
         "provider_errors", "a provider answers 5xx, or not at all", "critical", "share", 0.2, minimum=20, lasts=90
     ),
-    AlertRule("latency_p95", "answers are slow", "warning", "seconds", 30.0, 15 * MINUTE, 50, 120),
-    AlertRule("latency_p99", "the slowest answers are very slow", "warning", "seconds", 60.0, 15 * MINUTE, 200, 120),
-    AlertRule("ttft_p95", "streams begin late", "warning", "seconds", 5.0, 15 * MINUTE, 50, 120),
-    AlertRule("ttft_p99", "some streams begin very late", "warning", "seconds", 15.0, 15 * MINUTE, 200, 120),
+    AlertRule("latency_p95", "answers are slow", "warning", "seconds", 30.0, 15 * MINUTE, 50, 120, most=_LATENCY),
+    AlertRule(
+        "latency_p99",
+        "the slowest answers are very slow",
+        "warning",
+        "seconds",
+        60.0,
+        15 * MINUTE,
+        200,
+        120,
+        most=_LATENCY,
+    ),
+    AlertRule("ttft_p95", "streams begin late", "warning", "seconds", 5.0, 15 * MINUTE, 50, 120, most=_TTFT),
+    AlertRule(
+        "ttft_p99", "some streams begin very late", "warning", "seconds", 15.0, 15 * MINUTE, 200, 120, most=_TTFT
+    ),
     AlertRule("tokens_per_call", "calls take more tokens than usual", "warning", "ratio", 2.0, 15 * MINUTE, 50, 120),
     AlertRule("cost_trend", "spending is off its trend", "warning", window=DAY),
+    AlertRule("charge_doubtful", "what calls were charged is doubtful", "warning", window=DAY),
     AlertRule("truncated", "answers of a task are cut off by its output cap", "warning", window=DAY),
     AlertRule("breaker_open", "a breaker is open", "critical", "count", 0.0, lasts=30),
     AlertRule("store_down", "a store cannot be reached or written", "critical", "count", 0.0, lasts=10),

@@ -41,13 +41,14 @@ class Reading(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What has become of an alert."""
+    """What has become of an alert. `id`: of one that was told before it could be recorded; "" = it has none yet."""
 
     what: Literal["opened", "seen", "resolved"]
     rule: AlertRule
     reading: Reading
     since: float
     times: int
+    id: str = ""
 
 
 @dataclass(slots=True)

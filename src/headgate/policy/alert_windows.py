@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf, nextafter
 
 Place = tuple[str, ...]
 
@@ -22,7 +23,8 @@ class Counted:
     """What a process has counted since it began.
 
     Attributes:
-        exchanges, failed: by provider; `failed` are the provider's fault or its operator's, and reached the caller.
+        exchanges, failed: by provider; `failed` are the provider's fault or its operator's, and reached the caller. At
+            "" are failures of calls that had no attempt and cannot be laid at one provider, among all exchanges.
         attempts, errors, down: by provider; `down` are 5xx, time-outs and broken connections.
         latency, ttft: by provider and model: how many in each bucket.
         calls, tokens: exchanges that were answered, and what they took.
@@ -107,7 +109,8 @@ class Windows:
 
 
 def percentile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float:
-    """The value that `share` of all are not above, between two bounds in proportion; above the last bound that bound.
+    """The value that `share` of all are not above, between two bounds in proportion; above the last bound a hair more
+    than that: how much more is not known.
 
     Args:
         counts: one more than `bounds`, ascending.
@@ -120,8 +123,8 @@ def percentile(counts: Sequence[int], bounds: Sequence[float], share: float) -> 
     for number, count in enumerate(counts):
         if count and before + count >= wanted:
             if number >= len(bounds):
-                return bounds[-1]
+                break
             low = bounds[number - 1] if number else 0.0
             return low + (bounds[number] - low) * max(0.0, wanted - before) / count
         before += count
-    return bounds[-1]
+    return nextafter(bounds[-1], inf)

@@ -40,6 +40,7 @@ class Asked:
         caller: the way in's, with what the headers add.
         headers: what goes on to the provider: ours are taken out, the rest is untouched.
         timeout: seconds, an upper bound on the whole exchange, or None.
+        patience: seconds, an upper bound on every silence, or None: the SDK's own timeout, which is between two reads.
         client_retries: how often the caller's SDK has sent this call before.
         batch: whether the call has priority "batch", after the interactive ones; None = not told.
         on_cut: "error", "buffer" or "restart", what is wanted of a stream that breaks off; "" = not told.
@@ -52,6 +53,7 @@ class Asked:
     headers: list[tuple[bytes, bytes]]
     correlation_id: str = ""
     timeout: float | None = None
+    patience: float | None = None
     client_retries: int = 0
     batch: bool | None = None
     on_cut: str = ""
@@ -106,7 +108,7 @@ def asked(headers: Headers, caller: Caller, *, may_name_tenant: bool) -> Asked:
             continue
         if name.startswith(b"x-stainless-"):
             if name in _SDK_TIMEOUTS:
-                out.timeout = _least(out.timeout, _lenient_seconds(value))
+                out.patience = _least(out.patience, _lenient_seconds(value))
             elif name == b"x-stainless-retry-count" and value.isdigit() and len(value) < 6:
                 out.client_retries = int(value)
         elif name == b"traceparent" and not out.correlation_id:

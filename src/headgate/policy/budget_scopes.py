@@ -12,7 +12,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError
 from headgate.core.exchange import Route
 from headgate.core.text import storable
-from headgate.policy.budgets import TAG, scope_of
+from headgate.policy.budgets import TAG, brief, scope_of
 from headgate.policy.periods import period
 
 MAX_SCOPE = 4_096
@@ -77,7 +77,7 @@ def scope_named(budget: Budget, text: str) -> str:
         value = text.removeprefix(f"{budget.per[0]}=")
         if not value:
             raise ConfigError(_whose(budget))
-        return value
+        return brief(value)
     return _scope(budget, _pairs(budget, text))
 
 

@@ -32,7 +32,14 @@ def refusal(denial: Denial, nano: int, tokens: int) -> BudgetExceeded:
         parts.append(f"{_figures(balance)}; this call can take {_amount(balance, nano, tokens)}")
     if claim.end != _FOR_GOOD and denial.why in ("spent", "waited", "held"):
         parts.append(f"it begins again at {datetime.fromtimestamp(claim.end, UTC).isoformat().replace('+00:00', 'Z')}")
-    return BudgetExceeded("; ".join(parts), claim=claim, why=denial.why, room_nano=balance.left_nano)
+    return BudgetExceeded(
+        "; ".join(parts),
+        claim=claim,
+        why=denial.why,
+        room_nano=balance.left_nano,
+        room_tokens=balance.left_tokens,
+        not_before=denial.not_before,
+    )
 
 
 _REASONS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from operator import attrgetter
 from urllib.parse import quote
 
@@ -21,6 +22,11 @@ from headgate.policy.recent import Recent
 
 TAG = "tag:"
 FOR_EVER = float("inf")
+MOST_SCOPE_BYTES = 2_000
+"""Of an account's scope in a store. It is in a key, and an entry of PostgreSQL's index holds 2,704 bytes with the
+budget's id and all; callers name themselves, in process without a limit on how long."""
+_WIDEST = 6  # bytes of a character, where JSON or a store escapes it
+_DIGEST_BYTES = 40
 
 
 def budget_id(per: Sequence[str], only: Iterable[tuple[str, str]], every: str) -> str:
@@ -42,9 +48,23 @@ def value_of(dimension: str, caller: Caller, route: Route, asked: str) -> str:
     return value
 
 
+def brief(value: str, dimensions: int = 1) -> str:
+    """A value of one of so many dimensions, so that a scope is at most `MOST_SCOPE_BYTES`: of a longer one its
+    beginning and a digest, 128 bits of SHA-256. Different values stay different."""
+    room = MOST_SCOPE_BYTES // dimensions
+    if len(value) * _WIDEST <= room:
+        return value
+    told = storable(value)
+    if len(json.dumps(told, ensure_ascii=False).encode()) <= room:
+        return value
+    begins = told[: max(0, min(64, (room - _DIGEST_BYTES) // _WIDEST))]
+    return f"{begins}…{sha256(told.encode()).hexdigest()[:32]}"
+
+
 def scope_of(per: Sequence[str], caller: Caller, route: Route, asked: str) -> str | None:
-    """The account's name within its budget; None where the call lacks a dimension, and the budget does not apply."""
-    values = [value_of(dimension, caller, route, asked) for dimension in per]
+    """The account's name within its budget, in which long values are `brief`; None where the call lacks a dimension,
+    and the budget does not apply."""
+    values = [brief(value_of(dimension, caller, route, asked), len(per)) for dimension in per]
     if not all(values):
         return None
     if len(values) == 1:
@@ -120,13 +140,16 @@ class Budgets:
     MOST = 4_096
     """Claims kept per budget: some 1 MB. Scopes come from callers; a claim is made anew in microseconds."""
     MOST_COMBINED = 4_096
-    """Combinations of them that are kept looked up: some 2 MB. Those of sessions that are over nobody asks for."""
+    """Combinations of them that are kept looked up: some 2 MB."""
+    IDLE_SECONDS = 120.0
+    """What nobody asks for this long is forgotten, at twice this at the latest: sessions end, and nobody says so."""
 
     def __init__(self, budgets: Iterable[Budget] = ()) -> None:
         self.all = tuple(sorted(budgets, key=lambda budget: budget.id))
         self.degrade = any(budget.degrade_to for budget in self.all)
         self._kept = [_Kept(budget) for budget in self.all]
         self._applying: Recent[object, Applying] = Recent(Budgets.MOST_COMBINED)  # by what the budgets look at
+        self._turned = 0.0  # when something was forgotten last
         looked_at = {name for each in self.all for name in (*each.per, *(name for name, _ in each.only))}
         of_caller = sorted(name for name in looked_at - _OF_ROUTE if not name.startswith(TAG))
         self._of_caller = attrgetter(*of_caller) if of_caller else None
@@ -163,6 +186,11 @@ class Budgets:
         return found
 
     def _find(self, caller: Caller, route: Route, asked: str, at: float) -> Applying:
+        if abs(at - self._turned) >= self.IDLE_SECONDS:  # a clock may have been set back
+            self._turned = at
+            self._applying.turn()
+            for kept in self._kept:
+                kept.claims.turn()
         every = [kept.claim(caller, route, asked, at) for kept in self._kept]
         claims = tuple(claim for claim in every if claim is not None)
         return Applying(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import ceil
 
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Facts, Request, Route
 from headgate.core.usage import Usage
 from headgate.policy.calibration import Calibration, Shown
-from headgate.policy.estimate import Bound, believable, bound, cut_estimate, likely_tokens
+from headgate.policy.estimate import Bound, believable, bound, credible, cut_estimate, likely_tokens
 from headgate.policy.pricebook import PriceBook
-from headgate.policy.pricing import ModelPrice, cost_nano
+from headgate.policy.pricing import ModelPrice, cost_nano, doubts
 from headgate.policy.rules import input_tokens
+from headgate.policy.told_doubts import ToldDoubts
 
 USUAL_OUTPUT = 1_024
 """Tokens that an answer is taken to have where nothing was learned of it, and its cap is not lower."""
@@ -25,6 +25,7 @@ class Charging:
     def __init__(self, book: PriceBook, calibration: Calibration | None = None) -> None:
         self.book = book
         self.calibration = Calibration() if calibration is None else calibration
+        self._told = ToldDoubts()
 
     def check(self, route: Route, now: float) -> None:
         """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
@@ -49,9 +50,17 @@ class Charging:
         return self.book.price_for(route.provider, route.model, now).max_output_tokens
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
-        """(nano-dollars, price version), under the model that served where it has a price, else the one asked for."""
+        """(nano-dollars, price version), under the model that served; see `PriceBook.price_served`."""
         price = self.book.price_served(route.provider, route.model, served, now)
         return cost_nano(price, usage, at=now), price.version
+
+    def doubts(self, route: Route, served: str, usage: Usage, now: float) -> tuple[str, ...]:
+        """What of that charge had to be guessed, see `pricing.doubts`; () where that was told in the last hour."""
+        price = self.book.price_served(route.provider, route.model, served, now)
+        found = doubts(price, usage, at=now)
+        if found and self._told.news((route.provider, price.model, price.version, found), now):
+            return found
+        return ()
 
     def believable(self, route: Route, usage: Usage, now: float) -> bool:
         """See `estimate.believable`."""
@@ -70,8 +79,8 @@ class Charging:
     ) -> Usage:
         """The usage to charge where no final one was reported, or none that can be believed."""
         price = self.book.price_for(route.provider, route.model, now)
-        if usage is not None and not believable(price, replace(usage, bad=False)):
-            usage = None
+        if usage is not None:
+            usage = credible(price, usage)
         prompt = None
         if usage is None or usage.bad or not usage.prompt_tokens:
             field = price.schedule.prompt_field

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
-from headgate.core.usage import Usage
-from headgate.policy.pricing import MOST_NANO, ModelPrice
+from headgate.core.usage import Iteration, Usage
+from headgate.policy.pricing import MOST_NANO, MOST_TOKENS, ModelPrice
 from headgate.policy.rates import Dearest
 
 HIDDEN_TOKENS = 1_024
@@ -39,7 +39,11 @@ FREE_OUTPUT_TOKENS = 128 * 1024
 is unknown: a model of one's own."""
 
 ABSURD = 100
-"""Context windows' worth of tokens above which a provider's count is not believed."""
+"""Context windows' worth of tokens above which a provider's count is not believed: ten times what `ITERATIONS` requests
+can take. The answer's own counts are measured by it, and apart from them all entries of its `iterations` together."""
+
+MOST_SEARCHES = ITERATIONS * ABSURD
+"""Web searches above which a provider's count is not believed: a hundred in each request that a call can become."""
 
 COUNT_MARGIN = 10
 """A counted prompt is held with a tenth of it on top: Anthropic calls its `count_tokens` an estimate."""
@@ -171,7 +175,7 @@ def _nano_up(tenths: int) -> int:
 
 
 def _counted(tokens: int) -> int:
-    return min(tokens, MOST_NANO)
+    return min(tokens, MOST_TOKENS)
 
 
 def _dearest_rates(rows: Dearest, prompt: int) -> tuple[int, int, int]:
@@ -240,6 +244,69 @@ def cut_estimate(
 
 
 def believable(price: ModelPrice, usage: Usage) -> bool:
-    """False for counts that no answer can have: more than `ABSURD` context windows, or something that is no count."""
-    window = price.context_window if price.context_window is not None else UNKNOWN_WINDOW
-    return not usage.bad and usage.prompt_tokens + usage.output_tokens <= ABSURD * window
+    """False for a usage that no answer can have, in anything that is charged: something in it is no count; more than
+    `ABSURD` context windows of tokens in its totals, in a part of them or in its iterations; more than `MOST_SEARCHES`
+    web searches."""
+    most = _most_tokens(price)
+    return (
+        not usage.bad
+        and usage.prompt_tokens + usage.output_tokens <= most
+        and usage.web_searches <= MOST_SEARCHES
+        and usage.reasoning_tokens <= most
+        and usage.input_audio_tokens + usage.cache_read_audio_tokens + usage.output_audio_tokens <= most
+        and (not usage.iterations or _nested(usage) <= _most_nested(price, usage))
+    )
+
+
+def credible(price: ModelPrice, usage: Usage) -> Usage | None:
+    """What can be believed of a usage, as something to begin an estimate with: parts are at most their wholes,
+    iterations are taken as long as they can be, and searches beyond all measure are `ITERATIONS`, as a ceiling has
+    them. None where its totals are beyond it."""
+    if usage.prompt_tokens + usage.output_tokens > _most_tokens(price):
+        return None
+    kept: list[Iteration] = []
+    left = _most_nested(price, usage)
+    for entry in usage.iterations:
+        taken = _taken(entry)
+        if taken <= left:
+            kept.append(entry)
+            left -= taken
+    return replace(
+        usage,
+        reasoning_tokens=min(usage.reasoning_tokens, usage.output_tokens),
+        input_audio_tokens=min(usage.input_audio_tokens, usage.input_tokens),
+        cache_read_audio_tokens=min(usage.cache_read_audio_tokens, usage.cache_read_tokens),
+        output_audio_tokens=min(usage.output_audio_tokens, usage.output_tokens),
+        web_searches=usage.web_searches if usage.web_searches <= MOST_SEARCHES else ITERATIONS,
+        iterations=tuple(kept),
+    )
+
+
+def as_told(usage: Usage) -> dict[str, int]:
+    """What a provider has told, for the event `bad_usage`."""
+    return {
+        "told_input_tokens": usage.prompt_tokens,
+        "told_output_tokens": usage.output_tokens,
+        "told_nested_tokens": _nested(usage),
+        "told_web_searches": usage.web_searches,
+    }
+
+
+def _nested(usage: Usage) -> int:
+    """Tokens of all iterations of an answer: some of them are in its totals as well."""
+    return sum(map(_taken, usage.iterations))
+
+
+def _taken(entry: Iteration) -> int:
+    prompt = entry.input_tokens + entry.cache_read_tokens + entry.cache_write_tokens + entry.cache_write_long_tokens
+    return prompt + entry.output_tokens
+
+
+def _most_tokens(price: ModelPrice) -> int:
+    return ABSURD * (price.context_window if price.context_window is not None else UNKNOWN_WINDOW)
+
+
+def _most_nested(price: ModelPrice, usage: Usage) -> int:
+    """A hop under another model has that one's window, which is at most the largest there is."""
+    elsewhere = any(entry.model not in ("", price.model, price.entry) for entry in usage.iterations)
+    return max(_most_tokens(price), ABSURD * UNKNOWN_WINDOW if elsewhere else 0)

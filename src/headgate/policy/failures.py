@@ -168,7 +168,7 @@ def _judge(status: int, type_: str, code: str, message: str) -> tuple[str, bool,
     if status >= 500 and status != 501:
         return "server", True, True
     if status < 400 or status == 501:
-        return "config", False, False
+        return "config", False, True
     return "caller", False, False
 
 

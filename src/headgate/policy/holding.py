@@ -60,11 +60,13 @@ class Denial:
             the rest, and it may not wait; "waited" = its time was up; "period" = the claimed period was over before
             there was room.
         balance: of the account, at that moment.
+        not_before: see `core.errors.BudgetExceeded`.
     """
 
     claim: Claim
     why: str
     balance: Balance
+    not_before: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

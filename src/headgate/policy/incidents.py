@@ -137,8 +137,13 @@ class Incidents:
         live = self.live
         return live is not None and any(each.kind == "stop" for each in live.of_names(names, now))
 
+    def stops_models(self) -> bool:
+        """Whether any model is stopped."""
+        live = self.live
+        return live is not None and any(each.kind == "stop" and each.scope == "model" for each in live.all)
+
     def stops_batch(self, caller: Caller, provider: str, now: float) -> bool:
-        """Whether a batch may not be submitted to its provider: that is stopped, or its caller is."""
+        """Whether a batch may not be submitted to its provider: that is stopped, or its caller is. Models: `stops`."""
         live = self.live
         if live is None:
             return False

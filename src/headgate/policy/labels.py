@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-_SHORTEST = 20
+SHORTEST = 20
 """Characters; of a vendor's key."""
 _DIGEST = 8
 """Hexadecimal digits that tell two keys apart; of a value that is drawn, they give nothing away."""
@@ -25,7 +25,7 @@ def label(text: str) -> str:
 
     Personal data stays: a user may well be called by a mail address, and it is the owner's choice.
     """
-    if len(text) < _SHORTEST or text in _harmless or not text.strip(_PLAIN):
+    if len(text) < SHORTEST or text in _harmless or not text.strip(_PLAIN):
         return text
     from headgate.policy.guards.secrets_vendors import vendor_keys  # its patterns are read where a label is long
 

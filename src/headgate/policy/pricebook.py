@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.core.errors import ConfigError, UnknownPrice
+from headgate.core.text import printable
 from headgate.policy.discounts import FULL, discount_text
+from headgate.policy.model_names import same_model
 from headgate.policy.overrides import Override, fingerprint, parse, pico
 from headgate.policy.pricefile import PriceFile, ProviderPrices, schedule, valid
 from headgate.policy.pricepins import PRICES_FILE, PRICES_SHA256, file_version, packaged, verify
@@ -157,12 +159,26 @@ class PriceBook:
         raise UnknownPrice(self._advice(provider, model))
 
     def price_served(self, provider: str, model: str, served: str, at: float) -> ModelPrice:
-        """The price of the model that served, where it has one, else of the model asked for. Raises as `price_for`."""
-        if served and served != model:
-            found = self.find(provider, served, at)
-            if found is not None:
-                return found
-        return self.price_for(provider, model, at)
+        """The price of the model that served, and what to charge where it has none.
+
+        A dated snapshot or a revision of the model asked for is that model. A price of one's own for the model asked
+        for is what asking for it costs, whatever name the answer bears. Any other model has been used and is not known,
+        as in `_sibling`: never another model's price.
+
+        Raises:
+            UnknownPrice: as `price_for`, where neither has a price.
+        """
+        if not served or served == model:
+            return self.price_for(provider, model, at)
+        found = self.find(provider, served, at)
+        if found is not None:
+            return found
+        asked = self.find(provider, model, at)
+        if asked is None:
+            return self.price_for(provider, model, at)
+        if asked.source == "override" or same_model(model, served) or same_model(asked.entry, served):
+            return asked
+        return self._sibling(provider, served, at)
 
     def _look_up(self, provider: str, model: str, at: float) -> ModelPrice | None:
         if len(model) > LONGEST_NAME or len(provider) > LONGEST_NAME:
@@ -277,7 +293,7 @@ class PriceBook:
         return Schedule({"i": ceiling, "o": ceiling, "w": ceiling, "l": ceiling})
 
     def _advice(self, provider: str, model: str) -> str:
-        name = "".join(c if c.isprintable() else "?" for c in f"{provider}/{model}"[:120])
+        name = printable(f"{provider}/{model}"[:120])
         return (
             f"No price is known for {name} (prices of {self.file.date}), and unknown_price is `refuse`. "
             "Put its price in headgate.yaml, in USD per million tokens: "

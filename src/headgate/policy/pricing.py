@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headgate.core.usage import Iteration, Usage
+from headgate.core.money import MOST_CHARGE
+from headgate.core.text import printable
+from headgate.core.usage import INSIDE, Iteration, Usage
 from headgate.policy.rates import STANDARD_SPEEDS, STANDARD_TIERS, Bands, Schedule, row_for
 
 MOST_TOKENS = 10**12
-"""A count above this is nonsense and is charged as this much; a negative one as 0. It keeps money in 64 bits."""
+"""A count above this is nonsense and is charged as this much; a negative one as 0."""
 
-MOST_NANO = 2**63 - 1
+MOST_NANO = MOST_CHARGE
 TENTHS = 10
 """Sums are kept in tenths of a pico-dollar, in which the 1.1 of `inference_geo: us` is exact."""
 
@@ -123,9 +125,6 @@ def _tokens_pico(rows: Bands, usage: Usage) -> int:
     return pico
 
 
-_INSIDE = frozenset({"message", "fallback_message"})  # the kinds whose tokens the top-level totals may hold
-
-
 def _as_usage(entry: Iteration) -> Usage:
     return Usage(
         input_tokens=entry.input_tokens,
@@ -150,7 +149,7 @@ def _iterated(price: ModelPrice, usage: Usage, at: float, batch: bool) -> int:
         counts = _as_usage(entry)
         hop = price if not entry.model else price.of(entry.model, at)
         pico += _tokens_pico(hop.schedule.bands(usage.service_tier, usage.speed, batch), counts)
-        if entry.kind in _INSIDE:
+        if entry.kind in INSIDE:
             for place, count in enumerate(_counts(counts)):
                 covered[place] += count
     rest = [max(0, total - count) for total, count in zip(_counts(usage), covered, strict=True)]
@@ -196,28 +195,31 @@ def cost_pico(price: ModelPrice, usage: Usage, *, at: float, batch: bool = False
 
 
 def cost_nano(price: ModelPrice, usage: Usage, *, at: float, batch: bool = False) -> int:
-    """The cost in nano-dollars: the exact sum, rounded half-up once. At most 2**63 - 1."""
+    """The cost in nano-dollars: the exact sum, rounded half-up once. At most `MOST_CHARGE`."""
     nano = (cost_tenths(price, usage, at=at, batch=batch) + _TENTHS_PER_NANO // 2) // _TENTHS_PER_NANO
     return nano if nano < MOST_NANO else MOST_NANO
+
+
+_FALLBACK = "the ceiling of `unknown_price`, or else the dearest rates of its provider"
 
 
 def doubts(price: ModelPrice, usage: Usage, *, at: float) -> tuple[str, ...]:
     """Where the price had to be guessed, each in a few words for the log; () in the ordinary case."""
     tier, speed = usage.service_tier, usage.speed
-    if price.source == "data" and tier in STANDARD_TIERS and speed in STANDARD_SPEEDS and not usage.iterations:
+    if price.source != "ceiling" and tier in STANDARD_TIERS and speed in STANDARD_SPEEDS and not usage.iterations:
         return ()
     found: list[str] = []
     if price.source == "ceiling":
-        found.append(f"no price is known for {_shown(price.model)}: charged the ceiling")
+        found.append(f"no price is known for {_shown(price.model)}: charged {_FALLBACK}")
     if not price.schedule.knows(tier, speed):
         name = f"service tier {_shown(tier)}" if speed in STANDARD_SPEEDS else f"speed {_shown(speed)}"
         found.append(f"{_shown(price.model)} has no rates for {name}: charged its dearest")
     for model in dict.fromkeys(entry.model for entry in usage.iterations):
         if price.of(model, at).source == "ceiling":
-            found.append(f"no price is known for {_shown(model)}, which an iteration names: charged the dearest")
+            found.append(f"no price is known for {_shown(model)}, which an iteration names: charged {_FALLBACK}")
     return tuple(found)
 
 
 def _shown(name: str) -> str:
     """A name from outside, fit for a log line."""
-    return "".join(c if c.isprintable() else "?" for c in name[:100])
+    return printable(name[:100])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -43,13 +43,20 @@ class Recent(Generic[K, V]):
             self._old, self.new = self.new, {}
         self.new[key] = value
 
-    def turn(self, keep: Callable[[V], bool]) -> None:
-        """Forget what was not asked for since the last turn, but what `keep` wants."""
-        self._old, self.new = {key: value for key, value in self._old.items() if keep(value)} | self.new, {}
+    def turn(self, keep: Callable[[V], bool] | None = None) -> None:
+        """Forget what was not asked for since the last turn, but what `keep` wants. Done now and then, the table is as
+        large as what is in use, and not as it may be."""
+        kept = {} if keep is None else {key: value for key, value in self._old.items() if keep(value)}
+        self._old, self.new = kept | self.new if kept else self.new, {}
 
     def forget_old(self) -> None:
         """Forget what is not in `new`."""
         self._old = {}
+
+    def values(self) -> Iterator[V]:
+        """All of them, the recent first."""
+        yield from self.new.values()
+        yield from self._old.values()
 
     def clear(self) -> None:
         """Forget everything."""

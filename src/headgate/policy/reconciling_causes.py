@@ -34,7 +34,8 @@ def explain(found: Reconciliation) -> None:
     by_place = {(row.day, row.model, row.key): row for row in found.rows}
     for row in found.differing:
         around = [by_place.get((_shifted(row.day, by), row.model, row.key)) for by in (-1, 1)]
-        row.causes = tuple(causes(row, [each for each in around if each is not None], found.tolerance))
+        beside = [each for each in found.differing if (each.day, each.key) == (row.day, row.key) and each is not row]
+        row.causes = tuple(causes(row, [each for each in around if each is not None], found.tolerance, beside))
 
 
 def _shifted(day: str, by: int) -> str:
@@ -44,18 +45,19 @@ def _shifted(day: str, by: int) -> str:
         return ""
 
 
-def causes(row: Row, around: Sequence[Row], tolerance: Fraction) -> list[Cause]:
+def causes(row: Row, around: Sequence[Row], tolerance: Fraction, beside: Sequence[Row] = ()) -> list[Cause]:
     """The likely causes of one row's differences.
 
     Args:
         around: the rows of the same model and key on the days before and after.
+        beside: those of other models of the same day and key that differ.
     """
+    nested = _nested(row, beside, tolerance)
     found = [
         *_midnight(row, around, tolerance),
         *_writes(row, tolerance),
         *_estimates(row),
-        *_missing_here(row),
-        *_missing_there(row),
+        *(nested or [*_missing_here(row), *_missing_there(row)]),
         *_kinds_of_service(row),
         *_prices(row, tolerance),
         *_apart(row),
@@ -87,6 +89,21 @@ def _midnight(row: Row, around: Sequence[Row], tolerance: Fraction) -> list[Caus
     if row.ours.late:
         text = f"{_many(row.ours.late, 'call')} began on this day and ended on the next"
         return [Cause("day_boundary", f"{text}: the provider may count them there")]
+    return []
+
+
+def _nested(row: Row, beside: Sequence[Row], tolerance: Fraction) -> list[Cause]:
+    """What one model lacks another one has, or several together: a row of the ledger has all tokens of its answer."""
+    names = [name for name in row.off if name in CLASSES and name != "web_searches"]
+    if not names:
+        return []
+    others = [each for each in beside if any(row.differs(name) * each.differs(name) < 0 for name in names)]
+    for several in [*([each] for each in others), others]:
+        there = [-sum(each.differs(name) for each in several) for name in names]
+        if all(within(row.differs(name), of, max(tolerance, _CLOSE)) for name, of in zip(names, there, strict=True)):
+            models = ", ".join(sorted(each.model for each in several))
+            text = f"the same tokens are missing of {models}, the other way round: hops of an answer under another"
+            return [Cause("nested_usage", f"{text} model (advisor, fallback) are in the row of the one that answered")]
     return []
 
 
@@ -123,7 +140,10 @@ def _missing_here(row: Row) -> list[Cause]:
     if ours.killed and (row.cost_differs or 0) <= 0:
         return []
     if theirs.batch_tokens:
-        text = f"{theirs.batch_tokens:,} of the provider's tokens are of batches, which the ledger does not charge"
+        text = (
+            f"{theirs.batch_tokens:,} of the provider's tokens are of batches: of those that bypass Headgate, or whose "
+            "lines are settled on a later day"
+        )
         return [Cause("batch", text)]
     if theirs.requests is not None and theirs.requests <= ours.requests:
         text = f"{_listed(more)} of the same number of requests: the answers told less than was billed"

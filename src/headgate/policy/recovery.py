@@ -53,7 +53,8 @@ class Recovery:
     Attributes:
         attempts: upstream requests per exchange in all, 1 to 20. 1 = the caller owns the retries.
         per_route: attempts at one route before the next one is tried, where there is a next one.
-        timeout_retries: how many times a timed-out attempt is retried in one exchange.
+        timeout_retries: how many times a timed-out attempt is retried in one exchange, at the next route if there is
+            one.
         wait: a tenacity wait strategy, or None for the default.
     """
 
@@ -107,7 +108,7 @@ class Recovery:
         if at_once and has_next:
             return Retry(following, 0.0, stretch)
         tried = sum(a.route is last.route or same_but_key(a.route, last.route) for a in attempts)
-        if error.retryable and (not has_next or (tried < self.per_route and not unreachable(error))):
+        if error.retryable and (not has_next or (tried < self.per_route and not silent(error))):
             after = self._after(attempts, error, jitter, has_next=has_next)
             if after < left:
                 return Retry(here, after, stretch)
@@ -137,9 +138,9 @@ class Recovery:
         return jitter * wait_exponential(multiplier=2, max=BACKOFF_CAP)(state)
 
 
-def unreachable(error: UpstreamError) -> bool:
-    """No connection within its timer: a second look costs as much again, and finds the same."""
-    return error.kind == "connect" and isinstance(error, UpstreamTimeout)
+def silent(error: UpstreamError) -> bool:
+    """No connection, or no answer, within its timer: a second look costs as much again, and finds the same."""
+    return error.kind == "timeout" or (error.kind == "connect" and isinstance(error, UpstreamTimeout))
 
 
 def same_but_key(one: Route, other: Route) -> bool:

@@ -184,6 +184,7 @@ def no_turn(route: Route, blocked: Blocked) -> NoTurn:
         kind="open",
         cause=blocked.cause,
         retry_after=blocked.retry_after,
+        provider=route.provider,
     )
 
 
@@ -203,6 +204,7 @@ def too_late(route: Route, seconds: float) -> NoTurn:
         f"{_name(route)} is at its limits: this call could not have gone before its deadline",
         kind="paced",
         retry_after=max(0.0, seconds),
+        provider=route.provider,
     )
 
 

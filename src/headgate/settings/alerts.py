@@ -195,7 +195,7 @@ def _rule(section: Section, rule: AlertRule) -> AlertRule:
     told = section.take("severity", one_of(SEVERITIES), str(rule.severity))
     changed = replace(rule, severity="critical" if told == "critical" else "warning")
     if "over" in known:
-        changed = replace(changed, over=section.take("over", _OVER[rule.unit], rule.over))
+        changed = replace(changed, over=section.take("over", _over(rule), rule.over))
     if "window" in known:
         changed = replace(
             changed,
@@ -205,6 +205,10 @@ def _rule(section: Section, rule: AlertRule) -> AlertRule:
     if "for" in known:
         changed = replace(changed, lasts=section.take("for", seconds(0, 3_600, zero=True), rule.lasts))
     return changed
+
+
+def _over(rule: AlertRule) -> Callable[[str], float]:
+    return seconds(0.001, rule.most) if rule.most else _OVER[rule.unit]
 
 
 def _share(text: str) -> float:
@@ -221,7 +225,6 @@ def _count(text: str) -> float:
 
 _OVER: Mapping[Unit, Callable[[str], float]] = {
     "share": _share,
-    "seconds": seconds(0.001, 3_600),
     "ratio": ratio,
     "count": _count,
     "days": _days,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headgate.policy.guards.input_limits import InputLimits
 from headgate.policy.guards.loops import LoopLimits
@@ -71,9 +71,9 @@ class ToolRuleSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """Who is told of parked calls."""
+    """Who is told of parked calls. The URL may be a credential, so it is not printed."""
 
-    url: str
+    url: str = field(repr=False)
     secret: SecretRef | None = None
 
 

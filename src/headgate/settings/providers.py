@@ -144,6 +144,9 @@ def _sdk_base_url(section: Section, name: str, server: tuple[str, int]) -> str:
     return url
 
 
+_OPENAI_HOST = "api.openai.com"
+
+
 def _advise(section: Section, dialect: str, url: str, *, with_key: bool) -> None:
     if not url:
         return
@@ -153,6 +156,10 @@ def _advise(section: Section, dialect: str, url: str, *, with_key: bool) -> None
             f"{section.at('base_url')} ({origin}) ends in /v1, and the Anthropic dialect adds /v1 itself: remove it"
         )
     host = split_url(url, ("http", "https"))
+    if dialect == "openai" and host.hostname == _OPENAI_HOST and not host.path:
+        section.context.warnings.append(
+            f"{section.at('base_url')} ({origin}) does not end in /v1, and OpenAI's dialect adds none: add it"
+        )
     if host.scheme == "http" and host.hostname not in _LOCAL and with_key:
         section.context.warnings.append(
             f"{section.at('base_url')} ({origin}) is http: its credential travels unencrypted; use https"

@@ -232,10 +232,14 @@ def plain_url(text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    """An http(s) URL to build on: no credential, query or fragment; a trailing slash is dropped."""
+    """An http(s) URL to build on: no credential, query or fragment. It is normalised as HTTP clients do, so that what
+    they call is recognised (RFC 3986, 6.2.2.1 and 6.2.3): host in lower case, without a port that its scheme has anyway
+    and without a trailing slash."""
     url = split_url(text, ("http", "https"))
     if url.username is not None or url.password is not None:
         raise ValueError("a URL with a credential in it: put the credential under api_key as a reference")
     if url.query or url.fragment or "?" in text or "#" in text:
         raise ValueError("a base URL has no ? and no #")
-    return text.rstrip("/")
+    host = url.netloc if "[" in url.netloc else url.netloc.lower()
+    host = host.removesuffix(":443" if url.scheme == "https" else ":80")
+    return f"{url.scheme}://{host}{url.path}".rstrip("/")

@@ -82,17 +82,11 @@ def balance_json(balance: Balance) -> dict[str, Any]:
         "cap_tokens": tokens,
         "spent_tokens": balance.spent_tokens,
         "held_tokens": balance.held_tokens,
-        "left_tokens": left_tokens(balance),
+        "left_tokens": balance.left_tokens,
         "overridden": balance.overridden,
         "period_start": claim.start if bounded else None,
         "period_end": claim.end if bounded else None,
     }
-
-
-def left_tokens(balance: Balance) -> int | None:
-    """What is neither used nor held, never below 0; None without a cap in tokens."""
-    cap = balance.cap_tokens
-    return None if cap is None else max(0, cap - balance.spent_tokens - balance.held_tokens)
 
 
 def _usd(nano: int | None) -> str | None:

@@ -45,6 +45,7 @@ class Recording(NamedTuple):
         remind: seconds after which an alert that goes on, and that nobody has acknowledged, is told again.
         url: of the dashboard, without a slash at its end; "" = not known.
         quiet: it was told already, while nothing could be recorded.
+        buries: alerts that nobody has seen for `STALE_SECONDS` end. Not while others may have been kept from saying so.
     """
 
     owner: str
@@ -52,10 +53,11 @@ class Recording(NamedTuple):
     remind: float
     url: str = ""
     quiet: bool = False
+    buries: bool = True
 
 
 def record(sql: Connection, changes: Sequence[Change], how: Recording, now: float) -> list[Told]:
-    """Put changes on record, with what is to be told of them, and end what no process sees any more.
+    """Put changes on record, with what is to be told of them, and end what nobody sees any more (`Recording.buries`).
 
     Returns:
         What is news to people.
@@ -71,8 +73,9 @@ def record(sql: Connection, changes: Sequence[Change], how: Recording, now: floa
             found = None if row is None else _left(sql, row, how.owner, now)
         if found is not None:
             told.append(found)
-    touched = {(change.rule.name, change.reading.scope) for change in changes}
-    told += _ended(sql, [row for key, row in on.items() if key not in touched], now)
+    if how.buries:
+        touched = {(change.rule.name, change.reading.scope) for change in changes}
+        told += _ended(sql, [row for key, row in on.items() if key not in touched], now)
     _enqueue(sql, told if not how.quiet else (), how, now)
     if any(each.what == "opened" for each in told):
         sql.execute(delete(alerts).where(alerts.c.resolved < now - KEPT_SECONDS))
@@ -172,11 +175,16 @@ def read_alerts(reader: Reader, *, ended: bool, limit: int = _LISTED) -> OnRecor
     return reader._ask(ask)
 
 
+def new_id() -> str:
+    """Of an alert."""
+    return "al_" + "".join(secrets.choice(_BASE32) for _ in range(10))
+
+
 def _opened(sql: Connection, change: Change, how: Recording, now: float) -> Told:
     rule, reading = change.rule, change.reading
     threshold = rule.over if reading.threshold is None else reading.threshold
     made = Alert(
-        "al_" + "".join(secrets.choice(_BASE32) for _ in range(10)),
+        change.id or new_id(),
         rule.name,
         reading.scope,
         rule.severity,

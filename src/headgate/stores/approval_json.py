@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 from headgate.core.approvals import Parked
+from headgate.core.text import sendable, sendable_json
+from headgate.policy.guards.tools import read_arguments
 
 _CALLER = ("key", "tenant", "user", "session", "task", "feature", "environment")
 
 
 def approval_json(parked: Parked, now: float) -> dict[str, Any]:
-    """One of them. Times are seconds since the epoch; arguments are JSON, or a text where they are none.
+    """One of them. Times are seconds since the epoch; arguments are a JSON object, or a text where they are none that
+    every program reads alike (`read_arguments`).
 
     Args:
         now: by which its state is told.
@@ -21,7 +24,7 @@ def approval_json(parked: Parked, now: float) -> dict[str, Any]:
         "state": str(parked.state_at(now)),
         "tool": parked.call.name,
         "arguments": _value(parked.call.arguments),
-        "edited": None if parked.edited is None else _value(parked.edited),
+        "edited": None if parked.edited is None else sendable_json(json.loads(parked.edited)),
         "caller": {name: getattr(parked.caller, name) for name in _CALLER},
         "exchange": parked.exchange_id,
         "created": parked.created,
@@ -33,7 +36,5 @@ def approval_json(parked: Parked, now: float) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    try:
-        return json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return text
+    found = read_arguments(text)
+    return sendable(text) if found is None else found

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, func, insert, inspect, select, update
@@ -31,6 +33,9 @@ FIRST = "0" * 64
 """What stands in the place of the hash before the first row."""
 MOST = 1_000
 """Rows of one page."""
+
+BEGUN: Mapping[str, Any] = MappingProxyType({"begun": True})
+"""What stands in the place of what came of a change before it is made."""
 
 _HEAD = "audit_head"
 _AT_ONCE = 1_000
@@ -96,6 +101,14 @@ class Verified:
     why: str = ""
 
 
+@dataclass(slots=True)
+class Outcome:
+    """What came of a change: see `AuditLog.around`."""
+
+    subject: str
+    after: Mapping[str, Any] | None = None
+
+
 class _Run(Protocol):
     def __call__(self, work: Callable[[Connection], T], /) -> T: ...
 
@@ -126,10 +139,40 @@ class AuditLog:
         Raises:
             Unavailable: it could not be written.
         """
+        return self._run(self.recording(action, subject, tenant=tenant, before=before, after=after))
+
+    def recording(
+        self,
+        action: str,
+        subject: str,
+        *,
+        tenant: str = "",
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> Callable[[Connection], AuditRow]:
+        """`record` as a part of somebody else's transaction: who acts, and when, is what it is now."""
         at, who = self._now(), actor()
-        return self._run(
-            lambda sql: append(sql, at, action, subject, who=who, tenant=tenant, before=before, after=after)
-        )
+        return lambda sql: append(sql, at, action, subject, who=who, tenant=tenant, before=before, after=after)
+
+    @contextmanager
+    def around(
+        self, action: str, subject: str, *, tenant: str = "", before: Mapping[str, Any] | None = None
+    ) -> Iterator[Outcome]:
+        """A change of what is not in the ledger, so that it cannot be in one transaction with its row.
+
+        A row that it has begun (`after` is ``{"begun": true}``) is written before it, and one with what came of it
+        behind it: whatever takes effect has a row at least. Where there is no second one it failed, or the ledger did.
+
+        Args:
+            before: how it was.
+
+        Raises:
+            Unavailable: it could not be written; before the change, it is not made.
+        """
+        self.record(action, subject, tenant=tenant, before=before, after=BEGUN)
+        came = Outcome(subject)
+        yield came
+        self.record(action, came.subject, tenant=tenant, before=before, after=came.after)
 
     def rows(
         self, *, below: int | None = None, limit: int = 50, tenant: str | None = None, **filters: str
@@ -260,5 +303,5 @@ def _row(found: Mapping[Any, Any]) -> AuditRow:
 def _json(told: Mapping[str, Any] | None) -> str:
     if told is None:
         return ""
-    text = json.dumps(told, ensure_ascii=True, separators=(",", ":"), default=str)
+    text = json.dumps(dict(told), ensure_ascii=True, separators=(",", ":"), default=str)
     return text if len(text) <= _MAX_TEXT else json.dumps({"too_long": len(text)})

@@ -115,7 +115,7 @@ def _works(
     for row in connection.execute(query.group_by(*named) if named else query):
         values: tuple[Any, ...] = tuple(row)
         counted = dict(zip(sums, (int(value or 0) for value in values[len(by) :]), strict=True))
-        if counted["exchanges"]:
+        if counted["exchanges"] or counted["cost_nano"]:  # a batch's hold is money, and no exchange
             found.append(Work(tuple(str(value) for value in values[: len(by)]), **counted))
     return found
 

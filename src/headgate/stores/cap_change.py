@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.core.budget import Balance, Budget, Claim
 from headgate.core.money import usd_text
@@ -14,13 +14,18 @@ from headgate.stores.account_rows import balance_json
 from headgate.stores.accounts_reader import Overrides
 from headgate.stores.audit_log import AuditLog
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 
 class Capped(Protocol):
     """What a ledger offers: see `stores.ledger.WrittenLedger`. Both block, and raise `Unavailable`."""
 
     def balances(self, claims: Sequence[Claim]) -> list[Balance]: ...
 
-    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None: ...
+    def set_cap(
+        self, budget: str, scope: str, cap: Cap | None, also: Callable[[Connection], object] | None = None, /
+    ) -> None: ...
 
     @property
     def audit(self) -> AuditLog: ...
@@ -106,28 +111,27 @@ def change_cap(
     """
     claim = claim_on(budget, scope, at)
     (before,) = ledger.balances([claim])
-    ledger.set_cap(
-        budget.id, scope, (before.cap_nano if nano is None else nano, before.cap_tokens if tokens is None else tokens)
-    )
-    return _recorded(ledger, CapChange(before, *ledger.balances([claim])))
+    cap = before.cap_nano if nano is None else nano, before.cap_tokens if tokens is None else tokens
+    return _made(ledger, CapChange(before, replace(before, cap_nano=cap[0], cap_tokens=cap[1], overridden=True)), cap)
 
 
 def restore_cap(ledger: Capped, budget: Budget, scope: str, at: float) -> CapChange:
     """Take an override back: the budget's own cap counts again. Arguments and errors as `change_cap`."""
     claim = claim_on(budget, scope, at)
     (before,) = ledger.balances([claim])
-    if before.overridden:
-        ledger.set_cap(budget.id, scope, None)
-    return _recorded(ledger, CapChange(before, *ledger.balances([claim])))
+    own = replace(before, cap_nano=budget.cap_nano, cap_tokens=budget.cap_tokens, overridden=False)
+    return _made(ledger, CapChange(before, own), None) if before.overridden else CapChange(before, before)
 
 
-def _recorded(ledger: Capped, change: CapChange) -> CapChange:
-    """With a row in the audit log, where something is another than before."""
+def _made(ledger: Capped, change: CapChange, cap: Cap | None) -> CapChange:
+    """With a row in the audit log in the same transaction, where something is another than before."""
+    claim = change.after.claim
+    record = None
     if change.made:
-        claim = change.after.claim
         told = {"before": _audited(change.before), "after": _audited(change.after)}
         subject = f"{claim.budget.id} {claim.scope}".rstrip()
-        ledger.audit.record("budget.cap", subject, tenant=tenant_of(claim.budget, claim.scope), **told)
+        record = ledger.audit.recording("budget.cap", subject, tenant=tenant_of(claim.budget, claim.scope), **told)
+    ledger.set_cap(claim.budget.id, claim.scope, cap, record)
     return change
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Sequence
 
+from sqlalchemy import Connection
+
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.core.exchange import Exchange
 from headgate.policy.accounts import Accounts
@@ -22,6 +24,12 @@ from headgate.stores.waiters import Waiter, wake
 
 POLL_SECONDS = 0.05
 """How often those who wait for money are looked at where other processes settle, too."""
+
+MOST_BACK_SECONDS = 31 * 86_400.0
+"""How far a clock may have been set back between two starts. Where the ledger's newest call is further ahead of it,
+that one's clock was wrong: else one call of the year 2040 would hold all budgets in that year's periods."""
+_TOLD_SECONDS = 60.0
+_NEVER = float("-inf")
 
 Told = list[tuple[Ask, Denial | None]]
 """Who was let in (None) or refused, in order."""
@@ -41,6 +49,20 @@ class Desk:
         self._now = now
         self._accounts = Accounts()
         self._closing: list[Closing] = []  # of settled attempts, not yet durable
+        self._newest = _NEVER  # when the ledger's newest call was over, where the clock may be behind it
+
+    def began(self, newest: float) -> None:
+        """The ledger is open, and its newest call was over at `newest`, seconds since the epoch; -infinity: it has
+        none. No period that was over by then comes again, where the clock was set back meanwhile."""
+        ahead = newest - self._now()
+        self._newest = newest if 0.0 < ahead <= MOST_BACK_SECONDS else _NEVER
+        if ahead > _TOLD_SECONDS:
+            _report.warning(
+                "the ledger's newest call was over %.0f s from now, by this machine's clock: it was set back, or was "
+                "wrong then. Budgets go on %s",
+                ahead,
+                "in that call's periods" if self._newest > _NEVER else "by the clock, since that is over 31 days",
+            )
 
     @property
     def waiting(self) -> int:
@@ -68,8 +90,12 @@ class Desk:
                 # `commands.closing_of`, written out: this is on the way of every call.
                 spent, used = attempt.cost_nano + attempt.elsewhere_nano, attempt.used_tokens + attempt.elsewhere_tokens
                 self._closing.append((exchange.id, attempt.number, spent, used))
+        self.left(exchange.id)
+
+    def left(self, exchange: str) -> None:
+        """A caller waits for money no longer."""
         if self._accounts.waiting:
-            self._accounts.leave(exchange.id)
+            self._accounts.leave(exchange)
 
     def ended(self, closing: Closing) -> None:
         """An attempt is over, and its exchange is not."""
@@ -92,6 +118,9 @@ class Desk:
             alone = False
             gather()
         asks = [intent.ask for intent in asking if intent.ask is not None]
+        told: Told = []
+        if self._newest > _NEVER:
+            asks, told = self._over(asks)
         self._prepare(session, asks, alone=alone)
         let_in = accounts.let_in(asks)
         if let_in < len(asks):
@@ -102,7 +131,23 @@ class Desk:
                 self._close_holds(self._closing)
             for ask in asks[let_in:]:
                 accounts.ask(ask)
-        return alone, accounts.outcomes()
+        return alone, told + accounts.outcomes()
+
+    def _over(self, asks: list[Ask]) -> tuple[list[Ask], Told]:
+        """Who may ask, and who claims a period that was over before: he asks again in that of the newest call. A
+        batch's hold is for the period in which the batch was made."""
+        newest = self._newest
+        if newest <= self._now():
+            self._newest = _NEVER
+            return asks, []
+        told: Told = []
+        for ask in asks:
+            claim = min(ask.claims, key=lambda each: each.end)
+            if claim.end <= newest and not ask.lasting:
+                balance = Balance(claim, claim.budget.cap_nano, claim.budget.cap_tokens, 0, 0)
+                told.append((ask, Denial(claim, "period", balance, newest)))
+        late = {id(ask) for ask, _ in told}
+        return [ask for ask in asks if id(ask) not in late], told
 
     def _prepare(self, session: Session, asks: Sequence[Ask], *, alone: bool) -> None:
         accounts = self._accounts
@@ -128,6 +173,26 @@ class Desk:
         if accounts.waiting:
             accounts.expire(self._now())
             accounts.serve(known)
+
+    def settle_one(self, session: Session, exchange: str, attempts: Sequence[Row], exchanges: Sequence[Row]) -> None:
+        """One exchange's rows with the end of its holds, in a transaction of their own."""
+        accounts = self._accounts
+        closing = [each for each in self._closing if each[0] == exchange]
+        claims = [claim for each in closing for claim in accounts.claims_of(each[0], each[1])]
+        try:
+            for each in session.prepare(accounts, claims, closing) if claims else ():
+                accounts.close(*each)
+            session.commit((), attempts, exchanges, self.changed(session))
+        except BaseException:
+            accounts.rollback()
+            raise
+        self.drop(exchange)
+        for alert in accounts.commit():
+            self._alert(alert)
+
+    def drop(self, exchange: str) -> None:
+        """What closes an exchange's holds is written, or never will be."""
+        self._closing = [each for each in self._closing if each[0] != exchange]
 
     @staticmethod
     def rows(told: Told) -> list[Row]:
@@ -177,6 +242,7 @@ class Desk:
         wake(let_in)
         for alert in alerts:
             self._alert(alert)
+        self._accounts.rest(self._now())
 
     def _alert(self, alert: BudgetAlert) -> None:
         for listen in self.on_alert:
@@ -187,10 +253,18 @@ class Desk:
 
     def failed(self, asking: Sequence[Intent], told: Told) -> list[Waiter]:
         """The transaction did not happen. Returns who has to be told: all who asked in it but those who wait on."""
+        return [each.waiter for each in self.again(asking, told)]
+
+    def again(self, asking: Sequence[Intent], told: Told) -> list[Intent]:
+        """The transaction did not happen. Returns who would have to ask anew: see `failed`."""
         self._accounts.rollback()
-        bearers = [ask.bearer for ask, _ in (*told, *self._accounts.outcomes())]
+        bearers: list[Intent] = [ask.bearer for ask, _ in (*told, *self._accounts.outcomes())]
         waiting = {id(each) for each in asking if each.ask is not None and each.ask.at is not None}
-        return [each.waiter for each in {*asking, *bearers} if id(each) not in waiting]
+        found = [each for each in dict.fromkeys((*asking, *bearers)) if id(each) not in waiting]
+        for each in found:
+            if each.ask is not None:
+                each.ask.held = None
+        return found
 
     def dismiss(self) -> list[Waiter]:
         """Nobody waits any more; returns those who did."""
@@ -206,13 +280,19 @@ class Desk:
         found = {balance.claim.key: balance for balance in known}
         return [found.get(claim.key) or session.look(claim) for claim in claims]
 
-    def set_cap(self, session: Session, budget: str, scope: str, cap: Cap | None) -> None:
+    def set_cap(
+        self,
+        session: Session,
+        budget: str,
+        scope: str,
+        cap: Cap | None,
+        also: Callable[[Connection], object] | None = None,
+    ) -> None:
         """An override for one scope value of a budget; None takes it back. Those who wait are looked at behind
-        it."""
-        session.set_cap(budget, scope, cap)
+        it. `also`: what is written in the same transaction."""
+        session.set_cap(budget, scope, cap, also)
         self._accounts.set_cap(budget, scope, cap)
 
     def peek(self, claims: Sequence[Claim]) -> list[Balance]:
         """What is in memory, as of a moment ago, of accounts that are. From any thread, without waiting."""
-        missing = {claim.key for claim in self._accounts.missing(claims)}
-        return self._accounts.balances([claim for claim in claims if claim.key not in missing])
+        return self._accounts.known(claims)

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from sqlalchemy import Connection
+
 from headgate.core.budget import Balance, BudgetAlert, Claim
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.core.exchange import Attempt, Exchange, Kept
@@ -98,6 +100,7 @@ class WrittenLedger(ABC):
         self._now = now
         self._closed = False
         self._shared: Shared | None = None
+        self._killed: list[Callable[[Sequence[dict[str, Any]]], None]] = []
         self._listeners: list[Callable[[BudgetAlert], None]] = []
         self.keys = KeyStore(self.call, now=now)
         self.audit = AuditLog(self.call, now=now)
@@ -194,25 +197,35 @@ class WrittenLedger(ABC):
         desk, owner = shared.writer.desk, shared.owner
         return bool(self._call(lambda session: correct(session, desk, exchange, owner)))
 
-    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+    def set_cap(
+        self, budget: str, scope: str, cap: Cap | None, also: Callable[[Connection], object] | None = None, /
+    ) -> None:
         """Override a budget's cap for one scope value, at once and durably, in this period and later ones.
 
         Args:
             budget: its id.
             scope: the value, as `policy.budgets.scope_of` writes it; "" for a budget over everything.
             cap: (nano-dollars, tokens), None each for no cap of that kind; None = the budget's own cap again.
+            also: what is written in the same transaction.
 
         Raises:
             Unavailable: it could not be written.
         """
         writer = self.writer()
-        self._call(lambda session: writer.desk.set_cap(session, budget, scope, cap))
+        self._call(lambda session: writer.desk.set_cap(session, budget, scope, cap, also))
 
     def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
         """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
         self._listeners.append(listen)
         if self._shared is not None:
             self._shared.writer.desk.on_alert.append(listen)
+
+    def on_killed(self, listen: Callable[[Sequence[dict[str, Any]]], None]) -> None:
+        """Call `listen` with the fields of the log's lines of exchanges whose process died, once a sweep has charged
+        them; in the writer thread: it must not wait, nor raise."""
+        self._killed.append(listen)
+        if self._shared is not None:
+            self._shared.writer.on_killed.append(listen)
 
     def publish(self, url: str, token: str) -> None:
         """Put the gateway's control address where the command line finds it: see the session's."""
@@ -234,6 +247,8 @@ class WrittenLedger(ABC):
             if shared is None or shared.pid != os.getpid():
                 return
             shared.users -= 1
+            for listen in self._killed:  # its log is closed with it; another gate's has what comes later
+                shared.writer.on_killed.remove(listen)
             last = shared.users == 0
             if last:
                 _registry.pop(shared.key, None)
@@ -272,6 +287,7 @@ class WrittenLedger(ABC):
                 _close_in_worker()
             found.users += 1
             found.writer.desk.on_alert += self._listeners
+            found.writer.on_killed += self._killed
             self._shared = found
         return found
 

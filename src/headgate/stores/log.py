@@ -128,6 +128,12 @@ class LineLog:
         """
         self._put(_Event(name, self._now(), fields), 0)
 
+    def killed(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Queue the lines of exchanges whose process died, by their fields. Watchers do not see them: what they count
+        is of now."""
+        for fields in lines:
+            self.event("exchange", **fields)
+
     def flush(self) -> None:
         """Block until what was queued before is handed to the operating system, or was dropped."""
         if self._thread is None or not self._thread.is_alive():

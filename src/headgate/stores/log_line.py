@@ -238,7 +238,7 @@ _REMEMBERED_BYTES = 32 * 1024
 
 _MARGIN = 128
 """Characters: longer than numbers and most keys."""
-_LONG_NUMBER = 10**11
+LONG_NUMBER = 10**11
 """From here on a number may be a card's."""
 
 _SHARED_BEGINS = b',"key":"'
@@ -294,7 +294,7 @@ def _each_text(value: Any, clean: Callable[[str], str]) -> Any:
         return clean(value)
     if isinstance(value, dict):
         return {clean(name): _each_text(each, clean) for name, each in value.items()}
-    if isinstance(value, int) and abs(value) >= _LONG_NUMBER:
+    if isinstance(value, int) and abs(value) >= LONG_NUMBER:
         told = str(value)
         cleaned = clean(told)
         return value if cleaned == told else cleaned

@@ -14,6 +14,7 @@ from headgate.core.errors import ConfigError
 from headgate.stores.audit_log import append
 from headgate.stores.reader import NoLedger, Reader
 from headgate.stores.schema import people, sessions
+from headgate.stores.token_makers import revoke_made_by
 
 T = TypeVar("T")
 
@@ -33,6 +34,14 @@ class Person:
     created: float
     changed: float
     sessions_from: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A person that there was. `tokens`: the names of its API tokens, which are revoked."""
+
+    person: Person
+    tokens: tuple[str, ...]
 
 
 class _Run(Protocol):
@@ -135,15 +144,15 @@ class PeopleStore:
             )
         )
 
-    def remove(self, name: str) -> Person:
-        """Remove a person and end its sessions.
+    def remove(self, name: str) -> Removed:
+        """Remove a person, end its sessions, and revoke the API tokens that it has made.
 
         Raises:
             ConfigError: there is no such person, or it is the last admin while there are others.
         """
         now, who = self._now(), actor()
 
-        def work(sql: Connection) -> Person:
+        def work(sql: Connection) -> Removed:
             old = known_person(sql, name)
             others = len(read_people(sql)) - 1
             if old.role == "admin" and _admins(sql) == 1 and others:
@@ -152,7 +161,7 @@ class PeopleStore:
             sql.execute(delete(people).where(people.c.name == name))
             before = {"role": old.role, "tenant": old.tenant}
             append(sql, now, "person.remove", name, who=who, tenant=old.tenant, before=before)
-            return old
+            return Removed(old, tuple(revoke_made_by(sql, name, now, who)))
 
         return self._run(work)
 

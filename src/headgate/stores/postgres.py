@@ -124,7 +124,7 @@ class _Heart(threading.Thread):
 
         def tick(session: Session) -> None:
             assert isinstance(session, PostgresSession)
-            writer.swept(session.tick(sweep=sweep))
+            writer.swept(session, session.tick(sweep=sweep))
 
         try:
             writer.call(Call(tick, waiter))

@@ -16,10 +16,12 @@ from headgate.policy.accounts import Accounts
 from headgate.policy.budgets import Account
 from headgate.policy.holding import Cap, Changed
 from headgate.stores.postgres_statements import told
+from headgate.stores.rows import summed
 from headgate.stores.session import Closing
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy import Connection
 
 # In the order of their keys: whoever makes several waits for another's only in that order, and holds no lock yet.
 _MAKE = """
@@ -143,16 +145,21 @@ def look(driver: psycopg.Connection[Any], claim: Claim) -> Balance:
 def write(driver: psycopg.Connection[Any], changed: Sequence[Changed]) -> None:
     """Send the figures of accounts that are locked."""
     rows = [
-        (a.number, a.spent_nano, a.spent_tokens, a.held_nano, a.held_tokens, a.alerted, a.alerted_tokens)
+        (
+            a.number,
+            *map(summed, (a.spent_nano, a.spent_tokens, a.held_nano, a.held_tokens)),
+            a.alerted,
+            a.alerted_tokens,
+        )
         for a in changed
     ]
     driver.execute(_WRITE, (told(rows),), prepare=True)
 
 
-def set_cap(driver: psycopg.Connection[Any], budget: str, scope: str, cap: Cap | None) -> None:
+def set_cap(sql: Connection, budget: str, scope: str, cap: Cap | None) -> None:
     """Write an override, or take it back."""
     key = (budget, writable(scope))
     if cap is None:
-        driver.execute(_UNSET_CAP, key)
+        sql.exec_driver_sql(_UNSET_CAP, key)
     else:
-        driver.execute(_SET_CAP, (*key, *cap))
+        sql.exec_driver_sql(_SET_CAP, (*key, *cap))

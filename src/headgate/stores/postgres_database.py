@@ -153,8 +153,8 @@ def _settle_in(connection: psycopg.Connection[Any]) -> None:
 
 # -- errors ----------------------------------------------------------------------------------------------------------
 
-_ROW_AT_FAULT = ("22", "23")
-"""Classes of SQLSTATE: data exception, integrity constraint violation
+_ROW_AT_FAULT = ("22", "23", "54")
+"""Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded (a key that is too long)
 (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 _TRY_AGAIN = ("40", "55")
 """Transaction rollback (a deadlock among them) and "object not in state" (a lock that took too long): the connection is

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from headgate.stores.dialects import SESSION_BITS
 from headgate.stores.intents import intents_in, read_intents
-from headgate.stores.sweep import charge_accounts, charge_lost
+from headgate.stores.sweep import Tell, charge_accounts, charge_lost
 
 HEARTBEAT_SECONDS = 10.0
 SWEEP_SECONDS = 30.0
@@ -50,6 +50,7 @@ def enter(connection: Connection, owner: str, doubtful: Sequence[int]) -> int:
 
     Args:
         connection: outside a transaction.
+        tell: as for `sweep.charge_lost`.
         doubtful: rows of `intents` of which we were never told whether they are durable. Nobody was let through on
             them, so what they hold is given back.
 
@@ -82,7 +83,7 @@ def leave(connection: Connection, owner: str) -> None:
         connection.execute(text("DELETE FROM owners WHERE id = :id"), {"id": owner})
 
 
-def sweep_dead(connection: Connection) -> int:
+def sweep_dead(connection: Connection, tell: Tell) -> int:
     """Charge what owners left open who are gone, or silent for :data:`DEAD_SECONDS`. One process at a time.
 
     Args:
@@ -102,6 +103,6 @@ def sweep_dead(connection: Connection) -> int:
         gone = set(owners)
         lost = [intent for intent in read_intents(connection) if intent.owner in gone]
         now = float(connection.execute(text(f"SELECT {_NOW}")).scalar_one())
-        count = charge_lost(connection, lost, now)
+        count = charge_lost(connection, lost, now, tell)
         connection.execute(_FORGET, {"owners": owners})
         return count

@@ -42,6 +42,8 @@ WELL_BEATS = 6
 _ENTRY = "SELECT 1 FROM owners WHERE id = %s AND session = %s::bigint FOR SHARE"
 
 
+_NEWEST = "SELECT coalesce(ended, started) FROM exchange_rows ORDER BY id DESC LIMIT 1"  # ids tell the time
+
 _NOT_OURS = ("42", "3F")
 """Classes of SQLSTATE: syntax error or access rule violation, as where a table of another application has our name;
 invalid schema name."""
@@ -75,9 +77,15 @@ class PostgresSession:
         self._doubtful: list[int] = []  # rows of `intents` of commits whose end we were not told
         self._prepared = False  # a transaction of `prepare` is under way
         self._beats = WELL_BEATS
+        self.killed: list[dict[str, Any]] = []
         self._ready()
         self._beats = WELL_BEATS
+        self.newest = self._newest()
         self.swept = self._sweep()
+
+    def _newest(self) -> float:
+        found = self._alone(lambda driver: driver.execute(_NEWEST).fetchone())
+        return float("-inf") if found is None else float(found[0])
 
     # -- the connection ------------------------------------------------------------------------------------------
 
@@ -181,9 +189,17 @@ class PostgresSession:
         """See the protocol."""
         return self._patiently(lambda: self._alone(lambda driver: ledger_accounts.look(driver, claim)))
 
-    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+    def set_cap(
+        self, budget: str, scope: str, cap: Cap | None, also: Callable[[Connection], object] | None = None
+    ) -> None:
         """See the protocol."""
-        self._patiently(lambda: self._alone(lambda driver: ledger_accounts.set_cap(driver, budget, scope, cap)))
+
+        def work(sql: Connection) -> None:
+            ledger_accounts.set_cap(sql, budget, scope, cap)
+            if also is not None:
+                also(sql)
+
+        self._patiently(lambda: self.call(work))
 
     def _alone(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Statements that are each a transaction of their own."""
@@ -306,8 +322,11 @@ class PostgresSession:
         return self._sweep() if sweep and self._beats >= WELL_BEATS else 0
 
     def _sweep(self) -> int:
+        killed: list[dict[str, Any]] = []
         try:
-            return sweep_dead(self._ready())
+            count = sweep_dead(self._ready(), killed.append)
+            self.killed += killed
+            return count
         except DBAPIError as error:
             self._failed(error)
             if self._sql is None:

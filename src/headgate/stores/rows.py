@@ -11,6 +11,7 @@ import msgspec
 from headgate.core.cache import not_attempted
 from headgate.core.errors import HeadgateError, NoTurn
 from headgate.core.exchange import Attempt, Ending, Exchange
+from headgate.core.money import MOST_CHARGE, MOST_SUM
 from headgate.core.text import storable
 from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
@@ -83,11 +84,16 @@ def account_row(account: Changed) -> Row:
         account.number,
         *account.key,
         account.end,
-        account.spent_nano,
-        account.spent_tokens,
+        summed(account.spent_nano),
+        summed(account.spent_tokens),
         account.alerted,
         account.alerted_tokens,
     )
+
+
+def summed(figure: int) -> int:
+    """A figure of an account as its column takes it, whatever was charged: else nobody's could be written any more."""
+    return 0 if figure < 0 else min(figure, MOST_SUM)
 
 
 def exchange_row(exchange: Exchange, owner: str) -> Row:
@@ -245,21 +251,26 @@ def outcome(exchange: Exchange, attempt: Attempt) -> str:
     return ending._value_
 
 
-def clean(row: Row) -> Row:
+def clean(row: Row, most: int = 2**63 - 1) -> Row:
     """A row that any database takes: lone surrogates (no UTF-8 has them) and NULs (no text of PostgreSQL's does)
-    replaced, whole numbers within 63 bits, anything else as text."""
-    return tuple(_clean(value) for value in row)
+    replaced, whole numbers at most `most` and what its column holds, anything else as text."""
+    return tuple(_clean(value, most) for value in row)
 
 
-def _clean(value: Any) -> Any:
+def fitting(row: Row) -> Row:
+    """A settled row that any database takes: as `clean`, and sums over its figures fit, too."""
+    return clean(row, MOST_CHARGE)
+
+
+def _clean(value: Any, most: int) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, int):
-        return max(-(2**63), min(2**63 - 1, int(value)))
+        return max(-most, min(most, int(value)))
     if value is None or isinstance(value, float):
         return value
     if isinstance(value, tuple):
-        return clean(value)
+        return clean(value, most)
     return repr(type(value))
 
 

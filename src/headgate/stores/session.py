@@ -45,6 +45,7 @@ _ACCOUNT = (
     "SELECT id, spent_nano, spent_tokens, alerted, alerted_tokens FROM accounts "
     "WHERE budget = ? AND scope = ? AND period_start = ?"
 )
+_NEWEST = "SELECT coalesce(ended, started) FROM exchange_rows ORDER BY id DESC LIMIT 1"  # ids tell the time
 _SET_CAP = "INSERT OR REPLACE INTO caps (budget, scope, cap_nano, cap_tokens, changed) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -52,6 +53,10 @@ class Session(Protocol):
     """What the writer thread needs of an open ledger; PostgreSQL's will be another."""
 
     swept: int
+    killed: list[dict[str, Any]]
+    """The log's lines of exchanges that a sweep has closed, until the writer tells them."""
+    newest: float
+    """When the newest exchange was over as it was opened, seconds since the epoch; -infinity = there is none."""
     remembers: bool
     """The writer's memory is the accounts' truth, since nobody else writes; else they are read anew each time."""
 
@@ -82,8 +87,10 @@ class Session(Protocol):
         """Write all of it or nothing; durable on return. Ends what `prepare` began."""
         ...
 
-    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
-        """Write an override, or take it back."""
+    def set_cap(
+        self, budget: str, scope: str, cap: Cap | None, also: Callable[[Connection], object] | None = None
+    ) -> None:
+        """Write an override, or take it back, and what `also` writes, in one transaction."""
         ...
 
     def call(self, work: Callable[[Connection], T]) -> T:
@@ -128,13 +135,15 @@ class SqliteSession:
         self._engine: Engine | None = None
         try:
             self._engine = memory_engine() if path is None else writer_engine(path, durability=durability)
-            self._connection, self.swept = _prepare(self._engine, path, owner, self._beat)
+            self._connection, self.swept, self.killed = _prepare(self._engine, path, owner, self._beat)
         except BaseException:
             self.close()
             raise
         self._driver: sqlite3.Connection = _driver(self._connection)
         self._cursor = self._driver.cursor()
         self._open = Open()
+        newest = self._cursor.execute(_NEWEST).fetchone()
+        self.newest: float = float("-inf") if newest is None else newest[0]
         self._batch = self._highest("SELECT max(id) FROM intents")
         self._shapes = Shapes(self._highest("SELECT max(id) FROM shapes"))
         self._account = self._highest("SELECT max(id) FROM accounts")
@@ -169,14 +178,24 @@ class SqliteSession:
         cap_nano, cap_tokens = override or (claim.budget.cap_nano, claim.budget.cap_tokens)
         return Balance(claim, cap_nano, cap_tokens, found[1], 0, spent_tokens=found[2], overridden=override is not None)
 
-    def set_cap(self, budget: str, scope: str, cap: Cap | None) -> None:
+    def set_cap(
+        self, budget: str, scope: str, cap: Cap | None, also: Callable[[Connection], object] | None = None
+    ) -> None:
         """See the protocol."""
+
+        def work(sql: Connection) -> None:
+            if cap is None:
+                sql.exec_driver_sql("DELETE FROM caps WHERE budget = ? AND scope = ?", (budget, scope))
+            else:
+                sql.exec_driver_sql(_SET_CAP, (budget, scope, *cap, self._now()))
+            if also is not None:
+                also(sql)
+
+        self.call(work)
         if cap is None:
-            self._cursor.execute("DELETE FROM caps WHERE budget = ? AND scope = ?", (budget, scope))
             self._caps.pop((budget, scope), None)
-            return
-        self._cursor.execute(_SET_CAP, (budget, scope, *cap, self._now()))
-        self._caps[budget, scope] = cap
+        else:
+            self._caps[budget, scope] = cap
 
     def commit(
         self,
@@ -282,14 +301,15 @@ def _locked(path: Path | None, now: float) -> LockFile | None:
     return LockFile.acquire(path, now=now)
 
 
-def _prepare(engine: Engine, path: Path | None, owner: str, now: float) -> tuple[Connection, int]:
+def _prepare(engine: Engine, path: Path | None, owner: str, now: float) -> tuple[Connection, int, list[dict[str, Any]]]:
+    killed: list[dict[str, Any]] = []
     try:
         connection = engine.connect()
         upgrade(connection, str(path))
         with connection.begin():
             connection.execute(insert(owners).values(id=owner, pid=os.getpid(), started=now, heartbeat=now))
-            swept = sweep(connection, owner=owner, now=now)
-        return connection, swept
+            swept = sweep(connection, owner=owner, now=now, tell=killed.append)
+        return connection, swept, killed
     except (DBAPIError, sqlite3.DatabaseError) as error:
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, sqlite3.OperationalError):

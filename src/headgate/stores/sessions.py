@@ -14,7 +14,7 @@ from headgate.core.secret import Secret
 from headgate.stores.audit_log import append
 from headgate.stores.keys import key_hash
 from headgate.stores.people import Person, end_sessions, known_person, person_named
-from headgate.stores.schema import sessions
+from headgate.stores.schema import people, sessions
 
 T = TypeVar("T")
 
@@ -73,6 +73,9 @@ class SessionStore:
         def work(sql: Connection) -> Secret:
             found = known_person(sql, person)
             c = sessions.c
+            if found.sessions_from > now:  # the clock went back since: else nobody could log in until it has caught up
+                sql.execute(delete(sessions).where(c.person == person, c.began < found.sessions_from))
+                sql.execute(update(people).where(people.c.name == person).values(sessions_from=now))
             sql.execute(delete(sessions).where((c.began < now - ABSOLUTE_SECONDS) | (c.seen < now - IDLE_SECONDS)))
             if ends:
                 sql.execute(delete(sessions).where(c.id == ends))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -31,27 +32,38 @@ UNBOUNDED = "unbounded"
 
 _COMMON = (*("way_in", "dialect", "endpoint", "key", "tenant", "task", "feature"), "environment", "model_asked")
 _Values = dict[str, Any]
+Tell = Callable[[_Values], None]
 
 
-def sweep(connection: Connection, *, owner: str, now: float) -> int:
+def _nobody(_: _Values) -> None:
+    return None
+
+
+def sweep(connection: Connection, *, owner: str, now: float, tell: Tell = _nobody) -> int:
     """Settle the open intents of every owner but `owner`, inside the caller's transaction.
 
     Only the one writer of the ledger may call it: then every other owner is dead. An attempt is charged its bound
     and marked estimated; without a bound, 0 and `price_version` "unbounded". A settle that comes later overwrites all
     of it.
 
+    Args:
+        tell: as for `charge_lost`.
+
     Returns:
         The number of exchanges that were closed.
     """
     lost = [intent for intent in read_intents(connection) if intent.owner != owner]
-    count = charge_lost(connection, lost, now)
+    count = charge_lost(connection, lost, now, tell)
     connection.execute(delete(intents).where(intents.c.owner != owner))
     connection.execute(delete(owners).where(owners.c.id != owner))
     return count
 
 
-def charge_lost(connection: Connection, lost: Sequence[Intent], now: float) -> int:
+def charge_lost(connection: Connection, lost: Sequence[Intent], now: float, tell: Tell = _nobody) -> int:
     """Settle those of `lost` that are open, and write or correct their exchanges; the intents' own rows stay.
+
+    Args:
+        tell: called with the fields of the log's line of each exchange that is written, inside the transaction.
 
     Returns:
         The number of exchanges that were closed.
@@ -67,7 +79,7 @@ def charge_lost(connection: Connection, lost: Sequence[Intent], now: float) -> i
         if exchange_id in known:
             _correct(connection, exchange_id, rows)
         else:
-            _write(connection, exchange_id, told, rows, now)
+            tell(_write(connection, exchange_id, told, rows, now))
     charge_accounts(connection, [intent for each in killed.values() for intent in each])
     return len(facts)
 
@@ -138,7 +150,8 @@ def _correct(connection: Connection, exchange_id: str, rows: list[_Values]) -> N
     connection.execute(update(exchange_rows).where(mine).values(values))
 
 
-def _write(connection: Connection, exchange_id: str, facts: _Values, rows: list[_Values], now: float) -> None:
+def _write(connection: Connection, exchange_id: str, facts: _Values, rows: list[_Values], now: float) -> _Values:
+    """Write the exchange; the fields of its line."""
     last = rows[-1]
     tags = facts["tags"]
     common = {
@@ -166,6 +179,39 @@ def _write(connection: Connection, exchange_id: str, facts: _Values, rows: list[
         **_money(rows),
     }
     connection.execute(insert(exchange_rows).values(_clean(values) | {"shape": _shape(connection, common)}))
+    return _line(values | common, tags)
+
+
+def _line(told: _Values, tags: Mapping[str, str]) -> _Values:
+    """The log's line of an exchange that was killed, in the order of `log_line`: what the ledger knows of it. It has no
+    words, and no times: it took as long as nobody looked."""
+    cost = Decimal(told["cost_nano"]).scaleb(-9)
+    return {
+        "exchange_id": told["id"],
+        "request_id": told["request_id"],
+        "correlation_id": told["correlation_id"],
+        "session_id": told["session"],
+        "user_id": told["user"],
+        "input_tokens": told["input_tokens"],
+        "output_tokens": told["output_tokens"],
+        "cache_read_tokens": told["cache_read_tokens"],
+        "cache_write_tokens": told["cache_write_tokens"] + told["cache_write_long_tokens"],
+        "cost_usd": float(cost),
+        **({"tags": tags} if tags else {}),
+        **{name: told[name] for name in ("key", "tenant", "task", "feature", "environment", "way_in")},
+        "dialect": told["dialect"],
+        "endpoint": told["endpoint"],
+        "stream": bool(told["stream"]),
+        "provider": told["provider"],
+        "model_asked": told["model_asked"],
+        "model_served": told["model_served"] or told["route_model"],
+        "ending": told["ending"],
+        "attempts": told["attempts"],
+        "client_retries": told["client_retries"],
+        "estimated": bool(told["estimated"]),
+        "price_version": told["price_version"],
+        "error_type": told["error_code"],
+    }
 
 
 def _money(rows: list[_Values]) -> _Values:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from headgate.core.errors import NoTurn, UpstreamTimeout
@@ -376,10 +377,11 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
 
 
 def _impatient(exchange: Exchange, attempt: Attempt, now: float) -> bool:
-    """An attempt failed because the caller's own time ran out, be it for a connection."""
-    allowed = exchange.request.timeout
-    if allowed is None or not isinstance(attempt.error, UpstreamTimeout):
+    """An attempt failed because the caller's own time or patience ran out, be it for a connection."""
+    if not isinstance(attempt.error, UpstreamTimeout):
         return False
+    request = exchange.request
+    allowed = min(request.timeout or inf, request.patience or inf)
     return now - exchange.started >= 0.95 * allowed
 
 

@@ -22,7 +22,7 @@ from headgate.stores.commands import Call, Closed, Command, Intent, Stop
 from headgate.stores.desk import Desk, Told
 from headgate.stores.homes import write_kept
 from headgate.stores.inbox import Inbox
-from headgate.stores.rows import attempt_row, clean, exchange_row, outcome
+from headgate.stores.rows import attempt_row, exchange_row, fitting, outcome
 from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.session import Session, reason, unfit
 from headgate.stores.statements import Row
@@ -69,6 +69,7 @@ class Writer:
             advice: what to check where it cannot be written.
         """
         self.desk = Desk(now)
+        self.on_killed: list[Callable[[Sequence[dict[str, Any]]], None]] = []
         self._now = now
         self._kept: list[Kept] = []  # what providers keep, not yet durable
         self._connect = connect
@@ -158,9 +159,12 @@ class Writer:
         if not self._finished and not (thread is not None and thread.is_alive()):
             self._run()  # nobody has taken the stop; a thread that has may be gone by now
 
-    def swept(self, count: int) -> None:
+    def swept(self, session: Session, count: int) -> None:
         """A sweep has closed `count` exchanges of dead processes. In the writer thread."""
         self._counts["swept"] += count
+        killed, session.killed = session.killed, []
+        for listen in self.on_killed[:1] if killed else ():  # of several gates in one process one has it logged
+            listen(killed)
 
     def forget(self) -> None:
         """In a forked child: the thread is not here, and its connection must not be touched."""
@@ -269,7 +273,6 @@ class Writer:
     def _keep(self, exchange: Exchange) -> None:
         owner = self._owner
         tried = exchange.attempts
-        self.desk.settled(exchange)
         if exchange.kept:
             self._kept += exchange.kept
         try:
@@ -278,8 +281,11 @@ class Writer:
             rows = [attempt_row(exchange, a, outcome(exchange, a), owner) for a in several]
         except Exception:
             # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
+            # So its holds stay closed to others till then: no account says what no row does.
             self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
+            self.desk.left(exchange.id)
             return
+        self.desk.settled(exchange)
         self._kept_attempts += rows
         self._kept_exchanges.append(row)
 
@@ -303,16 +309,21 @@ class Writer:
         told: Told = []
         plain = [intent for intent in intents if intent.ask is None]
         asking = [intent for intent in intents if intent.ask is not None]
-        try:
-            session = self._session or self._open()
-            if not desk.idle(asking):
-                alone, told = desk.decide(session, asking, alone=alone, gather=self._gather)
-            rows = [intent.row for intent in plain] + desk.rows(told)
-            self._write(session, rows, alone=alone)
-        except Exception as error:
-            waiters = [intent.waiter for intent in plain] + desk.failed(asking, told)
-            wake(waiters, self._failed(error))
-            return
+        for sifted in (False, True):
+            try:
+                session = self._session or self._open()
+                if sifted:
+                    self._sift(session)
+                if not desk.idle(asking):
+                    alone, told = desk.decide(session, asking, alone=alone, gather=self._gather)
+                self._write(session, [intent.row for intent in plain] + desk.rows(told), alone=alone)
+                break
+            except Exception as error:
+                if sifted or alone or not unfit(error):
+                    waiters = [intent.waiter for intent in plain] + desk.failed(asking, told)
+                    wake(waiters, self._failed(error))
+                    return
+                asking, told = desk.again(asking, told), []
         if not alone:
             self._kept_attempts, self._kept_exchanges = [], []
         self._backoff, self._error = 0.0, ""
@@ -331,36 +342,39 @@ class Writer:
 
     def _write(self, session: Session, rows: list[Row], *, alone: bool) -> None:
         changed = self.desk.changed(session)
-        if alone:
-            session.commit(rows, (), (), changed)
-            return
-        try:
-            session.commit(rows, self._kept_attempts, self._kept_exchanges, changed)
-        except Exception as error:
-            if not unfit(error):
-                raise
-            self._sift(session)
-            session.commit(rows, self._kept_attempts, self._kept_exchanges, changed)
+        attempts, exchanges = ((), ()) if alone else (self._kept_attempts, self._kept_exchanges)
+        session.commit(rows, attempts, exchanges, changed)
 
     def _sift(self, session: Session) -> None:
-        """One row spoils the batch: make every row fit, and write one by one so that a hopeless one harms no other."""
-        attempts, exchanges = self._kept_attempts, self._kept_exchanges
+        """One row spoils the batch: make every row fit, and write each exchange by itself, with what it changes on the
+        accounts, so that a hopeless one harms no other. Its holds and its intents stay as they are: the next sweep
+        charges them."""
+        apart: dict[str, tuple[list[Row], list[Row]]] = {}
+        for place, rows in enumerate((self._kept_attempts, self._kept_exchanges)):
+            for row in rows:
+                apart.setdefault(row[0], ([], []))[place].append(fitting(row))
         self._kept_attempts, self._kept_exchanges = [], []
-        alone: list[tuple[list[Row], list[Row]]] = [([clean(row)], []) for row in attempts]
-        alone += [([], [clean(row)]) for row in exchanges]
-        for attempt, exchange in alone:
+        broken: Exception | None = None
+        for exchange, (attempts, exchanges) in apart.items():
             try:
-                session.commit((), attempt, exchange)
+                if broken is None:
+                    self.desk.settle_one(session, exchange, attempts, exchanges)
+                    continue
             except Exception as error:
                 if unfit(error):
-                    self._reject(f"exchange {(attempt or exchange)[0][0]} was not taken: {reason(error)}")
-                else:
-                    self._kept_attempts += attempt
-                    self._kept_exchanges += exchange
+                    self.desk.drop(exchange)
+                    self._reject(f"exchange {exchange} was not taken: {reason(error)}")
+                    continue
+                broken = error
+            self._kept_attempts += attempts
+            self._kept_exchanges += exchanges
+        if broken is not None:
+            raise broken
 
     def _open(self) -> Session:
         self._session = session = self._connect()
-        self._counts["swept"] += session.swept
+        self.swept(session, session.swept)
+        self.desk.began(session.newest)
         return session
 
     def _failed(self, error: Exception) -> Unavailable:

@@ -66,6 +66,7 @@ class Cells:
         self.ttft: dict[tuple[str, ...], Distribution] = {}  # likewise
         self.overhead: dict[tuple[str, ...], Distribution] = {}  # by way in
         self.waits: dict[tuple[str, ...], Distribution] = {}  # by what for
+        self.failures: dict[tuple[str, ...], int] = {}  # exchanges, by provider and kind
         self.refusals: dict[tuple[str, ...], int] = {}  # by code
         self.verdicts: dict[tuple[str, ...], int] = {}  # by guard and verdict
         self.degraded = 0

@@ -113,6 +113,13 @@ def _times_of(cells: Cells) -> list[Family]:
 
 
 def _others(cells: Cells) -> list[Family]:
+    failures = Family(
+        "headgate_exchange_failures",
+        "counter",
+        "Exchanges that failed or broke off, by why; the provider is the last attempt's, or whose turn never came.",
+        labels=("provider", "kind"),
+    )
+    failures.values.update(cells.failures)
     refusals = Family("headgate_refusals", "counter", "Exchanges that were refused, by code.", labels=("code",))
     refusals.values.update(cells.refusals)
     verdicts = Family(
@@ -121,6 +128,7 @@ def _others(cells: Cells) -> list[Family]:
     verdicts.values.update(cells.verdicts)
     saved = cells.cache_saved / _NANO
     return [
+        failures,
         refusals,
         verdicts,
         _single("headgate_degraded_exchanges", "Answered by less than was asked for.", cells.degraded),

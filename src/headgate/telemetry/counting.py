@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.core.cache import not_attempted
+from headgate.core.errors import HeadgateError, NoTurn, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange
 from headgate.telemetry.cells import LATENCY, OVERHEAD, TTFT, WAIT, AttemptCell, Cell, Cells, Where
 from headgate.telemetry.counted import families_of
@@ -22,6 +23,7 @@ MOST_CELLS = 5_000
 MOST_LOOKUPS = 20_000
 _WORDS = 200
 """Values of labels whose words are our own: error codes, guards, kinds of failures."""
+_FAILED = frozenset({Ending.FAILED, Ending.CUT})
 _LEAST_WAIT = 0.0005  # seconds: what is below is the rest of a subtraction
 
 
@@ -112,6 +114,8 @@ class Counts:
         if exchange.ending is Ending.REFUSED and exchange.error is not None:
             code = (self._words.of(exchange.error.code),)
             cells.refusals[code] = cells.refusals.get(code, 0) + 1
+        elif exchange.error is not None and exchange.ending in _FAILED:
+            self._failed(exchange, exchange.error)
         for finding in exchange.findings:
             found = (self._words.of(finding.guard), finding.verdict.value)
             cells.verdicts[found] = cells.verdicts.get(found, 0) + 1
@@ -119,6 +123,15 @@ class Counts:
             cells.cache_saved += exchange.recalled.cost_nano
         if exchange.degraded:
             cells.degraded += 1
+
+    def _failed(self, exchange: Exchange, error: HeadgateError) -> None:
+        last = exchange.last
+        provider = "" if last is None else last.route.provider
+        if isinstance(error, NoTurn):
+            provider = error.provider or provider  # it may have no attempt at all
+        kind = error.kind if isinstance(error, UpstreamError) else ""
+        place = (self._providers.of(provider), self._words.of(kind or error.code))
+        self._cells.failures[place] = self._cells.failures.get(place, 0) + 1
 
     def _look_up(self, exchange: Exchange, last: Attempt, key: tuple[Any, ...]) -> Cell:
         """The cell of a combination that was not met of late."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -16,6 +17,10 @@ from headgate.wire.state import in_path, referred
 
 # What the client library adds for its own connection; the upstream computes them anew.
 _OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"})
+
+
+# Where they are behind: a deployment (Azure), a version of its own (Google), a gateway's prefix.
+_PRICED = re.compile(r"/(?:chat/completions|embeddings|responses)(?=[/?]|$)")
 
 
 class Bases:
@@ -91,6 +96,7 @@ def read_request(
         way_in="in-process",
         correlation_id=said.correlation_id,
         timeout=said.timeout,
+        patience=said.patience,
         direct=direct,
         client_retries=said.client_retries,
         upload=upload,
@@ -122,7 +128,8 @@ def _unknown(url: str, headers: Headers) -> tuple[Route, str]:
     mark = "/v1/messages" if "/v1/messages" in path else "/v1/"
     at = path.find(mark)
     if dialect == "openai":
-        at = path.find("/chat/completions") if "/chat/completions" in path else at + 3 if at >= 0 else -1
+        priced = _PRICED.search(path)
+        at = priced.start() if priced is not None else at + 3 if at >= 0 else -1
     split = max(at, 0)
     return _direct(provider_at(host, dialect), dialect, origin + path[:split]), path[split:]
 

@@ -6,6 +6,7 @@ along. What comes back is not read but for its status.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.core.errors import HeadgateError
 from headgate.core.secret import Secret
+from headgate.core.text import printable
 from headgate.upstream.signing import signed
 
 if TYPE_CHECKING:
-    import httpx2
+    from email.message import EmailMessage
 
 SECONDS = 10.0
 _PATH = "alerts.secret"
@@ -62,15 +64,24 @@ class WebhookTeller:
         except HeadgateError as error:
             raise NotTold(f"its URL or its secret cannot be read ({error.code})") from None
         try:
-            with httpx2.Client(timeout=SECONDS) as client:
-                self._post(client, url, content, headers)
+            status = asyncio.run(_posted(url, content, headers))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise NotTold(type(error).__name__) from None
+        if status >= 300:
+            raise NotTold(f"answered {status}")
 
-    def _post(self, client: httpx2.Client, url: str, content: bytes, headers: Mapping[str, str]) -> None:
-        with client.stream("POST", url, content=content, headers=dict(headers)) as answer:
-            if answer.status_code >= 300:
-                raise NotTold(f"answered {answer.status_code}")
+
+async def _posted(url: str, content: bytes, headers: Mapping[str, str]) -> int:
+    """The status. Why a loop of its own: a time-out of httpx2 is for each read, and who answers byte by byte never
+    meets it."""
+    import httpx2
+
+    async with (
+        asyncio.timeout(SECONDS),
+        httpx2.AsyncClient(timeout=SECONDS) as client,
+        client.stream("POST", url, content=content, headers=dict(headers)) as answer,
+    ):
+        return answer.status_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,6 @@ class MailTeller:
 
     def tell(self, notice_id: str, body: Mapping[str, Any], now: float) -> None:
         """See the protocol."""
-        import smtplib
         from email.message import EmailMessage
         from email.utils import formatdate
 
@@ -107,24 +117,37 @@ class MailTeller:
         message["References"] = message["In-Reply-To"] = thread
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(text(body))
-        try:
-            context = ssl.create_default_context()
-            if mail.tls == "tls":
-                server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, timeout=SECONDS, context=context)
-            else:
-                server = smtplib.SMTP(mail.host, mail.port, timeout=SECONDS)
-            with server:
-                if mail.tls == "starttls":
-                    server.starttls(context=context)
-                if mail.username and mail.password is not None:
-                    server.login(mail.username, mail.password().reveal())
-                server.send_message(message)
-        except HeadgateError as error:
-            raise NotTold(f"its password cannot be read ({error.code})") from None
-        except smtplib.SMTPResponseException as error:  # what it says may hold the address: its number will do
-            raise NotTold(f"{type(error).__name__} {error.smtp_code}") from None
-        except (OSError, smtplib.SMTPException) as error:
-            raise NotTold(type(error).__name__) from None
+        self._send(message)
+
+    def _send(self, message: EmailMessage) -> None:
+        import smtplib
+
+        from headgate.upstream.mailing import Patience, session
+
+        mail, context = self._mail, ssl.create_default_context()
+        with Patience(SECONDS) as patience:
+            try:
+                over_tls = context if mail.tls == "tls" else None
+                with session(mail.host, mail.port, SECONDS, patience, over_tls=over_tls) as server:
+                    if mail.tls == "starttls":
+                        server.starttls(context=context)
+                    if mail.username and mail.password is not None:
+                        server.login(mail.username, mail.password().reveal())
+                    server.send_message(message)
+            except HeadgateError as error:
+                raise NotTold(f"its password cannot be read ({error.code})") from None
+            except UnicodeError:
+                raise NotTold(
+                    "its user name or password is not ASCII, which is all that SMTP can log in with"
+                ) from None
+            except (OSError, smtplib.SMTPException) as error:
+                raise NotTold("TimeoutError" if patience.over else _words_of(error)) from None
+
+
+def _words_of(error: Exception) -> str:
+    """What a server says may hold the address: its number will do."""
+    number = getattr(error, "smtp_code", None)
+    return type(error).__name__ if number is None else f"{type(error).__name__} {number}"
 
 
 _WORDS = {"opened": "Alert", "reminder": "Still firing", "resolved": "Resolved", "test": "Test"}
@@ -169,7 +192,7 @@ def _escaped(said: str) -> str:
 
 
 def _one_line(said: object) -> str:
-    return "".join(c if c.isprintable() else "?" for c in str(said))
+    return printable(str(said))
 
 
 def _moment(when: float) -> str:

@@ -12,8 +12,9 @@ from headgate.core.errors import UpstreamBroken, UpstreamBusy, UpstreamError, Up
 
 
 def config(message: str) -> UpstreamRejected:
-    """A fault that another attempt cannot mend: a bad URL, a bad header, a certificate that does not verify."""
-    return UpstreamRejected(message, kind="config")
+    """A fault that another attempt there cannot mend: a bad URL, a certificate that does not verify. Another route has
+    others."""
+    return UpstreamRejected(message, kind="config", elsewhere=True)
 
 
 def saturated(where: str, seconds: float, limit: int) -> UpstreamBusy:
@@ -37,12 +38,14 @@ def write_timeout(where: str, seconds: float) -> UpstreamTimeout:
 
 def first_byte_timeout(where: str, seconds: float) -> UpstreamTimeout:
     """No response headers within `timeouts.first_byte` of the request."""
-    return _late(f"{where} did not begin to answer within {seconds:g} s (timeouts.first_byte)")
+    return _late(f"{where} did not begin to answer within {seconds:g} s (timeouts.first_byte, or the caller's own)")
 
 
 def idle_timeout(where: str, seconds: float) -> UpstreamTimeout:
     """The answer stalled for `timeouts.idle`."""
-    return _late(f"{where} sent nothing for {seconds:g} s in the middle of its answer (timeouts.idle)")
+    return _late(
+        f"{where} sent nothing for {seconds:g} s in the middle of its answer (timeouts.idle, or the caller's own)"
+    )
 
 
 def out_of_time(where: str) -> UpstreamTimeout:

@@ -15,6 +15,7 @@ from headgate.upstream import faults
 from headgate.upstream.connection import Answer, Connection
 from headgate.upstream.forks import tell_after_fork
 from headgate.upstream.http1 import Heads, Origin, Target, parse_url
+from headgate.upstream.reaching import reach
 from headgate.upstream.sweeper import Sweeper
 from headgate.upstream.tls import TlsLayer, Trust, Verify
 from headgate.upstream.uploading import send_upload
@@ -82,7 +83,12 @@ class _Bucket:
         connection = Connection(self, tls)
         try:
             async with asyncio.timeout(seconds):
-                await self.loop.create_connection(lambda: connection, host, port)
+                sock = await reach(self.loop, host, port)
+                try:
+                    await self.loop.create_connection(lambda: connection, sock=sock)
+                except BaseException:
+                    sock.close()
+                    raise
                 await connection.secure()
         except TimeoutError as error:
             connection.drop()

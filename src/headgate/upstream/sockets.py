@@ -17,6 +17,7 @@ from headgate.core.ports import Timeouts
 from headgate.engine.blocking import run_blocking
 from headgate.upstream import faults
 from headgate.upstream.http1 import Origin, ResponseReader
+from headgate.upstream.reaching import reach_blocking
 
 _READ = 64 * 1024
 _SLICE = 64 * 1024
@@ -25,7 +26,7 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def dial(origin: Origin, context: ssl.SSLContext | None, seconds: float) -> socket.socket:
-    """A connected socket: every address of the name in turn, then TLS, all within `seconds`.
+    """A connected socket: an address of the name that answers, then TLS, all within `seconds`.
 
     Raises:
         UpstreamTimeout, UpstreamBroken: kind "connect"; nothing was sent.
@@ -34,7 +35,7 @@ def dial(origin: Origin, context: ssl.SSLContext | None, seconds: float) -> sock
     where = str(origin)
     deadline = monotonic() + seconds
     try:
-        sock = _reach(origin, deadline)
+        sock = reach_blocking(origin.host, origin.port, deadline)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is None:
@@ -48,29 +49,6 @@ def dial(origin: Origin, context: ssl.SSLContext | None, seconds: float) -> sock
         raise faults.connect_timeout(where, seconds) from error
     except OSError as error:
         raise faults.not_connected(where, error) from error
-
-
-def _reach(origin: Origin, deadline: float) -> socket.socket:
-    last: OSError = OSError("no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM):
-        left = deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        sock = None
-        try:
-            sock = socket.socket(family, kind, protocol)
-            sock.settimeout(left)
-            sock.connect(address)
-            return sock
-        except OSError as error:
-            last = error
-            if sock is not None:
-                sock.close()
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
-    raise last
 
 
 class Home(Protocol):

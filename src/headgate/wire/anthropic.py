@@ -184,7 +184,7 @@ class Anthropic:
             bodies.text_of(answer.content, separator="") if keep_text else "",
         )
 
-    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False, strict: bool = False) -> Meter:
         """See `Dialect.meter`."""
         return MessagesMeter(keep_text=keep_text) if endpoint == "messages" else PassingMeter()
 

@@ -54,11 +54,12 @@ class MessagesMeter(StreamMeter):
     thinking (`display: omitted`), where it stands for what was generated; citations are not billed as output.
     """
 
-    __slots__ = ("_bad", "_before_block")
+    __slots__ = ("_bad", "_before_block", "_counted")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
         self._bad = False  # what it reported was no count, or took back what it had reported
+        self._counted = False  # behind the start, whose count of the output is a placeholder
         self._before_block = 0  # content_bytes when the current block began
 
     def _read(self, frame: bytes) -> bool:
@@ -141,6 +142,8 @@ class MessagesMeter(StreamMeter):
     def _stop(self) -> None:
         self.started = True
         self.ended = True
+        if self._counted and not self._bad and anthropic_usage.complete(self._fields or {}):
+            self.usage_final = True  # counts are cumulative: the last one stands, whatever it came together with
 
     def _message_start(self, event: _Event) -> None:
         message = table(event.message)
@@ -197,7 +200,9 @@ class MessagesMeter(StreamMeter):
             merged = anthropic_usage.merge(known, fields)
             self._report(merged)
             counted = lenient.count(fields.get("output_tokens")) is not None
-            self.usage_final = bool(stop_reason) and counted and anthropic_usage.complete(merged)
+            self._counted = self._counted or counted
+            # Another count may follow, but where the stream breaks off here this one is all that the answer has had.
+            self.usage_final = bool(self.stop_reason) and counted and anthropic_usage.complete(merged)
 
     def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
         found = anthropic_usage.usage(fields)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from headgate.core.errors import BadRequest
+from headgate.policy.labels import SHORTEST, label
 from headgate.wire import jsontext
 
 T = TypeVar("T", bound="Body")
@@ -111,8 +112,11 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         deep = True
     if deep:
         raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
-    if not decoded.model.strip():
+    model = decoded.model
+    if not model.strip():
         raise BadRequest("`model` is empty; name a model")
+    if len(model) >= SHORTEST and label(model) != model:  # it would be in every row, line and span of the call
+        raise BadRequest("`model` holds what looks like a credential; name a model, and take that key for a leaked one")
     found = _LOOKED_FOR.findall(body)
     types = found.count(_TYPE)
     hidden = _BACKSLASH in body and b"\\u00" in body

@@ -129,8 +129,12 @@ class Dialect(Protocol):
         """Facts of a complete 2xx JSON body, and its text. Lenient: what is missing stays empty."""
         ...
 
-    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
-        """A meter for one stream of this endpoint."""
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False, strict: bool = False) -> Meter:
+        """A meter for one stream of this endpoint.
+
+        Args:
+            strict: its end has to be told as the vendor tells it. Compatible providers leave out some of that.
+        """
         ...
 
     def read_error(self, body: bytes) -> ProviderError:

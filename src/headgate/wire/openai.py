@@ -193,11 +193,12 @@ class OpenAI:
             _answer_text(choice.message) if keep_text else "",
         )
 
-    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False) -> Meter:
+    def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False, strict: bool = False) -> Meter:
         """See `Dialect.meter`. The usage chunk is hidden unless the caller asked for it."""
         if endpoint != "chat":
             return ResponsesMeter(keep_text=keep_text) if endpoint == "responses" else PassingMeter()
-        return ChatMeter(hide_usage=not facts.include_usage, choices=facts.choices, keep_text=keep_text)
+        hide = not facts.include_usage
+        return ChatMeter(hide_usage=hide, choices=facts.choices, keep_text=keep_text, strict=strict)
 
     def read_error(self, body: bytes) -> ProviderError:
         """See `Dialect.read_error`."""

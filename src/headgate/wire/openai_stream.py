@@ -38,12 +38,14 @@ class ChatMeter(StreamMeter):
     Args:
         hide_usage: the usage chunk (`choices: []`) was asked for by us, not by the caller.
         choices: how many choices the caller asked for.
+        strict: without `[DONE]` the answer is over only where its usage has come; else where its choices are finished.
     """
 
-    __slots__ = ("_bad", "_choices", "_complete", "_finished", "_hide", "_padded", "_seen", "_tier")
+    __slots__ = ("_bad", "_choices", "_complete", "_finished", "_hide", "_padded", "_seen", "_strict", "_tier")
 
-    def __init__(self, *, hide_usage: bool, choices: int, keep_text: bool) -> None:
+    def __init__(self, *, hide_usage: bool, choices: int, keep_text: bool, strict: bool = False) -> None:
         super().__init__(keep_text=keep_text)
+        self._strict = strict
         self._hide = hide_usage
         self._choices = choices
         self._seen: set[int] = set()
@@ -185,7 +187,8 @@ class ChatMeter(StreamMeter):
 
     def _close(self) -> None:
         # Not everyone sends [DONE].
-        if not self.ended and self.error is None and self._all_finished():
+        told = self._complete or not self._strict
+        if not self.ended and self.error is None and told and self._all_finished():
             self.ended = True
             self.usage_final = self._complete
 

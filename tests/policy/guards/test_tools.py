@@ -59,7 +59,17 @@ def test_the_first_rule_about_a_call_decides() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ['{"to": "eve@evil.example", "to": "ada@acme.example"}', "{", "[]", '"x"', '{"to": NaN}', "{}{}", "[" * 9_000],
+    [
+        '{"to": "eve@evil.example", "to": "ada@acme.example"}',
+        "{",
+        "[]",
+        '"x"',
+        '{"to": NaN}',
+        "{}{}",
+        "[" * 9_000,
+        '{"to": "a\\ud83d"}',
+        '{"\ud83d": 1}',
+    ],
 )
 def test_arguments_that_programs_may_read_differently_are_blocked_where_a_rule_looks_at_them(arguments: str) -> None:
     rules = (rule("send_*", "allow", "*@acme.example"), rule("*", "allow"))
@@ -101,6 +111,10 @@ def test_arguments_that_do_not_fit_the_schema_are_blocked_even_where_a_person_wo
         rules = (rule("send_*", then, schema=_Short()),)
         assert judged(rules, call(arguments={"a": 1, "b": 2})) == "block schema"
         assert judged(rules, call(arguments={"a": 1})).startswith(then)
+
+
+def test_a_pair_of_surrogates_is_one_character_and_an_escaped_backslash_begins_none() -> None:
+    assert read_arguments('{"a": "\\ud83d\\ude00 \\\\ud83d"}') == {"a": "\U0001f600 \\ud83d"}
 
 
 def test_an_empty_text_is_no_arguments() -> None:

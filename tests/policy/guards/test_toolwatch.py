@@ -109,7 +109,7 @@ def test_each_record_knows_the_other_calls_of_its_answer() -> None:
     assert list(desk.kept.values()) == watching.parked
 
 
-@pytest.mark.parametrize("arguments", ["{", "[]", '{"a": 1, "a": 2}'])
+@pytest.mark.parametrize("arguments", ["{", "[]", '{"a": 1, "a": 2}', '{"a": "hi \\ud83d"}'])
 def test_a_call_that_nobody_can_read_cannot_wait(arguments: str) -> None:
     desk = Desk()
     watching = watch(desk, said={"send": "approve"})

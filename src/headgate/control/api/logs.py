@@ -179,6 +179,7 @@ class ToErase(Taken):
 class Erased(Told):
     """What was erased. The exchanges stay, with their costs, under the pseudonym.
 
+    `spools_left` are files of lines of other gateways on PostgreSQL, each emptied by its own gateway in its next turn.
     `answers` were kept in the cache: all that the subject's may be among; null = the cache does not tell.
     `batches_left` are not over: they are cancelled, and go with another try."""
 
@@ -187,6 +188,7 @@ class Erased(Told):
     events: int
     pseudonym: str
     spool_emptied: bool
+    spools_left: int
     answers: int | None
     jobs: int
     batches: int
@@ -244,9 +246,12 @@ def add(routes: Routes, control: Control) -> None:
         return Events.model_validate({"events": found})
 
     @routes.get("/logs/conversation", Right.READ, "logs")
-    def show_conversation(who: Who, session: Text, after: Cursor = "", limit: Limit = 50) -> LogPage:
-        """The exchanges of a session, the oldest first."""
-        return LogPage.model_validate(logs.conversation(who, session, limit=limit, after=after))
+    def show_conversation(
+        who: Who, session: Text, tenant: Text | None = None, after: Cursor = "", limit: Limit = 50
+    ) -> LogPage:
+        """The exchanges of a session, the oldest first. `tenant`: only this one's, whose session's name others may
+        have, too."""
+        return LogPage.model_validate(logs.conversation(who, session, tenant=tenant, limit=limit, after=after))
 
     @routes.get("/logs/rollup", Right.READ, "logs")
     def roll_up(

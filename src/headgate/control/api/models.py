@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headgate.core.text import sendable_json
 
 Seconds = float
 Usd = str
@@ -27,6 +29,12 @@ class Taken(BaseModel):
 
 class Told(BaseModel):
     """An answer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sendable(cls, told: Any) -> Any:
+        """Names and arguments come from strangers: half of a surrogate pair in one would fail the whole answer."""
+        return sendable_json(told)
 
 
 class Problem(Told):
@@ -464,6 +472,12 @@ class Person(Told):
     tenant: str
     created: Seconds
     changed: Seconds
+
+
+class RemovedPerson(Person):
+    """Somebody who was removed. `tokens_revoked`: the names of the API tokens that ended with it."""
+
+    tokens_revoked: list[str]
 
 
 class People(Told):

@@ -54,9 +54,9 @@ def add(routes: Routes, control: Control) -> None:
         return m.Ended.model_validate(people.log_out(who, name))
 
     @routes.delete("/people/{name}", Right.PEOPLE, "people")
-    def remove_person(who: Who, name: Id) -> m.Person:
-        """Remove a person, and end its sessions."""
-        return m.Person.model_validate(people.remove(who, name))
+    def remove_person(who: Who, name: Id) -> m.RemovedPerson:
+        """Remove a person, end its sessions, and revoke the API tokens that it has made."""
+        return m.RemovedPerson.model_validate(people.remove(who, name))
 
     @routes.get("/tokens", Right.PEOPLE, "tokens")
     def list_tokens(who: Who) -> m.Tokens:

@@ -6,6 +6,7 @@ from headgate.control.api import models as m
 from headgate.control.api.base import Id, Limit, Routes, Text, Who
 from headgate.control.context import Control
 from headgate.control.people import Right
+from headgate.core.text import sendable_json
 
 
 def add(routes: Routes, control: Control) -> None:
@@ -78,7 +79,8 @@ def add(routes: Routes, control: Control) -> None:
     @routes.get("/cache", Right.READ_ALL, "cache")
     def show_cache(who: Who) -> dict[str, object]:
         """How the cache does."""
-        return control.cache.report(who)
+        told: dict[str, object] = sendable_json(control.cache.report(who))
+        return told
 
     @routes.post("/cache/forget", Right.CACHE, "cache")
     def forget_answers(who: Who, body: m.Whose) -> m.Forgotten:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from headgate.core.errors import BadRequest, NotServed
 from headgate.jobs.batch import status_of
 from headgate.jobs.running import PASSED
 from headgate.jobs.shown import job_json, queue_json, shown
+from headgate.stores.audit_log import Outcome
 from headgate.stores.batch_items import OVER, Batch, BatchStore
 from headgate.stores.job_rows import STATES, Job, JobStore
 from headgate.stores.jobs_place import JobsPlace, NoJobs
@@ -68,15 +69,15 @@ class Jobs:
         """Have it not done. Raises NotServed, and Conflict where it is over."""
         who.need(Right.JOBS)
         store, job = self._own(who, job_id)
-        made = store.cancel(job_id, now=self._control.now(), keeps=self._deferred.keeps)
-        return self._changed(who, store, job, "cancelled", made=made)
+        now, keeps = self._control.now(), self._deferred.keeps
+        return self._changed(who, store, job, "cancelled", lambda: store.cancel(job_id, now=now, keeps=keeps))
 
     def retry(self, who: Principal, job_id: str) -> dict[str, Any]:
         """Have it done again. Raises NotServed, and Conflict where it has not failed, expired or been cancelled."""
         who.need(Right.JOBS)
         store, job = self._own(who, job_id)
-        made = store.retry(job_id, now=self._control.now(), waits=self._deferred.waits)
-        return self._changed(who, store, job, "retried", made=made)
+        now, waits = self._control.now(), self._deferred.waits
+        return self._changed(who, store, job, "retried", lambda: store.retry(job_id, now=now, waits=waits))
 
     def batches(self, who: Principal, *, limit: int = 50) -> Rows:
         """Batches, the newest first.
@@ -113,8 +114,9 @@ class Jobs:
                 raise Conflict(
                     "The batch is its caller's own: it is cancelled where it was submitted.", code="callers_own"
                 )
-            self._control.awaited(lambda: self._control.gateway.batches.cancel(batch_id))
-            return self._recorded(who, store, batch, "batch.cancel")
+            with self._on_record(who, "batch.cancel", batch.id, str(batch.caller.get("tenant", "")), batch.state):
+                self._control.awaited(lambda: self._control.gateway.batches.cancel(batch_id))
+            return _batch(store, store.batch(batch.id) or batch)
 
     def retry_batch(self, who: Principal, batch_id: str) -> dict[str, Any]:
         """Have the lines that failed or were cancelled done again, by this gateway.
@@ -128,8 +130,9 @@ class Jobs:
         with self._found(batch_id) as (store, batch):
             if batch.state not in OVER:
                 raise Conflict("The batch is not over: its lines are still worked at.", code="job_state")
-            self._control.awaited(lambda: self._control.gateway.batches.run(batch_id, retry_failed=True))
-            return self._recorded(who, store, batch, "batch.retry")
+            with self._on_record(who, "batch.retry", batch.id, str(batch.caller.get("tenant", "")), batch.state):
+                self._control.awaited(lambda: self._control.gateway.batches.run(batch_id, retry_failed=True))
+            return _batch(store, store.batch(batch.id) or batch)
 
     @contextmanager
     def _found(self, batch_id: str) -> Iterator[tuple[BatchStore, Batch]]:
@@ -150,12 +153,11 @@ class Jobs:
         finally:
             store.place.close()
 
-    def _recorded(self, who: Principal, store: BatchStore, before: Batch, action: str) -> dict[str, Any]:
-        """How a batch stands now, and on record that it was changed."""
-        with acting(who.actor):
-            tenant, was = str(before.caller.get("tenant", "")), {"state": before.state}
-            self._control.built.ledger.audit.record(action, before.id, tenant=tenant, before=was)
-        return _batch(store, store.batch(before.id) or before)
+    @contextmanager
+    def _on_record(self, who: Principal, action: str, subject: str, tenant: str, state: str) -> Iterator[Outcome]:
+        audit = self._control.built.ledger.audit
+        with acting(who.actor), audit.around(action, subject, tenant=tenant, before={"state": state}) as came:
+            yield came
 
     def _batches(self) -> BatchStore:
         """Beside whoever writes: to open the file for writing would keep `headgate batch` out of it."""
@@ -168,15 +170,18 @@ class Jobs:
             raise NotServed("There is no deferred call with this id.", code="no_job")
         return store, job
 
-    def _changed(self, who: Principal, store: JobStore, job: Job, done: str, *, made: bool) -> dict[str, Any]:
+    def _changed(
+        self, who: Principal, store: JobStore, job: Job, done: str, change: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """`change` tells whether it was made: the state may not be one for it."""
+        before = job_json(job)
+        action = "job.cancel" if done == "cancelled" else "job.retry"
+        with self._on_record(who, action, job.id, before["caller"]["tenant"], before["state"]) as came:
+            made = change()
+            came.after = {"made": made}
         if not made:
             raise Conflict(f"The call is {job.state}, and cannot be {done}.", code="job_state")
-        before = job_json(job)
         self._control.built.log.event(f"job_{done}", job=job.id, by=who.name)
-        with acting(who.actor):
-            tenant, was = before["caller"]["tenant"], {"state": before["state"]}
-            action = "job.cancel" if done == "cancelled" else "job.retry"
-            self._control.built.ledger.audit.record(action, job.id, tenant=tenant, before=was)
         return shown(store, job.id) or before
 
 

@@ -8,7 +8,7 @@ from headgate.control.people import Principal, Right
 from headgate.control.problems import Conflict
 from headgate.control.services import Rows
 from headgate.core.actors import acting
-from headgate.core.errors import BadRequest, ConfigError, NotServed
+from headgate.core.errors import BadRequest, ConfigError, Denied, NotServed
 from headgate.gateway.auth import KeyRecord, digest
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MAX_TEXT = 200
 
 
 class Keys:
-    """A tenant-admin sees and changes its tenant's keys, and makes none that speak for tenants."""
+    """A tenant-admin sees its tenant's keys; those that speak for all tenants it neither makes nor changes."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -79,7 +79,12 @@ class Keys:
         return self._ringed(made)
 
     def rotate(self, who: Principal, key_id: str) -> dict[str, Any]:
-        """Give a key a new secret, told this once; the old one stops working at once. Raises NotServed."""
+        """Give a key a new secret, told this once; the old one stops working at once.
+
+        Raises:
+            NotServed: there is no such key.
+            Denied: a tenant-admin, for a key that speaks for all tenants.
+        """
         who.need(Right.KEYS)
         self._own(who, key_id)
         with acting(who.actor):
@@ -89,7 +94,7 @@ class Keys:
                 raise NotServed(error.message, code="no_key") from None
 
     def revoke(self, who: Principal, key_id: str) -> dict[str, Any]:
-        """End a key for good. Raises NotServed."""
+        """End a key for good. Raises as `rotate`."""
         who.need(Right.KEYS)
         self._own(who, key_id)
         with acting(who.actor):
@@ -107,6 +112,11 @@ class Keys:
         found = next((key for key in self._store.list() if key.id == key_id and key.revoked is None), None)
         if found is None or (tenant is not None and found.tenant != tenant):
             raise NotServed("There is no working key with this id.", code="no_key")
+        if tenant is not None and found.may_speak_for_tenants:
+            # Its secret would open every other tenant to whoever holds it; ending it would shut them out.
+            raise Denied(
+                "This key speaks for all tenants: only an admin may change it.", code="forbidden", status_hint=403
+            )
 
     def _ringed(self, made: NewKey) -> dict[str, Any]:
         key, text = made.key, made.secret.reveal()

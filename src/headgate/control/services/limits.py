@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from headgate.control.people import Principal, Right
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from headgate.control.context import Control
 
 
+_CALLERS = frozenset({"user", "session", "address"})
+
+
 class Limits:
-    """A tenant-admin sees those that count for its tenant's calls."""
+    """A tenant-admin sees those that count for its tenant's calls, and that name nobody else's callers."""
 
     def __init__(self, control: Control) -> None:
         self._settings = control.built.settings
@@ -26,7 +30,7 @@ class Limits:
         found = []
         for limit in limits_of(self._settings):
             only = dict(limit.only)
-            if tenant is not None and (only.get("tenant", tenant) != tenant or only.get("key", "") not in {"", *keys}):
+            if tenant is not None and not _is_of(only, tenant, keys):
                 continue
             found.append(
                 {
@@ -38,3 +42,15 @@ class Limits:
                 }
             )
         return found
+
+
+def _is_of(only: Mapping[str, str], tenant: str, keys: Collection[str]) -> bool:
+    """Whether a tenant may know of a limit. A caller that is named without a tenant may be anybody's.
+
+    Args:
+        keys: the names of the tenant's keys.
+    """
+    if only.get("tenant", tenant) != tenant or ("key" in only and only["key"] not in keys):
+        return False
+    its_own = "tenant" in only or "key" in only
+    return its_own or not any(name in _CALLERS or name.startswith("tag:") for name in only)

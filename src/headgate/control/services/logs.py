@@ -78,11 +78,19 @@ class Logs:
         attempts = [] if stored is None else [_attempt(each) for each in stored.attempts]
         return {**_row(row), "request": row.request, "attempts_made": attempts}
 
-    def conversation(self, who: Principal, session: str, *, limit: int = 50, after: str = "") -> Row:
-        """As `search`: the exchanges of a session, the oldest first. `after`: `next` of the page before."""
+    def conversation(
+        self, who: Principal, session: str, *, tenant: str | None = None, limit: int = 50, after: str = ""
+    ) -> Row:
+        """As `search`: the exchanges of a session, the oldest first.
+
+        Args:
+            tenant: only this one's, "" for those without; None: by this name anywhere. A tenant-admin's is its own.
+            after: `next` of the page before.
+        """
         who.need(Right.READ)
-        tenant = who.tenant_scope()
-        return _page(self._ask(lambda reader: reader.conversation(session, tenant, limit, after), LogPage(())))
+        own = who.tenant_scope()
+        whose = tenant if own is None else own
+        return _page(self._ask(lambda reader: reader.conversation(session, whose, limit, after), LogPage(())))
 
     def sessions(self, who: Principal, query: LogQuery) -> Row:
         """``{"sessions": [...], "next", "searched_to"}``: those with an exchange that fits, the newest first.
@@ -154,21 +162,26 @@ class Logs:
         except BadSubject as error:
             raise BadRequest(f"{str(error).capitalize()}.") from None
         self._there()
+        # On record by kind and pseudonym: the name is about to be erased everywhere else.
+        tenant_told = "" if kind == "tenant" else subject.tenant or ""
+        with acting(who.actor), self._ledger.audit.around("log.erase", kind, tenant=tenant_told) as came:
+            told = self._erased(subject)
+            came.subject, came.after = f"{kind} {told['pseudonym']}".rstrip(), told
+        self._tell("log_erased", by=who.name, kind=kind, exchanges=told["exchanges"], pseudonym=told["pseudonym"])
+        return told
+
+    def _erased(self, subject: Subject) -> Row:
         elsewhere = erase_elsewhere(self._control, subject)
         found = self._logs.erase(subject)
-        told = {
+        return {
             "exchanges": found.exchanges,
             "bodies": found.bodies,
             "events": found.events,
             "pseudonym": found.pseudonym,
             "spool_emptied": found.spool_emptied,
+            "spools_left": found.spools_left,
             **asdict(elsewhere),
         }
-        with acting(who.actor):  # not by the name that has just been erased everywhere else
-            named = f"{kind} {found.pseudonym}".rstrip()
-            self._ledger.audit.record("log.erase", named, tenant=subject.tenant or "", after=told)
-        self._tell("log_erased", by=who.name, kind=kind, exchanges=found.exchanges, pseudonym=found.pseudonym)
-        return told
 
     def _there(self) -> None:
         why = self._logs.place.why_not

@@ -65,7 +65,7 @@ class People:
             return _person(self._done(lambda: self._store.set_password(name, self._hash(password))))
 
     def remove(self, who: Principal, name: str) -> dict[str, Any]:
-        """Remove a person and end its sessions.
+        """Remove a person, end its sessions, and revoke the API tokens that it has made: `tokens_revoked`, by name.
 
         Raises:
             NotServed: there is none of that name.
@@ -80,7 +80,7 @@ class People:
                 raise Conflict(error.message) from None
             finally:
                 self._control.identity.forget()
-        return _person(removed)
+        return {**_person(removed.person), "tokens_revoked": list(removed.tokens)}
 
     def log_out(self, who: Principal, name: str) -> dict[str, Any]:
         """End every session of a person: of oneself, or, for an admin, of anybody. Returns ``{"ended"}``."""

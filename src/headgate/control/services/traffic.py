@@ -9,7 +9,7 @@ from headgate.control.people import Principal, Right
 from headgate.core.actors import acting
 from headgate.core.errors import BadRequest, ConfigError, NotServed
 from headgate.engine.blocking import run_blocking
-from headgate.traffic_report import lift, providers_report
+from headgate.traffic_report import known, lift, providers_report
 
 if TYPE_CHECKING:
     from headgate.control.context import Control
@@ -30,12 +30,12 @@ class Providers:
         """Close every breaker of a provider. Raises NotServed where there is no such provider."""
         who.need(Right.INCIDENTS)
         try:
-            lifted = lift(self._built, provider, by=who.name)
+            known(self._built, provider)
         except ConfigError as error:
             raise NotServed(error.message, code="no_provider") from None
-        if lifted:
-            with acting(who.actor):
-                self._built.ledger.audit.record("breakers.lift", provider, after={"lifted": lifted})
+        with acting(who.actor), self._built.ledger.audit.around("breakers.lift", provider) as came:
+            lifted = lift(self._built, provider, by=who.name)
+            came.after = {"lifted": lifted}
         return {"provider": provider, "lifted": lifted}
 
 
@@ -62,9 +62,9 @@ class Cache:
             wanted = whose_answers(whose)
         except ValueError as error:
             raise BadRequest(str(error)) from None
-        count = run_blocking(forgotten(self._built.caching.port(blocking=True), wanted))
-        shown = told_of(self._built, wanted, count, by=who.name)
-        with acting(who.actor):
-            subject = " ".join(f"{name}={value}" for name, value in wanted.items()) or "everything"
-            self._built.ledger.audit.record("cache.forget", subject, tenant=wanted.get("tenant", ""), after=shown)
-        return shown
+        subject = " ".join(f"{name}={value}" for name, value in wanted.items()) or "everything"
+        audit, tenant = self._built.ledger.audit, wanted.get("tenant", "")
+        with acting(who.actor), audit.around("cache.forget", subject, tenant=tenant) as came:
+            count = run_blocking(forgotten(self._built.caching.port(blocking=True), wanted))
+            came.after = told_of(self._built, wanted, count, by=who.name)
+        return dict(came.after)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.core.approvals import Decision
-from headgate.policy.guards.tools import read_arguments
+from headgate.policy.guards.tools import MAX_ARGUMENTS, read_arguments
 
 MAX_NOTE = 500
+MAX_BODY = 16 * MAX_ARGUMENTS + 64 * 1024
+"""Bytes of a request that brings a decision: a character of arguments is 16 at most, a pair of escapes in a form."""
 _FIELDS = frozenset({"decision", "arguments", "reason"})
 
 
@@ -48,8 +50,11 @@ def edited_arguments(arguments: Any) -> str:
     Raises:
         ValueError: they are none.
     """
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+    written = isinstance(arguments, str)
+    text = arguments if written else json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
     found = read_arguments(text)
     if found is None or not text.strip():
-        raise ValueError("the arguments have to be one JSON object, without a key twice")
+        raise ValueError(
+            f"the arguments have to be one JSON object, without a key twice, of at most {MAX_ARGUMENTS:,} characters"
+        )
     return json.dumps(found)

@@ -28,6 +28,7 @@ BAD_ARGUMENTS = "bad_arguments"
 
 DENIAL = "Headgate did not let this call of {tool} through: {reason}. Do not repeat it; go on without it, or say so."
 
+_HALF = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")  # perhaps of a pair
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
@@ -169,7 +170,8 @@ def _about(rule: ToolRule, arguments: dict[str, Any], tainted: bool) -> bool:
 
 def read_arguments(text: str) -> dict[str, Any] | None:
     """The arguments of a call; None where they are not one JSON object that every program reads alike: not JSON, a key
-    twice, NaN, nested more than 100 deep, more than 262,144 characters. Nothing at all is no arguments."""
+    twice, NaN, half of a surrogate pair, nested more than 100 deep, more than 262,144 characters. Nothing at all is no
+    arguments."""
     if len(text) > MAX_ARGUMENTS:
         return None
     if not text.strip():
@@ -180,7 +182,17 @@ def read_arguments(text: str) -> dict[str, Any] | None:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and not (_HALF.search(text) and _halved(found)) else None
+
+
+def _halved(found: dict[str, Any]) -> bool:
+    """A text in it has one half of a surrogate pair. Some programs drop it, which joins what a rule saw apart, some
+    put another character there, and some read nothing of it all (RFC 7493, section 2.1)."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def too_deep(text: str, most: int) -> bool:

@@ -50,7 +50,9 @@ class Erased:
         bodies: of them, those whose words or whole request are gone now.
         events: other lines that named it.
         pseudonym: stands for the name from now on; "" where nothing was found.
-        spool_emptied: the JSON lines hold nothing of it any more.
+        spool_emptied: the JSON lines here hold nothing of it any more.
+        spools_left: files of lines of other gateways that are on record and may hold something of it: each is emptied
+            by its own gateway, in its next turn.
     """
 
     exchanges: int = 0
@@ -58,6 +60,7 @@ class Erased:
     events: int = 0
     pseudonym: str = ""
     spool_emptied: bool = True
+    spools_left: int = 0
 
 
 def pseudonym() -> str:
@@ -95,14 +98,17 @@ class Names:
         pseudonym: what the new names begin with.
         users, sessions: the new name by the old.
         tenant: whose they are; None: anybody's.
+        apart: is in the new names that are counted, so that nobody else gives the same; "" = nobody else gives any.
     """
 
-    def __init__(self, subject: Subject, said: str) -> None:
+    def __init__(self, subject: Subject, said: str, apart: str = "") -> None:
         self._subject = subject
         self.pseudonym = said
         self.users: dict[str, str] = {}
         self.sessions: dict[str, str] = {}
         self.tenant = subject.value if subject.kind == "tenant" else subject.tenant
+        self._looked_for: set[str] = set()
+        self._apart = apart
 
     def user(self, old: str) -> str:
         """A user's name from now on."""
@@ -110,7 +116,7 @@ class Names:
             return old
         if self._subject.kind == "user":
             return self.users.setdefault(old, self.pseudonym)
-        return self.users.setdefault(old, f"{self.pseudonym}-u{len(self.users) + 1}")
+        return self.users.setdefault(old, f"{self.pseudonym}-{self._apart}u{len(self.users) + 1}")
 
     def session(self, old: str) -> str:
         """A session's name from now on."""
@@ -118,7 +124,7 @@ class Names:
             return old
         if self._subject.kind == "session":
             return self.sessions.setdefault(old, self.pseudonym)
-        return self.sessions.setdefault(old, f"{self.pseudonym}-s{len(self.sessions) + 1}")
+        return self.sessions.setdefault(old, f"{self.pseudonym}-{self._apart}s{len(self.sessions) + 1}")
 
     def tags(self, told: Any) -> Any:
         """Tags without the old names; without any of a tenant's."""
@@ -127,6 +133,12 @@ class Names:
         for old, new in self.all().items():
             told = renamed(told, old, new)
         return told
+
+    def to_look_for(self) -> dict[str, str]:
+        """As `all`, without those that it has told before."""
+        found = {old: new for old, new in self.all().items() if old not in self._looked_for}
+        self._looked_for |= found.keys()
+        return found
 
     def all(self) -> dict[str, str]:
         """The new name by the old, of those that are to be looked for elsewhere."""
@@ -150,26 +162,32 @@ def rename_sums(sql: Sql, said: Names) -> None:
 
 
 def erase_events(sql: Sql, said: Names) -> int:
-    """Lines that are not about an exchange.
+    """Lines that are not about an exchange, by the names that were not looked for yet. Call it with the rows that these
+    names are of, in their transaction: they are the only ones to tell a user's sessions.
 
     One that names no tenant is everybody's: where a single tenant's data go, its names are looked for only where
     callers' names are. A user may be called "critical", and the alerts of others shall stay critical.
     """
     count = 0
     asked = "SELECT n, fields FROM log_events WHERE fields LIKE ? ESCAPE '!' OR fields LIKE ? ESCAPE '!'"
-    for old, new in list(said.all().items()):
+    for old, new in said.to_look_for().items():
         patterns = f"%{_like(old)}%", f"%{_like(_inside(old))}%"
         for n, fields in sql.execute(asked, patterns).fetchall():
             told = msgspec.json.decode(fields)
-            whose = told.get("tenant")
-            if said.tenant is not None and whose not in (None, said.tenant):
-                continue
-            some = set(told) if said.tenant is None or whose is not None else _callers(told)
-            changed = {name: renamed(each, old, new) if name in some else each for name, each in told.items()}
+            changed = renamed_event(told, said.tenant, old, new)
             if changed != told:
                 sql.execute("UPDATE log_events SET fields = ? WHERE n = ?", (msgspec.json.encode(changed).decode(), n))
                 count += 1
     return count
+
+
+def renamed_event(told: dict[str, Any], tenant: str | None, old: str, new: str) -> dict[str, Any]:
+    """The fields of an event with a new name for an old one of this tenant; None: of any."""
+    whose = told.get("tenant")
+    if tenant is not None and whose not in (None, tenant):
+        return told
+    some = set(told) if tenant is None or whose is not None else _callers(told)
+    return {name: renamed(each, old, new) if name in some else each for name, each in told.items()}
 
 
 def _callers(fields: Mapping[str, Any]) -> set[str]:

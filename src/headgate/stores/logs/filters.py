@@ -21,9 +21,18 @@ from headgate.stores.logs.posts import (
     bucket_key,
     key_of,
 )
-from headgate.stores.logs.query import ALIASES, EXTRA_FIELDS, SHARED_FIELDS, BadQuery, LogQuery
+from headgate.stores.logs.query import (
+    ALIASES,
+    ATTEMPT_FAILED,
+    EXTRA_FIELDS,
+    LEAST_FIELDS,
+    SHARED_FIELDS,
+    BadQuery,
+    LogQuery,
+)
 
 _LARGEST_BITS = 63
+_LARGEST_NUMBER = 1e15
 _KINDS = {"request_id": REQUEST, "correlation_id": CORRELATION, "session": SESSION, "user": USER}
 _SWITCHES = {"true": "True", "yes": "True", "on": "True", "false": "False", "no": "False", "off": "False"}
 _WORDS = re.compile(r'(-?)(?:"([^"]*)"?|(\S+))')
@@ -41,6 +50,7 @@ class Filter:
         more: says of a row's `more` whether it will do; None: anything will.
         words: for the full-text index, as (not wanted, words in order, a beginning).
         since, until: seconds since the epoch.
+        behind: only rows with a larger number than this; None: any.
     """
 
     shape: Callable[[Shape], bool] | None = None
@@ -50,6 +60,7 @@ class Filter:
     words: list[tuple[bool, str, bool]] = field(default_factory=list)
     since: float | None = None
     until: float | None = None
+    behind: int | None = None
     exchange_id: str = ""
 
 
@@ -67,6 +78,12 @@ def filter_of(query: LogQuery) -> Filter:
         name = ALIASES.get(told, told)
         if name == "model":
             shapes.append(_either(("model_asked", "model_served"), value))
+        elif name == ATTEMPT_FAILED:
+            shapes.append(_attempt_failed(value))
+        elif name == "min_waited_ms":
+            more.append(_waited(_number(name, value)))
+        elif name in LEAST_FIELDS:
+            found.columns.append((f"{name.removeprefix('min_')} >= ?", _number(name, value)))
         elif name in SHARED_FIELDS:
             shapes.append(_is(name, value))
         elif name == "exchange_id":
@@ -113,6 +130,26 @@ def _is(name: str, value: str) -> Callable[[Shape], bool]:
     place = SHARED_FIELDS.index(name)
     wanted = _SWITCHES.get(value.lower(), value) if name in ("stream", "estimated", "simulated") else value
     return lambda shape: str(shape.values[place]) == wanted
+
+
+def _attempt_failed(value: str) -> Callable[[Shape], bool]:
+    wanted = _SWITCHES.get(value.lower(), value) == "True"
+    # A second attempt is there since the first has failed.
+    return lambda shape: (shape.attempts > 1 or bool(shape.failed and shape.attempts)) == wanted
+
+
+def _waited(least: float) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda more: float(more.get("waited_ms", 0.0)) >= least
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = -1.0
+    if not 0.0 <= found <= _LARGEST_NUMBER:  # nan is neither
+        raise BadQuery(f"{name} is a number from 0 on, like 5000")
+    return found
 
 
 def _either(names: Iterable[str], value: str) -> Callable[[Shape], bool]:

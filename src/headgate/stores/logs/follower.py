@@ -20,6 +20,8 @@ FIRST_SECONDS = 2.0
 """After a start, before the process is: a gateway that is stopped again at once needs none."""
 LONGEST_PAUSE = 60.0
 CLOSE_SECONDS = 10.0
+SILENT_SECONDS = 30.0
+"""It speaks every 5 s (`worker.SAY_SECONDS`); one that has said nothing for so long hangs, or was stopped."""
 TELL_SECONDS = 3600.0
 """Lines that cannot be read are told once in so long."""
 
@@ -37,12 +39,22 @@ class Follower:
         kept: what it is to do.
         tell: writes an event, as `LineLog.event`.
         first: seconds before the process is started.
+        clock: a monotonic clock in seconds.
     """
 
-    def __init__(self, kept: Kept, tell: Callable[..., None], *, first: float = FIRST_SECONDS) -> None:
+    def __init__(
+        self,
+        kept: Kept,
+        tell: Callable[..., None],
+        *,
+        first: float = FIRST_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kept = kept
         self._tell = tell
         self._first = first
+        self._clock = clock
+        self._spoke: float | None = None  # when the process was started, or has last said how it stands
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -67,9 +79,15 @@ class Follower:
         """How it stands: `ok`, `lag_seconds` behind the log, `behind_bytes`, `bad_lines`, `restarts`, `last_error`."""
         standing = self._standing or Standing()
         error = standing.error or self._error
+        spoke = self._spoke
+        silent = 0.0 if spoke is None else self._clock() - spoke
+        if silent < SILENT_SECONDS:
+            silent = 0.0
+        elif not error:
+            error = f"the process that keeps the log store has said nothing for {silent:.0f} s"
         return {
             "ok": not error,
-            "lag_seconds": standing.lag_seconds,
+            "lag_seconds": standing.lag_seconds + round(silent, 1),
             "behind_bytes": standing.behind,
             "stored": standing.exchanges,
             "bad_lines": standing.bad,
@@ -145,7 +163,7 @@ class Follower:
             child.stdin.write(msgspec.json.encode(self._kept) + b"\n")
             child.stdin.flush()
         with self._changed:
-            self._child, self._asked = child, 0
+            self._child, self._asked, self._spoke = child, 0, self._clock()
         if self._closing.is_set():
             self._let_go()
         for line in child.stdout:
@@ -155,7 +173,7 @@ class Follower:
         child.stdout.close()
         self._let_go()
         with self._changed:
-            self._child = self._standing = None
+            self._child = self._standing = self._spoke = None
             if code:
                 self._error = f"the process that keeps the log store has ended with {code}"
             self._changed.notify_all()
@@ -163,7 +181,7 @@ class Follower:
 
     def _heard(self, standing: Standing) -> None:
         with self._changed:
-            self._standing = standing
+            self._standing, self._spoke = standing, self._clock()
             self._error = ""
             self._changed.notify_all()
         now = time.monotonic()

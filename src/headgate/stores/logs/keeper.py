@@ -17,6 +17,8 @@ from headgate.stores.logs.store import LogStore, Progress, Pruned
 
 MOST_IN_ONE = 8
 """Reads of the spool in one transaction, while there is more to read."""
+_TRIES = 3
+"""To empty a spool: it is begun anew where the file was moved away meanwhile."""
 ERASE_SECONDS = 60.0
 """How long an erasure waits for its turn."""
 
@@ -113,6 +115,7 @@ class LogKeeper:
         self._spool = None if spool is None else Spool(spool)
         self._progress: Progress | None = None
         self._last_took = 0
+        self._unheard = 0  # the last erasure that the spool was not emptied for
 
     def ingest_once(self, wait: float = 0.0) -> Ingested | None:
         """Take in what is in the spool now, in one transaction of at most 32 MB.
@@ -164,7 +167,7 @@ class LogKeeper:
             try:
                 while self._ingest().behind and self._last_took:
                     pass
-                found = self._store.erase(subject)
+                found = self._store.erase(subject, "" if self._spool is None else self._name)
                 return replace(found, spool_emptied=self._empty_spool())
             finally:
                 self._store.close()  # what it knew by heart may have been erased
@@ -214,10 +217,12 @@ class LogKeeper:
         if spool is None:
             return Ingested()
         found = self._take(spool)
-        if spool.position > self._spool_bytes and not found.behind:
+        if self._unheard and not found.behind:
+            self._empty_spool()  # by what another process has erased; where it cannot be now, in the next turn
+        elif spool.position > self._spool_bytes and not found.behind:
             with spool.held():
                 more = self._take(spool)
-                spool.cut()
+                self._cut(spool)
             found = replace(
                 more,
                 exchanges=found.exchanges + more.exchanges,
@@ -238,9 +243,11 @@ class LogKeeper:
             raw = spool.read()
             if not raw and spool.position == on_record.position:
                 self._last_took = 0
+                self._unheard = self._store.unheard(self._name)
                 self._store.rest()
                 return Ingested(behind=spool.behind())
             with self._store.transaction():
+                self._unheard = self._store.unheard(self._name)
                 for _ in range(MOST_IN_ONE):
                     if not raw:
                         break
@@ -265,10 +272,28 @@ class LogKeeper:
         return Ingested(exchanges, events, bad, spool.behind(), why)
 
     def _empty_spool(self) -> bool:
+        """Take in what is there, and empty the file; whether it is empty."""
         spool = self._spool
         if spool is None:
             return True
-        with spool.held():
-            while self._take(spool).behind and self._last_took:
-                pass
-            return spool.cut() or not spool.behind()
+        done = self._emptied(spool)
+        if done and self._unheard:
+            self._store.heard(self._name, self._unheard)
+            self._unheard = 0
+        return done
+
+    def _emptied(self, spool: Spool) -> bool:
+        for _ in range(_TRIES):
+            with spool.held():
+                while self._take(spool).behind and self._last_took:
+                    pass
+                if self._cut(spool):
+                    return True
+        return spool.empty()
+
+    def _cut(self, spool: Spool) -> bool:
+        """Empty it, and put on record what it was emptied of: so that what comes next is found where it has moved."""
+        if not spool.cut():
+            return False
+        self._take(spool)
+        return True

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from headgate.stores.logs.reader import LogReader
 
 CATCH_UP_SECONDS = 2.0
+PRUNE_SECONDS = 60.0
+"""Without a process that does so all the time, what is old goes so often at most: when somebody looks."""
 _PAUSE_SECONDS = 0.05
 
 
@@ -132,6 +134,7 @@ class Logs:
         self._reader: LogReader | None = None
         self._keeper: LogKeeper | None = None
         self._follower: Follower | None = None
+        self._pruned = -PRUNE_SECONDS
 
     def follow(self, tell: Callable[..., None], *, first: float | None = None) -> None:
         """Have a process of its own take the lines in from now on; nothing where there is no log store.
@@ -160,7 +163,8 @@ class Logs:
             return self._reader
 
     def fresh(self, seconds: float = CATCH_UP_SECONDS) -> LogReader:
-        """As `reader`, with what was logged before now: it is taken in first, here where nobody else does so.
+        """As `reader`, with what was logged before now, and without what is older than is kept: lines are taken in
+        first, and old ones go, here where nobody else does so.
 
         Args:
             seconds: to wait for whoever else is at it.
@@ -178,10 +182,21 @@ class Logs:
             elif worker_of(self.place.lock_file):
                 self._wait(seconds)
             else:
-                self._keeping().catch_up(seconds)
+                self._keep_up(seconds)
         except Unavailable:
             pass  # a disk that is full keeps nobody from reading
         return self.reader
+
+    def _keep_up(self, seconds: float) -> None:
+        """Take in what is there, and forget what is old: what of it can be done in so many seconds."""
+        keeper, end = self._keeping(), time.monotonic() + seconds
+        keeper.catch_up(seconds)
+        if time.monotonic() - self._pruned < PRUNE_SECONDS:
+            return
+        while keeper.prune().more:
+            if time.monotonic() >= end:
+                return  # the rest goes the next time
+        self._pruned = time.monotonic()
 
     def _wait(self, seconds: float) -> None:
         """For a process that is another gateway's."""

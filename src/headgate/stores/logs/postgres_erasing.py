@@ -9,6 +9,7 @@ import msgspec
 
 from headgate.stores.logs.erasing import Erased, Names, Subject, erase_events, pseudonym, rename_sums, summed_names
 from headgate.stores.logs.filters import filter_of, keys_of_more, keys_of_row
+from headgate.stores.logs.postgres_erasures import others, record
 from headgate.stores.logs.postgres_link import Link
 from headgate.stores.logs.postgres_rows import PostgresFinder
 from headgate.stores.logs.query import LogQuery
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
 _AT_ONCE = 2000
 
 
-def erase(store: PostgresStore, subject: Subject) -> Erased:
-    """Take a subject's words and name out. Begun anew after a failure, it does what is left."""
+def erase(store: PostgresStore, subject: Subject, spool: str, now: float) -> Erased:
+    """Take a subject's words and name out. Begun anew after a failure, it does what is left.
+
+    Args:
+        spool: of whoever asks; others hear of it (`postgres_erasures`).
+    """
+    said = Names(subject, pseudonym())
     with store.transaction() as link:
+        left = others(link, spool, record(link, subject, said.pseudonym, now))
         store.fold(link)
         numbers = _numbers(link, subject)
         names = summed_names(link, subject)
-    said = Names(subject, pseudonym())
     for name in names:
         said.user(name)
-    bodies = 0
+    bodies = events = 0
     for start in range(0, len(numbers), _AT_ONCE):
         with store.transaction() as link:
             bodies += _erase_rows(link, said, numbers[start : start + _AT_ONCE])
+            events += erase_events(link, said)
     with store.transaction() as link:
         rename_sums(link, said)
-        events = erase_events(link, said)
+        events += erase_events(link, said)
         link.execute("DELETE FROM log_bad")
-    return Erased(len(numbers), bodies, events, said.pseudonym if numbers or names or events else "")
+    told = said.pseudonym if numbers or names or events else ""
+    return Erased(len(numbers), bodies, events, told, spools_left=left)
 
 
 def _numbers(link: Link, subject: Subject) -> list[int]:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from headgate.core.errors import ConfigError, Unavailable
-from headgate.stores.logs import user_sums
+from headgate.stores.logs import postgres_erasures, user_sums
 from headgate.stores.logs.rollups import COUNTS
 from headgate.stores.postgres_database import OLDEST, Place, postgres_place, reason
 
-VERSION = 2
+VERSION = 3
 _LOCK = 0x68656164_67617402
 """Of PostgreSQL's advisory locks: "headgat", 2. Whoever writes the log store has it, so that rows become visible in the
 order of their numbers."""
@@ -49,6 +49,7 @@ _SCHEMA = (
     f"CREATE TABLE log_rollups (step bigint, dimension text, start bigint, tenant text, value text, {_SUMS}, "
     "latency bytea NOT NULL, ttft bytea NOT NULL, PRIMARY KEY (step, dimension, tenant, start, value))",
     _USER_SUMS,
+    *postgres_erasures.TABLE,
 )
 
 
@@ -124,9 +125,12 @@ def take_turn(link: Link) -> None:
             link.execute(statement)
         link.execute("INSERT INTO log_meta VALUES ('version', ?), ('summed_to', 0)", (VERSION,))
     row = link.execute("SELECT value FROM log_meta WHERE name = 'version'").fetchone()
-    if row is not None and row[0] == 1:
-        link.execute(_USER_SUMS)
-        user_sums.move(link)
+    if row is not None and row[0] in (1, 2):
+        if row[0] == 1:
+            link.execute(_USER_SUMS)
+            user_sums.move(link)
+        for statement in postgres_erasures.TABLE:
+            link.execute(statement)
         link.execute("UPDATE log_meta SET value = ? WHERE name = 'version'", (VERSION,))
     elif row is None or row[0] != VERSION:
         raise ConfigError("the log store in this database was written by a newer Headgate; use that one")

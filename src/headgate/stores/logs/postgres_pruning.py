@@ -35,6 +35,7 @@ def prune(store: PostgresStore, before: float, keep_bytes: int, now: float) -> P
             link.execute(f"DELETE FROM {table} WHERE n = ANY(?)", (gone,))
         prune_sums(link, now)
         link.execute("DELETE FROM log_bad WHERE found < ?", (before,))
+        link.execute("DELETE FROM log_erasures WHERE at < ?", (before,))  # lines of before then are not kept, either
         link.execute("DELETE FROM log_events WHERE at < ?", (before,))
     return Pruned(len(gone), more=bool(gone) and (by_age == 0 or by_age == SLICE_ROWS))
 

@@ -49,6 +49,8 @@ class PostgresFinder:
             return
         if self._start is not None:
             low, high = (low, min(high, self._start - 1)) if self._falling else (max(low, self._start + 1), high)
+        if self._wanted.behind is not None:
+            low = max(low, self._wanted.behind + 1)
         size = _FIRST_WINDOW
         while low <= high:
             first, last = (max(low, high - size + 1), high) if self._falling else (low, min(high, low + size - 1))

@@ -13,6 +13,7 @@ from headgate.core.errors import HeadgateError, Unavailable
 from headgate.stores.logs.erasing import Erased, Subject
 from headgate.stores.logs.filters import keys_of_more, keys_of_row
 from headgate.stores.logs.lines import Line, Lines, Shape, read_lines
+from headgate.stores.logs.postgres_erasures import Unheard, heard
 from headgate.stores.logs.postgres_link import Link, connect, has_tables, take_turn
 from headgate.stores.logs.rollups import Tally
 from headgate.stores.logs.rows import COLUMNS, Shapes
@@ -46,6 +47,7 @@ class PostgresStore:
         self._shapes: dict[bytes, Shape] = {}
         self._folded = now()
         self._taken = False
+        self._unheard = Unheard()
 
     def close(self) -> None:
         """See the protocol."""
@@ -100,6 +102,7 @@ class PostgresStore:
         """See the protocol."""
         link = self._open()
         lines = read_lines(raw, lambda tail, values: self._shape(link, tail, values))
+        self._unheard.apply(lines)
         if lines.exchanges:
             self._put(link, lines.exchanges)
             self._taken = True
@@ -116,12 +119,25 @@ class PostgresStore:
         """See the protocol."""
         link = self._open()
         link.execute(
-            "INSERT INTO log_spools VALUES (?, ?, ?, ?) ON CONFLICT (spool) DO UPDATE "
+            "INSERT INTO log_spools (spool, position, head, bad) VALUES (?, ?, ?, ?) ON CONFLICT (spool) DO UPDATE "
             "SET position = excluded.position, head = excluded.head, bad = excluded.bad",
             (self._spool(spool), progress.position, progress.head, progress.bad),
         )
         if self._due() or _newest(link) - _summed_to(link) > FOLD_ROWS:
             self.fold(link)
+
+    def unheard(self, spool: str) -> int:
+        """See the protocol."""
+        with self._told():
+            link = self._open()
+            if link.execute("SELECT to_regclass('log_erasures') IS NOT NULL").fetchone()[0]:
+                self._unheard.read(link, self._spool(spool))
+        return self._unheard.last
+
+    def heard(self, spool: str, number: int) -> None:
+        """See the protocol."""
+        with self.transaction() as link:
+            heard(link, self._spool(spool), number)
 
     def rest(self) -> None:
         """See the protocol."""
@@ -145,11 +161,11 @@ class PostgresStore:
         link.execute("UPDATE log_meta SET value = ? WHERE name = 'summed_to'", (newest + 1,))
         self._folded, self._taken = self._now(), False
 
-    def erase(self, subject: Subject) -> Erased:
+    def erase(self, subject: Subject, spool: str) -> Erased:
         """See the protocol."""
         from headgate.stores.logs.postgres_erasing import erase
 
-        found = erase(self, subject)
+        found = erase(self, subject, self._spool(spool), self._now())
         with self._told():
             link = self._open()
             for table in ("log_bodies", "log_requests", "log_rows", "log_events", "log_bad"):

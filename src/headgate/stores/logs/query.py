@@ -22,7 +22,18 @@ OWN_FIELDS = ("exchange_id", "request_id", "correlation_id", "session", "user")
 EXTRA_FIELDS = ("guard", "degraded", "limit", "error_cause", "prompt_prefix", "upstream_gateway", "pruned")
 """Fields that few exchanges have. `guard` is a word of it, or what comes before its colon: "injection"."""
 
-FIELDS = frozenset(SHARED_FIELDS) | frozenset(OWN_FIELDS) | frozenset(EXTRA_FIELDS) | {"model", "status", "error"}
+LEAST_FIELDS = (
+    *("min_ttft_ms", "min_latency_ms", "min_waited_ms"),
+    *("min_input_tokens", "min_output_tokens", "min_cache_read_tokens", "min_cache_write_tokens"),
+)
+"""Numbers of a line, by the least that they are to be."""
+
+ATTEMPT_FAILED = "attempt_failed"
+"""A field that is derived: `true` of exchanges with an attempt that failed, even if a retry or fallback saved them."""
+
+FIELDS = frozenset((*SHARED_FIELDS, *OWN_FIELDS, *EXTRA_FIELDS, *LEAST_FIELDS, ATTEMPT_FAILED)) | {
+    *("model", "status", "error")
+}
 """What `LogQuery.fields` may name, besides ``tag:<name>``. `model` is the one asked for or the one served; `status` and
 `error` are short for `status_code` and `error_type`."""
 
@@ -111,7 +122,7 @@ class LogRow:
     """One exchange as its line in the log has it (docs/log-and-ledger.md). Strings are "" where nothing is known.
 
     Attributes:
-        id: its place in the log store, as a cursor: `LogReader.since_id` goes on behind it.
+        id: its place in the log store, as a cursor: `LogReader.since_id` begins behind it.
         at: when it ended, in seconds since the epoch.
         more: what few exchanges have: tags, guards, degraded, limit, pruned, waited_ms, ...
         user_message, response_text: "" where bodies are off, erased, or the text had none.

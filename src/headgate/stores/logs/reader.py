@@ -41,8 +41,18 @@ class LogReader(Protocol):
         """The exchanges of one correlation id, the oldest first."""
         ...
 
-    def since_id(self, after_id: str, tenant: str | None = None, limit: int = 50) -> LogPage:
-        """What was stored behind a row (`LogRow.id`, or `newest`), the oldest first; `next` is where to ask on from."""
+    def since_id(self, after_id: str, query: LogQuery) -> LogPage:
+        """Of what was stored behind a row (`LogRow.id`, or `newest`), the newest that fits, the newest first.
+
+        Nothing older is on a page after it: whoever follows what comes in faster than it is asked for sees the newest.
+
+        Args:
+            after_id: "": all that is stored.
+            query: its `before` is not looked at.
+
+        Returns:
+            `next`: where to ask on from, always. `searched_to`: not None: there may be more between, older than this.
+        """
         ...
 
     def newest(self) -> str:

@@ -1,7 +1,8 @@
 """Erasing in the log store's SQLite file: rows lose their words and names, and the file really loses them.
 
 SQLite overwrites what is deleted (`secure_delete`), but its full-text index only marks words as gone until it is
-merged: so the index of every part that was touched is merged to one piece, and the write-ahead log is emptied.
+merged: so the index of every part that was touched is merged to one piece, and the write-ahead log is emptied. Which
+parts these are is on record with their rows: whatever stops an erasure, the next one or the next pruning merges them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from headgate.stores.logs.posts import BITS, PLACES, Posts
 from headgate.stores.logs.query import LogQuery
 from headgate.stores.logs.rows import COLUMNS, Shapes
 from headgate.stores.logs.sqlite_rows import Finder
-from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
+from headgate.stores.logs.sqlite_schema import TO_MERGE, empty_write_ahead_log, give_back, text_table
 from headgate.stores.logs.sqlite_store import SqliteStore, post_rows
 
 _AT_ONCE = 2000  # rows in one transaction
@@ -33,21 +34,30 @@ def erase(store: SqliteStore, subject: Subject) -> Erased:
     said = Names(subject, pseudonym())
     for name in names:
         said.user(name)
-    bodies = 0
-    parts: set[int] = set()
+    bodies = events = 0
     for start in range(0, len(numbers), _AT_ONCE):
         with store.transaction() as sql:
-            bodies += _erase_rows(sql, said, numbers[start : start + _AT_ONCE], parts)
+            bodies += _erase_rows(sql, said, numbers[start : start + _AT_ONCE])
+            events += erase_events(sql, said)
+    merge_marked(store)
+    with store.transaction() as sql:
+        rename_sums(sql, said)
+        events += erase_events(sql, said)
+        sql.execute("DELETE FROM log_bad")  # whose words are in there, nobody can tell
+    overwrite(store)
+    return Erased(len(numbers), bodies, events, said.pseudonym if numbers or names or events else "")
+
+
+def merge_marked(store: SqliteStore) -> bool:
+    """Merge the indexes that words were taken out of, a part in each transaction. Whether there were any."""
+    with store.transaction() as sql:
+        parts = [part for (part,) in sql.execute("SELECT value FROM log_meta WHERE name LIKE ?", (f"{TO_MERGE}%",))]
     for part in sorted(parts):
         with store.transaction() as sql:
             table = text_table(part)
             sql.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
-    with store.transaction() as sql:
-        rename_sums(sql, said)
-        events = erase_events(sql, said)
-        sql.execute("DELETE FROM log_bad")  # whose words are in there, nobody can tell
-    overwrite(store)
-    return Erased(len(numbers), bodies, events, said.pseudonym if numbers or names or events else "")
+            sql.execute("DELETE FROM log_meta WHERE name = ?", (f"{TO_MERGE}{part}",))
+    return bool(parts)
 
 
 def _numbers(sql: sqlite3.Connection, subject: Subject) -> list[int]:
@@ -60,7 +70,7 @@ def _numbers(sql: sqlite3.Connection, subject: Subject) -> list[int]:
     return [row[0] for row in Finder(sql, shapes, wanted, newest_first=False).rows()]
 
 
-def _erase_rows(sql: sqlite3.Connection, said: Names, numbers: Sequence[int], parts: set[int]) -> int:
+def _erase_rows(sql: sqlite3.Connection, said: Names, numbers: Sequence[int]) -> int:
     some = ",".join(map(str, numbers))
     of_segment: dict[int, list[int]] = defaultdict(list)
     for n in numbers:
@@ -69,7 +79,7 @@ def _erase_rows(sql: sqlite3.Connection, said: Names, numbers: Sequence[int], pa
     found = sql.execute(asked).fetchall()
     part_of = {segment: part for segment, part, _ in found}
     sealed = [segment for segment, _, done in found if done]  # the open one's bitmaps are made when it is full
-    gone = set()
+    gone, parts = set(), set()
     for n, message, answer in sql.execute(
         f"SELECT n, user_message, response_text FROM log_bodies WHERE n IN ({some})"
     ).fetchall():
@@ -81,6 +91,7 @@ def _erase_rows(sql: sqlite3.Connection, said: Names, numbers: Sequence[int], pa
         )
         gone.add(n)
         parts.add(part)
+    sql.executemany("INSERT OR REPLACE INTO log_meta VALUES (?, ?)", [(f"{TO_MERGE}{part}", part) for part in parts])
     gone |= {n for (n,) in sql.execute(f"SELECT n FROM log_requests WHERE n IN ({some})")}
     sql.execute(f"DELETE FROM log_bodies WHERE n IN ({some})")
     sql.execute(f"DELETE FROM log_requests WHERE n IN ({some})")

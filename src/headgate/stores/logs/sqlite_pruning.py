@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from headgate.stores.logs.posts import BITS
-from headgate.stores.logs.sqlite_schema import empty_write_ahead_log, give_back, text_table
+from headgate.stores.logs.sqlite_schema import TO_MERGE, empty_write_ahead_log, give_back, text_table
 from headgate.stores.logs.sqlite_store import SqliteStore
 from headgate.stores.logs.store import Pruned
 from headgate.stores.logs.stored_rollups import prune as prune_sums
@@ -19,6 +19,10 @@ _EMPTY = 1e18  # when a part was sealed that has no rows any more
 
 def prune(store: SqliteStore, before: float, keep_bytes: int, now: float) -> Pruned:
     """One slice of what has to go."""
+    from headgate.stores.logs.sqlite_erasing import merge_marked  # which few stores ever need
+
+    if merge_marked(store):  # of an erasure that was stopped
+        store.forgot = True
     with store.transaction() as sql:
         _seal_idle(store, sql, before)
         part = _gone_by_age(sql, before)
@@ -42,8 +46,8 @@ def prune(store: SqliteStore, before: float, keep_bytes: int, now: float) -> Pru
 
 
 def _seal_idle(store: SqliteStore, sql: sqlite3.Connection, before: float) -> None:
-    row = sql.execute("SELECT last_at FROM log_parts WHERE sealed IS NULL AND opened < ?", (before,)).fetchone()
-    if row is not None and row[0] < before:
+    row = sql.execute("SELECT last_at FROM log_parts WHERE sealed IS NULL").fetchone()
+    if row is not None and row[0] < before:  # also of lines that were old when they came
         store.seal_part(sql)
 
 
@@ -94,6 +98,7 @@ def _slice(sql: sqlite3.Connection, part: int) -> int:
         sql.execute("DELETE FROM log_segments WHERE part = 0 AND segment < (SELECT max(segment) FROM log_segments)")
         _drop_shapes(sql, last)
     sql.execute(f"DROP TABLE IF EXISTS {text_table(part)}")
+    sql.execute("DELETE FROM log_meta WHERE name = ?", (f"{TO_MERGE}{part}",))
     # As with segments: the last part's row stays, emptied.
     sql.execute("UPDATE log_parts SET last_at = ?, sealed = ? WHERE part = ?", (_EMPTY, _EMPTY, part))
     sql.execute("DELETE FROM log_parts WHERE sealed >= ? AND part < (SELECT max(part) FROM log_parts)", (_EMPTY,))

@@ -108,8 +108,8 @@ class Finder:
             place = self._start - 1 >> BITS if self._falling else self._start + 1 >> BITS
         found = self._sql.execute(
             f"SELECT segment, part, sealed, first_at, last_at FROM log_segments WHERE {bound} AND part > 0 "
-            f"AND last_at >= ? AND first_at < ? ORDER BY segment {self._order}",
-            (place, since, until),
+            f"AND last_at >= ? AND first_at < ? AND segment >= ? ORDER BY segment {self._order}",
+            (place, since, until, -1 if wanted.behind is None else wanted.behind + 1 >> BITS),
         )
         for number, part, sealed, first_at, last_at in found.fetchall():
             yield _Segment(number, part, bool(sealed), first_at, last_at)
@@ -160,6 +160,8 @@ class Finder:
         low, high = min(first, last) << BITS, (max(first, last) + 1 << BITS) - 1
         if self._start is not None:
             low, high = (low, min(high, self._start - 1)) if self._falling else (max(low, self._start + 1), high)
+        if self._wanted.behind is not None:
+            low = max(low, self._wanted.behind + 1)
         return low, high
 
     def _whole(self, segment: _Segment) -> Iterator[Row]:

@@ -24,6 +24,8 @@ _CACHE_KIB = 8_000
 """What the writer comes back to is few pages, in the order in which they lie; more than that only fills the memory, in
 half an hour."""
 _READ_CACHE_KIB = 16_000
+TO_MERGE = "merge:"
+"""How names in `log_meta` begin that stand for a part whose index was erased from, and was not merged yet."""
 _WAL_PAGES = 4000
 _WAL_BYTES = 64 * 1024 * 1024
 

@@ -24,7 +24,8 @@ from headgate.stores.logs.stored_rollups import fold
 
 PARTS_KEPT = 60
 """So many parts are the time that exchanges are kept; they go at most one of them late."""
-SHORTEST_PART_SECONDS = 3600.0
+SHORTEST_PART_SECONDS = 60.0
+"""What prunes comes by once a minute: shorter parts would go no sooner."""
 SEGMENTS_OF_A_PART = 16
 """Of a part that is full before its time is over: 262,144 exchanges."""
 FOLD_ROWS = 65_536
@@ -150,6 +151,13 @@ class SqliteStore:
         if self._tally.rows >= FOLD_ROWS or self._due():
             self.fold(connection)
 
+    def unheard(self, spool: str) -> int:
+        """See the protocol. Whoever erases here empties the only file of lines."""
+        return 0
+
+    def heard(self, spool: str, number: int) -> None:
+        """See the protocol."""
+
     def rest(self) -> None:
         """See the protocol."""
         if self._due():
@@ -170,7 +178,7 @@ class SqliteStore:
             "INSERT OR REPLACE INTO log_meta VALUES ('summed_to', ?)", ((self._segment << BITS) + self._place,)
         )
 
-    def erase(self, subject: Subject) -> Erased:
+    def erase(self, subject: Subject, spool: str) -> Erased:
         """See the protocol."""
         from headgate.stores.logs.sqlite_erasing import erase  # both know this store's insides
 

@@ -47,12 +47,26 @@ class LogStore(Protocol):
         """Put on record how far a spool was read, in the transaction with its lines."""
         ...
 
+    def unheard(self, spool: str) -> int:
+        """The last erasure, by number, that a spool was not emptied for; 0: there is none. From now on `take` takes
+        lines in without what they have of it. Called in `transaction`, before `take`, and where there is nothing to
+        take in."""
+        ...
+
+    def heard(self, spool: str, number: int) -> None:
+        """A spool was emptied for every erasure up to this one."""
+        ...
+
     def rest(self) -> None:
         """Called where there is nothing to take in: what was put off is done, if it is time."""
         ...
 
-    def erase(self, subject: Subject) -> Erased:
-        """Take a subject's words and name out of what is stored."""
+    def erase(self, subject: Subject, spool: str) -> Erased:
+        """Take a subject's words and name out of what is stored.
+
+        Args:
+            spool: of whoever asks, who empties it afterwards; "" = there is none.
+        """
         ...
 
     def prune(self, before: float, keep_bytes: int) -> Pruned:

@@ -119,10 +119,17 @@ class TableReader(ABC):
         """The exchanges of one correlation id, the oldest first."""
         return self._upwards({"correlation_id": correlation_id}, tenant, limit, after)
 
-    def since_id(self, after_id: str, tenant: str | None = None, limit: int = 50) -> LogPage:
-        """What was stored behind a row (`LogRow.id`, or `newest`), the oldest first; `next` is where to ask on from."""
-        page = self._upwards({}, tenant, limit, after_id)
-        return page if page.next else replace(page, next=page.rows[-1].id if page.rows else after_id)
+    def since_id(self, after_id: str, query: LogQuery) -> LogPage:
+        """Of what was stored behind a row, the newest that fits, the newest first. See `LogReader.since_id`."""
+        wanted, after = filter_of(replace(query, before="")), cursor_of(after_id)
+        if after is not None:
+            wanted.behind = after
+            wanted.columns.append(("n > ?", after))
+        newest = self.newest()  # before the search, which may see more: what was stored in between is looked at again
+        page = self._page(wanted, query.limit, start=None)
+        seen = max([after_id, newest, *(row.id for row in page.rows[:1])], key=lambda each: int(each or -1))
+        left = page.rows[-1].at if page.next and page.rows and page.searched_to is None else page.searched_to
+        return LogPage(page.rows, seen, left)
 
     def newest(self) -> str:
         """The place of the row that was stored last, for `since_id`; "" where there is none."""
