@@ -42,26 +42,33 @@ def say(*words):
 
 ledger.on_alert(lambda alert: say("alert", alert.share))
 ledger.open()
-say("ready")
-sys.stdin.readline()
 port = ledger.asynchronous()
+
+async def call():
+    exchange = make.exchange()
+    attempt = make.attempt(exchange, bound=bound)
+    attempt.claims = claims
+    await port.intend(exchange, attempt, until=4e9)
+    return exchange, chance.randrange(bound // 2, bound + 1)
 
 async def caller():
     while True:
-        exchange = make.exchange()
-        attempt = make.attempt(exchange, bound=bound)
-        attempt.claims = claims
         try:
-            await port.intend(exchange, attempt, until=4e9)
+            exchange, cost = await call()
         except BudgetExceeded as error:
             say("refused", error.why)
             return
-        cost = chance.randrange(bound // 2, bound + 1)
         say("sent", exchange.id, cost)
         await asyncio.sleep(chance.random() / 200)
         port.settle(make.answered(exchange, cost=cost))
 
 async def main():
+    # On a busy machine, two may have spent it all before the third is given a core: each has its part before that.
+    exchange, cost = await call()
+    say("ready")
+    sys.stdin.readline()
+    say("sent", exchange.id, cost)
+    port.settle(make.answered(exchange, cost=cost))
     await asyncio.gather(*(caller() for _ in range(20)))
     await port.flush()
 
@@ -147,7 +154,7 @@ def test_processes_spend_one_budget_to_the_cap_and_not_beyond_and_alert_once(
     assert sum(said.sent.values()) == spent == ledger.reader().usage().total.cost_nano
     assert said.refused == {"spent": PROCESSES * 20}
     assert sorted(said.alerts) == ["5000", "8000"]
-    assert all("sent" in text for text in outputs)  # each had its part
+    assert all("sent" in text for text in outputs)
 
 
 def test_what_a_killed_process_held_is_charged_by_the_others_which_go_on(
