@@ -64,15 +64,18 @@ _PLAIN = Features()
 
 class _Half:
     """What was counted in one half of a window. Different texts are told apart by one bit each of a digest, so that
-    very many look like fewer, never like more."""
+    very many look like fewer, never like more.
 
-    __slots__ = ("different", "heads", "logprobs", "probes", "seen", "shapes")
+    Attributes:
+        buckets: of different texts, by their beginning, and behind those by their shape; made for the first of them.
+    """
+
+    __slots__ = ("buckets", "different", "logprobs", "probes", "seen")
 
     def __init__(self) -> None:
         self.seen = 0
         self.different = self.probes = self.logprobs = 0
-        self.shapes = array("H", bytes(2 * _BUCKETS))
-        self.heads = array("H", bytes(2 * _BUCKETS))
+        self.buckets: array[int] | None = None
 
 
 class _Caller:
@@ -127,7 +130,7 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """What is kept of a text: places in the counters."""
+    """What is kept of a text: places in `_Half.buckets`, and its bit."""
 
     bit: int
     shape: int | None  # None: it has no number
@@ -145,7 +148,7 @@ def _marks(text: str) -> _Marks | None:
     shape = _NUMBER.sub("0", plain)
     return _Marks(
         bit=1 << _digest(plain) % _SEEN_BITS,
-        shape=_digest(shape) % _BUCKETS if shape != plain else None,
+        shape=_BUCKETS + _digest(shape) % _BUCKETS if shape != plain else None,
         head=_digest(" ".join(words[:_HEAD_WORDS])) % _BUCKETS,
         probes=_PROBES.search(plain) is not None,
     )
@@ -164,23 +167,27 @@ def _count(known: _Caller, marks: _Marks | None, features: Features) -> list[str
     half.seen |= marks.bit
     half.different += 1
     half.probes += marks.probes
-    half.heads[marks.head] += 1
+    if half.buckets is None:
+        half.buckets = array("H", bytes(4 * _BUCKETS))
+    half.buckets[marks.head] += 1
     if marks.shape is not None:
-        half.shapes[marks.shape] += 1
-        if not features.batch and _dominates(half, before, "shapes", marks.shape, _ENUMERATED):
+        half.buckets[marks.shape] += 1
+        if not features.batch and _dominates(half, before, marks.shape, _ENUMERATED):
             reasons.append("enumeration")
-    if not features.batch and _dominates(half, before, "heads", marks.head, _TEMPLATED):
+    if not features.batch and _dominates(half, before, marks.head, _TEMPLATED):
         reasons.append("template")
     if marks.probes and half.probes + (before.probes if before else 0) >= _PROBED:
         reasons.append("probing")
     return reasons
 
 
-def _dominates(half: _Half, before: _Half | None, counter: str, bucket: int, least: int) -> bool:
-    count, different = getattr(half, counter)[bucket], half.different
-    if before is not None:
-        count, different = count + getattr(before, counter)[bucket], different + before.different
-    return bool(count >= least and count >= _DOMINATES * different)
+def _dominates(half: _Half, before: _Half | None, bucket: int, least: int) -> bool:
+    count = different = 0
+    for each in (half, before):
+        if each is not None and each.buckets is not None:
+            count += each.buckets[bucket]
+            different += each.different
+    return count >= least and count >= _DOMINATES * different
 
 
 def _digest(text: str) -> int:
