@@ -45,7 +45,7 @@ ORDER = [
         "watch",
     },
     {"transport"},
-    {"checklist", "gate", "invoices", "jobs", "logbook", "many", "refusals"},
+    {"checklist", "erasing", "gate", "invoices", "jobs", "logbook", "many", "refusals"},
     {"gateway"},
     {"control"},
     {"pages"},

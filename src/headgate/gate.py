@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from headgate.budget_left import BudgetLeft, left_of, tightness
 from headgate.build import Built, build
+from headgate.core.actors import actor
 from headgate.core.caller import Caller
 from headgate.core.errors import ConfigError, ConfigWarning
 from headgate.core.exchange import Route
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from headgate.similar import Embedder
     from headgate.stores.approvals import ApprovalStore
     from headgate.stores.incidents import IncidentStore
+    from headgate.stores.logs.erasing import Kind
     from headgate.stores.reader import UsageReport
 
 DAY = 86_400.0
@@ -223,6 +225,30 @@ class Gate(Batches, Numbers):
         count = run_blocking(forgotten(self._built.caching.port(blocking=True), whose))
         told_of(self._built, whose, count, by="python")
         return None if count < 0 else count
+
+    def erase(self, kind: Kind, value: str, *, tenant: str | None = None) -> dict[str, Any]:
+        """Take a subject's words and name out of the log, kept answers, jobs, batches and approvals; what it has cost
+        stays, under a pseudonym (docs/log-and-ledger.md#erasing). Blocks, for seconds.
+
+        Args:
+            kind: "user", "session" or "tenant".
+            value: the name, whole.
+            tenant: of a user or session: only this tenant's, "" for those without; None: by this name anywhere.
+
+        Returns:
+            How many of what went, as `POST logs/erase` of the admin API tells it.
+
+        Raises:
+            ValueError: there is nothing that could be erased by that name.
+            Unavailable: there is no log store, or a place cannot be written; a second try does what is left.
+        """
+        from headgate.erasing import erase
+        from headgate.stores.logs.erasing import Subject
+
+        def cancel(batch: str) -> None:
+            self.open_batch(batch).cancel()
+
+        return erase(self._built, Subject(kind, value, tenant), cancel=cancel, by=actor().name or "python")
 
     def usage(
         self,

@@ -47,6 +47,7 @@ def apart(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess
         [sys.executable, "-m", "headgate.cli.main", *arguments],
         cwd=cwd,
         env=clean_env(**env),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate.cli.group import config_option, json_option, reader_of, settings_of
+from headgate.cli.logs_erase import erase
 from headgate.cli.logs_export import export
 from headgate.cli.logs_replay import replay
 from headgate.cli.logs_search import search
@@ -27,7 +28,7 @@ _PREFIX = "ex_"
 
 @click.group()
 def logs() -> None:
-    """The record of exchanges: search it, show one, export it, ask again.
+    """The record of exchanges: search it, show one, export it, ask again, erase whose words must go.
 
     \b
     Example:
@@ -40,6 +41,7 @@ logs.add_command(search)
 logs.add_command(sessions)
 logs.add_command(export)
 logs.add_command(replay)
+logs.add_command(erase)
 
 
 @logs.command()

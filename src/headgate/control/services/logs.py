@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headgate.control.people import Principal, Right
 from headgate.control.services import Row, Rows
-from headgate.control.services.erasing import erase_elsewhere
 from headgate.core.actors import acting
-from headgate.core.errors import BadRequest, NotServed, Unavailable
+from headgate.core.errors import BadRequest, NotServed
 from headgate.core.money import usd_text
+from headgate.erasing import erase
 from headgate.logbook.rows import session_json
 from headgate.stores.logs.erasing import BadSubject, Subject
 from headgate.stores.logs.histogram import percentile
@@ -48,7 +49,6 @@ class Logs:
         self._control = control
         self._logs = control.built.logs
         self._ledger = control.built.ledger
-        self._tell = control.built.log.event
 
     def search(self, who: Principal, query: LogQuery) -> Row:
         """``{"exchanges": [...], "next", "searched_to"}``, the newest first.
@@ -161,36 +161,18 @@ class Logs:
             subject = Subject(cast("Kind", kind), value, tenant if own is None else own)
         except BadSubject as error:
             raise BadRequest(f"{str(error).capitalize()}.") from None
-        self._there()
-        # On record by kind and pseudonym: the name is about to be erased everywhere else.
-        tenant_told = "" if kind == "tenant" else subject.tenant or ""
-        with acting(who.actor), self._ledger.audit.around("log.erase", kind, tenant=tenant_told) as came:
-            told = self._erased(subject)
-            came.subject, came.after = f"{kind} {told['pseudonym']}".rstrip(), told
-        self._tell("log_erased", by=who.name, kind=kind, exchanges=told["exchanges"], pseudonym=told["pseudonym"])
-        return told
-
-    def _erased(self, subject: Subject) -> Row:
-        elsewhere = erase_elsewhere(self._control, subject)
-        found = self._logs.erase(subject)
-        return {
-            "exchanges": found.exchanges,
-            "bodies": found.bodies,
-            "events": found.events,
-            "pseudonym": found.pseudonym,
-            "spool_emptied": found.spool_emptied,
-            "spools_left": found.spools_left,
-            **asdict(elsewhere),
-        }
-
-    def _there(self) -> None:
-        why = self._logs.place.why_not
-        if why:
-            raise Unavailable(f"There is no log store: {why}.", code="no_log_store")
+        batches, awaited = self._control.gateway.batches, self._control.awaited
+        with acting(who.actor):
+            return erase(
+                self._control.built,
+                subject,
+                cancel=lambda batch: awaited(partial(batches.cancel, batch)),
+                by=who.name,
+            )
 
     def _ask(self, question: Callable[[LogReader], T], nothing: T) -> T:
         """`nothing`: what is told where nothing was stored yet."""
-        self._there()
+        self._logs.need()
         try:
             return question(self._logs.fresh())
         except BadQuery as error:

@@ -150,6 +150,11 @@ class Logs:
         self._follower = Follower(self.place.kept(), tell, first=FIRST_SECONDS if first is None else first)
         self._follower.start()
 
+    def need(self) -> None:
+        """Raises Unavailable where there is no log store."""
+        if self.place.why_not:
+            raise Unavailable(f"There is no log store: {self.place.why_not}.", code="no_log_store")
+
     def health(self) -> dict[str, Any] | None:
         """How the process stands that takes the lines in: `Follower.health`; None where there is none."""
         return None if self._follower is None else self._follower.health()
@@ -211,6 +216,7 @@ class Logs:
             ConfigError: there is no log store.
             Unavailable: the disk said no, or somebody else writes for too long; a second try does what is left.
         """
+        self._flush()
         return self._keeping().erase(subject)
 
     def close(self) -> None:

@@ -1,15 +1,14 @@
-"""What is erased of a subject beside the log: kept answers, deferred calls, batches, tool calls that wait.
+"""Erasing a subject wherever its words are: kept answers, deferred calls, batches, tool calls that wait, and the log.
 
-It is done before the log, which alone knows whose answers a user's may be among: begun anew after a failure, it does
-what is left.
+The log is last, for it alone knows whose answers a user's may be among: begun anew after a failure, it does what is
+left.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from headgate.cache_report import prefix_of
@@ -23,7 +22,7 @@ from headgate.stores.logs.query import LARGEST_PAGE, LogQuery
 from headgate.stores.logs.table_reader import NoLogStore
 
 if TYPE_CHECKING:
-    from headgate.control.context import Control
+    from headgate.build import Built
 
 _EVERYTHING = ""
 _BATCHES = 1_000_000
@@ -49,17 +48,38 @@ class Elsewhere:
     approvals: int = 0
 
 
-def erase_elsewhere(control: Control, subject: Subject) -> Elsewhere:
-    """Take what holds a subject's words out of everything but the log. Blocks, in another thread than the event loop's.
+def erase(built: Built, subject: Subject, *, cancel: Callable[[str], object], by: str) -> dict[str, Any]:
+    """Take a subject's words and name out of the log, and what holds its words elsewhere; what it has cost stays, under
+    a pseudonym. Blocks, for seconds, in another thread than the event loop's. It is on record in the audit log by kind
+    and pseudonym, since the name is about to be erased everywhere else.
+
+    Args:
+        cancel: has a batch, by its id, end that is not over.
+        by: who, for the log.
+
+    Returns:
+        What was erased: the fields of `stores.logs.erasing.Erased` and of `Elsewhere`.
 
     Raises:
-        Unavailable: a place cannot be reached; a second try does what is left.
+        Unavailable: there is no log store, the disk said no, or a place cannot be reached; a second try does what is
+            left.
     """
-    answers = _answers(control, subject)
-    jobs, batches, left = _jobs(control, subject), 0, 0
-    if _has_jobs(control):
-        batches, left = _batches(control, subject)
-    approvals = control.built.approvals.erase(subject.kind, subject.value, subject.tenant)
+    built.logs.need()
+    kind, whose = subject.kind, "" if subject.kind == "tenant" else subject.tenant or ""
+    with built.ledger.audit.around("log.erase", kind, tenant=whose) as came:
+        elsewhere = _erase_elsewhere(built, subject, cancel)
+        told = {**asdict(built.logs.erase(subject)), **asdict(elsewhere)}
+        came.subject, came.after = f"{kind} {told['pseudonym']}".rstrip(), told
+    built.log.event("log_erased", by=by, kind=kind, exchanges=told["exchanges"], pseudonym=told["pseudonym"])
+    return told
+
+
+def _erase_elsewhere(built: Built, subject: Subject, cancel: Callable[[str], object]) -> Elsewhere:
+    answers = _answers(built, subject)
+    jobs, batches, left = _jobs(built, subject), 0, 0
+    if _has_jobs(built):
+        batches, left = _batches(built, subject, cancel)
+    approvals = built.approvals.erase(subject.kind, subject.value, subject.tenant)
     return Elsewhere(answers, jobs, batches, left, approvals)
 
 
@@ -69,12 +89,11 @@ def _is(subject: Subject, caller: Mapping[str, Any]) -> bool:
     return subject.tenant is None or caller.get("tenant", "") == subject.tenant
 
 
-def _answers(control: Control, subject: Subject) -> int | None:
+def _answers(built: Built, subject: Subject) -> int | None:
     """An answer does not say which of a tenant's users it was for: all of the tenant's go. They cost a call each."""
-    built = control.built
     port = built.caching.port(blocking=True)
     found: int | None = 0
-    prefixes = _prefixes(control, subject)
+    prefixes = _prefixes(built, subject)
     for prefix in (_EVERYTHING,) if _EVERYTHING in prefixes else sorted(prefixes):
         count = run_blocking(port.forget(prefix))
         found = None if found is None or count < 0 else found + count
@@ -83,12 +102,12 @@ def _answers(control: Control, subject: Subject) -> int | None:
     return found
 
 
-def _prefixes(control: Control, subject: Subject) -> set[str]:
+def _prefixes(built: Built, subject: Subject) -> set[str]:
     tenant = subject.value if subject.kind == "tenant" else subject.tenant
     if tenant:
         return {prefix_of({"tenant": tenant})}
     try:
-        reader = control.built.logs.fresh()
+        reader = built.logs.fresh()
     except NoLogStore:
         return set()
     found: set[str] = set()
@@ -108,30 +127,30 @@ def _prefixes(control: Control, subject: Subject) -> set[str]:
             return found
 
 
-def _has_jobs(control: Control) -> bool:
+def _has_jobs(built: Built) -> bool:
     """Whether anything was ever submitted: a file is not made for this."""
-    place = control.built.jobs
+    place = built.jobs
     return place.shared or place.path is None or place.path.exists()
 
 
-def _jobs(control: Control, subject: Subject) -> int:
-    if not _has_jobs(control):
+def _jobs(built: Built, subject: Subject) -> int:
+    if not _has_jobs(built):
         return 0
-    store, after, count = JobStore(control.built.jobs), "", 0
+    store, after, count = JobStore(built.jobs), "", 0
     mine = []
     while page := store.list(limit=LARGEST_PAGE, after=after):
         mine += [job.id for job in page if _is(subject, json.loads(job.caller))]
         after = page[-1].id
     for job_id in mine:
-        store.cancel(job_id, now=control.now(), keeps=0.0)  # whoever is at it throws its answer away
+        store.cancel(job_id, now=built.engine.ports.clock.now(), keeps=0.0)  # whoever is at it throws its answer away
         store.remove(job_id)
         count += 1
     return count
 
 
-def _batches(control: Control, subject: Subject) -> tuple[int, int]:
+def _batches(built: Built, subject: Subject, cancel: Callable[[str], object]) -> tuple[int, int]:
     """(Removed, cancelled and there until they are over)."""
-    store, served = BatchStore(control.built.jobs), control.gateway.batches
+    store = BatchStore(built.jobs)
     removed = left = 0
     for batch in store.batches(limit=_BATCHES):
         if not _is(subject, batch.caller):
@@ -142,5 +161,5 @@ def _batches(control: Control, subject: Subject) -> tuple[int, int]:
             continue
         left += 1
         if batch.via != PASSED:  # else it is forgotten once the provider has settled it
-            control.awaited(partial(served.cancel, batch.id))
+            cancel(batch.id)
     return removed, left
