@@ -63,6 +63,7 @@ def test_which_ladders_use_it(tmp_path: Path) -> None:
     assert uses(Settings(), "last_good") is None
 
 
+@pytest.mark.filterwarnings("ignore:storage:headgate.ConfigWarning")
 def test_the_programs_own_embedder_has_to_be_brought(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="embedder"):
         Gate.load(env={}, storage="memory", similar={"embedder": "python"})

@@ -163,6 +163,7 @@ def test_a_forked_child_has_an_empty_one_of_its_own(ledger: MemoryLedger, make: 
     assert ledger.reader().usage().total.cost_nano == 1
 
 
+@pytest.mark.filterwarnings("ignore:storage:headgate.ConfigWarning")
 def test_a_gate_over_memory_leaves_its_log_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with SimulatorServer() as sim:
