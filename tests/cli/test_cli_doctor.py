@@ -416,6 +416,18 @@ def test_an_old_sqlite_is_explained_and_no_fault(monkeypatch: pytest.MonkeyPatch
     assert doctor_machine.check_sqlite().level == "ok"
 
 
+def test_a_python_without_its_optimisations_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(base: str, arguments: object) -> list[str]:
+        monkeypatch.setattr(doctor_machine.sys, "base_prefix", base)
+        monkeypatch.setattr(doctor_machine.sysconfig, "get_config_var", lambda _: arguments)
+        return [each.what for each in doctor_machine.check_packages() if "optimisations" in each.what]
+
+    assert len(told("/home/ada/.pyenv/versions/3.12.1", "'--enable-shared'")) == 1
+    assert told("/usr/local", "'--enable-optimizations' '--with-lto'") == []
+    assert told("/usr", "'--enable-shared'") == []
+    assert told("C:\\Python", None) == []
+
+
 def test_little_room_and_a_network_file_system_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 50 * 1024**2})
     monkeypatch.setattr(doctor_machine.shutil, "disk_usage", lambda _folder: usage)

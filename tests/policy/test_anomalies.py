@@ -512,5 +512,5 @@ def test_a_session_that_nobody_goes_on_with_is_forgotten_but_not_what_was_told_o
     for n in range(40):
         caller = Caller(tenant="acme", session=f"s-{n}x")
         fed(detectors, [call(START + 1 + n * window / 10, cost=1, caller=caller, usage=False)])
-    assert len(detectors._sessions) <= 22
+    assert len(detectors._sessions) <= 14
     assert fed(detectors, [call(START + 4 * window + 2, cost=101, caller=S17, usage=False)]) == []

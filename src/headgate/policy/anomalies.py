@@ -13,7 +13,7 @@ from headgate.core.caller import Caller
 from headgate.core.exchange import Exchange
 from headgate.core.money import NANO_PER_USD, usd_text
 from headgate.policy.recent import Recent
-from headgate.policy.usual import DAY, LOOP_CALLS, Days, Level, Run, Window
+from headgate.policy.usual import DAY, LOOP_CALLS, PARTS, Days, Level, Run, Window
 
 TOKENS_JUMP = "tokens_jump"
 DAILY_SPEND = "daily_spend"
@@ -137,14 +137,20 @@ class _Caller:
         self.looped = 0.0  # quiet about loops until then
 
 
-class _Session:
-    __slots__ = ("burned", "looped", "run", "window")
+class _Session(Window):
+    """One session's spending, and its run. Of short sessions there are as many as a window has: so it is small."""
+
+    __slots__ = ("burned", "looped", "run")
 
     def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
         self.run = Run()
-        self.window = Window(seconds)
         self.looped = 0.0
         self.burned = 0.0  # quiet about money until then
+
+    def idle(self, at: float) -> bool:
+        """Nothing is known of it that still counts."""
+        return self.over(at) and self.burned <= at and self.looped <= at
 
 
 @dataclass(slots=True)
@@ -169,9 +175,9 @@ class Anomalies:
         """`most`: callers, sessions and tenants to remember, each; >= 2."""
         self._rules = rules
         self._callers: Recent[tuple[str, str, str, str], _Caller] = Recent(most)
-        self._sessions: Recent[tuple[str, str, str], _Session] = Recent(most)
+        self._sessions: Recent[int, _Session] = Recent(most)  # by hash: half of each would be its name
         self._tenants: Recent[str, _Tenant] = Recent(most)
-        self._turn = 0.0  # then sessions of which nothing was heard for a window go
+        self._turn = 0.0  # then sessions go of which nothing was heard for a window
         self._all = Days(rules.spend_ratio, FLOOR_SPEND_NANO)
 
     def __len__(self) -> int:
@@ -265,17 +271,17 @@ class Anomalies:
 
     def _session(self, exchange: Exchange, at: float, cost: int, prompt: int, found: list[Anomaly]) -> None:
         rules, caller = self._rules, exchange.request.caller
-        key = (caller.tenant, caller.key, caller.session)
+        key = hash((caller.tenant, caller.key, caller.session))
         if at >= self._turn:
-            self._turn = at + rules.session_window_seconds
-            self._sessions.turn(lambda each: max(each.burned, each.looped) > at)
+            self._turn = at + rules.session_window_seconds / PARTS
+            self._sessions.turn(lambda each: not each.idle(at))
         session = self._sessions.get(key)
         if session is None:
             session = _Session(rules.session_window_seconds)
             self._sessions.put(key, session)
-        if session.window.take(cost, at) > rules.session_nano and at >= session.burned:
+        if session.take(cost, at) > rules.session_nano and at >= session.burned:
             session.burned = at + QUIET_SECONDS
-            found.append(_anomaly(SESSION_SPEND, exchange, "usd", session.window.spent, rules.session_nano))
+            found.append(_anomaly(SESSION_SPEND, exchange, "usd", session.spent, rules.session_nano))
         if prompt >= 0:
             self._loop(exchange, at, prompt, session, found)
 

@@ -178,7 +178,7 @@ class Window:
 
     def __init__(self, seconds: float) -> None:
         """`seconds` > 0."""
-        self._seconds = seconds / PARTS
+        self._seconds = seconds
         self._part = self._nano = 0  # the newest part, and what was spent in it
         # Those before it, oldest first: of few sessions there are any.
         self._before: list[tuple[int, int]] | None = None
@@ -186,13 +186,17 @@ class Window:
 
     def take(self, nano: int, at: float) -> int:
         """Add what was spent at a moment; the sum."""
-        part = int(at / self._seconds)
+        part = int(at * PARTS / self._seconds)
         if self._part >= part:
             self._nano += nano  # calls do not end in the order in which they are seen
         else:
             self._turn(part, nano)
         self.spent += nano
         return self.spent
+
+    def over(self, at: float) -> bool:
+        """Whether nothing was added within the window before this moment."""
+        return self._part < int(at * PARTS / self._seconds) - PARTS
 
     def _turn(self, part: int, nano: int) -> None:
         parts = self._before or []
