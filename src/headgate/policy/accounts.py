@@ -26,7 +26,7 @@ from headgate.policy.recent import Recent
 MOST_IDLE = 3_072
 """Accounts kept in memory though nothing is set aside on them: some 2 MB. The store has them all."""
 
-FEW_IDLE = 1_024
+FEW_IDLE = 512
 """So many are kept though nobody has asked for them in `IDLE_SECONDS`."""
 
 IDLE_SECONDS = 120.0

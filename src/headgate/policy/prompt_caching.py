@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import copysign
 from typing import NamedTuple
 
 from headgate.core.usage import Usage
@@ -38,7 +39,7 @@ BANKED = 50_000.0
 """Tokens' worth of savings that later losses may use up, at most."""
 
 MOST_PREFIXES = 6_000
-"""Prefixes remembered: some 2 MB. At least the half of them that came last are."""
+"""Prefixes remembered: some 1 MB. At least the half of them that came last are."""
 MOST_PLACES = 2_000
 MOST_MARKS = 3
 """Of the 4 that a request may carry: shared beginning, what was written before, end."""
@@ -183,7 +184,9 @@ class PromptCaching:
     def __init__(self, *, share: float = SHARE, stake: float = STAKE) -> None:
         self._share, self._stake = share, stake
         self._lock = threading.Lock()
-        self._seen: Recent[bytes, _Seen] = Recent(MOST_PREFIXES)  # by the place's number and the digest
+        # By the place's number and the digest. Most come once: of those there is only when, negative where a whole
+        # prompt ended with it.
+        self._seen: Recent[bytes, _Seen | float] = Recent(MOST_PREFIXES)
         self._places = count(1)
         self._accounts: OrderedDict[Hashable, _Account] = OrderedDict()
         self._stats: OrderedDict[tuple[str, str, str], PrefixStats] = OrderedDict()
@@ -220,7 +223,7 @@ class PromptCaching:
                 return False
             for each in reversed(found):
                 seen = self._seen.get(account.number + each.digest)
-                if seen is not None:
+                if isinstance(seen, _Seen):
                     if seen.until > now:
                         return False
                     if seen.writing > now:
@@ -233,7 +236,7 @@ class PromptCaching:
             return
         with self._lock:
             for key, (_, ttl) in zip(marks._keys, marks.at, strict=True):
-                seen = self._seen.get(key)
+                seen = self._known(key)
                 if seen is not None:
                     seen.ttl = ttl
                     seen.until = max(seen.until, now + ttl - MARGIN_SECONDS)
@@ -289,22 +292,29 @@ class PromptCaching:
             ]
         return sorted(found, key=lambda each: -abs(each.saved_nano))
 
+    def _known(self, key: bytes) -> _Seen | None:
+        """What is known of a prefix, to be changed."""
+        found = self._seen.get(key)
+        if found is not None and not isinstance(found, _Seen):
+            found = self._seen.new[key] = _Seen(abs(found), copysign(1.0, found) < 0)
+        return found
+
     def _sight(self, account: _Account, found: Sequence[Prefix], now: float, *, again: bool) -> list[_Seen | None]:
         """What is known of each of the prefixes, from before this sight of it; None = it is new."""
         known: list[_Seen | None] = []
-        fresh: _Seen | None = None
+        key = b""
         for each in found:
             key = account.number + each.digest
-            seen = self._seen.get(key)
+            seen = self._known(key)
             if seen is None:
-                fresh = _Seen(now, each.last)
-                self._seen.put(key, fresh)
+                self._seen.put(key, -now if each.last else now)
             elif not again:
                 seen.saw(now)
             known.append(seen)
         if known and known[-1] is None:
             longest = next((seen for seen in reversed(known) if seen is not None), None)
-            if fresh is not None and longest is not None and longest.ended:
+            fresh = self._known(key) if longest is not None and longest.ended else None
+            if fresh is not None and longest is not None:
                 fresh.gaps = longest.gaps  # a conversation goes on as fast as it has gone so far
         for each, seen in zip(found, known, strict=True):
             if seen is not None and each.last:
@@ -364,7 +374,7 @@ class PromptCaching:
         keys = tuple(account.number + found[n].digest for n, _ in at)
         writing = tuple(key for key, (n, _) in zip(keys, at, strict=True) if n > alive)
         for key in writing:
-            written = self._seen.get(key)
+            written = self._known(key)
             if written is not None:
                 written.writing = now + WRITING_SECONDS
         risked = risked if at else 0.0
@@ -373,14 +383,14 @@ class PromptCaching:
 
     def _written(self, marks: Marks) -> None:
         for key in marks._writing:
-            seen = self._seen.get(key)
+            seen = self._known(key)
             if seen is not None:
                 seen.writing = 0.0
         marks._writing = ()
 
     def _gone(self, marks: Marks) -> None:
         for key in marks._keys:
-            seen = self._seen.get(key)
+            seen = self._known(key)
             if seen is not None:
                 seen.until = 0.0
 
