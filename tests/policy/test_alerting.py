@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from headgate.policy.alert_readings import readings
 from headgate.policy.alert_rules import CLEAR_SECONDS, MOST_SCOPES, RULES, value_text
 from headgate.policy.alert_states import OTHERS, Change, Reading, States
-from headgate.policy.alert_windows import LONGEST_SECONDS, Counted, Windows, between, percentile
+from headgate.policy.alert_windows import (
+    COARSE_SECONDS,
+    FINE_SECONDS,
+    LONGEST_SECONDS,
+    Counted,
+    Windows,
+    between,
+    percentile,
+)
 
 NOW = 1_000_000.0
 BOUNDS = {"latency": (1.0, 10.0, 100.0), "ttft": (1.0, 10.0)}
@@ -119,7 +127,18 @@ def test_windows_see_what_came_within_them_and_forget_what_is_older() -> None:
         windows.add(NOW + at, counted(exchanges={("p",): float(at)}))
     newest = counted(exchanges={("p",): 7_190.0})
     assert windows.over(300, NOW + 7_190, newest).exchanges[("p",)] == 300
-    assert len(windows._recent) <= LONGEST_SECONDS / 10 + 2
+    for window in (1_800, LONGEST_SECONDS):
+        assert window <= windows.over(window, NOW + 7_190, newest).exchanges[("p",)] <= window + COARSE_SECONDS + 10
+    assert len(windows) <= FINE_SECONDS / 10 + LONGEST_SECONDS / COARSE_SECONDS + 2
+
+
+def test_what_a_snapshot_has_comes_back_as_it_was() -> None:
+    windows, places = Windows(), {("p", "m"): (1, 2**40, 3)}
+    whole = Counted({("p",): 1.5}, {}, {("p",): 2}, {}, {}, places, {}, 7.0, 8.0, 9.0)
+    windows.add(NOW, Counted())
+    windows.add(NOW + 10, whole)
+    assert windows.over(5, NOW + 20, whole) == between(whole, whole)
+    assert windows.over(60, NOW + 20, whole) == between(Counted(), whole)
 
 
 @given(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import marshal
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from math import inf, nextafter
 
 Place = tuple[str, ...]
 
 STEP_SECONDS = 10.0
-"""Snapshots are kept so far apart."""
+"""Snapshots are kept so far apart, at least."""
+FINE_SECONDS = 600.0
+COARSE_SECONDS = 60.0
+"""Of those that are older than `FINE_SECONDS`, so far apart: a longer window may be so much longer than told."""
 LONGEST_SECONDS = 3_600.0
 """The longest window."""
 BASELINE_STEP = 900.0
@@ -74,18 +79,28 @@ def _less_each(old: Mapping[Place, Sequence[int]], new: Mapping[Place, Sequence[
 
 
 class Windows:
-    """Snapshots of the last hour, and coarser ones of a day."""
+    """Snapshots of the last hour, and coarser ones of a day. With many models one is large: they are kept as bytes."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, Counted]] = deque()
+        self._recent: deque[tuple[float, bytes]] = deque()
+        self._older: deque[tuple[float, bytes]] = deque()  # than `FINE_SECONDS`
         self._usual: deque[tuple[float, float, float]] = deque()  # when, calls, tokens
+
+    def __len__(self) -> int:
+        """Of the snapshots of the last hour."""
+        return len(self._recent) + len(self._older)
 
     def add(self, now: float, counted: Counted) -> None:
         """What is counted now."""
-        if not self._recent or now - self._recent[-1][0] >= STEP_SECONDS:
-            self._recent.append((now, counted))
-        while len(self._recent) > 2 and now - self._recent[1][0] >= LONGEST_SECONDS:
-            self._recent.popleft()
+        recent, older = self._recent, self._older
+        if not recent or now - recent[-1][0] >= STEP_SECONDS:
+            recent.append((now, _packed(counted)))
+        while now - recent[0][0] > FINE_SECONDS and len(recent) > 1:
+            left = recent.popleft()
+            if not older or left[0] - older[-1][0] >= COARSE_SECONDS:
+                older.append(left)
+        while len(older) > 1 and now - older[1][0] >= LONGEST_SECONDS:
+            older.popleft()
         if not self._usual or now - self._usual[-1][0] >= BASELINE_STEP:
             self._usual.append((now, counted.calls, counted.tokens))
             while len(self._usual) > 2 and now - self._usual[1][0] >= BASELINE_SECONDS:
@@ -93,12 +108,12 @@ class Windows:
 
     def over(self, window: float, now: float, counted: Counted) -> Counted:
         """What was counted in the last `window` seconds, or since the first snapshot where that is later."""
-        begin = self._recent[0][1] if self._recent else counted
-        for when, each in self._recent:
-            if when > now - window:
+        begin: bytes | None = None
+        for when, each in chain(self._older, self._recent):
+            if begin is not None and when > now - window:
                 break
             begin = each
-        return between(begin, counted)
+        return between(counted if begin is None else _unpacked(begin), counted)
 
     def usual(self, until: float) -> tuple[float, float]:
         """(calls, tokens) of the day before `until`."""
@@ -106,6 +121,19 @@ class Windows:
         if len(before) < 2:
             return 0.0, 0.0
         return max(0.0, before[-1][1] - before[0][1]), max(0.0, before[-1][2] - before[0][2])
+
+
+def _packed(counted: Counted) -> bytes:
+    told = (getattr(counted, name) for name in _FIELDS)
+    return marshal.dumps([{(*place,): n for place, n in x.items()} if isinstance(x, Mapping) else x for x in told])
+
+
+def _unpacked(packed: bytes) -> Counted:
+    """Only what this process has packed."""
+    return Counted(*marshal.loads(packed))  # noqa: S302 -- see above
+
+
+_FIELDS = tuple(each.name for each in fields(Counted))
 
 
 def percentile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float:
