@@ -47,7 +47,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[tuple[dict[str, str], Any]]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[tuple[dict[str, str], Any]]:
         """The first `count` calls, once they have come."""
         with self.came:
             assert self.came.wait_for(lambda: len(self.got) >= count, seconds), self.got

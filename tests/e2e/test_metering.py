@@ -30,6 +30,7 @@ from benchmarks import metering
 KEY = "obviously-not-a-real-key"
 MODEL = {"anthropic": "claude-haiku-4-5", "openai": "gpt-6-luna"}
 QUICK = {"idle": "0.4s", "first_byte": "0.4s"}
+PATIENT = {"idle": "60s", "first_byte": "60s"}
 PACE = Pace(first_token_seconds=0.01, seconds_per_event=0.01)
 ASKED = [{"role": "user", "content": "tokens: 120"}]
 
@@ -113,17 +114,28 @@ def a_world(folder: Path, **overrides: Any) -> Iterator[World]:
             "ANTHROPIC_API_KEY": KEY,
             "OPENAI_API_KEY": KEY,
         }
-        told = {"storage": f"sqlite:///{folder / 'own.db'}", "timeouts": QUICK, **overrides}
+        told = {"storage": f"sqlite:///{folder / 'own.db'}", "timeouts": PATIENT, **overrides}
         with Gate.load(env=env, wait=lambda state: 0.0, **told) as gate:
             yield World(sim, gate, folder)
 
 
+# One bad day follows the other: none of them is to hold up the next.
+TOLD: dict[str, Any] = {
+    "models": {"fast": ["anthropic/claude-sonnet-5-5", "anthropic/claude-haiku-4-5"]},
+    "providers": {name: {"breaker": "off", "pacing": "off"} for name in MODEL},
+}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    models = {"fast": ["anthropic/claude-sonnet-5-5", "anthropic/claude-haiku-4-5"]}
-    # One bad day follows the other: none of them is to hold up the next.
-    providers = {name: {"breaker": "off", "pacing": "off"} for name in MODEL}
-    with a_world(tmp_path_factory.mktemp("metering"), models=models, providers=providers) as made:
+    with a_world(tmp_path_factory.mktemp("metering"), **TOLD) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """For a provider that says nothing: on a busy machine, so does one that is well, now and then."""
+    with a_world(tmp_path_factory.mktemp("hasty"), timeouts=QUICK, **TOLD) as made:
         yield made
 
 
@@ -157,8 +169,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ids=lambda value: f"{value.kind}-{value.after_events}-{value.how}" if isinstance(value, Fault) else str(value),
 )
 def test_whatever_happens_at_the_provider_the_ledger_is_not_below_its_invoice(
-    world: World, dialect: str, fault: Fault, stream: bool
+    request: pytest.FixtureRequest, dialect: str, fault: Fault, stream: bool
 ) -> None:
+    world: World = request.getfixturevalue("hasty" if fault.kind in ("stall", "slow_first_token") else "world")
     world.day(fault, times=1)
     before = world.gate.built.engine.ports.clock.now() - 0.001
     world.ask(dialect, stream=stream)
@@ -211,7 +224,7 @@ def test_usage_that_lies_never_lowers_the_bill(world: World, dialect: str, strea
 # Draining
 
 
-def _drained(world: World, seconds: float = 10.0) -> dict[str, Any]:
+def _drained(world: World, seconds: float = 60.0) -> dict[str, Any]:
     """The last attempt, once it has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -303,7 +316,7 @@ def test_who_bills_to_the_end_is_charged_the_whole_cap(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fault", "exact"), [(None, 1), (Fault("stall", after_events=8), 0)])
 def test_the_gateway_drains_within_its_caps(tmp_path: Path, fault: Fault | None, exact: int) -> None:
-    drain = {"on_disconnect": "drain", "drain": {"seconds": 3 if exact else 0.2}}
+    drain = {"on_disconnect": "drain", "drain": {"seconds": 60 if exact else 0.2}}
     rules = () if fault is None else (Rule(fault),)
     with (
         SimulatorServer(Scenario(name="a day", pace=PACE, rules=rules)) as sim,
@@ -316,7 +329,7 @@ def test_the_gateway_drains_within_its_caps(tmp_path: Path, fault: Fault | None,
             client.stream("POST", f"{gateway.url}/v1/messages", json=body, headers=headers) as answer,
         ):
             assert next(answer.iter_raw())
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not (found := gateway.rows("attempts")) or not found[0]["outcome"]:
             assert time.monotonic() < until
             time.sleep(0.02)

@@ -304,8 +304,11 @@ def test_a_refusal_of_ours_is_known_by_its_code(sdk: str, colour: str, way: str,
 
 def test_the_callers_timeout_ends_the_exchange(sdk: str, colour: str, way: str, matrix: Matrix) -> None:
     matrix.sim.load(failing(Fault("slow_first_token", seconds=30)))
-    told = body(sdk, "hi", extra_headers={"x-headgate-timeout": "0.15"})
-    seen = call(matrix.ways[way], sdk, colour, told)
+    for seconds in ("0.15", "2", "20"):  # on a busy machine the first may be over before the provider has heard of it
+        told = body(sdk, "hi", extra_headers={"x-headgate-timeout": seconds})
+        seen = call(matrix.ways[way], sdk, colour, told)
+        if matrix.sim.requests():
+            break
     assert seen.error.status_code == 504
     assert json.loads(seen.error.response.content)["headgate"]["code"] == "provider_timeout"
     assert seen.error.response.headers["x-should-retry"] == "false"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
 import subprocess
@@ -92,14 +94,22 @@ def test_never_more_calls_at_once_than_asked_for(
     headgate_simulator: SimulatorServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    headgate_simulator.load(Scenario(output_tokens=20, pace=Pace(first_token_seconds=0.02)))
-    simulator, most = headgate_simulator.simulator, [0, 0]
+    headgate_simulator.load(Scenario(output_tokens=20))
+    simulator, most, begun, full = headgate_simulator.simulator, [0, 0], 0, asyncio.Event()
     serve = type(simulator).__call__
 
     async def counted(self: object, scope: object, receive: object, send: object) -> None:
+        nonlocal begun
+        begun += 1
         most[0] += 1
         most[1] = max(most)
+        if most[1] == 4:
+            full.set()
         try:
+            if begun > 10:  # until then a gate feels its way; from here on the first four are all there, however slowly
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(60):
+                        await full.wait()
             await serve(self, scope, receive, send)  # type: ignore[arg-type]  # passed on as they came
         finally:
             most[0] -= 1

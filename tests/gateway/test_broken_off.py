@@ -35,12 +35,12 @@ class Broken:
         threads = [threading.Thread(target=self._see, args=(name,)) for name in ("messages", "chat", "whole")]
         for thread in threads:
             thread.start()
-        self._streaming.wait(10)
+        self._streaming.wait(120)
         while len(sim.requests()) < 3:
             time.sleep(0.01)
         server.stop()
         for thread in threads:
-            thread.join(30)
+            thread.join(120)
 
     def _see(self, name: str) -> None:
         try:
@@ -63,7 +63,7 @@ class Broken:
     def _read(self, stream: Any) -> None:
         for place, _ in enumerate(stream):
             if place == 2:
-                self._streaming.wait(10)
+                self._streaming.wait(120)
 
 
 @pytest.fixture(scope="module")

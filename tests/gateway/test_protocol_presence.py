@@ -16,7 +16,7 @@ from headgate.gateway.cycle import Presence
 from headgate.gateway.limits import Limits
 from headgate.gateway.server import BackgroundServer, ServerOptions
 
-WAIT = 10  # seconds after which a test gives up; none takes that long
+WAIT = 60  # seconds after which a test gives up; none takes that long
 LIMITS = Limits(write_seconds=0.3, tick=0.05)
 
 

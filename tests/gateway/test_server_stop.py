@@ -79,7 +79,7 @@ class Served:
         return client
 
     def end(self) -> tuple[int, list[str]]:
-        out, errors = self.process.communicate(timeout=20)
+        out, errors = self.process.communicate(timeout=60)
         assert "Traceback" not in errors
         return self.process.returncode, out.split()
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from headgate import Gate
 from headgate.testing.server import SimulatorServer
 
@@ -35,3 +37,10 @@ def gpt(name: str, text: str, **body: Any) -> dict[str, Any]:
 def write_lines(path: Path, lines: list[dict[str, Any] | str]) -> Path:
     path.write_text("".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines))
     return path
+
+
+def hour_later(simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes the provider an hour is over: by its clock, not by how quick this machine is."""
+    clock = simulator.simulator.clock
+    before = clock.now
+    monkeypatch.setattr(clock, "now", lambda: before() + 3600)

@@ -12,7 +12,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from batch_files import MakeGate, claude, gpt
+from batch_files import MakeGate, claude, gpt, hour_later
 
 from headgate import Gate
 from headgate.core.secret import Secret
@@ -64,12 +64,14 @@ def submit(dialect: str, url: str, lines: list[dict[str, Any]]) -> str:
 
 @pytest.mark.parametrize(("dialect", "make"), [("anthropic", claude), ("openai", gpt)])
 def test_a_batch_of_the_callers_own_is_held_while_it_runs_and_settled_at_what_the_provider_bills(
-    dialect: str, make: Any, make_gate: MakeGate, serve: Serve, headgate_simulator: SimulatorServer
-) -> None:
-    headgate_simulator.load(Scenario(batches=Batching(start_seconds=1.0)))
+    dialect: str, make: Any, make_gate: MakeGate, serve: Serve, headgate_simulator: SimulatorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    headgate_simulator.load(Scenario(batches=Batching(start_seconds=3600)))
     gate = make_gate(budgets=[{"usd": 1, "every": "day"}])
     assert submit(dialect, serve(gate), [make(f"name {n}".replace(" ", "-"), f"say {n}") for n in range(6)])
     assert gate.budget()[0].held_usd > 0
+    hour_later(headgate_simulator, monkeypatch)
     eventually(lambda: not gate.batches.batches() and gate.budget()[0].held_usd == 0)
     gate.flush()
     cost = headgate_simulator.invoice()["total"]["cost_nano"]

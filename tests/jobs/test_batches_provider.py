@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from batch_files import MakeGate, claude, gpt
+from batch_files import MakeGate, claude, gpt, hour_later
 
 from headgate import Gate
 from headgate.core.errors import BudgetExceeded
@@ -52,9 +52,9 @@ def test_a_providers_batch_costs_half_and_the_ledger_is_the_invoice(
 
 @pytest.mark.parametrize("dialect", ["anthropic", "openai"])
 def test_a_process_that_forgets_what_it_has_submitted_finds_it_and_pays_once(
-    dialect: str, make_gate: MakeGate, headgate_simulator: SimulatorServer
+    dialect: str, make_gate: MakeGate, headgate_simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headgate_simulator.load(Scenario(batches=Batching(start_seconds=0.5)))
+    headgate_simulator.load(Scenario(batches=Batching(start_seconds=3600)))
     gate = make_gate()
     job = gate.batch([MAKE[dialect](str(n), f"say {n}") for n in range(5)], via="provider")
     job.run(on_progress=lambda status: job.stop())
@@ -63,6 +63,7 @@ def test_a_process_that_forgets_what_it_has_submitted_finds_it_and_pays_once(
     assert shard.state == "submitted"
     # As though it had died between the provider's answer and its own record of it.
     store.set_shard(job.id, Shard(0, shard.provider, shard.url, 5, "submitting", "", shard.file_id, shard.begun))
+    hour_later(headgate_simulator, monkeypatch)
     status = job.run()
     assert status.succeeded == 5
     sent = [each for each in headgate_simulator.requests() if each["method"] == "POST"]

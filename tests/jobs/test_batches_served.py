@@ -95,7 +95,7 @@ def test_a_run_of_a_file_shows_what_has_failed_and_sends_that_again(
 def test_a_batch_that_was_handed_over_goes_on_with_the_next_gateway(
     make_gate: MakeGate, tmp_path: Path, headgate_simulator: SimulatorServer
 ) -> None:
-    headgate_simulator.load(Scenario(rules=[Rule(Fault("slow_first_token", seconds=0.2), Match())]))
+    headgate_simulator.load(Scenario(rules=[Rule(Fault("slow_first_token", seconds=1.0), Match())]))
     file = write_lines(tmp_path / "in.jsonl", [claude(f"line {n}", f"say {n}") for n in range(12)])
     gate = make_gate()
     with serving(gate):

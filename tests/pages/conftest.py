@@ -47,6 +47,7 @@ def browser(pytestconfig: pytest.Config) -> Iterator[Any]:
         assert found, "Chromium cannot be installed here"
     if found is None:
         pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
+    sync_api.expect.set_options(timeout=60_000)  # five seconds are not enough on a busy machine
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
         yield chromium

@@ -19,6 +19,7 @@ def visiting(browser: Any, url: str, *, size: dict[str, int] = WIDE, colours: st
     """A page of a fresh browser. What it writes on the console, throws, or asks of anybody else fails the test."""
     context = browser.new_context(viewport=size, color_scheme=colours, base_url=url, reduced_motion="reduce")
     page = context.new_page()
+    page.set_default_timeout(90_000)
     wrong: list[str] = []
     page.on("console", lambda told: wrong.append(told.text) if told.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

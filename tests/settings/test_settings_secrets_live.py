@@ -36,7 +36,7 @@ class Store:
         self.hold.set()
 
     def read(self, place: Place, env: Any) -> str:
-        assert self.hold.wait(10)
+        assert self.hold.wait(60)
         self.looks += 1
         self.looked.set()
         found = self.holds.get(place.path, NotThere("is not there"))
@@ -286,7 +286,7 @@ def test_a_hundred_threads_that_saw_the_401_make_one_look_and_all_go_on_with_the
         thread.start()
     store.hold.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == [True] * 100
     assert store.looks == 2
 
@@ -310,12 +310,18 @@ def test_a_store_that_hangs_does_not_hold_up_the_start_and_its_late_answer_is_ta
     came = threading.Event()
     keeper.watch(secret, came.set)
     store.hold.set()
-    assert came.wait(10)
+    assert came.wait(60)
     assert secret.reveal() == OLD
     keeper.close()
 
 
+def followers() -> set[threading.Thread]:
+    """Of this process, with those of earlier tests that have been told to end and have not had a turn since."""
+    return {each for each in threading.enumerate() if each.name == "headgate-secrets"}
+
+
 def test_nothing_runs_in_the_background_before_a_secret_is_used_and_then_one_thread_does(store: Store) -> None:
+    before = followers()
     clock = Clock()
     keeper = SecretKeeper({}, now=clock)
     secret = keeper.get(HERE)
@@ -328,9 +334,9 @@ def test_nothing_runs_in_the_background_before_a_secret_is_used_and_then_one_thr
     assert not changed.is_set()
     secret.reveal()
     secret.reveal()
-    assert changed.wait(10)
+    assert changed.wait(60)
     assert secret.reveal() == NEW
-    assert [t.name for t in threading.enumerate()].count("headgate-secrets") == 1
+    assert len(followers() - before) == 1
     keeper.close()
 
 
@@ -341,18 +347,19 @@ def test_with_environment_variables_only_no_thread_is_ever_started() -> None:
     keeper.get(SecretRef("env", "UNSET"))
     keeper.open()
     assert (secret.reveal(), keeper.asleep) == (OLD, False)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_keeper_that_nobody_has_any_more_is_collected_and_its_thread_ends(store: Store) -> None:
+    before = followers()
     keeper = SecretKeeper({}, now=Clock())
     keeper.get(HERE)
     keeper.open()
     keeper.wake()
-    follower = next(t for t in threading.enumerate() if t.name == "headgate-secrets")
+    (follower,) = followers() - before
     del keeper
     gc.collect()
-    follower.join(10)
+    follower.join(60)
     assert not follower.is_alive()
 
 
@@ -374,7 +381,7 @@ def test_a_forked_child_knows_the_value_and_follows_by_itself(store: Store) -> N
             keeper.watch(secret, changed.set)
             store.put(NEW)
             assert keeper.renew(secret, since=1000.0)
-            code = 0 if changed.wait(10) and secret.reveal() == NEW else 2
+            code = 0 if changed.wait(60) and secret.reveal() == NEW else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -383,13 +390,14 @@ def test_a_forked_child_knows_the_value_and_follows_by_itself(store: Store) -> N
 
 
 def test_a_closed_keeper_looks_no_more(store: Store) -> None:
+    before = followers()
     keeper = SecretKeeper({}, now=Clock())
     secret = keeper.get(HERE)
     keeper.open()
     keeper.close()
     keeper.close()
     assert secret.reveal() == OLD
-    assert not any(t.name == "headgate-secrets" and t.is_alive() for t in threading.enumerate())
+    assert followers() <= before
 
 
 # ---- never shown ---------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Server:
         """Run one statement as the superuser."""
         psycopg = _psycopg()
         place = {"host": "127.0.0.1", "port": self.port, "user": ROLE, "dbname": database}
-        with psycopg.connect(**place, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(**place, autocommit=True, connect_timeout=60) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 

@@ -104,7 +104,7 @@ class RedisServer:
         """Run one command."""
         import redis
 
-        with redis.Redis(port=self.port, socket_timeout=5) as client:
+        with redis.Redis(port=self.port, socket_timeout=60) as client:
             return client.execute_command(*command)
 
     def url(self, who: str = "") -> str:

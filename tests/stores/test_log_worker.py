@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +52,7 @@ def followed(log_world: LogWorld) -> Iterator[tuple[LogWorld, Follower, Told]]:
 
 
 def test_a_process_of_its_own_takes_the_lines_in_and_one_that_is_killed_is_told(
-    followed: tuple[LogWorld, Follower, Told],
+    followed: tuple[LogWorld, Follower, Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, follower, told = followed
     world.write(*(log_exchange(n) for n in range(50)))
@@ -65,11 +66,14 @@ def test_a_process_of_its_own_takes_the_lines_in_and_one_that_is_killed_is_told(
     assert (name, fields["lines"]) == ("log_lines_unreadable", 1)
     assert "DecodeError" in fields["why"]
     child = worker_of(world.place.lock_file)
+    again, wait = threading.Event(), follower._closing.wait
+    monkeypatch.setattr(follower._closing, "wait", lambda seconds: again.wait(PATIENCE) and wait(0.0))
     os.kill(child, signal.SIGKILL)
     until(lambda: len(told.events) == 2)
     assert told.events[1] == ("log_store_stopped", {"exit_code": -9, "again_in_seconds": 2.0})
     assert not follower.catch_up(0.1)
     assert not follower.health()["ok"]
+    again.set()  # the two seconds are over when we have looked, however long that took
     world.write(log_exchange(50))
     until(lambda: follower.running)
     assert follower.catch_up(PATIENCE)

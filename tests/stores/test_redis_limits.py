@@ -17,6 +17,7 @@ from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Limit, Taken
 from headgate.engine.blocking import run_blocking
 from headgate.policy.gcra import Limits
+from headgate.stores import redis_link
 from headgate.stores.limits import MemoryLimits
 from headgate.stores.redis_limits import RedisLimits
 from headgate.stores.redis_link import RedisLink
@@ -102,16 +103,18 @@ def test_a_cell_vanishes_when_its_bucket_is_full(redis_server: RedisServer, link
     run_blocking(RedisLimits(linked, LIMITS).blocking().ask(ADA, tokens=600))
     keys = redis_server.keys(f"?prefix={linked.place.prefix}")
     left = sorted(redis_server.run("PTTL", key) / 1000 for key in keys if ":limit:" in key)
-    assert 0.5 + 10 > left[0] > 0
+    assert 0.5 + 10 >= left[0] > 0
     assert 6 + 10 >= left[1] > left[0]
 
 
 def test_replicas_that_are_brought_to_another_figure_go_on_with_the_same_cells(linked: RedisLink) -> None:
     few = RedisLimits(linked, [Limit(("user",), requests_per_minute=2)]).blocking()
     many = RedisLimits(linked, [Limit(("user",), requests_per_minute=20)]).blocking()
+    began = time.monotonic()
     assert run_blocking(few.ask(ADA, tokens=0))
     said = run_blocking(many.ask(ADA, tokens=0))
-    assert said.figures[0].remaining == 9  # half the minute was gone, and one
+    took = time.monotonic() - began
+    assert 9 <= said.figures[0].remaining <= 9 + took / 3 + 1  # half the minute was gone, and one
 
 
 def test_a_call_that_no_limit_applies_to_asks_nobody(linked: RedisLink) -> None:
@@ -121,7 +124,10 @@ def test_a_call_that_no_limit_applies_to_asks_nobody(linked: RedisLink) -> None:
     assert linked._thread is None
 
 
-def test_a_call_that_redis_let_in_can_be_corrected_while_redis_is_gone_and_the_other_way(linked: RedisLink) -> None:
+def test_a_call_that_redis_let_in_can_be_corrected_while_redis_is_gone_and_the_other_way(
+    linked: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_link, "BEAT_SECONDS", 3600.0)  # nothing looks whether it is back but the test
     limits = RedisLimits(linked, LIMITS)
     port = limits.blocking()
     before = run_blocking(port.ask(ADA, tokens=100))
@@ -130,9 +136,9 @@ def test_a_call_that_redis_let_in_can_be_corrected_while_redis_is_gone_and_the_o
     assert isinstance(before, Taken)
     assert isinstance(alone, Taken)
     port.correct(before, 10)
-    assert not run_blocking(port.ask(ADA, tokens=100))
+    assert not run_blocking(port.ask(ADA, tokens=5000))  # which come back in 50 s
     port.correct(alone, 10)
-    assert run_blocking(port.ask(ADA, tokens=100))
+    assert run_blocking(port.ask(ADA, tokens=5000))
     linked.up = True
     port.correct(run_blocking(MemoryLimits(Limits(LIMITS), lambda: 0.0).ask(ADA, tokens=1)), 0)  # another's
     assert run_blocking(port.ask(ADA, tokens=5000))

@@ -101,13 +101,16 @@ def one_call(port: Port, *, sent: bool = True) -> bool:
 
 def test_two_replicas_together_send_what_one_alone_may(shared: Callable[[], SharedPace]) -> None:
     ports = [replica(shared()), replica(shared())]
+    began = time.monotonic()
     went = sum(one_call(ports[number % 2]) for number in range(40))
-    assert AT_ONCE <= went <= AT_ONCE + 2  # it goes on filling, one a second
+    assert AT_ONCE <= went <= AT_ONCE + 2 + (time.monotonic() - began)  # it goes on filling, one a second
 
 
 def test_a_replica_alone_may_use_all_of_it(shared: Callable[[], SharedPace]) -> None:
     port = replica(shared())
-    assert AT_ONCE <= sum(one_call(port) for _ in range(20)) <= AT_ONCE + 2
+    began = time.monotonic()
+    went = sum(one_call(port) for _ in range(20))
+    assert AT_ONCE <= went <= AT_ONCE + 2 + (time.monotonic() - began)
 
 
 def test_what_is_not_sent_is_there_for_the_others(shared: Callable[[], SharedPace]) -> None:
@@ -123,7 +126,7 @@ def test_a_retry_after_that_one_replica_was_told_holds_for_all(shared: Callable[
     request = World().request()
     exchange, attempt = Exchange("ex", request, time.time()), Attempt(1, ROUTE, time.time())
     exchange.attempts.append(attempt)
-    run_blocking(ports[0].turn(exchange, attempt, until=time.time() + 1))
+    run_blocking(ports[0].turn(exchange, attempt, until=time.time() + 60))
     attempt.sent = True
     ports[0].answered(attempt, 429, ((b"retry-after", b"30"),))
     assert [one_call(port) for port in ports] == [False, False]

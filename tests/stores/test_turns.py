@@ -154,11 +154,11 @@ def test_a_cancelled_waiter_leaves_the_queue_and_one_with_a_turn_in_hand_gives_i
 
 
 def test_the_clock_alone_lets_the_next_one_go() -> None:
-    """The thread looks again when the ceiling has room: real time, a fiftieth of a second."""
+    """The thread looks again when the ceiling has room: real time, a fifth of a second."""
     import time
 
     turns = LocalTurns(
-        lambda: Turns(default=TurnRules(ceilings=Ceilings(requests_per_minute=3000))),
+        lambda: Turns(default=TurnRules(ceilings=Ceilings(requests_per_minute=300))),
         now=time.time,
         random=lambda: 0.5,
         tell=lambda name, **facts: None,
@@ -166,12 +166,13 @@ def test_the_clock_alone_lets_the_next_one_go() -> None:
     bench = Bench()
     bench.turns, bench.time = turns, time.time()
     port = turns.blocking()
-    for _ in range(600):
+    waited, end = 0.0, time.monotonic() + 60
+    while not waited and time.monotonic() < end:  # 50 go at once, and more while this machine does something else
         exchange, attempt = bench.call()
         run_blocking(granted(port, exchange, attempt, until=time.time() + 60))
         port.answered(attempt, 200, ())
         done(bench, exchange, attempt)
-    waited = attempt.waited
+        waited = attempt.waited
     turns.close()
     assert waited > 0
 

@@ -161,7 +161,8 @@ def test_an_error_in_the_thread_is_told_and_does_not_end_all_waiting(monkeypatch
     told: list[str] = []
     monkeypatch.setattr("headgate.stores.turns.PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("headgate.stores.turns.LOOK_SECONDS", 0.05)
-    turns = local(TurnRules(ceilings=Ceilings(requests_per_minute=3000)), told, now=time.time)
+    now = [1000.0]
+    turns = local(TurnRules(ceilings=Ceilings(requests_per_minute=3000)), told, now=lambda: now[0])
     broken: list[int] = []
     tick = turns.desk.tick
 
@@ -174,9 +175,10 @@ def test_an_error_in_the_thread_is_told_and_does_not_end_all_waiting(monkeypatch
     monkeypatch.setattr(turns.desk, "tick", failing)
     port = turns.blocking()
     for _ in range(2):
-        exchange, attempt = call(time.time())
-        run_blocking(granted(port, exchange, attempt, until=time.time() + 60))
-    thread, said = waiting_thread(turns, time.time() + 0.05)
+        run_blocking(granted(port, *call(), until=1060.0))
+    thread, said = waiting_thread(turns, 1060.0)
+    until(lambda: told)
+    now[0] = 1061.0
     thread.join(20)
     assert isinstance(said[0], NoTurn)
     assert told == ["turns_failed"]

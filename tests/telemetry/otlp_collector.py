@@ -36,10 +36,11 @@ class OtlpCollector:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 with outer.news:
                     outer.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-                    if outer.status == 200:
+                    status = outer.status  # once: whoever is told now may change it
+                    if status == 200:
                         outer._take(self.path, body)
                     outer.news.notify_all()
-                self.send_response(outer.status)
+                self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -66,7 +67,7 @@ class OtlpCollector:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[Span]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[Span]:
         """All spans, once there are so many."""
         with self.news:
             self.news.wait_for(lambda: len(self.spans) >= count, seconds)

@@ -151,20 +151,23 @@ def test_a_collector_that_is_gone_costs_one_encoding_and_no_more_memory_than_the
 ) -> None:
     told, encoded = Told(), []
     found = sender("http://127.0.0.1:9", told, encoded)
-    found.put([span()])
     done = threading.Event()
     found._rest = 3600.0
     monkeypatch.setattr(found, "_tell", lambda *_, **__: done.set())
+    found.put([span()])
     assert done.wait(20)
     for _ in range(MAX_QUEUED + 99):
         found.put([span()])
     counts = found.counts()
     assert (counts["queued"], counts["dropped"]) == (MAX_QUEUED, 100)
     assert encoded == [1]
+    thread = found._thread
+    assert thread is not None
     found.close()
+    thread.join(60)
     counts = found.counts()
     assert (counts["queued"], counts["dropped"]) == (0, MAX_QUEUED + 100)
-    assert not [each for each in threading.enumerate() if each.name == "headgate-traces"]
+    assert not thread.is_alive()
 
 
 def test_a_secret_that_cannot_be_read_is_told_as_a_failure_and_stops_nothing(hasty: None) -> None:

@@ -49,7 +49,7 @@ def test_the_limit_holds_under_a_crowd_of_threads(provide: Any, outgoing: Any) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert got == [b"ok"] * 300
     assert counts(pool) == (3, 3, 0)
     assert len(provider.lines) == 3
@@ -71,15 +71,15 @@ def test_threads_wait_their_turn_and_one_that_gave_up_is_passed_over(provide: An
             answer.close()
 
     threads = []
-    for number, (name, patience) in enumerate([("first", 5), ("second", 0.05), ("third", 5)], start=1):
+    for number, (name, patience) in enumerate([("first", 60), ("second", 0.05), ("third", 60)], start=1):
         threads.append(threading.Thread(target=work, args=(name, patience)))
         threads[-1].start()
         while len(threads) == number and counts(pool)[2] < number and not outcomes:
             time.sleep(0.001)
-    threads[1].join(5)
+    threads[1].join(60)
     held.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert outcomes == ["second gave up", "first", "third"]
     assert counts(pool) == (0, 0, 0)
 
@@ -123,7 +123,7 @@ def test_a_forked_child_uses_its_own_connections_and_leaves_the_parents_alone(pr
 def test_an_answer_of_the_parent_cannot_be_read_or_spoiled_by_a_child(provide: Any, outgoing: Any) -> None:
     go = threading.Event()
     provider = provide(
-        lambda line: (line.request(), line.send(STREAM), go.wait(5), line.send(b"2\r\nok\r\n0\r\n\r\n"), line.gone())
+        lambda line: (line.request(), line.send(STREAM), go.wait(60), line.send(b"2\r\nok\r\n0\r\n\r\n"), line.gone())
     )
     pool = BlockingPool()
     answer = run_blocking(pool.send(outgoing(provider.url)))
