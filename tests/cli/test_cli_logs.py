@@ -40,6 +40,16 @@ def test_the_tree_shows_each_attempt_with_its_wait_its_error_and_its_cost(run: R
     assert "req_1" in done.stdout
 
 
+def test_each_attempt_has_the_prices_that_it_was_charged_by(run: Run, tmp_path: Path) -> None:
+    """The exchange has those of its last attempt, and a guess may be in another."""
+    odd = records.exchange("ex_00cc04", time.time() - 30)
+    odd.attempts[0].price_version, odd.attempts[0].cost_nano = "2026-11-20+ceiling", 900_000
+    records.write(tmp_path / "headgate.db", odd)
+    lines = run("logs", "show", "ex_00cc04").stdout.splitlines()
+    charged = [line.partition("(")[0].strip("│ ") for line in lines if "at most" in line]
+    assert charged == ["$0.0009, prices 2026-11-20+ceiling", "$0.0015, prices 2026-11-20"]
+
+
 def test_an_unmistakable_beginning_is_enough_with_or_without_ex(run: Run) -> None:
     for text in ("ex_00bb", "00bb"):
         assert run("logs", "show", text).stdout.startswith("ex_00bb03")

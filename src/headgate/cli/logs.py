@@ -190,8 +190,7 @@ def _exchange_lines(row: Mapping[str, Any]) -> Iterator[str]:
     yield f"│  tokens    {_tokens(row)}"
     if row["cache"]:
         yield f"│  cache     {row['cache']}"
-    prices = f", prices {row['price_version']}" if row["price_version"] else ""
-    yield f"│  cost      {_cost(row)}{prices}"
+    yield f"│  cost      {_cost(row)}"
     if row["error_code"]:
         kind = f" ({row['error_kind']})" if row["error_kind"] else ""
         yield f"│  error     {row['error_code']}{kind}"
@@ -224,7 +223,8 @@ def _attempt_lines(attempt: Mapping[str, Any], start: float) -> Iterator[str]:
 
 
 def _cost(record: Mapping[str, Any]) -> str:
-    return f"{dollars(record['cost_nano'])}{' (estimated)' if record['estimated'] else ''}"
+    prices = f", prices {record['price_version']}" if record["price_version"] else ""
+    return f"{dollars(record['cost_nano'])}{' (estimated)' if record['estimated'] else ''}{prices}"
 
 
 def _tokens(record: Mapping[str, Any]) -> str:
