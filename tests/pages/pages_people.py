@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -47,3 +48,14 @@ class Visitor:
         found = re.search(r'name="csrf" value="([^"]+)"', self.ask("/")[2])
         assert found
         return found[1]
+
+
+def rows_at(visitor: Visitor, path: str) -> int:
+    status, _, body = visitor.ask(path)
+    assert status == 200
+    return len(re.findall(r'<tr class="link', body))
+
+
+def addresses(body: str, start: str) -> list[str]:
+    """Where the links of a page lead, of those that begin so."""
+    return [each for each in map(unescape, re.findall(r'href="([^"]+)"', body)) if each.startswith(start)]

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 import pytest
-from pages_people import PASSWORD, Visitor, add_people
+from pages_people import PASSWORD, Visitor, add_people, addresses, rows_at
 from pages_stories import Teller
 from pages_walk import barriers, visiting
 from pages_world import World, world
@@ -271,17 +271,6 @@ def test_the_live_tail_has_a_match_at_once_however_much_else_came_since(gate: Wo
 
 
 ODD = ('ro"b', "rob", "Ann Lee", "Ann")
-
-
-def rows_at(visitor: Visitor, path: str) -> int:
-    status, _, body = visitor.ask(path)
-    assert status == 200
-    return len(re.findall(r'<tr class="link', body))
-
-
-def addresses(body: str, start: str) -> list[str]:
-    """Where the links of a page lead, of those that begin so."""
-    return [each for each in map(unescape, re.findall(r'href="([^"]+)"', body)) if each.startswith(start)]
 
 
 def test_every_link_of_an_exchange_and_its_conversation_finds_exactly_what_it_names(gate: World) -> None:

@@ -166,7 +166,7 @@ def test_a_condition_that_is_written_is_read_again(name: str, value: str) -> Non
 @settings(max_examples=50)
 def test_a_tag_that_is_written_is_read_again(name: str, value: str) -> None:
     written = search_words.tagged(name, value)
-    assert ("=" in name) is (written == "")
+    assert ("=" in name or not value) is (written == "")
     found = search_words.read(f"first {written} last", KNOWN)
     assert (found.fields, found.text) == ({f"tag:{name}": value} if written else {}, "first last")
 
@@ -220,6 +220,12 @@ def test_who_spent_more_is_named_with_the_amount() -> None:
         "Spend is $15.00: 3.0 times the $5.00 of the day before.",
         "The user eve accounts for all of that: $10.00 more.",
     ]
+
+
+def test_the_model_that_more_was_spent_on_is_searched_for_where_it_served() -> None:
+    now, before = {"fine": day(12), "fast": day(3)}, {"fine": day(2), "fast": day(3)}
+    found = changes.sentences(changes.Days(day(15), day(5), {"model": now}, {"model": before}))
+    assert found[1].query == {"q": "model_served:fine"}
 
 
 def test_failures_savings_and_newcomers_are_told_with_both_numbers() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from headgate.pages import format as formats
 from headgate.pages.figures import Figures
-from headgate.pages.search_words import written
+from headgate.pages.search_words import summed
 
 Tone = Literal["better", "worse", ""]
 
@@ -111,7 +111,7 @@ def _money(days: Days) -> list[Sentence]:
             part_words = "most" if part < abs(moved) * 0.95 else "all"
             how = f"{formats.money(part)} {'more' if more else 'less'}"
             text = f"The {dimension} {name} accounts for {part_words} of that: {how}."
-            found.append(Sentence(text, "", "same", "Exchanges", {"q": written(dimension, name)}, "/ui/exchanges"))
+            found.append(Sentence(text, "", "same", "Exchanges", {"q": summed(dimension, name)}, "/ui/exchanges"))
             break
     return found
 

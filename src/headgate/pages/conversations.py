@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.responses import Response
 
 from headgate.core.errors import NotServed
-from headgate.pages import search_words, tenants
-from headgate.pages.asked import Asked, link
+from headgate.pages import exchanges, search_words, tenants
+from headgate.pages.asked import Asked
 from headgate.pages.site import Page, Site
-from headgate.stores.logs.query import FIELDS, BadQuery, LogPage, LogQuery, LogRow, SessionPage
+from headgate.stores.logs.query import BadQuery, LogPage, LogQuery, LogRow, SessionPage
+
+PATH = "/ui/conversations"
 
 _SESSIONS = 30
 _TURNS = 100
@@ -26,17 +28,14 @@ class Turn:
 
 def show(site: Site, asked: Asked) -> Response:
     """The list: the sessions that were active last."""
-    typed = asked.get("q")
-    words = search_words.read(typed, FIELDS)
-    query = LogQuery(
-        text=words.text, fields=words.fields, tenant=asked.tenant, limit=_SESSIONS, before=asked.get("before")
-    )
-    logs, wrong = site.sources.logs, ""
+    # The box is all that there is to see of a search here: a period of the address would be looked for unseen.
+    search = exchanges.read(replace(asked, query={name: asked.get(name) for name in ("q", "before")}))
+    logs, wrong = site.sources.logs, search.wrong
     try:
-        page = SessionPage(()) if logs is None else logs.sessions(query)
+        page = SessionPage(()) if logs is None else logs.sessions(replace(search.query, limit=_SESSIONS))
     except BadQuery as error:
         page, wrong = SessionPage(()), str(error)
-    return _listed(site, asked, typed, page, wrong)
+    return _listed(site, asked, search.typed, page, wrong)
 
 
 def _listed(site: Site, asked: Asked, typed: str, page: SessionPage, wrong: str) -> Response:
@@ -66,7 +65,8 @@ def replay(site: Site, asked: Asked) -> Response:
     if tenant is None and logs is not None:
         found = logs.sessions(LogQuery(fields={"session": session}, limit=_SESSIONS))
         if len(found.sessions) > 1:
-            return _listed(site, asked, condition, found, "Several tenants have a session of this name: choose one.")
+            listed = replace(asked, path=PATH, query={"q": condition})  # where *Older* goes on
+            return _listed(site, listed, condition, found, "Several tenants have a session of this name: choose one.")
         tenant = found.sessions[0].tenant if found.sessions else None
     try:
         page = LogPage(()) if logs is None else logs.conversation(session, tenant, _TURNS, asked.get("after"))
@@ -81,7 +81,6 @@ def replay(site: Site, asked: Asked) -> Response:
         turns.append(Turn(row, None if last is None else max(0.0, began - last)))
         last = row.at
     rows = page.rows
-    within = search_words.written("tenant", tenant) if tenant and asked.tenant is None else ""
     return site.render(
         asked,
         "conversation.html",
@@ -95,24 +94,20 @@ def replay(site: Site, asked: Asked) -> Response:
         cost_nano=sum(row.cost_nano for row in rows),
         estimated=any(row.estimated for row in rows),
         users=[
-            (user, _exchanges(search_words.written("user", user), within))
+            (user, tenants.exchanges(asked, tenant, search_words.written("user", user)))
             for user in sorted({row.user for row in rows if row.user})
         ],
         tenant=tenant,
-        exchanges=_exchanges(condition, within),
+        exchanges=tenants.exchanges(asked, tenant, condition),
         with_texts=any(row.user_message or row.response_text for row in rows),
     )
-
-
-def _exchanges(*conditions: str) -> str:
-    return link("/ui/exchanges", q=" ".join(filter(None, conditions)))
 
 
 PAGE = Page(
     "conversations",
     "Conversations",
-    "/ui/conversations",
+    PATH,
     "See",
     "c",
-    [("/ui/conversations", show, ("GET",)), ("/ui/conversations/{session:path}", replay, ("GET",))],
+    [(PATH, show, ("GET",)), (f"{PATH}/{{session:path}}", replay, ("GET",))],
 )

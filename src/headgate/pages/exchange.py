@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from headgate.core.errors import NotServed
 from headgate.pages import format as formats
+from headgate.pages import tenants
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import Figures, by_value
 from headgate.pages.periods import HOUR
@@ -85,7 +86,7 @@ def show(site: Site, asked: Asked) -> Response:
         caller=_caller(row),
         others=_others(site, asked, row),
         request=_pretty(row.request),
-        facts=_facts(row),
+        facts=_facts(asked, row),
     )
 
 
@@ -229,17 +230,18 @@ def _pretty(raw: str) -> str:
         return raw[:_MOST_BODY]
 
 
-def _facts(row: LogRow) -> list[tuple[str, str, str]]:
+def _facts(asked: Asked, row: LogRow) -> list[tuple[str, str, str]]:
     """(Name, value, address of a search for it) of what is known, in the order people ask for it."""
-    return list(_each_fact(row))
+    return list(_each_fact(asked, row))
 
 
-def _each_fact(row: LogRow) -> Iterator[tuple[str, str, str]]:
+def _each_fact(asked: Asked, row: LogRow) -> Iterator[tuple[str, str, str]]:
     def found(condition: str) -> str:
         return link("/ui/exchanges", q=condition) if condition else ""
 
+    if row.user:
+        yield "User", row.user, tenants.exchanges(asked, row.tenant, written("user", row.user))
     for name, label in (
-        ("user", "User"),
         ("tenant", "Tenant"),
         ("key", "Key"),
         ("task", "Task"),

@@ -17,7 +17,6 @@ from headgate.pages.site import Page, Site
 from headgate.stores.logs.erasing import Kind, Subject
 from headgate.stores.logs.query import ALIASES, FIELDS, BadQuery, LogPage, LogQuery
 
-_PERIODS = ("1h", "24h", "7d", "30d")
 _ANY = "any"
 _ROWS = 50
 _TAIL_ROWS = 100
@@ -149,7 +148,7 @@ def show(site: Site, asked: Asked) -> Response:
         newest=asked.address(before=None) if search.query.before else "",
         searched_to=found.searched_to,
         tail=_tail_address(asked, max([newest, *(row.id for row in found.rows[:1])], key=lambda each: int(each or -1))),
-        periods=[(_ANY, "Any time"), *((name, periods.NAMES[name]) for name in (*_PERIODS, "today", "yesterday"))],
+        periods=[(_ANY, "Any time"), *periods.NAMES.items()],
         quick=[
             (words, asked.address(before=None, live=None, **_together(asked, changes))) for words, changes in _QUICK
         ],

@@ -15,7 +15,7 @@ from headgate.pages.acting import Notice, acted, allowed, done
 from headgate.pages.asked import Asked, link
 from headgate.pages.figures import by_value
 from headgate.pages.periods import HOUR
-from headgate.pages.search_words import written
+from headgate.pages.search_words import summed
 from headgate.pages.site import Page, Site
 
 PATH = "/ui/models"
@@ -59,7 +59,7 @@ def show(site: Site, asked: Asked, notices: Sequence[Notice] = (), status: int =
         period=period,
         choices=[(name, periods.SHORT[name], link(PATH, period=name)) for name in _PERIODS],
         models=list(models.items())[:_MODELS],
-        searches={name: link("/ui/exchanges", q=written("model_served", name), **period.query()) for name in models},
+        searches={name: link("/ui/exchanges", q=summed("model", name), **period.query()) for name in models},
         kinds=KINDS,
         scopes=SCOPES,
         lasts=LASTS,

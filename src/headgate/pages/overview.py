@@ -18,7 +18,7 @@ from headgate.pages.changes import Change, Days, Sentence
 from headgate.pages.figures import Figures, between, by_value, over_time, total, values
 from headgate.pages.periods import DAY, HOUR, MINUTE, Period
 from headgate.pages.plots import Plot, Series, plot
-from headgate.pages.search_words import written
+from headgate.pages.search_words import summed
 from headgate.pages.site import Page, Site
 from headgate.stores.logs.query import LogQuery
 
@@ -179,7 +179,7 @@ def _top(site: Site, asked: Asked, period: Period, days: Days, dimension: str) -
     largest = max((each.cost_nano for _, each in named), default=0) or 1
     query = period.query()
     rows = [
-        (name, each, each.cost_nano / largest, link("/ui/exchanges", q=written(dimension, name), **query))
+        (name, each, each.cost_nano / largest, link("/ui/exchanges", q=summed(dimension, name), **query))
         for name, each in named
     ]
     return Top(f"Spend by {dimension}", link("/ui/spend", by=dimension, **query), rows)

@@ -100,6 +100,14 @@ def written(name: str, value: str) -> str:
     return f'{name}:"{value.replace(chr(34), chr(34) * 2)}"'
 
 
+def summed(dimension: str, value: str) -> str:
+    """The condition that finds what a sum by a dimension counts: a model is the one that served."""
+    return written("model_served" if dimension == "model" else dimension, value)
+
+
 def tagged(tag: str, value: str) -> str:
-    """A tag's condition as it is typed; "" where it cannot be: its name has a `=`."""
-    return "" if "=" in tag else written("tag", f"{tag}={value}")
+    """A tag's condition as it is typed; "" where it cannot be: its name has a `=`, or its value is empty.
+
+    An empty value is searched for among those that have no such tag, too.
+    """
+    return "" if "=" in tag or not value else written("tag", f"{tag}={value}")

@@ -8,13 +8,13 @@ from dataclasses import replace
 from starlette.responses import Response
 
 from headgate.core.money import NANO_PER_USD, usd_text
-from headgate.pages import periods
+from headgate.pages import periods, tenants
 from headgate.pages.asked import Asked, link
 from headgate.pages.csv_cells import attachment
 from headgate.pages.figures import Figures, by_value, over_time, total, values
 from headgate.pages.periods import DAY, HOUR, Period
 from headgate.pages.plots import Plot, Series, plot
-from headgate.pages.search_words import written
+from headgate.pages.search_words import summed
 from headgate.pages.site import Page, Site
 from headgate.stores.logs.query import DIMENSIONS, RollupRow
 
@@ -38,7 +38,7 @@ def show(site: Site, asked: Asked) -> Response:
     whole = _rows(site, period, None, tenant)
     sums = total(whole)
     found = _top(site, period, by, tenant, _SHOWN)
-    tenants = [] if asked.tenant is not None else sorted(filter(None, _top(site, period, "tenant", None, _SHOWN)))
+    owners = [] if asked.tenant is not None else [*_top(site, period, "tenant", None, _SHOWN), tenant or ""]
     largest = max((each.cost_nano for each in found.values()), default=0) or 1
     few = len(found) < _SHOWN  # so that each may have a colour, and reading them all is no work
     return site.render(
@@ -52,7 +52,7 @@ def show(site: Site, asked: Asked) -> Response:
         dimensions=[(name, WORDS.get(name, name)) for name in DIMENSIONS],
         choices=[(each, periods.SHORT[each], _other_period(asked, each)) for each in _PERIODS],
         tenant=tenant or "",
-        tenants=tenants,
+        tenants=sorted({*owners} - {""}),
         sums=sums,
         rows=[
             (
@@ -60,7 +60,7 @@ def show(site: Site, asked: Asked) -> Response:
                 each,
                 each.cost_nano / largest,
                 each.cost_nano / sums.cost_nano if sums.cost_nano else 0.0,
-                link("/ui/exchanges", q=written(by, name), **period.query()) if name else "",
+                tenants.exchanges(asked, tenant, summed(by, name), **period.query()) if name else "",
             )
             for name, each in found.items()
         ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from headgate.pages.asked import Asked, link
 from headgate.pages.format import segment
+from headgate.pages.search_words import written
 
 
 def told(asked: Asked) -> str | None:
@@ -24,6 +25,15 @@ def query(tenant: str | None) -> Mapping[str, str]:
     if tenant is None:
         return {}
     return {"tenant": tenant} if tenant else {"no_tenant": "yes"}
+
+
+def exchanges(asked: Asked, tenant: str | None, *conditions: str, **period: str) -> str:
+    """Where the exchanges that fit are searched for: this tenant's, as `told` has it.
+
+    Whoever sees one tenant only finds no other's, and needs no condition for that.
+    """
+    within = () if tenant is None or asked.tenant is not None else (written("tenant", tenant),)
+    return link("/ui/exchanges", q=" ".join(dict.fromkeys((*conditions, *within))), **period)
 
 
 def conversation(session: str, tenant: str) -> str:
