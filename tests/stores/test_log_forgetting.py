@@ -198,6 +198,22 @@ def test_a_tenant_erases_its_own_users_words_and_not_those_of_another_tenants_us
     assert acme == {found.pseudonym: 75, "bob": 75}
 
 
+def test_the_user_of_no_tenant_goes_out_of_nobodys_sums_and_no_tenants_user_of_that_name(any_world: LogWorld) -> None:
+    tenants = ("acme",) * 3 + ("globex",) * 2 + ("",) * 4
+    any_world.stored(*(log_exchange(n, user="ada", tenant=tenant) for n, tenant in enumerate(tenants)))
+
+    def by_user(tenant: str | None = None) -> dict[str, int]:
+        rows = any_world.reader.rollup(EPOCH, EPOCH + DAY, "day", "user", tenant)
+        return {row.value: row.exchanges for row in rows if row.value}
+
+    found = any_world.keeper.erase(Subject("user", "ada", tenant=""))
+    assert (found.exchanges, by_user()) == (4, {"ada": 5, found.pseudonym: 4})
+    assert (by_user("acme"), by_user("globex")) == ({"ada": 3}, {"ada": 2})
+    assert len(any_world.ids(fields={"user": "ada"})) == 5
+    again = any_world.keeper.erase(Subject("user", "ada", tenant=""))
+    assert (again.exchanges, again.pseudonym) == (0, "")
+
+
 def test_a_name_goes_out_of_the_scope_of_a_budget_with_several_dimensions(any_world: LogWorld) -> None:
     any_world.event("budget_alert", budget="tenant,user/day", scope='["acme","ada \\"l\\" 100%"]')
     any_world.event("budget_alert", budget="tenant,user/day", scope='["acme","bob"]')

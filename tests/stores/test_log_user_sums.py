@@ -91,6 +91,17 @@ def test_one_tenants_user_takes_its_part_of_everybodys_sums_along_and_no_more(sq
     assert user_sums.names_of(sql, "ada") == ["ada"]
 
 
+def test_nobodys_user_is_what_the_tenants_leave_of_everybodys_sums(sql: sqlite3.Connection) -> None:
+    of_day = {("", 0): 9, ("acme", 0): 3, ("globex", 0): 2, ("", DAY): 1, ("acme", DAY): 1, ("", 2 * DAY): 4}
+    user_sums.fold(sql, {(DAY, start, tenant): {"ada": _counts(n, n)} for (tenant, start), n in of_day.items()})
+    assert user_sums.names_of(sql, "ada", "") == ["ada"]
+    user_sums.rename(sql, {"ada": "x"}, "")
+    found = [(cell.start, cell.value, sums.counts[:2]) for cell, sums in user_sums.stored(sql, DAY, "", 0, 3 * DAY)]
+    assert found == [(0, "ada", [5, 5]), (0, "x", [4, 4]), (DAY, "ada", [1, 1]), (2 * DAY, "x", [4, 4])]
+    assert [sums.counts[0] for _, sums in user_sums.stored(sql, DAY, "acme", 0, DAY, ["ada"])] == [3]
+    assert user_sums.names_of(sql, "ada", "") == []
+
+
 def test_a_store_of_the_first_version_keeps_its_sums_by_user(log_world: LogWorld) -> None:
     log_world.stored(*(log_exchange(n, user=f"u{n % 2}") for n in range(6)))
     log_world.now += 1_000.0

@@ -7,8 +7,8 @@ and half a million rows to read for the greatest of a month.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import add, itemgetter, sub
 
 import msgspec
 
@@ -176,36 +176,54 @@ def prune(sql: Sql, now: float) -> None:
 
 
 def names_of(sql: Sql, value: str = "", tenant: str | None = None) -> list[str]:
-    """The users that there are sums of: of this name only, and of this tenant, where they are told."""
+    """The users that there are sums of: of this name only, and of this tenant ("" = nobody's), where they are told."""
+    if value:
+        return [value] if next(_parts(sql, [value], tenant), None) else []
     found: dict[str, None] = {}
-    wanted = _encode(value)
     for _, _, _, raw in _places(sql, tenant):
-        if value:
-            if wanted in bytes(raw):
-                return [value]
-        else:
-            found |= dict.fromkeys(_names(raw))
+        found |= dict.fromkeys(_names(raw))
     return list(found)
 
 
 def rename(sql: Sql, new_names: Mapping[str, str], tenant: str | None) -> None:
-    """Give users new names; where only one tenant's go, the others' part of everybody's sums stays under the old."""
-    wanted = [_encode(old) for old in new_names]
-    for step, whose, start, raw in list(_places(sql, tenant)):
-        if not any(each in bytes(raw) for each in wanted):
-            continue
-        mine, everybody = _read(sql, step, whose, start), None
-        if tenant is not None and whose:
-            everybody = _read(sql, step, "", start)
-        for old, new in new_names.items():
-            counts = mine.of(old)
-            if counts is not None:
-                mine.rename(old, new, counts)
-                if everybody is not None:
-                    everybody.rename(old, new, counts)
-        _write(sql, step, whose, start, mine)
-        if everybody is not None:
-            _write(sql, step, "", start, everybody)
+    """Give users new names; where only one tenant's go, or only nobody's (""), the others' part of everybody's sums
+    stays under the old."""
+    for step, whose, start, mine, parts in _parts(sql, new_names, tenant):
+        everybody = (("", _read(sql, step, "", start)),) if tenant else ()
+        for place, users in ((whose, mine), *everybody):
+            for old, counts in parts.items():
+                users.rename(old, new_names[old], counts)
+            _write(sql, step, place, start, users)
+
+
+_Part = tuple[int, str, int, _Users, dict[str, Counts]]
+
+
+def _parts(sql: Sql, names: Collection[str], tenant: str | None) -> Iterator[_Part]:
+    """Where users have sums, and how much there is the tenant's. Nobody's is what tenants leave of everybody's."""
+    taken: dict[tuple[int, int, str], Counts] = {}
+    for step, whose, start, _, parts in _parts(sql, names, None) if tenant == "" else ():
+        for name, counts in parts.items() if whose else ():
+            before = taken.get((step, start, name))
+            taken[step, start, name] = counts if before is None else list(map(add, before, counts))
+    wanted = [_encode(name) for name in names]
+    places = [(step, whose, start) for step, whose, start, raw in _places(sql, tenant) if _has(raw, wanted)]
+    for step, whose, start in places:
+        users = _read(sql, step, whose, start)
+        parts = {name: told for name in names if (told := users.of(name)) is not None}
+        for name, counts in list(parts.items()):
+            others = taken.get((step, start, name))
+            if others is not None:
+                parts[name] = list(map(sub, counts, others))
+                if parts[name][0] <= 0:
+                    del parts[name]
+        if parts:
+            yield step, whose, start, users, parts
+
+
+def _has(raw: bytes, wanted: Iterable[bytes]) -> bool:
+    names = bytes(raw)
+    return any(each in names for each in wanted)
 
 
 def _places(sql: Sql, tenant: str | None) -> Iterable[tuple[int, str, int, bytes]]:
