@@ -41,6 +41,13 @@ def test_without_a_gateway_it_goes_into_the_ledger_and_is_listed_and_lifted(run:
     assert [each["event"] for each in events] == ["incident_set"] * 3 + ["incident_lifted"] * 3
 
 
+@pytest.mark.parametrize(("model", "warned"), [("openai:gpt-5-mini", False), ("opnai:gpt-5-mini", True)])
+def test_a_name_is_looked_up_as_the_incident_has_it(run: Run, tmp_path: Path, model: str, warned: bool) -> None:
+    (tmp_path / "headgate.yaml").write_text(CONFIG)
+    done = run("incident", "stop", "--model", model, **KEYS)
+    assert (done.returncode, "typing error" in done.stderr) == (0, warned), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

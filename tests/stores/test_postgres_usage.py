@@ -56,5 +56,8 @@ def test_sums_by_bucket_and_tag_and_the_attempts_behind_them(url: str, make: Mak
             (("o'brien", "2027-01-15"), 2),
             (("search", "2027-01-15"), 1),
         ]
+        for name in ("claude-haiku-4-5", "anthropic/claude-haiku-4-5", "claude-haiku-4-5-20251001"):
+            assert reader.sent_as(name, EPOCH) == ("anthropic", "claude-haiku-4-5")
+        assert [reader.sent_as(*each) for each in (("openai/claude-haiku-4-5", EPOCH), (name, 2 * EPOCH))] == [None] * 2
     finally:
         ledger.close()

@@ -165,7 +165,7 @@ def _set(kind: str, told: dict[str, Any], *, to: str = "", rate: int = 0) -> int
     settings = settings_of(told["config"])
     with Door(settings) as door:
         found = door.set({**fields, "why": told["why"], "by": by, "seconds": lasts})
-    warning = unheard_of(settings, scope, value)
+    warning = unheard_of(settings, scope, found["value"])
     if warning:
         click.echo(f"warning: {safe(warning)}.", err=True)
     if told["as_json"]:

@@ -20,17 +20,31 @@ def unheard_of(settings: Settings, scope: str, value: str) -> str:
         return ""
     from headgate.stores.opening import open_reader
 
-    only: dict[str, Any] = {scope: value.rpartition("/")[2] if scope == "model" else value}
+    since = time.time() - DAYS * 86_400.0
     try:
-        found = open_reader(settings.storage).usage(since=time.time() - DAYS * 86_400.0, **only)
+        reader = open_reader(settings.storage)
+        if scope == "model":
+            sent = reader.sent_as(value, since)
+            if sent is not None:
+                return _sent_otherwise(value, *sent)
+        else:
+            only: dict[str, Any] = {scope: value}
+            if reader.usage(since=since, **only).total.exchanges:
+                return ""
     except HeadgateError:
         return ""  # there is no ledger yet, or it cannot be read
-    if found.total.exchanges:
-        return ""
     return (
         f"no call of the last {DAYS} days was of the {scope} {value!r}, and the configuration does not name it: "
         "look for a typing error"
     )
+
+
+def _sent_otherwise(value: str, provider: str, model: str) -> str:
+    """Vendors answer as `model-2026-11-20` what was sent as `model`, and an incident goes by what is sent."""
+    if value in (model, f"{provider}/{model}"):
+        return ""
+    sent = f"{provider}/{model}"
+    return f"{value!r} is how a model has answered; its calls are sent as {sent!r}, and incidents go by that name"
 
 
 def _configured(settings: Settings, scope: str) -> set[str]:

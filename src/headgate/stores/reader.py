@@ -9,7 +9,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Integer, Text, and_, select
+from sqlalchemy import Connection, Integer, Text, and_, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError
@@ -19,7 +19,7 @@ from headgate.stores.intents import Intent, open_intents, read_intents
 from headgate.stores.keys import Key, read_keys
 from headgate.stores.rows import encode
 from headgate.stores.schema import attempts, exchanges
-from headgate.stores.selecting import ids_tell_time, wanted
+from headgate.stores.selecting import ids_tell_time, tried_since, wanted
 from headgate.stores.usage_sums import Amounts, Record, UsageReport, UsageRow, charged, sort_key, sums
 
 __all__ = [
@@ -154,6 +154,22 @@ class Reader:
             return [dict(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
 
         return self._ask(newest)
+
+    def sent_as(self, name: str, since: float) -> tuple[str, str] | None:
+        """(provider, model) as an attempt since then was sent that people may call `name`, alone or behind
+        "provider/": by what was sent, else by what has answered. None: there was none."""
+
+        def find(connection: Connection) -> tuple[str, str] | None:
+            c = attempts.c
+            recent = tried_since(since, narrow=ids_tell_time(connection))
+            for model in (c.model, c.model_served):
+                named = or_(model == name, c.provider + "/" + model == name)
+                row = connection.execute(select(c.provider, c.model).where(*recent, named).limit(1)).first()
+                if row is not None:
+                    return row.provider, row.model
+            return None
+
+        return self._ask(find)
 
     def keys(self) -> list[Key]:
         """The stored keys, oldest first."""

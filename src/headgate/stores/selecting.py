@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from headgate.core.ids import PREFIX, id_maker
 from headgate.stores.dimensions import dimension
-from headgate.stores.schema import exchange_rows, exchanges
+from headgate.stores.schema import attempts, exchange_rows, exchanges
 
 
 def wanted(
@@ -27,6 +27,12 @@ def wanted(
         if narrow:
             found.append(c.id < _first_id(until + _SLACK_SECONDS))
     return found
+
+
+def tried_since(since: float, *, narrow: bool) -> list[ColumnElement[bool]]:
+    """Conditions on `attempts`: those that started at `since` or later. `narrow` as in `wanted`."""
+    found: list[ColumnElement[bool]] = [attempts.c.started >= since]
+    return [*found, attempts.c.exchange_id >= _first_id(since - _SLACK_SECONDS)] if narrow else found
 
 
 _SLACK_SECONDS = 60.0
