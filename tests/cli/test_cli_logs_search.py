@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,6 +205,27 @@ def test_an_export_takes_the_place_of_a_file_only_when_it_is_whole_and_nobody_el
     assert "question 1" in week.read_text()
     assert week.stat().st_mode & 0o777 == 0o600
     assert not list(folder.glob(".week*"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_export_goes_into_a_pipe_that_has_a_number_in_place_of_a_name(run: Run) -> None:
+    read, write = os.pipe()  # as `-o /dev/stdout | ...` and `-o >(gzip > x)` have them
+    done = run("logs", "export", "-o", f"/dev/fd/{write}")
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as file:
+        assert (done.returncode, file.read()) == (0, run("logs", "export").stdout), done.stderr
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_export_that_finds_nothing_takes_the_place_of_no_file(run: Run, folder: Path, form: str) -> None:
+    kept = folder / "keep"
+    kept.write_text("what was found before")
+    done = run("logs", "export", "--user", "adaa", "--format", form, "-o", "keep")
+    assert (done.returncode, done.stderr) == (1, "0 exchanges\n")
+    assert kept.read_text() == "what was found before"
+    assert not list(folder.glob(".keep*"))
+    assert run("logs", "export", "--user", "adaa", "--format", form, "-o", "new").returncode == 1
+    assert (folder / "new").exists()
 
 
 @pytest.mark.usefixtures("folder")

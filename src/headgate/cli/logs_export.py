@@ -6,8 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -65,42 +64,39 @@ def export(
         raise click.UsageError("a dataset is JSONL: leave --format out")
     if everything and not dataset:
         raise click.UsageError("--all goes with --dataset")
-    query = query_of(" ".join(text), told)
-    written = 0
-    with log_reader(settings_of(config)) as reader, _to(output) as out:
-        if dataset:
-            written = _dataset(
-                reader, query, limit, None if sample is None else (sample, seed), out, everything=everything
-            )
-        else:
-            rows = _rows(reader, query, limit, None if sample is None else (sample, seed))
-            written = _csv(rows, out) if form == "csv" else _jsonl(rows, out)
-    click.echo(f"{written:,} exchanges{'' if output is None else f' in {output}'}", err=True)
+    query, drawn = query_of(" ".join(text), told), None if sample is None else (sample, seed)
+    with log_reader(settings_of(config)) as reader:
+
+        def write(out: TextIO) -> int:
+            if dataset:
+                return _dataset(reader, query, limit, drawn, out, everything=everything)
+            rows = _rows(reader, query, limit, drawn)
+            return _csv(rows, out) if form == "csv" else _jsonl(rows, out)
+
+        written = write(sys.stdout) if output is None else _into(output, write)
+    click.echo(f"{written:,} exchanges{f' in {output}' if output and written else ''}", err=True)
     return 0 if written else 1
 
 
-@contextmanager
-def _to(output: str | None) -> Iterator[TextIO]:
-    """Where it goes. A file is written beside the one of that name, and takes its place when it is whole: a mistake in
-    the question, or a disk that is full, leaves the old one as it was."""
-    if output is None:
-        yield sys.stdout
-        return
-    path = Path(os.path.realpath(output))  # behind a link, not in its place
+def _into(output: str, write: Callable[[TextIO], int]) -> int:
+    """How many were written. A file is written beside the one of that name, and takes its place when it is whole: a
+    mistake in the question, even one that finds nothing, or a disk that is full, leaves the old one as it was."""
     try:
-        if path.exists() and not path.is_file():  # /dev/stdout, a pipe
+        path = Path(output)
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: where its link leads there may be no path
             with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-                yield file
-            return
+                return write(file)
+        path = Path(os.path.realpath(path))  # behind a link, not in its place
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its mode is 0600
         made = Path(name)
         try:
             with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as file:
-                yield file
-            made.replace(path)
-        except BaseException:
-            made.unlink()
-            raise
+                written = write(file)
+            if written or not path.exists():
+                made.replace(path)
+            return written
+        finally:
+            made.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}") from None
 
