@@ -22,6 +22,7 @@ from headgate.pages.asked import Asked
 from headgate.pages.exchange import where_time_went
 from headgate.pages.figures import Figures, by_value, over_time, total
 from headgate.pages.spend import in_bars
+from headgate.policy.alert_readings import searched
 from headgate.settings import load
 from headgate.stores.account_rows import AccountRow
 from headgate.stores.logs.query import LogRow, RollupRow
@@ -160,6 +161,14 @@ def test_nothing_that_is_typed_breaks_the_search(typed: str) -> None:
 def test_a_condition_that_is_written_is_read_again(name: str, value: str) -> None:
     found = search_words.read(f"first {search_words.written(name, value)} last", KNOWN)
     assert (found.fields, found.text) == ({name: value}, "first last")
+
+
+@given(st.text(max_size=40) | st.text('"\\: a\xa0\n', max_size=12))
+@settings(max_examples=100)
+def test_what_an_alert_links_to_is_read_as_what_it_is_about(task: str) -> None:
+    found = search_words.read(searched(session="s", model=task, user="u"), KNOWN)
+    about = {"session": "s", "model": task, "user": "u"}
+    assert (found.fields, found.text) == ({name: value for name, value in about.items() if value}, "")
 
 
 @given(st.text('"=: aé', max_size=8), st.text('"=: a', max_size=12))

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headgate.core.search_words import written
+
+__all__ = ["ALIASES", "Words", "read", "summed", "tagged", "written"]
+
 ALIASES = {
     "model": "model",
     "asked": "model_asked",
@@ -91,13 +95,6 @@ def _float(text: str) -> float:
         return float(text.removeprefix("$"))
     except ValueError:
         return 0.0
-
-
-def written(name: str, value: str) -> str:
-    """A field's condition as it is typed: `read` has exactly this value of it again."""
-    if value and not re.search(r"[\s\"]", value):
-        return f"{name}:{value}"
-    return f'{name}:"{value.replace(chr(34), chr(34) * 2)}"'
 
 
 def summed(dimension: str, value: str) -> str:

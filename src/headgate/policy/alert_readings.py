@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from headgate.core.search_words import written
 from headgate.policy.alert_rules import AlertRule, value_text
 from headgate.policy.alert_states import Reading
 from headgate.policy.alert_windows import Counted, Place, Windows, percentile
@@ -59,8 +60,7 @@ def evidence(path: str, **fields: object) -> str:
 
 def searched(**fields: str) -> str:
     """Fields of the log, as they are typed into the dashboard's search."""
-    typed = ((name, value.replace('"', "")) for name, value in fields.items() if value)
-    return " ".join(f'{name}:"{value}"' if set(value) & set(" \t") else f"{name}:{value}" for name, value in typed)
+    return " ".join(written(name, value) for name, value in fields.items() if value)
 
 
 def minutes(seconds: float) -> str:
