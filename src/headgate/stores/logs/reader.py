@@ -119,7 +119,7 @@ class LogReader(Protocol):
         ...
 
     def span(self) -> tuple[float, float] | None:
-        """The times of the oldest and the newest exchange that is kept; None where there is none."""
+        """The times of the exchanges that were stored first and last, of those that are kept; None: there is none."""
         ...
 
     def behind(self, spool: str) -> int:

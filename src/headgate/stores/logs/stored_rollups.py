@@ -114,6 +114,8 @@ def totals(
     """All stored sums of some values of a dimension over a time, without histograms."""
     if dimension == BY_USER:
         return user_sums.totals(sql, step, tenant, since, until, values)
+    if not values:  # PostgreSQL knows no empty list
+        return {}
     summed = ", ".join(f"sum({name})" for name in COUNTS)
     marks = ",".join("?" * len(values))
     asked = f"SELECT value, {summed} {_OVER_A_TIME} AND value IN ({marks}) GROUP BY value"

@@ -253,9 +253,10 @@ class TableReader(ABC):
             return self._guards(sql, shapes, since, until, tenant, lambda: self._clock() < end)
 
     def span(self) -> tuple[float, float] | None:
-        """The times of the oldest and the newest exchange that is kept; None where there is none."""
+        """The times of the exchanges that were stored first and last, of those that are kept; None: there is none."""
+        first, last = (f"(SELECT at FROM log_rows ORDER BY n {order} LIMIT 1)" for order in ("ASC", "DESC"))
         with self._snapshot() as (sql, _):
-            row = sql.execute("SELECT min(first_at), max(last_at) FROM log_segments").fetchone()
+            row = sql.execute(f"SELECT {first}, {last}").fetchone()
         return None if row[0] is None else (row[0], row[1])
 
     def behind(self, spool: str) -> int:
