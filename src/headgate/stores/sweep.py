@@ -24,6 +24,7 @@ from headgate.stores.schema import (
     owners,
     shapes,
 )
+from headgate.stores.usage_sums import HOLDS
 
 PRICE_VERSION = "bound"
 """What stands for the price version of a charge that is the attempt's bound, not a count."""
@@ -63,7 +64,7 @@ def charge_lost(connection: Connection, lost: Sequence[Intent], now: float, tell
     """Settle those of `lost` that are open, and write or correct their exchanges; the intents' own rows stay.
 
     Args:
-        tell: called with the fields of the log's line of each exchange that is written, inside the transaction.
+        tell: called with the fields of the log's line of each call that is written, inside the transaction.
 
     Returns:
         The number of exchanges that were closed.
@@ -79,7 +80,9 @@ def charge_lost(connection: Connection, lost: Sequence[Intent], now: float, tell
         if exchange_id in known:
             _correct(connection, exchange_id, rows)
         else:
-            tell(_write(connection, exchange_id, told, rows, now))
+            line = _write(connection, exchange_id, told, rows, now)
+            if told["endpoint"] != HOLDS:  # of a batch, whose calls have lines of their own
+                tell(line)
     charge_accounts(connection, [intent for each in killed.values() for intent in each])
     return len(facts)
 
