@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +11,12 @@ from batch_files import MakeGate, claude, gpt, hour_later
 
 from headgate import Gate
 from headgate.core.errors import BudgetExceeded
+from headgate.core.usage import Iteration
 from headgate.jobs import provider, settling
+from headgate.jobs.batch import BatchJob
+from headgate.policy.estimate import credible
 from headgate.stores.batch_items import Shard
+from headgate.stores.logs.query import LogQuery
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Batching, Fault, Match, Rule, Scenario, When
 
@@ -125,3 +130,34 @@ def test_a_line_whose_usage_cannot_be_is_charged_its_bound_and_marked(
     total = gate.usage().total
     bound = gate.estimate(model="claude-haiku-4-5", messages=[{"role": "user", "content": "say 0"}], max_tokens=1)
     assert total.estimated_nano == total.cost_nano > bound.bound_usd.scaleb(9) / 2
+
+
+def test_the_iterations_of_a_line_that_is_not_believed_are_in_its_tokens_too(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hop = Iteration("compaction", "", 5_000, output_tokens=200)
+    monkeypatch.setattr(settling, "believable", lambda price, usage: False)
+    monkeypatch.setattr(settling, "credible", lambda price, usage: credible(price, replace(usage, iterations=(hop,))))
+    gate = make_gate()
+    assert gate.batch([claude("0", "say 0")], via="provider").run().succeeded == 1
+    gate.flush()
+    total = gate.usage().total
+    assert total.input_tokens > 5_000
+    assert total.output_tokens > 200
+
+
+def test_a_hold_that_outlives_its_process_is_no_exchange_in_the_log(
+    make_gate: MakeGate, headgate_simulator: SimulatorServer
+) -> None:
+    headgate_simulator.load(Scenario(batches=Batching(start_seconds=1.0)))
+    gate = make_gate(budgets=[{"usd": 100, "every": "day"}])
+    job = gate.batch([claude(str(n), f"say {n}") for n in range(5)], via="provider")
+    job.run(on_progress=lambda status: job.stop())
+    gate.close()  # the provider works at it, so what is set aside for it stays so
+    again = make_gate(budgets=[{"usd": 100, "every": "day"}])
+    again.flush()
+    assert BatchJob(again.built, again.batches, job.id).run().succeeded == 5
+    again.flush()
+    rows = again.built.logs.fresh().search(LogQuery()).rows
+    assert [row.ending for row in rows] == ["complete"] * 5
+    assert sum(row.cost_nano for row in rows) == again.usage().total.cost_nano == bill(headgate_simulator)

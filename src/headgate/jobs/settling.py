@@ -160,8 +160,10 @@ class Settling:
     def _charge_unbelieved(self, exchange: Exchange, price: ModelPrice, usage: Usage) -> None:
         """No answer can have this usage: its line is charged its bound, or what can be believed if that is more."""
         attempt = exchange.attempts[0]
-        attempt.usage = told = credible(price, usage)
-        told_nano = 0 if told is None else cost_nano(price, told, at=attempt.started, batch=True)
+        told, told_nano = credible(price, usage), 0
+        if told is not None:
+            told_nano = cost_nano(price, told, at=attempt.started, batch=True)
+            attempt.usage = told.whole()
         attempt.cost_nano = max(attempt.bound_nano or 0, told_nano)
         attempt.estimated, attempt.price_version = True, BOUND
         self._tell(exchange, "bad_usage", **as_told(usage))
