@@ -7,7 +7,9 @@ import sqlite3
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -303,6 +305,40 @@ def test_without_a_gateway_whoever_searches_finds_nothing_that_is_older_than_is_
     world.write(log_exchange(3, at=time.time(), message="today"))
     assert [row.user_message for row in logs.fresh().search(LogQuery()).rows] == ["today"]
     logs.close()
+    world.close()
+
+
+def found_beside(world: LogWorld, **place: Any) -> list[str]:
+    """What somebody finds who is told otherwise how long exchanges are kept, and is no gateway."""
+    logs = Logs(replace(world.place, **place))
+    try:
+        return [row.user_message for row in logs.fresh().search(LogQuery()).rows]
+    finally:
+        logs.close()
+
+
+def pruned_by_a_gateway(world: LogWorld, keep_seconds: float) -> None:
+    keeper = replace(world.place, keep_seconds=keep_seconds).keeper()
+    while keeper.prune(5.0).more:
+        pass
+    keeper.close()
+
+
+def test_who_only_searches_forgets_nothing_that_a_gateway_keeps(any_world: LogWorld) -> None:
+    any_world.stored(log_exchange(1, at=time.time() - 9 * DAY, message="9 days"))
+    pruned_by_a_gateway(any_world, 30.5 * DAY)
+    assert found_beside(any_world, keep_seconds=DAY, keep_bytes=1) == ["9 days"]
+    pruned_by_a_gateway(any_world, 5 * DAY)  # it was told otherwise since
+    assert any_world.found() == []
+    any_world.write(log_exchange(2, at=time.time() - 8 * DAY, message="8 days"))
+    assert found_beside(any_world, keep_seconds=20 * DAY) == ["8 days"]
+    assert found_beside(any_world, keep_seconds=DAY) == []
+
+
+def test_nobody_forgets_anything_in_postgresql_before_a_gateway_did(tmp_path: Path) -> None:
+    world = LogWorld(tmp_path, the_server().url())
+    world.stored(log_exchange(1, at=time.time() - 9 * DAY, message="9"))
+    assert found_beside(world, keep_seconds=DAY) == ["9"]
     world.close()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headgate.core.errors import Unavailable
 from headgate.stores.logs.erasing import Erased, Subject
+from headgate.stores.logs.keeps import Keeps, keeps_of, put_keeps
 from headgate.stores.logs.lock import StoreLock
 from headgate.stores.logs.spool import Spool
 from headgate.stores.logs.store import LogStore, Progress, Pruned
@@ -105,8 +106,7 @@ class LogKeeper:
         spool_bytes: int,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._keep_seconds = keep_seconds
-        self._keep_bytes = keep_bytes
+        self._keeps = Keeps(keep_seconds, keep_bytes)
         self._spool_bytes = spool_bytes
         self._now = now
         self._mutex = threading.Lock()
@@ -174,6 +174,7 @@ class LogKeeper:
 
     def prune(self, seconds: float = 0.0) -> Pruned:
         """Forget what is older than is kept, and the oldest while the file is too large: a slice of it, in one turn.
+        How much is kept is put on record for others.
 
         Args:
             seconds: to wait for the turn.
@@ -181,7 +182,25 @@ class LogKeeper:
         with self._turn(seconds) as got:
             if not got:
                 return Pruned()
-            return self._store.prune(self._now() - self._keep_seconds, self._keep_bytes)
+            with self._store.transaction() as sql:
+                put_keeps(sql, self._keeps)
+            return self._pruned(self._keeps)
+
+    def prune_beside(self, *, alone: bool) -> Pruned:
+        """As `prune`, for who is no gateway: nothing goes that a gateway has on record as kept, whatever is said here.
+
+        Args:
+            alone: where no gateway has anything on record, what is said here holds; else nothing goes.
+        """
+        with self._turn(0.0) as got:
+            if not got:
+                return Pruned()
+            with self._store.transaction() as sql:
+                known = keeps_of(sql) or (self._keeps if alone else None)
+            return Pruned() if known is None else self._pruned(known.or_more(self._keeps))
+
+    def _pruned(self, keeps: Keeps) -> Pruned:
+        return self._store.prune(self._now() - keeps.seconds, keeps.size)
 
     def announce(self, pid: int) -> None:
         """Say in the lock file that process `pid` takes the lines in all the time; 0: nobody does any more."""

@@ -193,12 +193,14 @@ class Logs:
         return self.reader
 
     def _keep_up(self, seconds: float) -> None:
-        """Take in what is there, and forget what is old: what of it can be done in so many seconds."""
+        """Take in what is there, and forget what is old, but nothing that a gateway keeps: what of it can be done in
+        so many seconds."""
         keeper, end = self._keeping(), time.monotonic() + seconds
         keeper.catch_up(seconds)
         if time.monotonic() - self._pruned < PRUNE_SECONDS:
             return
-        while keeper.prune().more:
+        alone = not is_postgres_url(self.place.storage)  # else it is other machines' as well
+        while keeper.prune_beside(alone=alone).more:
             if time.monotonic() >= end:
                 return  # the rest goes the next time
         self._pruned = time.monotonic()
