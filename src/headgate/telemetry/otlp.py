@@ -202,7 +202,7 @@ def _pair(name: str, value: Value) -> bytes:
     return _varint(len(pair)) + pair
 
 
-_repeated = lru_cache(maxsize=4096, typed=True)(_pair)  # typed: True is 1 to a cache
+_repeated = lru_cache(maxsize=1024, typed=True)(_pair)  # typed: True is 1 to a cache
 _UNIQUE = frozenset({EXCHANGE_ID, REQUEST_ID, CORRELATION, USER, LATEST.conversation})
 """Attributes that hardly ever have the same value twice: nothing is remembered of them."""
 _SHORT = 64
