@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Facts
-from headgate.wire import ANTHROPIC, DIALECTS, OPENAI
+from headgate.wire import ANTHROPIC, DIALECTS, OPENAI, bodies
 
 USER = {"role": "user", "content": "hi"}
 
@@ -320,3 +320,19 @@ def test_a_key_in_place_of_the_model_is_refused_and_not_repeated(endpoint: str) 
     assert key[10:] not in str(caught.value)
     body["model"] = "ft:gpt-6.1-sol-2026-08-12:acme-incorporated::Ab12Cd34"
     assert dialect.read_request(endpoint, json.dumps(body).encode()).model == body["model"]
+
+
+def test_a_model_longer_than_any_name_is_refused_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def label(text: str) -> str:
+        looked.append(len(text))
+        return text
+
+    monkeypatch.setattr(bodies, "label", label)
+    body = {"model": "a" * bodies.LONGEST_MODEL, "messages": [], "max_tokens": 1}
+    assert ANTHROPIC.read_request("messages", json.dumps(body).encode()).model == body["model"]
+    body["model"] = "sk-" * 1_000_000
+    with pytest.raises(BadRequest, match="`model` has 3000000 characters; a model's name has at most 1024"):
+        ANTHROPIC.read_request("messages", json.dumps(body).encode())
+    assert looked == [bodies.LONGEST_MODEL]

@@ -26,6 +26,9 @@ _WORDS |= {"array": "an array", "object": "an object"}
 REQUIRED = frozenset({"model"})
 """What a body that was accepted has at its top level, and may be rewritten."""
 
+LONGEST_MODEL = 1024
+"""Characters; several times those of the longest names that providers give, ARNs and fine-tuned models."""
+
 # An ASCII letter written as an escape. No serializer does that; it would hide a `type` from the searches below.
 _ESCAPED_LETTER = re.compile(rb"\\u00([46][1-9a-fA-F]|[57][0-9aA])")
 
@@ -94,7 +97,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
     Raises:
         BadRequest: bad UTF-8 or malformed JSON (with the byte), a wrong type or a missing field (with its name), or
-            more than `jsontext.MAX_DEPTH` levels; a key that decides about money or the route twice.
+            more than `jsontext.MAX_DEPTH` levels; a key that decides about money or the route twice; a model
+            that is longer than any name, or a credential.
     """
     if not body.isascii():
         try:
@@ -115,6 +119,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     model = decoded.model
     if not model.strip():
         raise BadRequest("`model` is empty; name a model")
+    if len(model) > LONGEST_MODEL:  # the look for keys below takes a quarter of a second per megabyte
+        raise BadRequest(f"`model` has {len(model)} characters; a model's name has at most {LONGEST_MODEL}")
     if len(model) >= SHORTEST and label(model) != model:  # it would be in every row, line and span of the call
         raise BadRequest("`model` holds what looks like a credential; name a model, and take that key for a leaked one")
     found = _LOOKED_FOR.findall(body)
