@@ -11,6 +11,7 @@ import errno
 import os
 import selectors
 import socket
+import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from typing import Any
 STAGGER_SECONDS = 0.25
 """RFC 8305, section 5: the connection attempt delay."""
 
-_UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+_UNDER_WAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 
 Address = tuple[Any, ...]
 """As `socket.getaddrinfo` tells one."""
@@ -78,11 +79,34 @@ async def _connected(loop: asyncio.AbstractEventLoop, address: Address) -> socke
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await loop.sock_connect(sock, where)
+        if sys.platform == "win32":  # whose own loop cannot watch a socket
+            await loop.sock_connect(sock, where)
+        else:
+            await _connect(loop, sock, where)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+async def _connect(loop: asyncio.AbstractEventLoop, sock: socket.socket, where: Any) -> None:
+    """In place of `loop.sock_connect`: uvloop's resolves `where` once more, in a thread, and without an IPv6 scope."""
+    failed = sock.connect_ex(where)
+    if failed in _UNDER_WAY:
+        writable: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(sock, _tell, writable)
+        try:
+            await writable
+        finally:
+            loop.remove_writer(sock)
+        failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
+
+
+def _tell(writable: asyncio.Future[None]) -> None:
+    if not writable.done():  # it is called again until it is removed
+        writable.set_result(None)
 
 
 def reach_blocking(host: str, port: int, deadline: float) -> socket.socket:
