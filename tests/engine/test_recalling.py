@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -575,6 +576,26 @@ def test_a_follower_of_a_stream_that_breaks_gets_the_dialects_own_error(dialect:
             assert played.exchange.ending is Ending.CUT
             assert played.exchange.id.encode() in played.body
         assert kept.cache.stats().entries == 0
+
+    asyncio.run(follow())
+
+
+def test_a_follower_of_responses_gets_the_error_as_the_next_event() -> None:
+    async def follow() -> None:
+        told = asyncio.Event()
+        at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        begun = event("response.created", sequence_number=0, response={"id": "r", "model": "gpt-6-luna"})
+        text = event("response.output_text.delta", sequence_number=1, **at, delta="hello")
+        script: list[Piece] = [begun, text, waits_for(told), UpstreamBroken("reset", kind="broken")]
+        kept = Kept(None, FakeAnswer(headers=((b"content-type", b"text/event-stream"),), pieces=script))
+        body = b'{"model":"gpt-6-luna","input":"hi","max_output_tokens":9,"stream":true,"store":false}'
+        calls = [asyncio.create_task(kept.call(dialect="openai", path="/responses", body=body)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        told.set()
+        for played in await asyncio.gather(*calls):
+            _, ours, data = played.body.partition(b"event: error\ndata: ")
+            assert ours
+            assert json.loads(data)["sequence_number"] == 2
 
     asyncio.run(follow())
 

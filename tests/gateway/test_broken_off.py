@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -23,20 +24,25 @@ from headgate.testing.simulator import Fault, Match, Rule, Scenario
 
 MODEL = "claude-haiku-4-5"
 TURNS: Any = [{"role": "user", "content": "tokens: 50"}]
+CALLERS = ("messages", "same", "chat", "responses", "whole")
 
 
 class Broken:
-    """What three callers of a gateway saw that stopped under them, and the rows of their exchanges by model."""
+    """What callers of a gateway saw that stopped under them: errors, and the events of a stream that is read raw.
+
+    Two of them ask for the same: with a cache, one of them follows the other.
+    """
 
     def __init__(self, url: str, sim: SimulatorServer, server: BackgroundServer) -> None:
         self.errors: dict[str, Exception] = {}
+        self.events: list[Any] = []
         self._url = url
-        self._streaming = threading.Barrier(3)
-        threads = [threading.Thread(target=self._see, args=(name,)) for name in ("messages", "chat", "whole")]
+        self._streaming = threading.Barrier(len(CALLERS))  # all but "whole", and we
+        threads = [threading.Thread(target=self._see, args=(name,)) for name in CALLERS]
         for thread in threads:
             thread.start()
         self._streaming.wait(120)
-        while len(sim.requests()) < 3:
+        while all(each["stream"] for each in sim.requests()):
             time.sleep(0.01)
         server.stop()
         for thread in threads:
@@ -52,6 +58,20 @@ class Broken:
         with anthropic.Anthropic(base_url=self._url, api_key="k", max_retries=0) as client:
             self._read(client.messages.create(model=MODEL, max_tokens=500, stream=True, messages=TURNS))
 
+    _same = _messages
+
+    def _responses(self) -> None:
+        with openai.OpenAI(base_url=f"{self._url}/v1", api_key="k", max_retries=0) as client:
+            raw = client.responses.with_streaming_response
+            with raw.create(model="gpt-6.1-terra", stream=True, store=False, input="tokens: 50") as answer:
+                self._read(self._told(answer.iter_lines()))
+
+    def _told(self, lines: Iterable[str]) -> Iterator[None]:
+        for line in lines:
+            if line.startswith("data: "):
+                self.events.append(json.loads(line.removeprefix("data: ")))
+                yield
+
     def _chat(self) -> None:
         with openai.OpenAI(base_url=f"{self._url}/v1", api_key="k", max_retries=0) as client:
             self._read(client.chat.completions.create(model="gpt-6-luna", stream=True, messages=TURNS))
@@ -66,8 +86,10 @@ class Broken:
                 self._streaming.wait(120)
 
 
-@pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broken, dict[str, dict[str, Any]]]]:
+@pytest.fixture(scope="module", params=[{}, {"cache": {"default": "1h"}}], ids=["plain", "cached"])
+def broken(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Broken, dict[str, dict[str, Any]]]]:
     folder = tmp_path_factory.mktemp("broken")
     with ExitStack() as stack:
         sim = stack.enter_context(SimulatorServer())
@@ -80,6 +102,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broken, d
                 "openai": {"base_url": f"{sim.url}/v1", "api_key": "env:KEY"},
             },
             "storage": f"sqlite:///{folder / 'headgate.db'}",
+            **request.param,
         }
         gate = stack.enter_context(Gate.load(env={"KEY": "k"}, **told))
         app = create(gate.built, ring=KeyRing(loopback=True), admin_token=Secret("t" * 40))
@@ -89,15 +112,23 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broken, d
         gate.flush()
         with closing(sqlite3.connect(folder / "headgate.db")) as database:
             database.row_factory = sqlite3.Row
-            yield seen, {row["model_asked"]: dict(row) for row in database.execute("SELECT * FROM exchanges")}
+            rows = database.execute("SELECT * FROM exchanges ORDER BY cost_nano")  # who follows pays nothing
+            yield seen, {row["model_asked"]: dict(row) for row in rows}
 
 
 def test_a_stream_ends_in_the_dialects_own_error(broken: Any) -> None:
     errors = broken[0].errors
-    assert isinstance(errors["messages"], anthropic.APIStatusError)
-    assert errors["messages"].body["headgate"]["code"] == "headgate_unavailable"
+    for name in ("messages", "same"):
+        assert isinstance(errors[name], anthropic.APIStatusError)
+        assert errors[name].body["headgate"]["code"] == "headgate_unavailable"
     assert isinstance(errors["chat"], openai.APIError)
     assert errors["chat"].code == "headgate_unavailable"
+
+
+def test_a_stream_of_responses_ends_in_the_next_event_of_its_own_form(broken: Any) -> None:
+    *_, last, told = broken[0].events
+    assert (told["type"], told["sequence_number"]) == ("error", last["sequence_number"] + 1)
+    assert told["error"]["code"] == told["headgate"]["code"] == "headgate_unavailable"
 
 
 def test_an_answer_that_has_not_begun_is_a_503_of_ours(broken: Any) -> None:
@@ -113,6 +144,7 @@ def test_the_books_name_the_shutdown_and_charge_what_was_sent(broken: Any) -> No
     assert found == {
         MODEL: ("cut", "headgate_unavailable", 200),
         "gpt-6-luna": ("cut", "headgate_unavailable", 200),
+        "gpt-6.1-terra": ("cut", "headgate_unavailable", 200),
         "claude-sonnet-5": ("cancelled", "headgate_unavailable", 503),
     }
     assert all(row["cost_nano"] > 0 for row in rows.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headgate.core.errors import ContentBlocked, Refusal, UpstreamBroken, UpstreamTimeout
 from headgate.core.exchange import Ending, Exchange
-from headgate.engine.answer import HeaderList, trailing_comment
+from headgate.engine.answer import HeaderList, error_behind, trailing_comment
 from headgate.engine.flights import Flight
 from headgate.engine.inspected import blocked, content_blocked, note, watched
 from headgate.engine.plan import Plan
@@ -136,7 +136,8 @@ class Following:
             told = broke_off()
         self._settle(Ending.REFUSED if isinstance(told, Refusal) else Ending.CUT, told)
         said = told.told if isinstance(told, Refusal) else _BROKE_OFF
-        return self._plan.dialect.error_event(told.code, said, self.exchange.id)
+        piece = self._flight.pieces[self._place - 1] if self._place else b""
+        return error_behind(piece, self._plan.dialect, self.exchange, told.code, said)
 
     def _settle(self, ending: Ending, error: Refusal | UpstreamBroken | UpstreamTimeout | None) -> None:
         if self._meter is not None:

@@ -230,6 +230,14 @@ def passes_on(error: UpstreamError, exchange: Exchange, *, owns_retries: bool) -
     return error.kind in ("auth", "money") and last is not None and last.route.credential is None
 
 
+def error_behind(piece: bytes, dialect: Dialect, exchange: Exchange, code: str, message: str) -> bytes:
+    """Our own error as the next event of a stream of which its caller got `piece` last."""
+    request = exchange.request
+    meter = dialect.meter(request.endpoint, request.facts)  # the stream's own is wherever it is read
+    meter.feed(piece)
+    return dialect.error_event(code, message, exchange.id, behind=meter)
+
+
 def answered_status(error: HeadgateError, exchange: Exchange, *, owns_retries: bool) -> int:
     """The HTTP status that `error_answer` gives."""
     if isinstance(error, UpstreamError) and passes_on(error, exchange, owns_retries=owns_retries):

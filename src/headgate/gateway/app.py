@@ -24,7 +24,8 @@ from headgate.core.errors import (
 from headgate.core.exchange import Ending, Exchange
 from headgate.core.secret import Secret
 from headgate.engine.again import Repeat
-from headgate.engine.answer import SIMULATED, error_answer, exchange_headers
+from headgate.engine.answer import SIMULATED, error_answer, error_behind, exchange_headers
+from headgate.engine.books import STOPPED
 from headgate.engine.plan import METERED
 from headgate.engine.relay import Reply
 from headgate.gateway.address import Addresses
@@ -62,6 +63,7 @@ from headgate.wire.coding import decode_request
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
 _DRAIN_SLACK = 0.05  # seconds
+_TURNS = 10  # of the event loop
 _NOT_NOW = "Headgate cannot read its jobs now; it recovers by itself."
 _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
 _WHOLE_ACCOUNT = (
@@ -322,7 +324,7 @@ class Gateway:
                 reply.close()
         except asyncio.CancelledError:
             if not visit.left:  # the server is stopping
-                await self._told_stopping(exchange, visit.reply, send)
+                await self._told_stopping(visit, send)
                 raise
         except UpstreamError as error:
             if visit.reply is None:
@@ -399,16 +401,21 @@ class Gateway:
         await _send(send, answer.status, answer.headers, answer.body)
         without_frames(error)
 
-    async def _told_stopping(self, exchange: Exchange, reply: Reply | None, send: Send) -> None:
+    async def _told_stopping(self, visit: _Visit, send: Send) -> None:
         """Tell a caller that its exchange was broken off by our own end: in the dialect, whatever it has got so far."""
-        error = exchange.error
+        exchange = visit.exchange
+        for _ in range(_TURNS):
+            if exchange.ending is not None:
+                break
+            await asyncio.sleep(0)  # a flight of the cache's is cancelled behind its callers, and settles it
+        error = Unavailable(STOPPED) if exchange.ending is None else exchange.error
         if not isinstance(error, Unavailable):
             return  # its books were closed before
-        if reply is None:
+        if visit.reply is None:
             await self._answer_error(exchange, error, send)
-        elif exchange.ending is Ending.CUT and exchange.request.endpoint in METERED:
+        elif exchange.ending in (None, Ending.CUT) and exchange.request.endpoint in METERED:
             dialect = DIALECTS[exchange.request.dialect]
-            event = dialect.error_event(error.code, error.told, exchange.id)
+            event = error_behind(visit.piece, dialect, exchange, error.code, error.told)
             await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -443,15 +450,16 @@ def _by_address(built: Built) -> bool:
 
 
 class _Visit:
-    """One caller's presence, seen from its task."""
+    """One caller's presence, seen from its task. `piece` is the last one of a stream that it was given."""
 
-    __slots__ = ("exchange", "left", "reply", "task", "timer")
+    __slots__ = ("exchange", "left", "piece", "reply", "task", "timer")
 
     def __init__(self, exchange: Exchange, presence: Cycle | None) -> None:
         self.exchange = exchange
         # Asking asyncio takes longer than all else here.
         self.task: asyncio.Task[Any] | None = asyncio.current_task() if presence is None else presence.task
         self.reply: Reply | None = None
+        self.piece = b""
         self.left = False
         self.timer: asyncio.TimerHandle | None = None
 
@@ -485,6 +493,7 @@ async def _hand_on(reply: Reply, visit: _Visit, presence: Cycle | None, send: Se
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     while piece := await reply.read():
         if not visit.left:
+            visit.piece = piece
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     if not visit.left:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
