@@ -127,6 +127,17 @@ def test_nobodys_alerts_stay_while_others_may_have_been_kept_from_saying_that_th
     assert put(ledger, at=STALE_SECONDS + 160, owner="two") == []
 
 
+def test_one_told_before_it_could_be_recorded_has_another_id_where_the_one_it_had_has_ended(
+    ledger: SqliteLedger,
+) -> None:
+    (ended,) = put(ledger, change("opened"), owner="two")
+    put(ledger, change("resolved"), at=10, owner="two")
+    (opened,) = put(ledger, change("opened")._replace(id=ended.alert.id), at=20)
+    (fresh,) = put(ledger, change("opened", scope="q")._replace(id="al_told"), at=20)
+    assert opened.alert.id != ended.alert.id
+    assert fresh.alert.id == "al_told"
+
+
 def test_what_has_happened_once_is_not_told_twice_but_once_more_is(ledger: SqliteLedger) -> None:
     put(ledger, change("opened", until=NOW + 90_000))
     assert put(ledger, change("seen", until=NOW + 90_000), at=8_000) == []

@@ -184,7 +184,7 @@ def _opened(sql: Connection, change: Change, how: Recording, now: float) -> Told
     rule, reading = change.rule, change.reading
     threshold = rule.over if reading.threshold is None else reading.threshold
     made = Alert(
-        change.id or new_id(),
+        _free_id(sql, change.id),
         rule.name,
         reading.scope,
         rule.severity,
@@ -200,6 +200,11 @@ def _opened(sql: Connection, change: Change, how: Recording, now: float) -> Told
     values = (*(getattr(made, name) for name in _FIELDS), now, json.dumps({how.owner: _until(change, now)}))
     sql.execute(insert(alerts).values(dict(zip(names, clean(values), strict=True))))
     return Told("opened", made)
+
+
+def _free_id(sql: Connection, told: str) -> str:
+    """The id that it was told under. Not where that was another process's alert, which has ended meanwhile."""
+    return told if told and sql.execute(select(alerts.c.id).where(alerts.c.id == told)).first() is None else new_id()
 
 
 def _seen(sql: Connection, row: dict[str, Any], change: Change, how: Recording, now: float) -> Told | None:
