@@ -105,6 +105,13 @@ def test_a_settle_that_is_written_again_changes_nothing(session: PostgresSession
     assert rows(session, "SELECT count(*), sum(cost_nano) FROM exchanges") == [(1, 7)]
 
 
+def test_the_newest_call_began_later_than_a_clock_set_back_says_that_it_was_killed(opened: Open, make: Maker) -> None:
+    first = opened("one")
+    (killed,) = intended(first, make, 1)  # in 2027, by the clock of the test
+    first.close()
+    assert (opened("two").swept, opened("three").newest) == (1, killed.started)
+
+
 def test_every_value_of_a_row_comes_back_as_it_was(session: PostgresSession, make: Maker) -> None:
     caller = Caller(user="Zoë \\u0000 'quoted' {\"a\": [1]} \x07", tags={"ü": "n,m"})
     (exchange,) = intended(session, make, 1, caller=caller)

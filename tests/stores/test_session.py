@@ -21,8 +21,8 @@ from headgate.stores.rows import exchange_row, intent_row
 from headgate.stores.session import SqliteSession
 
 
-def opened(path: Path, owner: str = "one") -> SqliteSession:
-    return SqliteSession(path / "headgate.db", owner=owner, durability="process", now=lambda: 2_000_000_000.0)
+def opened(path: Path, owner: str = "one", now: float = 2_000_000_000.0) -> SqliteSession:
+    return SqliteSession(path / "headgate.db", owner=owner, durability="process", now=lambda: now)
 
 
 @pytest.fixture
@@ -79,6 +79,17 @@ def test_a_kill_charges_only_those_of_a_commit_that_were_open(
     ]
     assert rows(again, "SELECT count(*) FROM intents") == [(0,)]
     again.close()
+
+
+def test_a_clock_set_back_after_a_kill_is_seen_though_the_killed_call_has_ended_by_it(
+    session: SqliteSession, make: Maker, tmp_path: Path
+) -> None:
+    (killed,) = intended(session, make, 1)
+    session.close()
+    for owner in ("two", "three"):
+        again = opened(tmp_path, owner, now=killed.started - 7_200)
+        assert again.newest == killed.started
+        again.close()
 
 
 def test_an_exchange_that_was_killed_is_found_in_the_log_with_what_the_ledger_knows_of_it(

@@ -27,7 +27,7 @@ from headgate.stores.postgres_database import Place, keeps_connection, reason, s
 from headgate.stores.postgres_owners import beat, enter, first_number, leave, sweep_dead
 from headgate.stores.postgres_statements import ATTEMPTS, EXCHANGES, INTENTS, SETTLED, SHAPES, last_of_each, told
 from headgate.stores.rows import encode
-from headgate.stores.session import Closing
+from headgate.stores.session import NEWEST, Closing
 from headgate.stores.shapes import Shapes
 from headgate.stores.statements import Row
 
@@ -40,9 +40,6 @@ WELL_BEATS = 6
 """Heartbeats in a row before we call others dead after our own connection was lost: theirs may have been, too."""
 
 _ENTRY = "SELECT 1 FROM owners WHERE id = %s AND session = %s::bigint FOR SHARE"
-
-
-_NEWEST = "SELECT coalesce(ended, started) FROM exchange_rows ORDER BY id DESC LIMIT 1"  # ids tell the time
 
 _NOT_OURS = ("42", "3F")
 """Classes of SQLSTATE: syntax error or access rule violation, as where a table of another application has our name;
@@ -84,7 +81,7 @@ class PostgresSession:
         self.swept = self._sweep()
 
     def _newest(self) -> float:
-        found = self._alone(lambda driver: driver.execute(_NEWEST).fetchone())
+        found = self._alone(lambda driver: driver.execute(NEWEST).fetchone())
         return float("-inf") if found is None else float(found[0])
 
     # -- the connection ------------------------------------------------------------------------------------------

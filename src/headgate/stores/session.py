@@ -38,6 +38,10 @@ Closing = tuple[str, int, int, int]
 
 HEARTBEAT_SECONDS = 10.0
 
+# Ids tell the time. A call that was killed has ended when a sweep closed it, perhaps by a clock that was set back.
+NEWEST = "SELECT CASE WHEN ended > started THEN ended ELSE started END FROM exchange_rows ORDER BY id DESC LIMIT 1"
+"""When the newest exchange was over: see `Session.newest`."""
+
 _INTEND = "INSERT INTO intents (id, owner, intents) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM intents WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETED = _DELETE.count("?")
@@ -45,7 +49,6 @@ _ACCOUNT = (
     "SELECT id, spent_nano, spent_tokens, alerted, alerted_tokens FROM accounts "
     "WHERE budget = ? AND scope = ? AND period_start = ?"
 )
-_NEWEST = "SELECT coalesce(ended, started) FROM exchange_rows ORDER BY id DESC LIMIT 1"  # ids tell the time
 _SET_CAP = "INSERT OR REPLACE INTO caps (budget, scope, cap_nano, cap_tokens, changed) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -142,7 +145,7 @@ class SqliteSession:
         self._driver: sqlite3.Connection = _driver(self._connection)
         self._cursor = self._driver.cursor()
         self._open = Open()
-        newest = self._cursor.execute(_NEWEST).fetchone()
+        newest = self._cursor.execute(NEWEST).fetchone()
         self.newest: float = float("-inf") if newest is None else newest[0]
         self._batch = self._highest("SELECT max(id) FROM intents")
         self._shapes = Shapes(self._highest("SELECT max(id) FROM shapes"))
