@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from postgres_server import Server, server
 
+from headgate.core.actors import Actor, acting
 from headgate.core.errors import ConfigError
+from headgate.stores import api_tokens, people
 from headgate.stores.keys import key_hash
 from headgate.stores.memory import MemoryLedger
+from headgate.stores.postgres import PostgresLedger
 from headgate.stores.sessions import ABSOLUTE_SECONDS, IDLE_SECONDS
+
+__all__ = ["server"]
 
 DAY = 86_400.0
 
@@ -146,3 +154,55 @@ def test_everything_is_on_record_without_a_hash(ledger: Any) -> None:
     written = repr(rows)
     assert not any(secret in written for secret in ("canary-hash", cookie, whole.reveal()))
     assert ledger.audit.verify().broken is None
+
+
+def revoked(ledger: PostgresLedger) -> object:
+    return ledger.api_tokens.revoke(ledger.api_tokens.list()[0].id)
+
+
+def given_another_password(ledger: PostgresLedger) -> object:
+    return ledger.people.set_password("ada", "h2")
+
+
+@pytest.mark.parametrize(
+    ("end", "module", "second_step"),
+    [(revoked, api_tokens, "append"), (given_another_password, people, "end_sessions")],
+)
+def test_who_removes_a_person_waits_for_another_gateway_without_holding_it_up(
+    end: Callable[[PostgresLedger], object],
+    module: Any,
+    second_step: str,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = server.url()
+    one, two = PostgresLedger(url), PostgresLedger(f"{url}{'&' if '?' in url else '?'}application_name=two")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name <> 'two' AND wait_event_type = 'Lock'"
+    at_it = threading.Event()
+    really = getattr(module, second_step)
+
+    def once_the_other_waits(*args: Any, **more: Any) -> Any:
+        if threading.current_thread() is not remover and not at_it.is_set():
+            at_it.set()
+            deadline = time.monotonic() + 20
+            while server.run(waiting) == [(0,)] and time.monotonic() < deadline:
+                time.sleep(0.02)
+        return really(*args, **more)
+
+    remover = threading.Thread(target=lambda: at_it.wait(20) and one.people.remove("ada"))
+    try:
+        for name in ("root", "ada"):
+            one.people.add(name, "admin", password="h1")
+        with acting(Actor("ada", "admin", "dashboard")):
+            one.api_tokens.make("ci", "viewer")
+        one.sessions.begin("ada", "192.0.2.1")
+        two.open()
+        monkeypatch.setattr(module, second_step, once_the_other_waits)
+        remover.start()
+        end(two)
+        remover.join(20)
+        assert [each.name for each in two.people.list()] == ["root"]
+        assert [each.health()["failures"] for each in (one, two)] == [0, 0]
+    finally:
+        for each in (one, two):
+            each.close()

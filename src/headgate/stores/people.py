@@ -14,7 +14,7 @@ from headgate.core.errors import ConfigError
 from headgate.stores.audit_log import append
 from headgate.stores.reader import NoLedger, Reader
 from headgate.stores.schema import people, sessions
-from headgate.stores.token_makers import revoke_made_by
+from headgate.stores.token_makers import audit_revoked, revoke_made_by
 
 T = TypeVar("T")
 
@@ -157,11 +157,14 @@ class PeopleStore:
             others = len(read_people(sql)) - 1
             if old.role == "admin" and _admins(sql) == 1 and others:
                 raise ConfigError(f"{name} is the last admin: make another one first")
-            sql.execute(delete(sessions).where(sessions.c.person == name))
+            # In the order of everybody who changes both, else two gateways could wait for each other.
             sql.execute(delete(people).where(people.c.name == name))
+            sql.execute(delete(sessions).where(sessions.c.person == name))
+            tokens = revoke_made_by(sql, name, now)
             before = {"role": old.role, "tenant": old.tenant}
             append(sql, now, "person.remove", name, who=who, tenant=old.tenant, before=before)
-            return Removed(old, tuple(revoke_made_by(sql, name, now, who)))
+            audit_revoked(sql, tokens, now, who)
+            return Removed(old, tuple(str(each["name"]) for each in tokens))
 
         return self._run(work)
 

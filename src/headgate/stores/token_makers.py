@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,15 @@ class _Maker:
         return bool(token["made_by"] == self.name and self.since <= token["created"] <= self.until)
 
 
-def revoke_made_by(sql: Connection, person: str, now: float, who: Actor) -> list[str]:
+def revoke_made_by(sql: Connection, person: str, now: float) -> list[Mapping[Any, Any]]:
     """Revoke the working tokens that a person has made, itself or with a token that it made.
 
     Without this whoever has been removed would come in by them as before. The clock may have gone back, so all that
     were made under the person's own name count.
 
     Returns:
-        Their names, oldest first.
+        Their rows, oldest first. They are put on record (`audit_revoked`) behind all changes of rows: who has the
+        audit log must not wait for a row, or two gateways wait for each other.
     """
     c = api_tokens.c
     tokens = list(sql.execute(select(api_tokens).order_by(c.created, c.id)).mappings())
@@ -46,12 +47,17 @@ def revoke_made_by(sql: Connection, person: str, now: float, who: Actor) -> list
                 mine[token["id"]] = token
                 until = float("inf") if token["revoked"] is None else token["revoked"]
                 makers.append(_Maker(f"token:{token['name']}", token["created"], until))
-    works = [each for each in tokens if each["id"] in mine and _works(each, now)]
+    works: list[Mapping[Any, Any]] = [each for each in tokens if each["id"] in mine and _works(each, now)]
     for each in works:
         sql.execute(update(api_tokens).where(c.id == each["id"]).values(revoked=now))
+    return works
+
+
+def audit_revoked(sql: Connection, tokens: Sequence[Mapping[Any, Any]], now: float, who: Actor) -> None:
+    """A row of the audit log for each."""
+    for each in tokens:
         before = {"name": each["name"], "made_by": each["made_by"]}
         append(sql, now, "token.revoke", each["id"], who=who, tenant=each["tenant"], before=before)
-    return [str(each["name"]) for each in works]
 
 
 def _works(token: Mapping[Any, Any], now: float) -> bool:
