@@ -50,7 +50,6 @@ def enter(connection: Connection, owner: str, doubtful: Sequence[int]) -> int:
 
     Args:
         connection: outside a transaction.
-        tell: as for `sweep.charge_lost`.
         doubtful: rows of `intents` of which we were never told whether they are durable. Nobody was let through on
             them, so what they hold is given back.
 
@@ -88,6 +87,7 @@ def sweep_dead(connection: Connection, tell: Tell) -> int:
 
     Args:
         connection: outside a transaction.
+        tell: as for `sweep.charge_lost`.
 
     Returns:
         The number of exchanges that were closed; 0 where another process is at it.
