@@ -25,7 +25,7 @@ steps = st.one_of(
 
 
 def claim(budget: Budget, scope: str = "") -> Claim:
-    return Claim(budget, scope, 0.0, 100.0, (budget.id, scope, 0.0))
+    return Claim(budget, scope, 0.0, 1e9, (budget.id, scope, 0.0))
 
 
 class Queue(list[Ask]):
@@ -146,6 +146,20 @@ def test_a_forgotten_account_is_free_at_once_without_the_collector() -> None:
             assert gone() is None
         finally:
             gc.enable()
+
+
+def test_of_idle_accounts_the_fullest_stay_so_that_metrics_go_on_telling_of_them() -> None:
+    with patch.object(module, "FEW_IDLE", 3):
+        store = Store()
+        store.rests = True
+        for user, nano in enumerate((20, 1, 17, 2, 3)):
+            store.ask(user, user, nano)
+            store.take(user, ("close", user, nano))
+        for _ in range(2):
+            store.now += module.IDLE_SECONDS
+            store.commit()
+        line = store.accounts.standing(store.now).lines["user"]
+        assert (line.accounts, line.fullest, line.over_80, line.full) == (2, 1.0, 2, 1)
 
 
 def test_of_idle_accounts_those_of_budgets_over_everything_go_last() -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 
 from headgate.core.budget import AccountKey, Balance, BudgetAlert, Claim
 from headgate.policy import budget_alerts
-from headgate.policy.budget_lines import Standing, standing
+from headgate.policy.budget_lines import Standing, fullness, standing
 from headgate.policy.budgets import FITS, NEVER, WAITS, Account
 from headgate.policy.holding import Ask, Cap, Changed, Claimed, Closed, Denial, Place, Terms, rather
 from headgate.policy.lasting import why_not, without_end
@@ -27,7 +27,7 @@ MOST_IDLE = 3_072
 """Accounts kept in memory though nothing is set aside on them: some 2 MB. The store has them all."""
 
 FEW_IDLE = 512
-"""So many are kept though nobody has asked for them in `IDLE_SECONDS`."""
+"""So many are kept though nobody has asked for them in `IDLE_SECONDS`: the fullest. docs/metrics.md names it."""
 
 IDLE_SECONDS = 120.0
 """See `Accounts.rest`."""
@@ -38,10 +38,6 @@ user and session."""
 
 AT_ONCE = 32
 """Of a queue's waiters, whose accounts are loaded together where others change them, too."""
-
-
-def _of_everything(key: AccountKey) -> bool:
-    return not key[1]
 
 
 class Accounts:
@@ -128,12 +124,16 @@ class Accounts:
         self._most = max(MOST_IDLE, len(self._places) + MOST_IDLE // 2)  # where few are idle, it is not tried each time
 
     def _idle(self) -> list[AccountKey]:
-        """Accounts that nobody holds money on, waits for or has asked for lately, the oldest in memory first; behind
-        them those of budgets over everything, which `standing` is about."""
+        """Accounts that nobody holds money on, waits for or has asked for lately. `standing` is about those that come
+        last: of budgets over everything, and before them the fullest; of two alike, what came to memory later."""
         used = {claim.key for ask in self._waiting.values() for claim in ask.claims}
         used.update(claim.key for ask in self._holds.values() for claim in ask.claims)
         used.update(claim.key for held in self._claimed.values() for claim in held.claims)
-        return sorted((key for key in self._places if key not in used), key=_of_everything)
+        return sorted((key for key in self._places if key not in used), key=self._worth_telling)
+
+    def _worth_telling(self, key: AccountKey) -> tuple[bool, float]:
+        share = fullness(self._places[key], self._rested)
+        return not key[1], -1.0 if share is None else share
 
     def _forget(self, keys: Iterable[AccountKey]) -> None:
         for key in keys:
@@ -507,7 +507,7 @@ class Accounts:
                 yield from each.claims
 
     def standing(self, now: float) -> Standing:
-        """What is set aside, and how budgets' accounts stand. From any thread, and then perhaps of two moments."""
+        """What is set aside, and how accounts in memory stand. From any thread, and then perhaps of two moments."""
         return standing(tuple(self._places.values()), tuple(self._holds.values()), now)
 
     def balances(self, claims: Sequence[Claim]) -> list[Balance]:

@@ -84,11 +84,12 @@ def _money(built: Built) -> Iterator[Family]:
         "headgate_held_usd", "The most that attempts under way can cost.", found.held_nano / _NANO, unit="{USD}"
     )
     by = ("budget",)
-    spent = gauge("headgate_budget_spent_usd", "Spent of a budget's accounts.", unit="{USD}", labels=by)
+    spent = gauge("headgate_budget_spent_usd", "Spent of a budget's accounts in memory.", unit="{USD}", labels=by)
     fullest = gauge("headgate_budget_fullest_ratio", "The fullest account's share of its cap, with holds.", labels=by)
-    accounts = gauge("headgate_budget_accounts", "Accounts of a budget that were used.", labels=by)
-    over = gauge("headgate_budget_accounts_over_80_percent", "Those above 80% of their cap.", labels=by)
-    full = gauge("headgate_budget_accounts_full", "Those with nothing left.", labels=by)
+    said = "A budget's accounts in memory: those in use, and the fullest of the others."
+    accounts = gauge("headgate_budget_accounts", said, labels=by)
+    over = gauge("headgate_budget_accounts_over_80_percent", "Those in memory above 80% of their cap.", labels=by)
+    full = gauge("headgate_budget_accounts_full", "Those in memory with nothing left.", labels=by)
     for line in found.lines.values():
         name = (line.id,)
         spent.values[name] = line.spent_nano / _NANO
