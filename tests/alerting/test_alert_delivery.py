@@ -241,7 +241,14 @@ def test_an_alert_is_told_and_recorded_under_one_id_whether_it_begins_or_ends_in
     look(10, down=True, value=0.0)
     look(130)  # begun before it, ended in it
     look(10, down=False)
-    assert len(set(ids["opened"])) == 2
+    look(10, down=True, value=1.0)
+    look(130, value=0.0)
+    look(130)  # begun and ended in it, and once more
+    look(10, value=1.0)
+    look(130, value=0.0)
+    look(130)
+    look(10, down=False)
+    assert len(set(ids["opened"])) == 4
     assert ids["opened"] == ids["resolved"]
     assert {each.id for each in alerting.board.history()} == set(ids["opened"])
     assert alerting.board.active() == ()

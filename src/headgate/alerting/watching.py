@@ -133,8 +133,8 @@ class Alerting:
 
     def _recorded(self, sql: Connection, missed: Sequence[Change], due: Sequence[Change], now: float) -> list[Told]:
         how = self._recording()._replace(buries=now - self._lost >= GRACE_SECONDS)
-        if missed:
-            record(sql, missed, how._replace(quiet=True, buries=False), now)
+        for change in missed:  # one by one: what has begun has to be on record before it can end
+            record(sql, (change,), how._replace(quiet=True, buries=False), now)
         told = record(sql, due, how, now)
         self._known = {(alert.rule, alert.scope): alert for alert in self.board.recount(sql)}
         return told
