@@ -47,7 +47,7 @@ def check_packages() -> Iterator[Finding]:
     if os.name != "nt" and _version("uvloop") is None:
         yield Finding("machine", NOTE, "uvloop is not installed: the gateway is slower without it")
     if _built_plainly():
-        what = "this Python was built without its own optimisations (pyenv's default): it takes a quarter more CPU"
+        what = "this Python was built without its own optimisations (pyenv's default): it takes 10 to 30 % more CPU"
         better = "your system's, or PYTHON_CONFIGURE_OPTS='--enable-optimizations --with-lto' pyenv install"
         yield Finding("machine", NOTE, what, f"where that matters, use another: {better}")
     yield Finding("machine", OK, f"headgate {__version__}, Python {python}, {ssl.OPENSSL_VERSION}")
