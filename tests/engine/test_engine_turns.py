@@ -14,7 +14,7 @@ from headgate.policy.breaker import BreakerRules
 from headgate.policy.pace_need import Ceilings
 from headgate.policy.recovery import Recovery
 from headgate.policy.turn import TurnRules
-from headgate.testing.canned import message
+from headgate.testing.canned import JSON, message
 from headgate.testing.fakes import FakeAnswer, World, route
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -260,3 +260,27 @@ def test_money_that_comes_when_there_is_no_turn_goes_back_while_the_place_is_wai
     assert sum(world.clock.slept) > 9
     assert world.exchange is not None
     assert [attempt.number for attempt in world.exchange.attempts] == [2]
+
+
+# What other models have used inside an answer
+
+
+def limited(*pieces: bytes) -> FakeAnswer:
+    """An answer whose provider says that all of an input limit of 50,000 is left."""
+    told = {"limit": b"50000", "remaining": b"50000", "reset": b"2026-11-20T00:00:01Z"}
+    headers = tuple((b"anthropic-ratelimit-input-tokens-" + name.encode(), value) for name, value in told.items())
+    return FakeAnswer(headers=((b"content-type", JSON), *headers), pieces=pieces)
+
+
+@pytest.mark.parametrize("kind", ["advisor_message", "fallback_message"])
+def test_another_models_tokens_are_not_taken_from_the_limit_of_the_one_that_was_asked(run: Run, kind: str) -> None:
+    hops = [
+        {"type": "message", "model": "claude-haiku-4-5", "input_tokens": 10, "output_tokens": 5},
+        {"type": kind, "model": "claude-opus-5", "input_tokens": 90_000, "output_tokens": 3_000},
+    ]
+    nested = message(usage={"input_tokens": 10, "output_tokens": 5, "iterations": hops})
+    world = World(limited(*message()), limited(*nested), limited(*message()), turns=RULES)
+    for _ in range(3):
+        exchange = run(world.call()).exchange
+    assert exchange.attempts[0].waited_turn == 0.0
+    assert world.clock.slept == []

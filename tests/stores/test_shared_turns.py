@@ -130,3 +130,22 @@ def test_a_retry_after_that_one_replica_was_told_holds_for_all(shared: Callable[
     attempt.sent = True
     ports[0].answered(attempt, 429, ((b"retry-after", b"30"),))
     assert [one_call(port) for port in ports] == [False, False]
+
+
+def test_what_other_models_used_inside_an_answer_is_not_taken_from_what_all_share() -> None:
+    told: list[Sequence[Amount]] = []
+
+    class Told(InMemory):
+        def correct(self, place: Place, more: Sequence[Amount]) -> None:
+            told.append(more)
+
+    port, request = replica(Told()), World().request()
+    for nested in (False, True):
+        exchange = Exchange("ex", request, time.time())
+        attempt = Attempt(1, ROUTE, time.time(), nested=nested)
+        exchange.attempts.append(attempt)
+        run_blocking(port.turn(exchange, attempt, until=time.time() + 60))
+        attempt.sent, attempt.first_content = True, time.time()
+        attempt.usage = Usage(input_tokens=90_000, output_tokens=5)
+        port.ended(exchange, attempt)
+        assert len(told) == 1

@@ -240,7 +240,8 @@ class Turns:
         else:
             changes = self._end_otherwise(turn, attempt, now, seconds, jitter=jitter, by_caller=by_caller)
         if lane is not None and lane.pace is not None and turn.need is not None:
-            lane.pace.correct(turn.need, None if attempt.estimated else attempt.usage, now)
+            # Other models, whose hops a nested usage has in it, have limits of their own.
+            lane.pace.correct(turn.need, None if attempt.estimated or attempt.nested else attempt.usage, now)
         return (self._pump_all(provider, now) if provider.waiting else _NOBODY), changes
 
     def _end_otherwise(

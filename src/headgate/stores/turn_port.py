@@ -206,7 +206,7 @@ class Port:
             pace.give_back(lane.name, taken(lane.pace, need))
             if error.retry_after:
                 pace.block(lane.name, error.retry_after)
-        elif not attempt.estimated and need.held:
+        elif not (attempt.estimated or attempt.nested) and need.held:
             more = corrected(lane.pace, need, attempt.usage)
             if more:
                 pace.correct(lane.name, more)
