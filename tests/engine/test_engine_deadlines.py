@@ -12,7 +12,7 @@ from headgate.core.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Ending
 from headgate.core.ports import Timeouts
 from headgate.engine.blocking import run_blocking
-from headgate.engine.plan import SECONDS_PER_TOKEN, Plan, unseen_tokens
+from headgate.engine.plan import SECONDS_PER_TOKEN, Plan, _written, unseen_tokens
 from headgate.policy.recovery import Recovery
 from headgate.testing import Passed, World
 from headgate.testing.canned import (
@@ -198,3 +198,15 @@ def test_no_attempt_begins_once_the_sdk_has_heard_nothing_for_its_timeout(run: A
     world = World(busy, busy, message_stream(), jitter=0.0)
     assert run(world.call(patient(world, 2.0, stream=True))).status == 503
     assert [sent.timeouts.first_byte for sent in world.upstream.sent] == [2.0, 0.5]
+
+
+def test_the_timers_of_whole_answers_are_each_tasks_own_however_many_there_have_been(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headgate.engine.plan._MOST_WRITTEN", 8)
+    for seconds in range(1, 100):  # each with an address that one before it may have had
+        plan = Plan(None, (), Recovery(), Timeouts(first_byte=seconds), 0.0, 600.0, World().request())  # type: ignore[arg-type]  # nothing is asked of its dialect
+        for tokens in (1_000, 1_000, 2_000):
+            found = plan.attempt_timeouts(0.0, 1.0, "", tokens)
+            assert found.first_byte == seconds + tokens * SECONDS_PER_TOKEN
+    assert len(_written) <= 8

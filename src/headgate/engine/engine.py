@@ -356,7 +356,10 @@ class Engine:
             headers if tracing is None else tracing.told(exchange, attempt.number, headers),
             body,
             plan.attempt_timeouts(
-                attempt.started, stretch, attempt.route.provider, unseen_tokens(request, attempt.output_cap)
+                attempt.started,
+                stretch,
+                attempt.route.provider,
+                0 if request.facts.stream else unseen_tokens(request, attempt.output_cap),
             ),
             request.upload,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -270,11 +269,21 @@ class Plan:
         )
 
 
-@lru_cache(maxsize=1024)
 def _until_written(t: Timeouts, tokens: int | None) -> Timeouts:
     """The timers of an answer that shows nothing before so many tokens are written; None = nobody knows how many."""
-    written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
-    return replace(t, first_byte=max(t.first_byte, written))
+    key = id(t), tokens  # to hash the timers would cost more than all the rest of it
+    found = _written.get(key)
+    if found is None:
+        if len(_written) >= _MOST_WRITTEN:
+            _written.clear()
+        written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
+        found = _written[key] = t, replace(t, first_byte=max(t.first_byte, written))
+    return found[1]
+
+
+_MOST_WRITTEN = 1024
+_written: dict[tuple[int, int | None], tuple[Timeouts, Timeouts]] = {}
+"""What `_until_written` has made, beside what of: while that is kept, its id is nobody else's."""
 
 
 def unseen_tokens(request: Request, given: int | None = None) -> int | None:
