@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.core.caller import Caller
-from headgate.core.errors import Unavailable
+from headgate.core.errors import Unavailable, UpstreamBusy
 from headgate.core.exchange import Ending, Route
 from headgate.engine.engine import HOLD_BACK_SECONDS
 from headgate.testing import FakeAnswer, Passed, World
@@ -204,6 +204,32 @@ def test_frames_go_out_in_time_when_the_provider_is_silent_behind_them(run: Any)
         return waited
 
     assert run(opened()) == HOLD_BACK_SECONDS
+
+
+@pytest.mark.parametrize(("patience", "seconds"), [(4.0, 2.0), (29.0, 14.5), (600.0, HOLD_BACK_SECONDS)])
+def test_frames_go_out_before_the_caller_would_leave(run: Any, patience: float, seconds: float) -> None:
+    frames = message_stream()
+    world = World([frames[0], Passed(1), event("ping"), Passed(40), *frames[1:]])
+    request = world.request(stream=True)
+    request.patience = patience
+
+    async def opened() -> float:
+        reply = await world.open(request)
+        waited = world.clock.time - world.exchange.started
+        assert await reply.read() == frames[0] + event("ping")
+        reply.close()
+        return waited
+
+    assert run(opened()) == seconds
+
+
+def test_what_failed_attempts_took_is_not_held_back_for_once_more(run: Any) -> None:
+    frames = message_stream()
+    late = FakeAnswer(headers=((b"content-type", SSE),), pieces=[frames[0], Passed(9), *frames[1:]], after=6.0)
+    world = World(UpstreamBusy("busy", kind="busy", retryable=True, elsewhere=True, retry_after=1), late, jitter=0.0)
+    request = world.request(stream=True)
+    request.patience = 10.0
+    assert run(world.call(request)).pieces[0] == frames[0]
 
 
 def test_the_time_to_the_first_content_is_that_of_content_and_not_of_frames_let_go_before_it(run: Any) -> None:

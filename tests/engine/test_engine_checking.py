@@ -13,9 +13,10 @@ from headgate.core.exchange import Ending, Exchange
 from headgate.core.guards import Finding, Verdict
 from headgate.engine.blocking import run_blocking
 from headgate.engine.engine import Engine
+from headgate.engine.mending import PING
 from headgate.policy.guards.answers import AnswerRules
 from headgate.policy.guards.rules import GuardRules
-from headgate.testing import Played, World
+from headgate.testing import Passed, Played, World
 from headgate.testing.canned import chat_request, completion_stream, message, message_stream, messages_request
 
 Play = Callable[..., Played]
@@ -129,3 +130,14 @@ def test_a_guard_s_own_call_is_not_guarded() -> None:
 
 def _chat() -> bytes:
     return chat_request(stream=True)
+
+
+@pytest.mark.parametrize(("patience", "pings"), [(None, 2), (12.0, 4)])
+def test_whoever_waits_for_a_stream_that_is_held_back_is_told_that_it_comes_though_its_provider_is_silent(
+    patience: float | None, pings: int
+) -> None:
+    frames = message_stream("all", "well")
+    there, _ = world([*frames[:3], Passed(25), *frames[3:]])
+    request = there.request(ask("hello", stream=True))
+    request.patience = patience
+    assert run_blocking(there.call(request)).pieces[:-1] == [PING] * pings

@@ -86,6 +86,46 @@ def test_whoever_waits_for_the_whole_is_told_that_it_comes(run: Any) -> None:
     assert text_of("anthropic", b"".join(pieces)) == "abc"
 
 
+def patient(world: World, seconds: float | None, asked: str = "") -> Any:
+    request = world.request(stream=True)
+    request.patience, request.on_cut = seconds, asked
+    return request
+
+
+def test_it_is_told_so_within_its_patience_and_first_of_all_with_its_headers(run: Any) -> None:
+    frames = message_stream("a", "b", "c")
+    world = World([Passed(3), *frames[:3], Passed(4), *frames[3:]], on_cut="buffer")
+    told: list[float] = []
+
+    async def heard() -> None:
+        reply = await world.open(patient(world, 4.0))
+        while piece := await reply.read():
+            told.append(world.clock.time - world.exchange.started)
+            assert piece == PING or len(told) == 4
+        reply.close()
+
+    run(heard())
+    assert told == pytest.approx([3, 5, 7, 7], abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [None, 600.0, 30.0])
+@pytest.mark.parametrize("asked", ["buffer", "restart"])
+def test_a_break_is_mended_for_whoever_has_heard_of_its_answer_however_little_silence_it_bears(
+    run: Any, asked: str, seconds: float | None
+) -> None:
+    frames = message_stream("one ", "two")
+    world = World([*frames[:3], Passed(20), *frames[3:4], Passed(20), lost()], frames, on_cut=asked)
+    run(world.call(patient(world, seconds, asked)))
+    assert (world.exchange.ending, len(world.exchange.attempts)) == (Ending.COMPLETE, 2)
+
+
+def test_what_mends_it_has_to_begin_before_its_caller_would_leave(run: Any) -> None:
+    frames = message_stream("one ", "two")
+    world = World([*frames[:3], Passed(20), lost()], frames, on_cut="buffer")
+    run(world.call(patient(world, 30.0)))
+    assert [sent.timeouts.first_byte for sent in world.upstream.sent] == [30, 19]  # pinged at 10 s, sent again at 21 s
+
+
 def test_an_answer_too_large_to_hold_flows_and_is_cut_as_any_other(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headgate.engine.engine.MAX_WHOLE_BYTES", 400)
     frames = message_stream(*["word "] * 20)

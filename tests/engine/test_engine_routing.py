@@ -317,17 +317,20 @@ def test_a_streamed_refusal_of_a_provider_that_counts_nothing_is_charged_by_what
     assert first.usage.output_tokens == 100  # at most: its cap
 
 
-def test_a_refusal_that_goes_on_for_long_is_handed_on(run: Any) -> None:
+@pytest.mark.parametrize(("patience", "seconds"), [(None, 16.0), (6.0, 4.0)])
+def test_a_refusal_that_goes_on_for_long_is_handed_on(run: Any, patience: float | None, seconds: float) -> None:
     said = [
         delta(role="assistant", content=""),
         delta(refusal="I"),
-        Passed(16.0),
+        Passed(seconds),
         delta(refusal=" will"),
         delta("stop"),
     ]
     answer = FakeAnswer(headers=((b"content-type", SSE),), pieces=[*said, DONE])
     found = World(answer, models=GPT, fallbacks=GPT_LISTS)
-    played = run(found.call(found.request(chat_request(model="gpt", stream=True), dialect="openai")))
+    request = found.request(chat_request(model="gpt", stream=True), dialect="openai")
+    request.patience = patience
+    played = run(found.call(request))
     assert (served(found), played.exchange.ending) == (["gpt-6-luna"], Ending.COMPLETE)
     assert b" will" in played.body
 

@@ -15,9 +15,9 @@ from headgate.core.ports import Ports
 from headgate.engine.books import Books
 from headgate.engine.choosing import ANSWERS
 from headgate.engine.looking import holds_back, invalid
-from headgate.engine.mending import PING, PING_SECONDS
+from headgate.engine.mending import PING, pinging
 from headgate.engine.plan import Plan, Policies
-from headgate.engine.relay import Reply
+from headgate.engine.relay import Reply, StreamReply
 from headgate.policy.guards.answers import GUARD
 from headgate.policy.guards.network import blocked
 from headgate.wire.segments import segments
@@ -81,8 +81,8 @@ class Checking:
 class Held:
     """A `Reply` around a stream."""
 
-    __slots__ = ("_asked", "_books", "_checking", "_held", "_holds", "_inner", "_meter", "_pinged", "_plan", "_size",
-                 "exchange", "headers", "length", "status")  # fmt: skip
+    __slots__ = ("_asked", "_books", "_checking", "_every", "_held", "_holds", "_inner", "_meter", "_pinged", "_plan",
+                 "_size", "exchange", "headers", "length", "status")  # fmt: skip
 
     def __init__(self, checking: Checking, books: Books, exchange: Exchange, plan: Plan, inner: Reply) -> None:
         request = exchange.request
@@ -96,7 +96,7 @@ class Held:
         self._held: list[bytes] = []
         self._size = 0
         self._asked = False
-        self._pinged = books.now()
+        self._every, self._pinged = pinging(plan, books.now())
         self.exchange = exchange
         self.status = inner.status
         self.headers = inner.headers
@@ -114,8 +114,16 @@ class Held:
 
     async def read(self) -> bytes:
         """See `Reply.read`."""
+        inner = self._inner
         while True:
-            piece = await self._inner.read()
+            if (
+                self._holds
+                and not self._asked
+                and isinstance(inner, StreamReply)
+                and not await inner.wait(max(0.001, self._left()))
+            ):
+                return self._ping()
+            piece = await inner.read()
             if self._asked:
                 if not piece or self._holds is False:
                     return piece
@@ -131,9 +139,15 @@ class Held:
             self._size += len(piece)
             if over or self._size > MAX_HELD_BYTES:
                 return await self._released()
-            if self._books.now() - self._pinged >= PING_SECONDS:
-                self._pinged = self._books.now()
-                return PING
+            if self._left() <= 0:
+                return self._ping()
+
+    def _left(self) -> float:
+        return self._every - (self._books.now() - self._pinged)
+
+    def _ping(self) -> bytes:
+        self._pinged = self._books.now()
+        return PING
 
     async def _ask(self) -> Finding | None:
         """What blocks it."""

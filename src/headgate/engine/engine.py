@@ -75,7 +75,7 @@ from headgate.wire.state import referred, relocated
 HOLD_BACK_SECONDS = 15.0
 """Life-cycle frames wait this long for the first content, so that a failure before it can still be retried. A model
 that thinks in silence goes on for longer: then they go out, so that the caller's own timers see a live stream, whether
-or not the provider sends anything more."""
+or not the provider sends anything more; and earlier where the caller would leave (`Plan.shown_by`)."""
 
 MAX_WHOLE_BYTES = 256 * 1024 * 1024
 
@@ -465,9 +465,10 @@ class Engine:
         raw: list[bytes] = []
         try:
             while not (meter.started or meter.ended):
-                left = HOLD_BACK_SECONDS - (clock.now() - attempt.started)
-                if held and (left <= 0 or not await incoming.wait(left)):
-                    break
+                if held:
+                    left = min(attempt.started + HOLD_BACK_SECONDS, plan.shown_by) - clock.now()
+                    if left <= 0 or not await incoming.wait(left):
+                        break
                 piece = await incoming.read()
                 held.append(meter.feed(piece) if piece else meter.finish())
                 raw.append(piece)
@@ -507,7 +508,7 @@ class Engine:
         held: list[bytes],
     ) -> None:
         """Raises `refused` where all of a refusal is here; else the stream is handed on as any other."""
-        if await read_out(incoming, meter, held, self.ports.clock):
+        if await read_out(incoming, meter, held, self.ports.clock, plan.shown_by):
             attempt.first_content = self.ports.clock.now()
             raise refused(plan, attempt, incoming.status, passed_on(incoming.headers, exchange), b"".join(held))
 

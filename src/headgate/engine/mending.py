@@ -19,6 +19,7 @@ from headgate.wire.discarding import discard
 
 PING_SECONDS = 10.0
 """How often a caller that waits for a whole answer is told that it is coming: well below the 60 s of proxies."""
+_LEAST_SECONDS = 0.1  # nobody is told more often, whatever patience he claims to have
 PING = b": the answer is held back until it is whole\n\n"
 MENDED = frozenset({"messages", "chat", "responses"})
 _BROKE_OFF = "The answer broke off: the AI service failed while it was being written."
@@ -35,6 +36,13 @@ def on_cut(request: Request, configured: str) -> str:
     if asked == "restart" or not asked:
         return configured if asked or configured != "restart" else "error"
     return asked
+
+
+def pinging(plan: Plan, now: float) -> tuple[float, float]:
+    """How often this very caller is told, well within its patience; and when, as it were, it was last: even its headers
+    go out with the first of it."""
+    every = min(PING_SECONDS, max(_LEAST_SECONDS, plan.patience / 2))
+    return every, min(now, plan.shown_by - every)
 
 
 class Mendable(StreamReply):
@@ -63,10 +71,6 @@ class Mendable(StreamReply):
     def over(self) -> bool:
         """Its end has been read, or its break."""
         return self._over
-
-    async def wait(self, seconds: float) -> bool:
-        """See `core.ports.Incoming`."""
-        return bool(self._first) or self._over or await self._incoming.wait(seconds)
 
     def event(self, code: str, message: str) -> bytes:
         """Our own error as the stream's next event."""
@@ -102,8 +106,8 @@ class Mendable(StreamReply):
 class Mending:
     """A `Reply` whose answer begins anew when its stream breaks off."""
 
-    __slots__ = ("_again", "_books", "_held", "_holds", "_inner", "_most", "_pinged", "_plan", "_shown", "_size",
-                 "exchange", "headers", "length", "status")  # fmt: skip
+    __slots__ = ("_again", "_books", "_every", "_heard", "_held", "_holds", "_inner", "_most", "_plan", "_shown",
+                 "_size", "exchange", "headers", "length", "status")  # fmt: skip
 
     def __init__(
         self,
@@ -128,7 +132,7 @@ class Mending:
         self._held: list[bytes] = []
         self._size = 0
         self._shown = False  # content has left for the caller
-        self._pinged = books.now()
+        self._every, self._heard = pinging(plan, books.now())  # … when something has last left, be it a ping
         self.exchange = inner.exchange
         self.status = inner.status
         self.length: int | None = None
@@ -149,7 +153,7 @@ class Mending:
         while True:
             inner = self._inner
             try:
-                if self._holds and isinstance(inner, Mendable) and not await inner.wait(self._patience()):
+                if self._holds and isinstance(inner, Mendable) and not await inner.wait(max(0.001, self._left())):
                     return self._ping()
                 piece = await inner.read()
             except UpstreamError as error:
@@ -158,7 +162,7 @@ class Mending:
                     return said
                 continue
             if not self._holds:
-                self._shown = self._shown or bool(piece)
+                self._shown, self._heard = self._shown or bool(piece), self._books.now()
                 return piece
             out = self._hold(piece)
             if out or not piece:
@@ -174,7 +178,7 @@ class Mending:
         if self._size > self._most:
             inner.flows = True
             return self._all()
-        return self._ping() if self._patience() <= 0 else b""
+        return self._ping() if self._left() <= 0 else b""
 
     def _all(self) -> bytes:
         out = b"".join(self._held)
@@ -183,11 +187,11 @@ class Mending:
         self._shown = bool(out)
         return out
 
-    def _patience(self) -> float:
-        return PING_SECONDS - (self._books.now() - self._pinged)
+    def _left(self) -> float:
+        return self._every - (self._books.now() - self._heard)
 
     def _ping(self) -> bytes:
-        self._pinged = self._books.now()
+        self._heard = self._books.now()
         return PING
 
     async def _begin_again(self, error: UpstreamError) -> bytes:
@@ -195,6 +199,7 @@ class Mending:
         self._held.clear()
         self._size = 0
         exchange, broken = self.exchange, self.exchange.attempts[-1]
+        self._plan.heard(self._heard)
         try:
             reply = await self._again(exchange, self._plan, broken)
         except HeadgateError as failed:

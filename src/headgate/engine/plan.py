@@ -238,11 +238,23 @@ class Plan:
     shape: Shape | None = None  # see `TaskPolicy`
     came_as: bytes = b""  # the caller's body, before anything was changed in it
     patience: float = inf  # seconds, of a caller that is shown the answer as it comes: it leaves after such a silence
-    heard_by: float = inf  # … and by then, if nothing has come at all
+    heard_by: float = inf  # … and by then, if nothing (more) has come
+    retry_by: float = inf  # no attempt begins after it, whatever the caller has heard meanwhile
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
         return None if self.crossed is None else self.crossed.get((route.provider, route.model))
+
+    @property
+    def shown_by(self) -> float:
+        """When the caller has to hear something, be it life-cycle frames: well before it leaves."""
+        return self.heard_by - self.patience / 2 if self.patience < inf else inf
+
+    def heard(self, at: float) -> None:
+        """The caller has heard something: its silence begins anew, and with it the time for another attempt."""
+        if self.patience < inf:
+            self.heard_by = at + self.patience
+            self.first_content_by = min(self.retry_by, self.heard_by)
 
     def attempt_timeouts(self, now: float, stretch: float, provider: str = "", unseen: int | None = 0) -> Timeouts:
         """This attempt's timers: its provider's, the first byte's stretched after a timeout, none past the end.
@@ -337,7 +349,7 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         home,
     )
     if patience is not None and shown:
-        plan.patience, plan.heard_by = patience, now + patience
+        plan.patience, plan.heard_by, plan.retry_by = patience, now + patience, plan.first_content_by
         plan.first_content_by = min(plan.first_content_by, plan.heard_by)
     plan.named = asked.facts.model
     plan.came_as = request.body

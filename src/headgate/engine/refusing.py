@@ -39,9 +39,13 @@ def refused(plan: Plan, attempt: Attempt, status: int, headers: HeaderList, body
     )
 
 
-async def read_out(incoming: Incoming, meter: Meter, held: list[bytes], clock: Clock) -> bool:
-    """Read a stream to its end into `held`; False where that takes too long, or it breaks inside."""
-    until, size = clock.now() + LONGEST_SECONDS, 0
+async def read_out(incoming: Incoming, meter: Meter, held: list[bytes], clock: Clock, shown_by: float) -> bool:
+    """Read a stream to its end into `held`; False where that takes too long, or it breaks inside.
+
+    Args:
+        shown_by: when the caller has to hear something (`Plan.shown_by`).
+    """
+    until, size = min(clock.now() + LONGEST_SECONDS, shown_by), 0
     while not meter.ended:
         left = until - clock.now()
         if left <= 0 or not await incoming.wait(left):

@@ -189,6 +189,10 @@ class StreamReply(_Flowing):
         if meter.ended:
             self._first += self._finished()
 
+    async def wait(self, seconds: float) -> bool:
+        """See `core.ports.Incoming`."""
+        return bool(self._first) or self._over or await self._incoming.wait(seconds)
+
     async def read(self) -> bytes:
         """See `Reply.read`."""
         if self._first:
