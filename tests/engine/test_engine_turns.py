@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from headgate.core.budget import Budget
-from headgate.core.errors import BudgetExceeded, NoTurn, UpstreamBroken, UpstreamBusy
+from headgate.core.errors import BudgetExceeded, NoTurn, UpstreamBroken, UpstreamBusy, UpstreamTimeout
 from headgate.core.exchange import Attempt, Ending, Exchange
+from headgate.engine.blocking import run_blocking
+from headgate.engine.engine import Engine
 from headgate.policy.breaker import BreakerRules
 from headgate.policy.pace_need import Ceilings
 from headgate.policy.recovery import Recovery
 from headgate.policy.turn import TurnRules
-from headgate.testing.canned import JSON, message
-from headgate.testing.fakes import FakeAnswer, World, route
+from headgate.policy.turns import Turns
+from headgate.stores.turns import LocalTurns
+from headgate.testing.canned import JSON, message, message_stream
+from headgate.testing.fakes import FakeAnswer, Passed, Piece, World, route
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -284,3 +289,47 @@ def test_another_models_tokens_are_not_taken_from_the_limit_of_the_one_that_was_
         exchange = run(world.call()).exchange
     assert exchange.attempts[0].waited_turn == 0.0
     assert world.clock.slept == []
+
+
+# Whose timer ran out
+
+
+def silent() -> UpstreamTimeout:
+    return UpstreamTimeout("silent", kind="timeout", maybe_billed=True)
+
+
+def errors_of(world: World, patience: float) -> float:
+    """The share of attempts that count as the provider's errors, after one stream."""
+    turns = LocalTurns(
+        lambda: Turns(default=RULES), now=world.clock.now, random=lambda: 0.5, tell=lambda name, **facts: None
+    )
+    world.engine = Engine(replace(world.engine.ports, turns=turns.blocking()), world.engine.policies)
+    request = world.request(stream=True)
+    request.patience = patience
+    run_blocking(world.call(request))
+    turns.close()
+    return turns.look(request, route("anthropic", "claude-haiku-4-5")).attempt_errors
+
+
+@pytest.mark.parametrize("begins", [20, 60, 150, 400])
+@pytest.mark.parametrize(("patience", "errors"), [(120.0, 1.0), (60.0, 1.0), (30.0, 0.0)])
+@pytest.mark.parametrize("on_cut", ["error", "buffer"])
+def test_a_stall_is_the_providers_unless_its_caller_bears_less_of_it_than_we(
+    begins: int, patience: float, errors: float, on_cut: str
+) -> None:
+    frames = message_stream("a", "b")[:4]
+    goes_on = [piece for _ in range(begins // 10) for piece in (Passed(10), frames[-1])]
+    stream: list[Piece] = [*frames, *goes_on, Passed(min(patience, 60.0)), silent()]
+    assert errors_of(World(stream, on_cut=on_cut, recovery=Recovery(attempts=1)), patience) == errors
+
+
+@pytest.mark.parametrize(("patience", "errors"), [(120.0, 1.0), (30.0, 0.0)])
+def test_a_first_byte_that_the_caller_does_not_wait_for_says_nothing_of_the_provider(
+    patience: float, errors: float
+) -> None:
+    async def late() -> None:
+        world.clock.time += min(patience, 60.0)
+        raise silent()
+
+    world = World(late, recovery=Recovery(attempts=1))
+    assert errors_of(world, patience) == errors

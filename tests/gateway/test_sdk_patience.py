@@ -66,7 +66,7 @@ def provider() -> Iterator[Thinking]:
 
 @pytest.mark.parametrize("on_cut", ["error", "buffer"])
 def test_a_stream_that_lives_is_heard_of_before_the_sdk_leaves(provider: Thinking, on_cut: str, tmp_path: Path) -> None:
-    told = {
+    told: dict[str, Any] = {
         "providers": {"anthropic": {"base_url": f"http://127.0.0.1:{provider.server_port}", "api_key": "env:KEY"}},
         "storage": f"sqlite:///{tmp_path / 'headgate.db'}",
     }

@@ -311,10 +311,15 @@ class NoTurn(UpstreamBusy):
 
 
 class UpstreamTimeout(UpstreamError):
-    """A timer of ours ran out: connect, first byte, idle or total."""
+    """A timer of ours ran out: connect, first byte, idle or total.
+
+    Attributes:
+        by_caller: it was the silence that the caller bears, which is shorter than ours.
+    """
 
     code = "provider_timeout"
     status_hint = 504
+    by_caller = False
 
 
 class UpstreamBroken(UpstreamError):

@@ -300,6 +300,7 @@ class Engine:
                 place, waited = 0, 0.0
                 continue
             except UpstreamError as error:
+                plan.tell_whose(error, attempt, self.ports.clock.now())
                 self._books.fail(exchange, attempt, error)
                 if spent(exchange.request) or once_only(exchange.request, error) or isinstance(error, NoTurn):
                     raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headgate.core.caller import Caller
 from headgate.core.checks import Check
-from headgate.core.errors import UnknownPrice
+from headgate.core.errors import UnknownPrice, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Facts, Headers, Request, Route
 from headgate.core.guards import Inspector
 from headgate.core.ports import Timeouts
@@ -255,6 +255,15 @@ class Plan:
         if self.patience < inf:
             self.heard_by = at + self.patience
             self.first_content_by = min(self.retry_by, self.heard_by)
+
+    def tell_whose(self, error: UpstreamError, attempt: Attempt, now: float) -> None:
+        """Of an attempt that has just failed: whether it was the caller who bears no more silence, or we. What the
+        caller has heard before says nothing of that."""
+        if isinstance(error, UpstreamTimeout) and self.patience < inf:
+            if attempt.first_byte is None:
+                error.by_caller = now >= self.heard_by - 0.01 * self.patience
+            else:
+                error.by_caller = self.patience < self.timeouts_at.get(attempt.route.provider, self.timeouts).idle
 
     def attempt_timeouts(self, now: float, stretch: float, provider: str = "", unseen: int | None = 0) -> Timeouts:
         """This attempt's timers: its provider's, the first byte's stretched after a timeout, none past the end.

@@ -210,6 +210,7 @@ class StreamReply(_Flowing):
             try:
                 piece = await self._next()
             except UpstreamError as error:
+                self._plan.tell_whose(error, self.exchange.attempts[-1], self._books.now())
                 rest = whole_frames(meter, meter.finish())
                 return rest + (self._cut(error) if blocked(meter) is None else self._finished())
             if not piece:
@@ -366,6 +367,7 @@ class RawReply(_Flowing):
         try:
             piece = await self._next()
         except UpstreamError as error:
+            self._plan.tell_whose(error, self.exchange.attempts[-1], self._books.now())
             self._settle(Ending.CUT, error)
             self._incoming.close()
             raise

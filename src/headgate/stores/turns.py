@@ -378,11 +378,12 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
 
 def _impatient(exchange: Exchange, attempt: Attempt, now: float) -> bool:
     """An attempt failed because the caller's own time or patience ran out, be it for a connection."""
-    if not isinstance(attempt.error, UpstreamTimeout):
+    error, request = attempt.error, exchange.request
+    if not isinstance(error, UpstreamTimeout):
         return False
-    request = exchange.request
-    allowed = min(request.timeout or inf, request.patience or inf)
-    return now - exchange.started >= 0.95 * allowed
+    # What a stream's caller bears is silence, and no silence lasts from the beginning.
+    bears = inf if request.facts.stream else request.patience or inf
+    return error.by_caller or now - exchange.started >= 0.95 * min(request.timeout or inf, bears)
 
 
 _alive: weakref.WeakSet[LocalTurns] = weakref.WeakSet()
