@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from headgate.core.guards import Finding, Verdict
+from headgate.policy.guards import querying
 from headgate.policy.guards.querying import WINDOW, Features, Queries
 
 PLAIN = Features()
@@ -66,6 +69,21 @@ def test_it_is_told_again_after_a_window() -> None:
     first = said(queries, [f"Record {n}?" for n in range(150)])
     again = said(queries, [f"Record {n}?" for n in range(1000, 1150)], start=3 * WINDOW)
     assert first == again == [("enumeration",)]
+
+
+def test_few_texts_are_counted_as_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [each for n in range(150) for each in (f"Record {n % 90}?", *chat(n % 2, n))]
+
+    def counted(few: int) -> tuple[int, list[int]]:
+        monkeypatch.setattr(querying, "_FEW", few)
+        queries = Queries()
+        for text in texts:
+            queries.note("ada", text, 0.0)
+        half = queries._callers["ada"].now
+        assert (half.few is None) == (few < 1000)
+        return half.different, [half.count(place) for place in range(querying._BOTH)]
+
+    assert counted(0) == counted(7) == counted(1000)
 
 
 def test_callers_are_counted_apart_and_the_longest_silent_is_forgotten() -> None:

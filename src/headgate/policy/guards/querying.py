@@ -25,14 +25,17 @@ WINDOW = 600.0
 """Seconds. Two halves are counted: the one that runs, and the one before."""
 
 MOST_CALLERS = 10_000
-"""Callers that are remembered; the one that has been silent for longest is forgotten. Each takes about 1 KB."""
+"""Callers that are remembered; the one that has been silent for longest is forgotten. Each takes up to 2 KB, most a
+tenth of that."""
 
 SHORT = 400
 """Characters of a text that such a query has at most."""
 
 _ENUMERATED, _TEMPLATED, _PROBED, _LOGPROBS = 100, 300, 50, 100
 _DOMINATES = 0.6  # of all different short texts: a caller with many subjects fills every bucket
+_FEW = 32
 _BUCKETS = 64
+_BOTH = 2 * _BUCKETS  # places of beginnings, and behind those of shapes; behind both of texts
 _SEEN_BITS = 2_048
 _HEAD_WORDS = 4
 _NUMBER = re.compile(r"\d+")
@@ -63,19 +66,47 @@ _PLAIN = Features()
 
 
 class _Half:
-    """What was counted in one half of a window. Different texts are told apart by one bit each of a digest, so that
-    very many look like fewer, never like more.
+    """What was counted in one half of a window. Different texts are told apart by one place each of a digest, so that
+    very many look like fewer, never like more. Most callers send few: of the first there is a list of their places.
 
     Attributes:
-        buckets: of different texts, by their beginning, and behind those by their shape; made for the first of them.
+        few: of the first `_FEW` texts; None: there are none, or more.
+        seen, buckets: of more, places of texts as bits, and how many texts there are at each other place.
     """
 
-    __slots__ = ("buckets", "different", "logprobs", "probes", "seen")
+    __slots__ = ("buckets", "different", "few", "logprobs", "probes", "seen")
 
     def __init__(self) -> None:
-        self.seen = 0
-        self.different = self.probes = self.logprobs = 0
+        self.different = self.probes = self.logprobs = self.seen = 0
+        self.few: array[int] | None = None
         self.buckets: array[int] | None = None
+
+    def has(self, text: int) -> bool:
+        """Whether a text of this place was counted."""
+        return bool(self.seen >> text & 1) if self.few is None else text in self.few
+
+    def count(self, bucket: int) -> int:
+        """Texts at this place."""
+        if self.few is not None:
+            return self.few.count(bucket)
+        return 0 if self.buckets is None else self.buckets[bucket]
+
+    def add(self, marks: _Marks) -> None:
+        """Count a text that was not."""
+        self.different += 1
+        self.probes += marks.probes
+        places = [each for each in (marks.text, marks.head, marks.shape) if each is not None]
+        if self.different <= _FEW:
+            self.few = array("H", [*(self.few or ()), *places])
+            return
+        if self.buckets is None:
+            self.buckets = array("H", bytes(2 * _BOTH))
+            places, self.few = [*(self.few or ()), *places], None
+        for place in places:
+            if place < _BOTH:
+                self.buckets[place] += 1
+            else:
+                self.seen |= 1 << place
 
 
 class _Caller:
@@ -130,9 +161,9 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """What is kept of a text: places in `_Half.buckets`, and its bit."""
+    """What is kept of a text: its places. No two of them are the same number."""
 
-    bit: int
+    text: int
     shape: int | None  # None: it has no number
     head: int
     probes: bool
@@ -147,7 +178,7 @@ def _marks(text: str) -> _Marks | None:
     plain = " ".join(words)
     shape = _NUMBER.sub("0", plain)
     return _Marks(
-        bit=1 << _digest(plain) % _SEEN_BITS,
+        text=_BOTH + _digest(plain) % _SEEN_BITS,
         shape=_BUCKETS + _digest(shape) % _BUCKETS if shape != plain else None,
         head=_digest(" ".join(words[:_HEAD_WORDS])) % _BUCKETS,
         probes=_PROBES.search(plain) is not None,
@@ -162,31 +193,23 @@ def _count(known: _Caller, marks: _Marks | None, features: Features) -> list[str
         half.logprobs += 1
         if half.logprobs + (before.logprobs if before else 0) >= _LOGPROBS:
             reasons.append("logprobs")
-    if marks is None or half.seen & marks.bit or (before is not None and before.seen & marks.bit):
+    if marks is None or half.has(marks.text) or (before is not None and before.has(marks.text)):
         return reasons
-    half.seen |= marks.bit
-    half.different += 1
-    half.probes += marks.probes
-    if half.buckets is None:
-        half.buckets = array("H", bytes(4 * _BUCKETS))
-    half.buckets[marks.head] += 1
-    if marks.shape is not None:
-        half.buckets[marks.shape] += 1
-        if not features.batch and _dominates(half, before, marks.shape, _ENUMERATED):
+    half.add(marks)
+    if not features.batch:
+        if marks.shape is not None and _dominates(half, before, marks.shape, _ENUMERATED):
             reasons.append("enumeration")
-    if not features.batch and _dominates(half, before, marks.head, _TEMPLATED):
-        reasons.append("template")
+        if _dominates(half, before, marks.head, _TEMPLATED):
+            reasons.append("template")
     if marks.probes and half.probes + (before.probes if before else 0) >= _PROBED:
         reasons.append("probing")
     return reasons
 
 
 def _dominates(half: _Half, before: _Half | None, bucket: int, least: int) -> bool:
-    count = different = 0
-    for each in (half, before):
-        if each is not None and each.buckets is not None:
-            count += each.buckets[bucket]
-            different += each.different
+    count, different = half.count(bucket), half.different
+    if before is not None:
+        count, different = count + before.count(bucket), different + before.different
     return count >= least and count >= _DOMINATES * different
 
 
