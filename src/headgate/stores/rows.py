@@ -80,14 +80,16 @@ def intent_row(exchange: Exchange, attempt: Attempt) -> Row:
 
 def account_row(account: Changed) -> Row:
     """An account of a budget, but for what is set aside on it."""
+    # Taken apart and looked at in place: this is on the way of every call that a budget applies to.
+    key, number, end, nano, tokens, _, _, alerted, alerted_tokens = account
     return (
-        account.number,
-        *account.key,
-        account.end,
-        summed(account.spent_nano),
-        summed(account.spent_tokens),
-        account.alerted,
-        account.alerted_tokens,
+        number,
+        *key,
+        end,
+        nano if 0 <= nano <= MOST_SUM else summed(nano),
+        tokens if 0 <= tokens <= MOST_SUM else summed(tokens),
+        alerted,
+        alerted_tokens,
     )
 
 
