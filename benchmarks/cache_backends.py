@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import free_port
 from headgate.core.cache import Stored, sealed
 from headgate.core.ports import Cache
 from headgate.core.usage import Usage
@@ -49,23 +50,18 @@ def server(*told: str) -> Iterator[None]:
         process.wait()
 
 
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
-
-
 def places(stack: ExitStack) -> Iterator[tuple[str, str]]:
     """(name, backend) of what there is on this machine."""
     yield "memory", "memory"
     yield "sqlite", "sqlite"
     redis = shutil.which("redis-server") or shutil.which("valkey-server")
     if redis:
-        port = free_port()
+        port = str(free_port())
         stack.enter_context(server(redis, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"))
         yield "redis", f"redis://127.0.0.1:{port}"
     memcached = shutil.which("memcached")
     if memcached:
-        port = free_port()
+        port = str(free_port())
         stack.enter_context(server(memcached, "-l", "127.0.0.1", "-p", port, "-u", "root"))
         yield "memcached", f"memcached://127.0.0.1:{port}"
 

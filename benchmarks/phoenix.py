@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 import anthropic
 import openai
 
+from benchmarks.processes import free_port
 from headgate import Gate
 from headgate.testing.server import SimulatorServer
 
@@ -30,11 +30,6 @@ PROJECT = "headgate-check"
 START_SECONDS = 120.0
 ARRIVE_SECONDS = 60.0
 QUESTION = [{"role": "user", "content": "hello"}]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def installed(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -18,11 +19,17 @@ class CannotRun(Exception):
     """A benchmark cannot be run here; the message says why and what to do."""
 
 
+_PORTS = range(20_000, 32_000)  # below Linux's own and IANA's ephemeral ones
+
+
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nobody listens on now: none of those that systems give to whoever connects somewhere, since one
+    of thousands of connections might have it before a server does."""
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise CannotRun("there is no free port")
 
 
 def wait_for_port(port: int, process: subprocess.Popen[str], *, seconds: float = 15.0) -> None:
