@@ -152,3 +152,17 @@ def test_a_tag_without_a_value_leads_nowhere(root: Visitor) -> None:
     (exchange,) = addresses(body, "/ui/exchanges/ex_")
     tags = [search_of(each) for each in addresses(root.ask(exchange)[2], "/ui/exchanges?q=tag")]
     assert tags == ["tag:area=store"]
+
+
+def test_a_linked_stretch_of_time_stays_with_the_next_search_and_goes_with_a_chosen_period(root: Visitor) -> None:
+    since, until = time.time() - 1_800, time.time() - 600
+    linked = f"/ui/exchanges?since={since:.0f}&until={until:.0f}"
+    page = root.ask(linked)[2]
+    assert selected(page, "period") == ["custom"]
+    handed_on = dict(re.findall(r'<input type="hidden" name="(from|to)" value="([^"]+)">', page))
+    assert handed_on == {"from": f"{since:.0f}", "to": f"{until:.0f}"}
+    both = "&".join(f"{name}={value}" for name, value in handed_on.items())
+    again = root.ask(f"/ui/exchanges?q=user:ada&period=custom&{both}")[2]
+    assert selected(again, "period") == ["custom"]
+    for chosen in ("any", "7d"):
+        assert selected(root.ask(f"/ui/exchanges?period={chosen}&{both}")[2], "period") == [chosen]

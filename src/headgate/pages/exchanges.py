@@ -113,9 +113,14 @@ def read(asked: Asked) -> Search:
 
 
 def _when(asked: Asked) -> tuple[float | None, float | None, str]:
-    if not (asked.get("from") or asked.get("since")) and asked.get("period") not in periods.NAMES:
+    """What is chosen in the form counts before a stretch that a link has brought, which the form hands on."""
+    name = asked.get("period")
+    if name in periods.NAMES:
+        period = periods.named(name, asked.now)
+    elif name != _ANY and (asked.get("from") or asked.get("since")):
+        period = periods.chosen(asked.query, asked.now)
+    else:
         return None, None, _ANY
-    period = periods.chosen(asked.query, asked.now)
     until = None if period.name in ("1h", "24h", "7d", "30d", "today", "month") else period.until
     return period.since, until, period.name
 
