@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def test_what_was_served_is_in_the_ledger_and_marked_as_simulated(serving: Servi
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
         exchange = response.headers["x-headgate-exchange"]
         cost = response.headers["x-headgate-cost-usd"]
-    for _ in range(500):  # until the ledger's writer has committed it, with others, some milliseconds later
+    end = time.monotonic() + 60
+    while time.monotonic() < end:  # until the ledger's writer has committed it, with others, some milliseconds later
         shown = json.loads(headgate("logs", "show", exchange, "--json", cwd=serving.folder).stdout)
         if shown["exchange"]:
             break
