@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -52,17 +54,7 @@ def test_calls_that_are_refused_or_fail_leave_nothing_for_the_collector(
                 ("claude-haiku-4-5", "ada", 429),
             ):
                 assert ask(model, user) == status
-                gate.flush()
-                gc.collect()
-                gc.disable()
-                try:
-                    before = _objects(Exchange)
-                    for _ in range(CALLS):
-                        ask(model, user)
-                    gate.flush()
-                    assert _objects(Exchange) - before < CALLS / 2
-                finally:
-                    gc.enable()
+                _leaves_nothing(gate, partial(ask, model, user))
 
 
 @pytest.mark.parametrize("how", ["reset", "fin"])
@@ -85,17 +77,7 @@ def test_streams_that_break_off_leave_nothing_for_the_collector(
                 return client.post(f"{server.url}/v1/messages", json=body, headers=_VERSION).text
 
             assert "broke off" in ask()
-            gate.flush()
-            gc.collect()
-            gc.disable()
-            try:
-                before = _objects(Exchange)
-                for _ in range(CALLS):
-                    ask()
-                gate.flush()
-                assert _objects(Exchange) - before < CALLS / 2
-            finally:
-                gc.enable()
+            _leaves_nothing(gate, ask)
 
 
 def test_an_intent_that_found_no_room_is_freed_with_its_error(tmp_path: Path) -> None:
@@ -121,3 +103,18 @@ def test_an_intent_that_found_no_room_is_freed_with_its_error(tmp_path: Path) ->
 
 def _objects(kind: type) -> int:
     return sum(isinstance(each, kind) for each in gc.get_objects())
+
+
+def _leaves_nothing(gate: Gate, ask: Callable[[], object]) -> None:
+    """Calls of which hardly an exchange is left, though the collector never comes."""
+    gate.flush()
+    gc.collect()
+    gc.disable()
+    try:
+        before = _objects(Exchange)
+        for _ in range(CALLS):
+            ask()
+        gate.flush()
+        assert _objects(Exchange) - before < CALLS / 2
+    finally:
+        gc.enable()
