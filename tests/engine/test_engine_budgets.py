@@ -402,6 +402,8 @@ def test_a_charge_that_fails_inside_costs_the_bound_and_leaves_nothing_held(play
         def charge(self, *_: Any) -> Any:
             raise ZeroDivisionError
 
+        ordinary = charge
+
     world = World(message("hi"), budgets=[MUCH], charges=Broken(PriceBook.load()))
     assert play(world, caller=ADA).status == 200
     (attempt,) = world.exchange.attempts

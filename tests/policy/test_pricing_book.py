@@ -369,8 +369,9 @@ def test_made_up_names_do_not_fill_the_memory() -> None:
         book.find("anthropic", f"claude-haiku-4-5-{number}", AT)
         book.find("openai", f"made-up-{number}", AT)
     book.find("openai", "x" * 10**6, AT)
-    assert len(book._found) <= pricebook._MOST_CACHED
-    assert max(len(model) for _, model in book._found) <= pricebook.LONGEST_NAME
+    for kept in (book.prices, book._absent):
+        assert len(kept) <= pricebook._MOST_CACHED
+        assert max(len(model) for _, model in kept) <= pricebook.LONGEST_NAME
     assert nano(book, "anthropic", "claude-haiku-4-5", input_tokens=1) == 1_000
 
 

@@ -179,7 +179,13 @@ class Books:
         if exchange.upstream_gateway:
             return  # a Headgate upstream has charged it (decisions 20)
         try:
-            self._work_out(exchange, attempt, shown, whole, final=final)
+            plain = None
+            if final and attempt.error is None:
+                plain = self._charges.ordinary(attempt, attempt.sent_as or request, shown)
+            if plain is None:
+                self._work_out(exchange, attempt, shown, whole, final=final)
+            else:
+                attempt.cost_nano, attempt.price_version = plain
         except Exception as error:
             # A mistake of ours must neither hide the cost nor leave the exchange unsettled, its hold with it.
             attempt.cost_nano, attempt.estimated = attempt.bound_nano or 0, True

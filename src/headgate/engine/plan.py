@@ -87,6 +87,16 @@ class Charges(Protocol):
         """The most tokens that the route's model answers with; None where that is not known. Raises as `check`."""
         ...
 
+    def ordinary(self, attempt: Attempt, request: Request, shown: Shown | None) -> tuple[int, str] | None:
+        """(nano-dollars, price version) of an attempt's final usage, from which is learned, where all about it is as
+        nearly always; None, and nothing is done: the steps below say what is to be done.
+
+        Args:
+            request: as it was sent.
+            shown: what the stream has shown; None: no stream.
+        """
+        ...
+
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version) of what the provider reported."""
         ...

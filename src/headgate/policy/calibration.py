@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from math import ceil, sqrt
 
 from headgate.core.usage import Usage
@@ -59,9 +61,11 @@ _STEADY = 0.5  # seconds after which a stream's own rate is better known than it
 _FORGET = 2_048  # answers after which those before count half
 _HEAVY = 1_000.0  # bytes; a longer answer weighs no more
 _PRIOR = 0.002  # answers' weight with which it is believed, to begin with, that each byte is a token
-_OFTEN = 256  # answers of a model after which only one in sixteen is looked at
+OFTEN = 256  # answers of a model after which only one in sixteen is looked at
+SIXTEENTH = 15  # that one's number has none of these bits
 _KNOWN = 64  # prompts, or answers, of a kind after which they are looked at no more often than that
 _LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
+_ANYBODY = -1  # in place of a system prompt's hash, which is never this
 _NOT_ASCII = bytes(range(128, 256))
 _LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
 
@@ -158,8 +162,8 @@ class Density:
 
     def learn(self, share: float, size: float, tokens: float) -> None:
         """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
-        ratio = min(1.0, tokens / size)
-        weight = min(size, _HEAVY) / _HEAVY
+        ratio = tokens / size if tokens < size else 1.0
+        weight = size / _HEAVY if size < _HEAVY else 1.0
         self._drawn = None
         if self.count >= _FORGET:
             self.count *= 0.5
@@ -168,10 +172,11 @@ class Density:
         self.count += 1
         self._w += weight
         self._ww += weight * weight
-        self._p += weight * share
-        self._pp += weight * share * share
         self._r += weight * ratio
-        self._pr += weight * share * ratio
+        if share:
+            self._p += weight * share
+            self._pp += weight * share * share
+            self._pr += weight * share * ratio
         self._rr += weight * ratio * ratio
 
     def expected(self, share: float) -> float:
@@ -217,11 +222,16 @@ class Density:
 
 
 class _Model:
-    """What was learned of one model's answers."""
+    """What was learned of one model's answers.
 
-    __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate")
+    Attributes:
+        usual: tokens of an answer; None = too little is known.
+    """
+
+    __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate", "usual")
 
     def __init__(self) -> None:
+        self.usual: float | None = None
         self.pool = Pool()  # of answers
         self.prompts = Pool()
         self.densities: dict[int, Density] = {}
@@ -231,11 +241,16 @@ class _Model:
 
 
 class _Prompts:
-    """What was learned of one kind of prompt: same model, same system prompt, about as long."""
+    """What was learned of one kind of prompt: same model, same system prompt, about as long.
 
-    __slots__ = ("cached", "density", "plain")
+    Attributes:
+        ascii: tokens expected per byte of a body that is ASCII; 0.0 = not worked out, or too little is known.
+    """
+
+    __slots__ = ("ascii", "cached", "density", "plain")
 
     def __init__(self) -> None:
+        self.ascii = 0.0
         self.density = Density()
         self.cached = Mean()
         self.plain = Mean()
@@ -252,24 +267,31 @@ class Calibration:
         self._lock = threading.RLock()
         self._models: OrderedDict[tuple[str, str], _Model] = OrderedDict()
         self._prompts: OrderedDict[_Group, _Prompts] = OrderedDict()
-        self._seen: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, str], Iterator[int]] = {}
 
     def due(self, provider: str, model: str, shown: Shown | None = None) -> bool:
         """Whether this answer of the model is to be learned from: looking at all of them would cost more than it gives.
         Of a kind of content that is not well known yet, every one is.
-
-        It is asked for every answer, and takes no lock: a count that is lost does no harm.
         """
-        key = (provider, model)
-        seen = self._seen.get(key, 0) + 1
-        if seen == 1 and len(self._seen) >= MODELS:
-            self._seen.clear()
-        self._seen[key] = seen
-        if seen <= _OFTEN or not seen & 15:
+        return self.due_at(next(self.answers(provider, model)), provider, model, shown)
+
+    def answers(self, provider: str, model: str) -> Iterator[int]:
+        """Numbers a model's answers, from 1. To be kept by whoever counts all of them: it takes no lock."""
+        found = self._seen.get((provider, model))
+        if found is None:
+            with self._lock:
+                if len(self._seen) >= MODELS:
+                    self._seen.clear()
+                found = self._seen.setdefault((provider, model), count(1))
+        return found
+
+    def due_at(self, number: int, provider: str, model: str, shown: Shown | None) -> bool:
+        """As `due`, of the model's answer with this number. Takes no lock either."""
+        if number <= OFTEN or not number & SIXTEENTH:
             return True
         if shown is None or not shown.kinds:
             return False
-        known = self._models.get(key)
+        known = self._models.get((provider, model))
         density = known.densities.get(shown.kinds) if known is not None else None
         return density is None or density.count < _KNOWN
 
@@ -283,6 +305,8 @@ class Calibration:
         with self._lock:
             known = self._model(provider, model)
             known.output.learn(usage.output_tokens)
+            if known.output.count >= ENOUGH:
+                known.usual = known.output.mean
             if shown is not None and not usage.iterations:
                 _learn_stream(known, usage, shown)
 
@@ -311,6 +335,7 @@ class Calibration:
                     if len(self._prompts) > GROUPS:
                         self._prompts.popitem(last=False)
                 self._prompts.move_to_end(key)
+                found.ascii = 0.0
                 found.density.learn(share, size, prompt)
                 found.cached.learn(usage.cache_read_tokens / prompt)
                 found.plain.learn(usage.input_tokens / prompt)
@@ -368,17 +393,32 @@ class Calibration:
 
     def expect(self, provider: str, model: str, system: bytes, body: bytes) -> tuple[float | None, float | None]:
         """(prompt tokens, output tokens) that such a request is likely to have; None where too little is known."""
+        # Asked for every call: no lock, for what is read here is one number each; and `_group` in place.
+        size = len(body)
+        bits = size.bit_length()
+        band = bits * 4 + (size << 2 >> bits)
+        found = self._prompts.get((provider, model, hash(system), band))
+        if found is None:
+            found = self._prompts.get((provider, model, _ANYBODY, band))
+        if found is not None and found.ascii and body.isascii():
+            prompt: float | None = found.ascii * size
+        else:
+            prompt = self._expect_prompt(_group(provider, model, system, size), body)
+        known = self._models.get((provider, model))
+        return prompt, None if known is None else known.usual
+
+    def _expect_prompt(self, group: _Group, body: bytes) -> float | None:
+        share = _share(body)
         with self._lock:
-            group = _group(provider, model, system, len(body))
             found = self._prompts.get(group)
             if found is None or found.density.count < ENOUGH:
                 found = self._prompts.get(_anybody(group))
-            prompt = None
-            if found is not None and found.density.count >= ENOUGH:
-                prompt = found.density.expected(_share(body)) * len(body)
-            known = self._models.get((provider, model))
-            output = known.output.mean if known is not None and known.output.count >= ENOUGH else None
-        return prompt, output
+                if found is None or found.density.count < ENOUGH:
+                    return None
+            ratio = found.density.expected(share)
+            if not share:
+                found.ascii = ratio
+        return ratio * len(body)
 
 
 def _learn_stream(known: _Model, usage: Usage, shown: Shown) -> None:
@@ -437,12 +477,12 @@ def _unseen(known: _Model | None, visible: float, shown: Shown) -> float:
 
 def _group(provider: str, model: str, system: bytes, size: int) -> _Group:
     """Prompts of the same kind: bodies whose lengths differ by less than a third, behind the same system prompt."""
-    octave = size.bit_length()
-    return provider, model, hash(system) if system else 0, octave * 4 + ((size << 2) >> octave if octave > 2 else 0)
+    bits = size.bit_length()
+    return provider, model, hash(system), bits * 4 + (size << 2 >> bits)
 
 
 def _anybody(group: _Group) -> _Group:
-    return group[0], group[1], -1, group[3]
+    return group[0], group[1], _ANYBODY, group[3]
 
 
 def widths(text: bytes) -> tuple[int, int]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 
 from headgate.core.errors import UnknownPrice
-from headgate.core.exchange import Facts, Request, Route
+from headgate.core.exchange import Attempt, Facts, Request, Route
 from headgate.core.usage import Usage
-from headgate.policy.calibration import Calibration, Shown
-from headgate.policy.estimate import Bound, believable, bound, credible, cut_estimate, likely_tokens
-from headgate.policy.pricebook import PriceBook
-from headgate.policy.pricing import ModelPrice, cost_nano, doubts
+from headgate.policy.calibration import OFTEN, SIXTEENTH, Calibration, Shown
+from headgate.policy.estimate import Bound, believable, bound, credible, cut_estimate, likely_tokens, most_tokens
+from headgate.policy.pricebook import LONGEST_NAME, PriceBook
+from headgate.policy.pricing import MOST_NANO, SANE_BITS, ModelPrice, cost_nano, doubts
+from headgate.policy.rates import STANDARD_SPEEDS, STANDARD_TIERS
 from headgate.policy.rules import input_tokens
 from headgate.policy.told_doubts import ToldDoubts
 
 USUAL_OUTPUT = 1_024
 """Tokens that an answer is taken to have where nothing was learned of it, and its cap is not lower."""
+
+_MOST_KEPT = 2_048  # ordinary prices: by names that come from callers and from providers
+
+_Ordinary = tuple[float, float, int, int, int, int, int, int, int, str, Iterator[int]]
+"""What an ordinary answer of a model costs: from when and until when; the most tokens that one has; the rates of the
+classes of tokens and of the request, in pico-dollars; the price's version; and what numbers the model's answers."""
 
 
 class Charging:
@@ -24,8 +31,10 @@ class Charging:
 
     def __init__(self, book: PriceBook, calibration: Calibration | None = None) -> None:
         self.book = book
+        self._prices = book.prices
         self.calibration = Calibration() if calibration is None else calibration
         self._told = ToldDoubts()
+        self._ordinary: dict[tuple[str, str, str], _Ordinary] = {}  # by provider, model asked and model that served
 
     def check(self, route: Route, now: float) -> None:
         """Raises `UnknownPrice` where the route's model has no price and policy is to refuse."""
@@ -42,12 +51,99 @@ class Charging:
         ceiling: bool = False,
     ) -> Bound | None:
         """The most the attempt can cost, or None; see `estimate.bound`."""
-        price = self.book.price_for(route.provider, route.model, now)
-        return bound(price, body_bytes, facts, prompt_tokens=prompt_tokens, ceiling=ceiling)
+        price = self._prices.get((route.provider, route.model))  # of a period that is over, or not known, most rarely
+        if price is None or not price.since <= now < price.until:
+            price = self.book.price_for(route.provider, route.model, now)
+        return bound(price, body_bytes, facts, prompt_tokens, ceiling)
 
     def most_output(self, route: Route, now: float) -> int | None:
         """The most tokens that the route's model answers with, where it is known."""
         return self.book.price_for(route.provider, route.model, now).max_output_tokens
+
+    def ordinary(self, attempt: Attempt, request: Request, shown: Shown | None) -> tuple[int, str] | None:
+        """What an attempt's final usage costs, as (nano-dollars, price version), and it is learned from.
+
+        None, and nothing is done, where anything is out of the ordinary: an estimate, a usage that may not be
+        believable, a price that is guessed or has its own rules for such a usage, more than the bound. Then
+        `believable`, `learn`, `charge` and `doubts` say what is to be done; of all else they would say the same.
+        """
+        usage = attempt.usage
+        if usage is None or attempt.estimated:
+            return None
+        route = attempt.route
+        price = self._ordinary.get((route.provider, route.model, attempt.model_served))
+        if price is None:
+            price = self._ordinary_price(route, attempt.model_served, attempt.started)
+        since, until, most, input_rate, read_rate, write_rate, long_rate, output_rate, piece, version, answers = price
+        if not since <= attempt.started < until:
+            self._ordinary_price(route, attempt.model_served, attempt.started)  # for the next one
+            return None
+        plain = usage.input_tokens
+        output = usage.output_tokens
+        read = usage.cache_read_tokens
+        write = usage.cache_write_tokens
+        long = usage.cache_write_long_tokens
+        if (
+            plain + read + write + long + output > most
+            or (plain | read | write | long | output) < 0
+            or usage.reasoning_tokens > most
+            or usage.iterations
+            or usage.bad
+            or usage.web_searches
+            or usage.input_audio_tokens
+            or usage.cache_read_audio_tokens
+            or usage.output_audio_tokens
+            or usage.service_tier not in STANDARD_TIERS
+            or usage.speed not in STANDARD_SPEEDS
+            or usage.inference_geo == "us"
+        ):
+            return None
+        pico = plain * input_rate + output * output_rate + piece
+        if read or write or long:
+            pico += read * read_rate + write * write_rate + long * long_rate
+        nano = (pico + 500) // 1_000  # rounded half-up, as `cost_nano` does
+        limit = attempt.bound_nano
+        if limit is None or nano > limit or nano >= MOST_NANO:
+            return None
+        number = next(answers)
+        if (
+            not number & SIXTEENTH
+            or number <= OFTEN
+            or route.dialect == "openai"
+            or (shown is not None and shown.kinds)
+        ):
+            self._learn(number, route, usage, shown, request.facts, request.body)
+        return nano, version
+
+    def _ordinary_price(self, route: Route, served: str, now: float) -> _Ordinary:
+        provider, model = route.provider, route.model
+        asked = self.book.price_for(provider, model, now)
+        price = self.book.price_served(provider, model, served, now)
+        rows = price.schedule.standard
+        rates = rows[0][1]
+        most = min(most_tokens(asked), (1 << SANE_BITS) - 1)
+        if len(rows) > 1:  # a longer prompt pays more
+            most = min(most, rows[1][0])
+        if price.source == "ceiling" or rates.reasoning != rates.output:
+            most = -1  # nothing is ordinary
+        found = (
+            max(asked.since, price.since),
+            min(asked.until, price.until),
+            most,
+            rates.input,
+            rates.cache_read,
+            rates.cache_write,
+            rates.cache_write_long,
+            rates.output,
+            rates.request,
+            price.version,
+            self.calibration.answers(provider, model),
+        )
+        if max(len(provider), len(model), len(served)) <= LONGEST_NAME:
+            if len(self._ordinary) >= _MOST_KEPT:
+                self._ordinary.clear()
+            self._ordinary[provider, model, served] = found
+        return found
 
     def charge(self, route: Route, served: str, usage: Usage, now: float) -> tuple[int, str]:
         """(nano-dollars, price version), under the model that served; see `PriceBook.price_served`."""
@@ -97,8 +193,13 @@ class Charging:
 
     def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
         """A final usage that can be believed; `shown` of a stream."""
+        number = next(self.calibration.answers(route.provider, route.model))
+        self._learn(number, route, usage, shown, facts, body)
+
+    def _learn(self, number: int, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
+        """`number`: of the answer among its model's."""
         calibration, provider, model = self.calibration, route.provider, route.model
-        due = calibration.due(provider, model, shown)
+        due = calibration.due_at(number, provider, model, shown)
         if due:
             calibration.learn(provider, model, usage, shown)
         if facts.has_media or facts.server_side:
@@ -110,7 +211,7 @@ class Charging:
     def likely(self, route: Route, facts: Facts, body: bytes) -> int:
         """See `estimate.likely_tokens`, with what was learned of such calls."""
         prompt, output = self.calibration.expect(route.provider, route.model or facts.model, facts.system, body)
-        return likely_tokens(facts, len(body), prompt=prompt, output=output)
+        return likely_tokens(facts, len(body), prompt, output)
 
     def output_nano(self, route: Route, shown: Shown, now: float) -> int:
         """What this much of an answer is expected to cost, in nano-dollars."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from headgate.core.exchange import Facts
 from headgate.core.money import PICO_PER_NANO
 from headgate.core.usage import Iteration, Usage
-from headgate.policy.pricing import MOST_NANO, MOST_TOKENS, ModelPrice
+from headgate.policy.pricing import MOST_NANO, MOST_TOKENS, ModelPrice, PlainBound
 from headgate.policy.rates import Dearest
 
 HIDDEN_TOKENS = 1_024
@@ -65,6 +65,11 @@ LIKELY_OUTPUT_TOKENS = 1_000
 """Of an answer where nothing was learned of its model yet, as a guess: caps are far above what answers take."""
 
 
+_BITS = 38  # two numbers of tokens with no more are together below `MOST_TOKENS`; one below zero has more
+_TENTHS_PER_NANO = 10 * PICO_PER_NANO
+_made = tuple.__new__
+
+
 def hidden_tokens(price: ModelPrice) -> int:
     """The per-model constant of decisions 2, in tokens."""
     return _HIDDEN.get(price.provider, HIDDEN_TOKENS)
@@ -86,7 +91,7 @@ class Bound(NamedTuple):
 
 
 def bound(
-    price: ModelPrice, body_bytes: int, facts: Facts, *, prompt_tokens: int | None = None, ceiling: bool = False
+    price: ModelPrice, body_bytes: int, facts: Facts, prompt_tokens: int | None = None, ceiling: bool = False
 ) -> Bound | None:
     """The most that the attempt can cost (decisions 2).
 
@@ -108,21 +113,50 @@ def bound(
         None where there is no bound and no ceiling was asked for: server-side work or state, media on a model whose
         context window is unknown, or no cap on a model whose largest output is unknown.
     """
-    cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
-    plain = prompt_tokens is None and not (facts.has_media or facts.server_side or facts.images) and body_bytes >= 0
-    # Most prompts are text that nobody has counted: `_prompt_bound` says the same of them.
-    prompt = body_bytes + hidden_tokens(price) if plain else _prompt_bound(price, body_bytes, facts, prompt_tokens)
+    cap = facts.max_output_tokens
+    if cap is None:
+        cap = price.max_output_tokens
+    reach, hidden, input_rate, output_rate, request = price.plain_bound or _plain_bound(price)
+    if (
+        cap is not None
+        and prompt_tokens is None
+        and not (facts.has_media or facts.server_side or facts.images)
+        and not facts.choices > 1
+        and not (body_bytes | cap) >> _BITS
+        and body_bytes <= reach
+    ):
+        # As most are: text that nobody has counted, and one answer with a cap. What follows says the same of them.
+        prompt = body_bytes + hidden
+        nano = -(-(prompt * input_rate + cap * output_rate + request) // _TENTHS_PER_NANO)
+        # As `Bound(…)`, of which the interpreter makes a call in Python.
+        return _made(Bound, (nano if nano < MOST_NANO else MOST_NANO, prompt + cap, cap))
+    return _any_bound(price, body_bytes, facts, cap, prompt_tokens, ceiling)
+
+
+def _plain_bound(price: ModelPrice) -> PlainBound:
+    """See `ModelPrice.plain_bound`. It depends on nothing but the price, so several threads find the same."""
+    rows, hidden = price.schedule.dearest_rates, hidden_tokens(price)
+    input_rate, output_rate, request = rows[0][1]
+    reach = (1 << _BITS if len(rows) == 1 else rows[1][0]) - hidden
+    price.plain_bound = found = reach, hidden, input_rate * 11, output_rate * 11, request * 10
+    return found
+
+
+def _any_bound(
+    price: ModelPrice, body_bytes: int, facts: Facts, cap: int | None, counted: int | None, ceiling: bool
+) -> Bound | None:
+    prompt = _prompt_bound(price, body_bytes, facts, counted)
     rows = price.schedule.dearest_rates
     if prompt is None or (cap is None and rows[-1][1][1]):
         return _ceiling(price, max(0, body_bytes), facts, cap) if ceiling else None
-    input_rate, output_rate, request = rows[0][1] if len(rows) == 1 else _dearest_rates(rows, prompt)
-    per_choice = FREE_OUTPUT_TOKENS if cap is None else cap if cap > 0 else 0
-    output = per_choice * facts.choices if facts.choices > 1 else per_choice
+    input_rate, output_rate, request = _dearest_rates(rows, prompt)
+    per_choice = FREE_OUTPUT_TOKENS if cap is None else max(0, cap)
+    output = per_choice * max(1, facts.choices)
     tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
     return Bound(_nano_up(tenths), _counted(prompt + output), per_choice if cap is not None else 0)
 
 
-def likely_tokens(facts: Facts, body_bytes: int, *, prompt: float | None, output: float | None) -> int:
+def likely_tokens(facts: Facts, body_bytes: int, prompt: float | None, output: float | None) -> int:
     """What a call is expected to take, prompt and output together: a guess, to be corrected once it is counted.
 
     Args:
@@ -135,11 +169,14 @@ def likely_tokens(facts: Facts, body_bytes: int, *, prompt: float | None, output
         prompt = text / BYTES_PER_TOKEN + facts.images * LIKELY_IMAGE_TOKENS
     if output is None:
         output = LIKELY_OUTPUT_TOKENS
-    cap, answers = facts.max_output_tokens, facts.choices
+    cap = facts.max_output_tokens
     if cap is not None and cap < output:
         output = cap
     answer = ceil(output) if output > 0 else 0
-    return _counted(ceil(prompt) + (answer * answers if answers > 1 else answer))
+    if facts.choices > 1:
+        answer *= facts.choices
+    tokens = ceil(prompt) + answer
+    return tokens if tokens < MOST_TOKENS else MOST_TOKENS
 
 
 def _prompt_bound(price: ModelPrice, body_bytes: int, facts: Facts, counted: int | None) -> int | None:
@@ -171,7 +208,7 @@ def _ceiling(price: ModelPrice, body_bytes: int, facts: Facts, cap: int | None) 
 
 
 def _nano_up(tenths: int) -> int:
-    return min(-(-tenths // (10 * PICO_PER_NANO)), MOST_NANO)
+    return min(-(-tenths // _TENTHS_PER_NANO), MOST_NANO)
 
 
 def _counted(tokens: int) -> int:
@@ -247,7 +284,7 @@ def believable(price: ModelPrice, usage: Usage) -> bool:
     """False for a usage that no answer can have, in anything that is charged: something in it is no count; more than
     `ABSURD` context windows of tokens in its totals, in a part of them or in its iterations; more than `MOST_SEARCHES`
     web searches."""
-    most = _most_tokens(price)
+    most = most_tokens(price)
     return (
         not usage.bad
         and usage.prompt_tokens + usage.output_tokens <= most
@@ -262,7 +299,7 @@ def credible(price: ModelPrice, usage: Usage) -> Usage | None:
     """What can be believed of a usage, as something to begin an estimate with: parts are at most their wholes,
     iterations are taken as long as they can be, and searches beyond all measure are `ITERATIONS`, as a ceiling has
     them. None where its totals are beyond it."""
-    if usage.prompt_tokens + usage.output_tokens > _most_tokens(price):
+    if usage.prompt_tokens + usage.output_tokens > most_tokens(price):
         return None
     kept: list[Iteration] = []
     left = _most_nested(price, usage)
@@ -302,11 +339,12 @@ def _taken(entry: Iteration) -> int:
     return prompt + entry.output_tokens
 
 
-def _most_tokens(price: ModelPrice) -> int:
+def most_tokens(price: ModelPrice) -> int:
+    """The most that are believed of a model's answer, prompt and all."""
     return ABSURD * (price.context_window if price.context_window is not None else UNKNOWN_WINDOW)
 
 
 def _most_nested(price: ModelPrice, usage: Usage) -> int:
     """A hop under another model has that one's window, which is at most the largest there is."""
     elsewhere = any(entry.model not in ("", price.model, price.entry) for entry in usage.iterations)
-    return max(_most_tokens(price), ABSURD * UNKNOWN_WINDOW if elsewhere else 0)
+    return max(most_tokens(price), ABSURD * UNKNOWN_WINDOW if elsewhere else 0)

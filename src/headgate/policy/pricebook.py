@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headgate.core.errors import ConfigError, UnknownPrice
 from headgate.core.text import printable
@@ -36,6 +37,9 @@ _ALSO_CALLED = {
     "voyage": "voyageai",
     "xai": "x-ai",
 }
+
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class PriceBook:
         unknown: the policy for models without a price.
         overrides: by (provider, lower-case model or "").
         discounts: basis points off the file's rates, by our provider's name.
+        prices: what was found lately, by provider and model. To be read by whoever asks for every call, and then by
+            when it holds; else `find` does so.
     """
 
     def __init__(
@@ -102,7 +108,8 @@ class PriceBook:
         for name, points in self.discounts.items():
             if not 0 < points < FULL:
                 raise ConfigError(f"discount of {name}: above 0 and below 100%, not {discount_text(points)}")
-        self._found: dict[tuple[str, str], tuple[float, float, ModelPrice | None]] = {}
+        self.prices: dict[tuple[str, str], ModelPrice] = {}
+        self._absent: dict[tuple[str, str], tuple[float, float]] = {}  # from when to when a name had none
         self._dearest: dict[str, Schedule] = {}
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
 
@@ -140,9 +147,12 @@ class PriceBook:
         An override for the model comes first, then one for the provider, then the file. A provider that the file does
         not name has no prices but its overrides: never another provider's, never a default model's.
         """
-        found = self._found.get((provider, model))
-        if found is not None and found[0] <= at < found[1]:
-            return found[2]
+        price = self.prices.get((provider, model))
+        if price is not None and price.since <= at < price.until:
+            return price
+        absent = self._absent.get((provider, model))
+        if absent is not None and absent[0] <= at < absent[1]:
+            return None
         return self._look_up(provider, model, at)
 
     def price_for(self, provider: str, model: str, at: float) -> ModelPrice:
@@ -185,9 +195,10 @@ class PriceBook:
             return None
         price, span = self._make(provider, model, at)
         with self._lock:
-            while len(self._found) >= _MOST_CACHED:
-                del self._found[next(iter(self._found))]
-            self._found[provider, model] = (*span, price)
+            if price is None:
+                _keep(self._absent, (provider, model), span)
+            else:
+                _keep(self.prices, (provider, model), price)
         return price
 
     def _make(self, provider: str, model: str, at: float) -> tuple[ModelPrice | None, tuple[float, float]]:
@@ -300,6 +311,12 @@ class PriceBook:
             f'prices: {{"{name}": {{input: 3, output: 15}}}} (or `free`), or '
             "set a ceiling for all unknown models: unknown_price: {ceiling_usd_per_mtok: 100}."
         )
+
+
+def _keep(known: dict[tuple[str, str], Kept], name: tuple[str, str], found: Kept) -> None:
+    while len(known) >= _MOST_CACHED:
+        del known[next(iter(known))]
+    known[name] = found
 
 
 _ALWAYS = (float("-inf"), float("inf"))

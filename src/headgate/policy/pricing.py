@@ -24,12 +24,20 @@ from headgate.policy.rates import STANDARD_SPEEDS, STANDARD_TIERS, Bands, Schedu
 MOST_TOKENS = 10**12
 """A count above this is nonsense and is charged as this much; a negative one as 0."""
 
+SANE_BITS = 39
+"""A count that has more is above `MOST_TOKENS`, near it, or below zero: all bits of such a one are set."""
+
 MOST_NANO = MOST_CHARGE
 TENTHS = 10
 """Sums are kept in tenths of a pico-dollar, in which the 1.1 of `inference_geo: us` is exact."""
 
 _US = 11
 _TENTHS_PER_NANO = TENTHS * 1_000
+
+
+PlainBound = tuple[int, int, int, int, int]
+"""Of a plain call's bound: the longest body that these rates hold for, `estimate.hidden_tokens`, and in tenths of a
+pico-dollar, the 1.1 included, the dearest input and output token, and the request."""
 
 
 class ModelPrice:
@@ -44,6 +52,7 @@ class ModelPrice:
         schedule: the rates in every context.
         context_window, max_output_tokens: where known.
         since, until: the span of time in which this price holds, seconds since the epoch; `until` is exclusive.
+        plain_bound: what `estimate.bound` works out once; None = not yet.
     """
 
     __slots__ = (
@@ -52,6 +61,7 @@ class ModelPrice:
         "entry",
         "max_output_tokens",
         "model",
+        "plain_bound",
         "provider",
         "schedule",
         "since",
@@ -84,6 +94,7 @@ class ModelPrice:
         self.max_output_tokens = max_output_tokens
         self.since, self.until = span
         self._find = find
+        self.plain_bound: PlainBound | None = None
 
     def of(self, model: str, at: float) -> ModelPrice:
         """The price of another model of this provider, or of this one ("") at another time.
@@ -104,16 +115,12 @@ def _tokens_pico(rows: Bands, usage: Usage) -> int:
     """The tokens of one request at the rates of its band, in pico-dollars."""
     plain, read = usage.input_tokens, usage.cache_read_tokens
     write, long, output = usage.cache_write_tokens, usage.cache_write_long_tokens, usage.output_tokens
-    if min(plain, read, write, long, output) < 0 or max(plain, read, write, long, output) > MOST_TOKENS:
+    if (plain | read | write | long | output) >> SANE_BITS:
         plain, read, write, long, output = map(_sane, (plain, read, write, long, output))
     rates = rows[0][1] if len(rows) == 1 else row_for(rows, plain + read + write + long)
-    pico = (
-        plain * rates.input
-        + read * rates.cache_read
-        + write * rates.cache_write
-        + long * rates.cache_write_long
-        + output * rates.output
-    )
+    pico = plain * rates.input + output * rates.output
+    if read or write or long:
+        pico += read * rates.cache_read + write * rates.cache_write + long * rates.cache_write_long
     if usage.input_audio_tokens or usage.cache_read_audio_tokens or usage.output_audio_tokens:
         # Audio is a part of its count: swap the rate for that part, and never for more than the whole.
         pico += min(_sane(usage.input_audio_tokens), plain) * (rates.input_audio - rates.input)
