@@ -252,8 +252,8 @@ def test_memory_is_bounded() -> None:
     for number in range(GROUPS + 50):
         made.learn("p", f"m{number % (MODELS + 9)}", Usage(1, output_tokens=1), Shown(4))
         made.learn_prompt("p", "m", Usage(1), b"%d" % number, b"{}")
-    assert len(made._models) <= MODELS + 1
-    assert len(made._prompts) <= GROUPS
+    assert len(made.models) <= MODELS + 1
+    assert len(made.prompts) <= GROUPS
 
 
 def test_what_is_old_counts_less() -> None:
@@ -289,7 +289,7 @@ def test_many_threads_learn_and_estimate_at_once() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(8))) == list(range(8))
-    assert made._models[MODEL].output.count == 1_600
+    assert made.models[MODEL].output.count == 1_600
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=50))

@@ -21,7 +21,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, cycle, repeat
 from math import ceil, sqrt
 
 from headgate.core.usage import Usage
@@ -61,11 +61,10 @@ _STEADY = 0.5  # seconds after which a stream's own rate is better known than it
 _FORGET = 2_048  # answers after which those before count half
 _HEAVY = 1_000.0  # bytes; a longer answer weighs no more
 _PRIOR = 0.002  # answers' weight with which it is believed, to begin with, that each byte is a token
-OFTEN = 256  # answers of a model after which only one in sixteen is looked at
-SIXTEENTH = 15  # that one's number has none of these bits
+_OFTEN = 256  # answers of a model after which only one in sixteen is looked at
 _KNOWN = 64  # prompts, or answers, of a kind after which they are looked at no more often than that
 _LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
-_ANYBODY = -1  # in place of a system prompt's hash, which is never this
+ANYBODY = -1  # in place of a system prompt's hash, which is never this
 _NOT_ASCII = bytes(range(128, 256))
 _LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
 
@@ -225,13 +224,13 @@ class _Model:
     """What was learned of one model's answers.
 
     Attributes:
-        usual: tokens of an answer; None = too little is known.
+        usual: whole tokens of an answer, rounded up; None = too little is known.
     """
 
     __slots__ = ("densities", "hidden", "output", "pool", "prompts", "rate", "usual")
 
     def __init__(self) -> None:
-        self.usual: float | None = None
+        self.usual: int | None = None
         self.pool = Pool()  # of answers
         self.prompts = Pool()
         self.densities: dict[int, Density] = {}
@@ -260,44 +259,52 @@ _Group = tuple[str, str, int, int]
 
 
 class Calibration:
-    """Learns from counted answers and estimates uncounted ones. Thread-safe."""
+    """Learns from counted answers and estimates uncounted ones. Thread-safe.
+
+    Attributes:
+        models, prompts: what is known, to be read without the lock, one number at a time, by what asks for every call.
+    """
 
     def __init__(self) -> None:
         # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
         self._lock = threading.RLock()
-        self._models: OrderedDict[tuple[str, str], _Model] = OrderedDict()
-        self._prompts: OrderedDict[_Group, _Prompts] = OrderedDict()
-        self._seen: dict[tuple[str, str], Iterator[int]] = {}
+        self.models: OrderedDict[tuple[str, str], _Model] = OrderedDict()
+        self.prompts: OrderedDict[_Group, _Prompts] = OrderedDict()
+        self._turns: dict[tuple[str, str], Iterator[bool]] = {}
 
     def due(self, provider: str, model: str, shown: Shown | None = None) -> bool:
         """Whether this answer of the model is to be learned from: looking at all of them would cost more than it gives.
         Of a kind of content that is not well known yet, every one is.
         """
-        return self.due_at(next(self.answers(provider, model)), provider, model, shown)
+        return next(self.turns(provider, model)) or self.kind_due(provider, model, shown)
 
-    def answers(self, provider: str, model: str) -> Iterator[int]:
-        """Numbers a model's answers, from 1. To be kept by whoever counts all of them: it takes no lock."""
-        found = self._seen.get((provider, model))
+    def turns(self, provider: str, model: str) -> Iterator[bool]:
+        """For one answer of a model after the other: whether it is to be learned from whatever its content is.
+
+        To be kept by what sees all of the answers. `next` of it takes no lock.
+        """
+        found = self._turns.get((provider, model))
         if found is None:
             with self._lock:
-                if len(self._seen) >= MODELS:
-                    self._seen.clear()
-                found = self._seen.setdefault((provider, model), count(1))
+                if len(self._turns) >= MODELS:
+                    self._turns.clear()
+                later = cycle([False] * 15 + [True])
+                found = self._turns.setdefault((provider, model), chain(repeat(True, _OFTEN), later))
         return found
 
-    def due_at(self, number: int, provider: str, model: str, shown: Shown | None) -> bool:
-        """As `due`, of the model's answer with this number. Takes no lock either."""
-        if number <= OFTEN or not number & SIXTEENTH:
-            return True
+    def kind_due(self, provider: str, model: str, shown: Shown | None) -> bool:
+        """Whether a stream has shown a kind of content that is not well known yet. Takes no lock."""
         if shown is None or not shown.kinds:
             return False
-        known = self._models.get((provider, model))
+        known = self.models.get((provider, model))
         density = known.densities.get(shown.kinds) if known is not None else None
         return density is None or density.count < _KNOWN
 
     def prompt_due(self, provider: str, model: str, system: bytes, body: bytes) -> bool:
         """Whether little is known of this kind of prompt. Takes no lock either."""
-        known = self._prompts.get(_group(provider, model, system, len(body)))
+        size = len(body)
+        bits = size.bit_length()
+        known = self.prompts.get((provider, model, hash(system), bits * 4 + (size << 2 >> bits)))  # `_group` in place
         return known is None or known.density.count < _KNOWN
 
     def learn(self, provider: str, model: str, usage: Usage, shown: Shown | None) -> None:
@@ -306,18 +313,18 @@ class Calibration:
             known = self._model(provider, model)
             known.output.learn(usage.output_tokens)
             if known.output.count >= ENOUGH:
-                known.usual = known.output.mean
+                known.usual = ceil(known.output.mean)
             if shown is not None and not usage.iterations:
                 _learn_stream(known, usage, shown)
 
     def _model(self, provider: str, model: str) -> _Model:
-        known = self._models.get((provider, model))
+        known = self.models.get((provider, model))
         if known is None:
-            known = self._models[provider, model] = _Model()
-            if len(self._models) > MODELS:
-                self._models.popitem(last=False)
+            known = self.models[provider, model] = _Model()
+            if len(self.models) > MODELS:
+                self.models.popitem(last=False)
         else:
-            self._models.move_to_end((provider, model))
+            self.models.move_to_end((provider, model))
         return known
 
     def learn_prompt(self, provider: str, model: str, usage: Usage, system: bytes, body: bytes) -> None:
@@ -329,12 +336,12 @@ class Calibration:
         share = _share(body)
         with self._lock:
             for key in (group, _anybody(group)):
-                found = self._prompts.get(key)
+                found = self.prompts.get(key)
                 if found is None:
-                    found = self._prompts[key] = _Prompts()
-                    if len(self._prompts) > GROUPS:
-                        self._prompts.popitem(last=False)
-                self._prompts.move_to_end(key)
+                    found = self.prompts[key] = _Prompts()
+                    if len(self.prompts) > GROUPS:
+                        self.prompts.popitem(last=False)
+                self.prompts.move_to_end(key)
                 found.ascii = 0.0
                 found.density.learn(share, size, prompt)
                 found.cached.learn(usage.cache_read_tokens / prompt)
@@ -343,7 +350,7 @@ class Calibration:
     def output(self, provider: str, model: str, shown: Shown) -> int:
         """Tokens to charge for what a stream has shown, what it has hidden, and what was on its way."""
         with self._lock:
-            known = self._models.get((provider, model))
+            known = self.models.get((provider, model))
             visible = _visible(known, shown)
             found = visible + _hidden(known, shown)
             if shown.left:
@@ -355,7 +362,7 @@ class Calibration:
     def visible(self, provider: str, model: str, shown: Shown) -> float:
         """Tokens that the content is expected to have, without any margin: for display, and for caps on the way."""
         with self._lock:
-            known = self._models.get((provider, model))
+            known = self.models.get((provider, model))
             density = known.densities.get(shown.kinds) if known is not None else None
             if density is None or density.count < ENOUGH:
                 return float(shown.content)
@@ -373,13 +380,13 @@ class Calibration:
         group = _group(provider, model, system, len(body))
         share = _share(body)
         with self._lock:
-            own = self._prompts.get(group)
+            own = self.prompts.get(group)
             pool = self._model(provider, model).prompts
             if own is not None and own.density.count >= ENOUGH:
                 tokens = ceil(own.density.tokens(share, len(body), pool))
                 cached, plain = own.cached.below(pool, tokens), own.plain.below(pool, tokens)
             else:
-                others = self._prompts.get(_anybody(group))
+                others = self.prompts.get(_anybody(group))
                 if others is None or others.density.count < 2 * ENOUGH:
                     return None
                 tokens = ceil(others.density.tokens(share, len(body), pool, each=SURE))
@@ -393,32 +400,21 @@ class Calibration:
 
     def expect(self, provider: str, model: str, system: bytes, body: bytes) -> tuple[float | None, float | None]:
         """(prompt tokens, output tokens) that such a request is likely to have; None where too little is known."""
-        # Asked for every call: no lock, for what is read here is one number each; and `_group` in place.
-        size = len(body)
-        bits = size.bit_length()
-        band = bits * 4 + (size << 2 >> bits)
-        found = self._prompts.get((provider, model, hash(system), band))
-        if found is None:
-            found = self._prompts.get((provider, model, _ANYBODY, band))
-        if found is not None and found.ascii and body.isascii():
-            prompt: float | None = found.ascii * size
-        else:
-            prompt = self._expect_prompt(_group(provider, model, system, size), body)
-        known = self._models.get((provider, model))
-        return prompt, None if known is None else known.usual
-
-    def _expect_prompt(self, group: _Group, body: bytes) -> float | None:
+        group = _group(provider, model, system, len(body))
         share = _share(body)
         with self._lock:
-            found = self._prompts.get(group)
+            found = self.prompts.get(group)
             if found is None or found.density.count < ENOUGH:
-                found = self._prompts.get(_anybody(group))
-                if found is None or found.density.count < ENOUGH:
-                    return None
-            ratio = found.density.expected(share)
-            if not share:
-                found.ascii = ratio
-        return ratio * len(body)
+                found = self.prompts.get(_anybody(group))
+            prompt = None
+            if found is not None and found.density.count >= ENOUGH:
+                ratio = found.density.expected(share)
+                prompt = ratio * len(body)
+                if not share:
+                    found.ascii = ratio
+            known = self.models.get((provider, model))
+            output = known.output.mean if known is not None and known.output.count >= ENOUGH else None
+        return prompt, output
 
 
 def _learn_stream(known: _Model, usage: Usage, shown: Shown) -> None:
@@ -482,7 +478,7 @@ def _group(provider: str, model: str, system: bytes, size: int) -> _Group:
 
 
 def _anybody(group: _Group) -> _Group:
-    return group[0], group[1], _ANYBODY, group[3]
+    return group[0], group[1], ANYBODY, group[3]
 
 
 def widths(text: bytes) -> tuple[int, int]:

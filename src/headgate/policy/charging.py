@@ -8,10 +8,21 @@ from math import ceil
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Attempt, Facts, Request, Route
 from headgate.core.usage import Usage
-from headgate.policy.calibration import OFTEN, SIXTEENTH, Calibration, Shown
-from headgate.policy.estimate import Bound, believable, bound, credible, cut_estimate, likely_tokens, most_tokens
+from headgate.policy.calibration import ANYBODY, Calibration, Shown
+from headgate.policy.estimate import (
+    PLAIN_BITS,
+    TENTHS_PER_NANO,
+    Bound,
+    believable,
+    bound,
+    credible,
+    cut_estimate,
+    likely_tokens,
+    most_tokens,
+    plain_bound,
+)
 from headgate.policy.pricebook import LONGEST_NAME, PriceBook
-from headgate.policy.pricing import MOST_NANO, SANE_BITS, ModelPrice, cost_nano, doubts
+from headgate.policy.pricing import MOST_NANO, MOST_TOKENS, SANE_BITS, ModelPrice, cost_nano, doubts
 from headgate.policy.rates import STANDARD_SPEEDS, STANDARD_TIERS
 from headgate.policy.rules import input_tokens
 from headgate.policy.told_doubts import ToldDoubts
@@ -21,9 +32,13 @@ USUAL_OUTPUT = 1_024
 
 _MOST_KEPT = 2_048  # ordinary prices: by names that come from callers and from providers
 
-_Ordinary = tuple[float, float, int, int, int, int, int, int, int, str, Iterator[int]]
-"""What an ordinary answer of a model costs: from when and until when; the most tokens that one has; the rates of the
-classes of tokens and of the request, in pico-dollars; the price's version; and what numbers the model's answers."""
+_Ordinary = tuple[float, float, int, int, int, int, int, tuple[int, int, int], str, Iterator[bool]]
+"""What ordinary answers of a model cost: from when and until when (`_NEVER`: none is ordinary); how many bits a count
+may have, and all together not be too many; the most tokens; the rates of input, output and the request, and those of
+what the provider's cache gives and takes, in pico-dollars; the price's version; and see `Calibration.turns`."""
+
+_NEVER = (float("inf"), float("-inf"))
+_made = tuple.__new__
 
 
 class Charging:
@@ -50,11 +65,29 @@ class Charging:
         prompt_tokens: int | None = None,
         ceiling: bool = False,
     ) -> Bound | None:
-        """The most the attempt can cost, or None; see `estimate.bound`."""
+        """The most the attempt can cost, or None; see `estimate.bound`, which says the same of plain calls."""
         price = self._prices.get((route.provider, route.model))  # of a period that is over, or not known, most rarely
         if price is None or not price.since <= now < price.until:
             price = self.book.price_for(route.provider, route.model, now)
-        return bound(price, body_bytes, facts, prompt_tokens, ceiling)
+        reach, hidden, input_rate, output_rate, request = price.plain_bound or plain_bound(price)
+        cap = facts.max_output_tokens
+        if cap is None:
+            cap = price.max_output_tokens
+        if (
+            cap is None
+            or prompt_tokens is not None
+            or facts.has_media
+            or facts.server_side
+            or facts.images
+            or facts.choices > 1
+            or (body_bytes | cap) >> PLAIN_BITS
+            or body_bytes > reach
+        ):
+            return bound(price, body_bytes, facts, prompt_tokens, ceiling)
+        prompt = body_bytes + hidden
+        nano = -(-(prompt * input_rate + cap * output_rate + request) // TENTHS_PER_NANO)
+        # Made as `Bound(…)` does, which is a function in Python of its own.
+        return _made(Bound, (nano if nano < MOST_NANO else MOST_NANO, prompt + cap, cap))
 
     def most_output(self, route: Route, now: float) -> int | None:
         """The most tokens that the route's model answers with, where it is known."""
@@ -74,19 +107,20 @@ class Charging:
         price = self._ordinary.get((route.provider, route.model, attempt.model_served))
         if price is None:
             price = self._ordinary_price(route, attempt.model_served, attempt.started)
-        since, until, most, input_rate, read_rate, write_rate, long_rate, output_rate, piece, version, answers = price
+        since, until, bits, most, input_rate, output_rate, piece, cached, version, turns = price
         if not since <= attempt.started < until:
-            self._ordinary_price(route, attempt.model_served, attempt.started)  # for the next one
+            if since < until:  # that time is over; else its answers never are ordinary
+                self._ordinary_price(route, attempt.model_served, attempt.started)
             return None
         plain = usage.input_tokens
         output = usage.output_tokens
         read = usage.cache_read_tokens
         write = usage.cache_write_tokens
         long = usage.cache_write_long_tokens
+        all_bits = plain | output | read | write | long | usage.reasoning_tokens
         if (
-            plain + read + write + long + output > most
-            or (plain | read | write | long | output) < 0
-            or usage.reasoning_tokens > most
+            # Of small numbers all is known by their bits: none is below zero, and together they are not too many.
+            (all_bits >> bits and (all_bits < 0 or plain + output + read + write + long > most or all_bits > most))
             or usage.iterations
             or usage.bad
             or usage.web_searches
@@ -100,19 +134,22 @@ class Charging:
             return None
         pico = plain * input_rate + output * output_rate + piece
         if read or write or long:
+            read_rate, write_rate, long_rate = cached
             pico += read * read_rate + write * write_rate + long * long_rate
         nano = (pico + 500) // 1_000  # rounded half-up, as `cost_nano` does
         limit = attempt.bound_nano
         if limit is None or nano > limit or nano >= MOST_NANO:
             return None
-        number = next(answers)
+        due = next(turns)
         if (
-            not number & SIXTEENTH
-            or number <= OFTEN
-            or route.dialect == "openai"
+            due
             or (shown is not None and shown.kinds)
+            or (
+                route.dialect == "openai"
+                and self.calibration.prompt_due(route.provider, route.model, request.facts.system, request.body)
+            )
         ):
-            self._learn(number, route, usage, shown, request.facts, request.body)
+            self._learn(due, route, usage, shown, request.facts, request.body)
         return nano, version
 
     def _ordinary_price(self, route: Route, served: str, now: float) -> _Ordinary:
@@ -124,20 +161,20 @@ class Charging:
         most = min(most_tokens(asked), (1 << SANE_BITS) - 1)
         if len(rows) > 1:  # a longer prompt pays more
             most = min(most, rows[1][0])
+        since, until = max(asked.since, price.since), min(asked.until, price.until)
         if price.source == "ceiling" or rates.reasoning != rates.output:
-            most = -1  # nothing is ordinary
+            since, until = _NEVER
         found = (
-            max(asked.since, price.since),
-            min(asked.until, price.until),
+            since,
+            until,
+            (most // 5 + 1).bit_length() - 1,
             most,
             rates.input,
-            rates.cache_read,
-            rates.cache_write,
-            rates.cache_write_long,
             rates.output,
             rates.request,
+            (rates.cache_read, rates.cache_write, rates.cache_write_long),
             price.version,
-            self.calibration.answers(provider, model),
+            self.calibration.turns(provider, model),
         )
         if max(len(provider), len(model), len(served)) <= LONGEST_NAME:
             if len(self._ordinary) >= _MOST_KEPT:
@@ -193,13 +230,13 @@ class Charging:
 
     def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
         """A final usage that can be believed; `shown` of a stream."""
-        number = next(self.calibration.answers(route.provider, route.model))
-        self._learn(number, route, usage, shown, facts, body)
+        due = next(self.calibration.turns(route.provider, route.model))
+        self._learn(due, route, usage, shown, facts, body)
 
-    def _learn(self, number: int, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
-        """`number`: of the answer among its model's."""
+    def _learn(self, due: bool, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
+        """`due`: it is its turn, as `Calibration.turns` has it."""
         calibration, provider, model = self.calibration, route.provider, route.model
-        due = calibration.due_at(number, provider, model, shown)
+        due = due or calibration.kind_due(provider, model, shown)
         if due:
             calibration.learn(provider, model, usage, shown)
         if facts.has_media or facts.server_side:
@@ -210,8 +247,30 @@ class Charging:
 
     def likely(self, route: Route, facts: Facts, body: bytes) -> int:
         """See `estimate.likely_tokens`, with what was learned of such calls."""
-        prompt, output = self.calibration.expect(route.provider, route.model or facts.model, facts.system, body)
-        return likely_tokens(facts, len(body), prompt, output)
+        calibration, provider, model = self.calibration, route.provider, route.model or facts.model
+        size = len(body)
+        bits = size.bit_length()
+        band = bits * 4 + (size << 2 >> bits)  # as in `Calibration.expect`, without its lock
+        prompts = calibration.prompts.get((provider, model, hash(facts.system), band))
+        if prompts is None:
+            prompts = calibration.prompts.get((provider, model, ANYBODY, band))
+        known = calibration.models.get((provider, model))
+        if (
+            prompts is None
+            or known is None
+            or not (ratio := prompts.ascii)
+            or (output := known.usual) is None
+            or facts.has_media
+            or facts.choices > 1
+            or not body.isascii()
+        ):
+            prompt, usual = calibration.expect(provider, model, facts.system, body)
+            return likely_tokens(facts, size, prompt, usual)
+        cap = facts.max_output_tokens
+        if cap is not None and cap < output:
+            output = max(0, cap)
+        tokens = ceil(ratio * size) + output
+        return tokens if tokens < MOST_TOKENS else MOST_TOKENS
 
     def output_nano(self, route: Route, shown: Shown, now: float) -> int:
         """What this much of an answer is expected to cost, in nano-dollars."""

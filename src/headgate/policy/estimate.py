@@ -65,9 +65,10 @@ LIKELY_OUTPUT_TOKENS = 1_000
 """Of an answer where nothing was learned of its model yet, as a guess: caps are far above what answers take."""
 
 
-_BITS = 38  # two numbers of tokens with no more are together below `MOST_TOKENS`; one below zero has more
-_TENTHS_PER_NANO = 10 * PICO_PER_NANO
-_made = tuple.__new__
+PLAIN_BITS = 38
+"""Two numbers of tokens with no more bits are together below `MOST_TOKENS`; one below zero has more."""
+
+TENTHS_PER_NANO = 10 * PICO_PER_NANO
 
 
 def hidden_tokens(price: ModelPrice) -> int:
@@ -113,39 +114,8 @@ def bound(
         None where there is no bound and no ceiling was asked for: server-side work or state, media on a model whose
         context window is unknown, or no cap on a model whose largest output is unknown.
     """
-    cap = facts.max_output_tokens
-    if cap is None:
-        cap = price.max_output_tokens
-    reach, hidden, input_rate, output_rate, request = price.plain_bound or _plain_bound(price)
-    if (
-        cap is not None
-        and prompt_tokens is None
-        and not (facts.has_media or facts.server_side or facts.images)
-        and not facts.choices > 1
-        and not (body_bytes | cap) >> _BITS
-        and body_bytes <= reach
-    ):
-        # As most are: text that nobody has counted, and one answer with a cap. What follows says the same of them.
-        prompt = body_bytes + hidden
-        nano = -(-(prompt * input_rate + cap * output_rate + request) // _TENTHS_PER_NANO)
-        # As `Bound(…)`, of which the interpreter makes a call in Python.
-        return _made(Bound, (nano if nano < MOST_NANO else MOST_NANO, prompt + cap, cap))
-    return _any_bound(price, body_bytes, facts, cap, prompt_tokens, ceiling)
-
-
-def _plain_bound(price: ModelPrice) -> PlainBound:
-    """See `ModelPrice.plain_bound`. It depends on nothing but the price, so several threads find the same."""
-    rows, hidden = price.schedule.dearest_rates, hidden_tokens(price)
-    input_rate, output_rate, request = rows[0][1]
-    reach = (1 << _BITS if len(rows) == 1 else rows[1][0]) - hidden
-    price.plain_bound = found = reach, hidden, input_rate * 11, output_rate * 11, request * 10
-    return found
-
-
-def _any_bound(
-    price: ModelPrice, body_bytes: int, facts: Facts, cap: int | None, counted: int | None, ceiling: bool
-) -> Bound | None:
-    prompt = _prompt_bound(price, body_bytes, facts, counted)
+    cap = facts.max_output_tokens if facts.max_output_tokens is not None else price.max_output_tokens
+    prompt = _prompt_bound(price, body_bytes, facts, prompt_tokens)
     rows = price.schedule.dearest_rates
     if prompt is None or (cap is None and rows[-1][1][1]):
         return _ceiling(price, max(0, body_bytes), facts, cap) if ceiling else None
@@ -154,6 +124,15 @@ def _any_bound(
     output = per_choice * max(1, facts.choices)
     tenths = (prompt * input_rate + output * output_rate) * 11 + request * 10
     return Bound(_nano_up(tenths), _counted(prompt + output), per_choice if cap is not None else 0)
+
+
+def plain_bound(price: ModelPrice) -> PlainBound:
+    """What `bound` of a plain call is worked out from. Nothing but the price decides, so threads find the same."""
+    rows, hidden = price.schedule.dearest_rates, hidden_tokens(price)
+    input_rate, output_rate, request = rows[0][1]
+    reach = (1 << PLAIN_BITS if len(rows) == 1 else rows[1][0]) - hidden
+    price.plain_bound = found = reach, hidden, input_rate * 11, output_rate * 11, request * 10
+    return found
 
 
 def likely_tokens(facts: Facts, body_bytes: int, prompt: float | None, output: float | None) -> int:
@@ -208,7 +187,7 @@ def _ceiling(price: ModelPrice, body_bytes: int, facts: Facts, cap: int | None) 
 
 
 def _nano_up(tenths: int) -> int:
-    return min(-(-tenths // _TENTHS_PER_NANO), MOST_NANO)
+    return min(-(-tenths // TENTHS_PER_NANO), MOST_NANO)
 
 
 def _counted(tokens: int) -> int:

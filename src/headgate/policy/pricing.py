@@ -52,7 +52,7 @@ class ModelPrice:
         schedule: the rates in every context.
         context_window, max_output_tokens: where known.
         since, until: the span of time in which this price holds, seconds since the epoch; `until` is exclusive.
-        plain_bound: what `estimate.bound` works out once; None = not yet.
+        plain_bound: see `estimate.plain_bound`; None = not worked out yet.
     """
 
     __slots__ = (
