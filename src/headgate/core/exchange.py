@@ -190,7 +190,11 @@ class Attempt:
     def used_tokens(self) -> int:
         """Prompt and output together, as its usage has them; 0 without one."""
         usage = self.usage
-        return 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+        if usage is None:
+            return 0
+        # `prompt_tokens` in place: this is on the way of every call.
+        prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_long_tokens
+        return prompt + usage.output_tokens
 
 
 @dataclass(frozen=True, slots=True)

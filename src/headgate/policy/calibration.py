@@ -123,13 +123,14 @@ class Mean:
 
     def learn(self, value: float) -> None:
         """One more."""
-        if self.count >= _FORGET:
-            self.count *= 0.5
+        count = self.count
+        if count >= _FORGET:
+            count *= 0.5
             self._squares *= 0.5
-        self.count += 1
+        self.count = count = count + 1
         off = value - self.mean
-        self.mean += off / self.count
-        self._squares += off * (value - self.mean)
+        self.mean = mean = self.mean + off / count
+        self._squares += off * (value - mean)
 
     def above(self, pool: Pool) -> float:
         """The mean, and as much on top as keeps the sum of all such estimates above the truth."""
@@ -169,14 +170,15 @@ class Density:
             for name in ("_w", "_ww", "_p", "_pp", "_r", "_pr", "_rr"):
                 setattr(self, name, getattr(self, name) * 0.5)
         self.count += 1
+        weighed = weight * ratio
         self._w += weight
         self._ww += weight * weight
-        self._r += weight * ratio
+        self._r += weighed
+        self._rr += weighed * ratio
         if share:
             self._p += weight * share
             self._pp += weight * share * share
             self._pr += weight * share * ratio
-        self._rr += weight * ratio * ratio
 
     def expected(self, share: float) -> float:
         """Tokens per byte, without any margin."""
