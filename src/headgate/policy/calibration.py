@@ -146,25 +146,29 @@ class Mean:
         return sqrt(self._squares / max(self.count - 1, 1))
 
 
+_Line = tuple[float, float, float, float, float]
+"""Mean ratio, slope, mean share, variance of the share, standard deviation from the line."""
+
+
 class Density:
     """Tokens per byte as a straight line over the share of bytes that are not ASCII.
 
     A weighted regression: with every answer it is surer of itself where it has been, and as unsure as ever where not.
     """
 
-    __slots__ = ("_drawn", "_p", "_pp", "_pr", "_r", "_rr", "_w", "_ww", "count")
+    __slots__ = ("_p", "_pp", "_pr", "_r", "_rr", "_w", "_ww", "count", "drawn")
 
     def __init__(self) -> None:
         self.count = 0.0
         self._w = self._ww = 0.0
         self._p = self._pp = self._r = self._pr = self._rr = 0.0
-        self._drawn: tuple[float, float, float, float, float] | None = None  # the line, until more is learned
+        self.drawn: _Line | None = None  # until more is learned
 
     def learn(self, share: float, size: float, tokens: float) -> None:
         """One more: `tokens` in `size` bytes, > 0, of which `share` were not ASCII."""
         ratio = tokens / size if tokens < size else 1.0
         weight = size / _HEAVY if size < _HEAVY else 1.0
-        self._drawn = None
+        self.drawn = None
         if self.count >= _FORGET:
             self.count *= 0.5
             for name in ("_w", "_ww", "_p", "_pp", "_r", "_pr", "_rr"):
@@ -182,8 +186,7 @@ class Density:
 
     def expected(self, share: float) -> float:
         """Tokens per byte, without any margin."""
-        mean, slope, middle, _, _ = self._line()
-        return min(1.0, max(0.0, mean + slope * (share - middle)))
+        return _on(self._line(), share)
 
     def tokens(self, share: float, size: float, pool: Pool, *, each: float = EACH) -> float:
         """Tokens in `size` bytes, with all margins; never more than bytes."""
@@ -198,13 +201,12 @@ class Density:
         likely = max(0.0, mean + slope * off) * size
         return min(size, likely + UNSURE * unsure * size + each * single + pool.margin(single))
 
-    def _line(self) -> tuple[float, float, float, float, float]:
-        """(mean ratio, slope, mean share, variance of the share, standard deviation from the line)."""
-        if self._drawn is None:
-            self._drawn = self._draw()
-        return self._drawn
+    def _line(self) -> _Line:
+        if self.drawn is None:
+            self.drawn = self._draw()
+        return self.drawn
 
-    def _draw(self) -> tuple[float, float, float, float, float]:
+    def _draw(self) -> _Line:
         # Believed to begin with, a little: one byte, one token, at a share of 0 and at a share of 1.
         weight = self._w + 2 * _PRIOR
         mean, middle = (self._r + 2 * _PRIOR) / weight, (self._p + _PRIOR) / weight
@@ -255,6 +257,11 @@ class _Prompts:
         self.density = Density()
         self.cached = Mean()
         self.plain = Mean()
+
+    def beyond_ascii(self, body: bytes) -> float:
+        """As `ascii`, of a body that is not; takes no lock."""
+        line = self.density.drawn
+        return 0.0 if line is None else _on(line, _share(body))
 
 
 _Group = tuple[str, str, int, int]
@@ -412,11 +419,16 @@ class Calibration:
             if found is not None and found.density.count >= ENOUGH:
                 ratio = found.density.expected(share)
                 prompt = ratio * len(body)
-                if not share:
-                    found.ascii = ratio
+                found.ascii = found.density.expected(0.0)
             known = self.models.get((provider, model))
             output = known.output.mean if known is not None and known.output.count >= ENOUGH else None
         return prompt, output
+
+
+def _on(line: _Line, share: float) -> float:
+    """Tokens per byte on a line."""
+    mean, slope, middle, _, _ = line
+    return min(1.0, max(0.0, mean + slope * (share - middle)))
 
 
 def _learn_stream(known: _Model, usage: Usage, shown: Shown) -> None:

@@ -66,8 +66,8 @@ class Charging:
         ceiling: bool = False,
     ) -> Bound | None:
         """The most the attempt can cost, or None; see `estimate.bound`, which says the same of plain calls."""
-        price = self._prices.get((route.provider, route.model))  # of a period that is over, or not known, most rarely
-        if price is None or not price.since <= now < price.until:
+        price = self._prices.get((route.provider, route.model))
+        if price is None or not price.since <= now < price.until:  # asked for the first time, or its time is over
             price = self.book.price_for(route.provider, route.model, now)
         reach, hidden, input_rate, output_rate, request = price.plain_bound or plain_bound(price)
         cap = facts.max_output_tokens
@@ -255,15 +255,13 @@ class Charging:
         if prompts is None:
             prompts = calibration.prompts.get((provider, model, ANYBODY, band))
         known = calibration.models.get((provider, model))
-        if (
-            prompts is None
-            or known is None
-            or not (ratio := prompts.ascii)
-            or (output := known.usual) is None
-            or facts.has_media
-            or facts.choices > 1
-            or not body.isascii()
-        ):
+        output = None if known is None else known.usual
+        if prompts is None or facts.has_media:
+            return likely_tokens(facts, size, None, output)
+        ratio = prompts.ascii
+        if ratio and not body.isascii():
+            ratio = prompts.beyond_ascii(body)
+        if not ratio or output is None or facts.choices > 1:
             prompt, usual = calibration.expect(provider, model, facts.system, body)
             return likely_tokens(facts, size, prompt, usual)
         cap = facts.max_output_tokens
