@@ -129,8 +129,9 @@ class Mean:
             self._squares *= 0.5
         self.count = count = count + 1
         off = value - self.mean
-        self.mean = mean = self.mean + off / count
-        self._squares += off * (value - mean)
+        if off:  # shares of a prompt mostly are all or nothing, time after time
+            self.mean = mean = self.mean + off / count
+            self._squares += off * (value - mean)
 
     def above(self, pool: Pool) -> float:
         """The mean, and as much on top as keeps the sum of all such estimates above the truth."""
