@@ -12,7 +12,7 @@ from headgate.core.exchange import Attempt, Request
 from headgate.core.usage import Usage
 from headgate.policy.concurrency import FLOOR, OVERLOADS
 from headgate.policy.rate_facts import NO_FACTS, LimitFacts, RateFacts
-from headgate.policy.turn import INITIAL_CAP, Turn, TurnRules, Waiting, need_of
+from headgate.policy.turn import INITIAL_CAP, Turn, TurnRules, Waiting
 from headgate.policy.turns import Turns
 from headgate.testing.fakes import World, route
 
@@ -138,7 +138,9 @@ def test_impatient_callers_lower_no_cap_and_use_up_nobodys_retries() -> None:
 def test_an_images_bytes_are_not_taken_for_text() -> None:
     seen = request(body=b"x" * 1_000_000)
     seen.facts.has_media, seen.facts.images, seen.facts.image_bytes = True, 1, 999_600
-    assert need_of(seen).input_tokens == 1_700
+    turn = go(Turns(), body=seen.body, facts=seen.facts)
+    turn.estimate()
+    assert turn.input_tokens == 1_700
 
 
 def test_a_call_larger_than_its_limit_waits_for_the_full_bucket_and_is_not_refused_for_minutes() -> None:

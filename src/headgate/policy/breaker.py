@@ -118,7 +118,6 @@ class Breaker:
 
     __slots__ = (
         "_base",
-        "_calls",
         "_closed_at",
         "_failed",
         "_longest",
@@ -127,12 +126,14 @@ class Breaker:
         "_rules",
         "_slow",
         "_unreachable",
+        "calls",
         "cause",
         "ends",
         "era",
         "opened_at",
         "retry_at",
         "state",
+        "well",
     )
 
     def __init__(self, rules: BreakerRules, base: float | None = None, longest: float | None = None) -> None:
@@ -143,7 +144,8 @@ class Breaker:
         self._rules = rules
         self._base = rules.open_seconds if base is None else base
         self._longest = max(self._base, rules.longest_seconds if longest is None else longest)
-        self._calls: deque[tuple[float, str]] = deque()
+        self.calls: deque[tuple[float, str]] = deque(maxlen=rules.window_calls)  # the window, the newest last
+        self.well = True  # closed, and all in the window are answers: one more is put into `calls`, and that is all
         self._failed = self._slow = self._unreachable = 0
         self.era = 1  # the permit that it gives while it is closed
         self._opened = 0  # times in a row
@@ -202,28 +204,17 @@ class Breaker:
             return False
         return True
 
-    def went_well(self, permit: int, now: float) -> bool:
-        """As `note` with `OK`: what nearly every attempt says, and of a closed breaker in one step."""
-        if permit != self.era or self.state != CLOSED:
-            return self.note(permit, OK, now)
-        calls, rules = self._calls, self._rules
-        self._unreachable = 0
-        calls.append((now, OK))
-        count, first = len(calls), calls[0]
-        if count > rules.window_calls and first[1] is OK:
-            calls.popleft()  # what `_trim` does most of the time
-            count, first = count - 1, calls[0]
-        if count > rules.window_calls or first[0] < now - rules.window_seconds:
-            self._trim(now)
-        return False
+    def _drop(self) -> None:
+        """The oldest leaves the window."""
+        _, gone = self.calls.popleft()
+        self._failed -= gone == FAILED
+        self._slow -= gone == SLOW
 
     def _trim(self, now: float) -> None:
-        calls, rules = self._calls, self._rules
-        since = now - rules.window_seconds
-        while len(calls) > rules.window_calls or calls[0][0] < since:
-            _, gone = calls.popleft()
-            self._failed -= gone == FAILED
-            self._slow -= gone == SLOW
+        """What is too old leaves the window, but for the newest."""
+        calls, since = self.calls, now - self._rules.window_seconds
+        while calls[0][0] < since and len(calls) > 1:
+            self._drop()
 
     def _count(self, outcome: str, now: float, jitter: float, told: float | None) -> bool:
         if outcome == UNREACHABLE:
@@ -233,11 +224,14 @@ class Breaker:
             self._unreachable = 0
         else:
             return False
-        rules, calls = self._rules, self._calls
+        rules, calls = self._rules, self.calls
+        if len(calls) == rules.window_calls:
+            self._drop()
         calls.append((now, outcome))
         self._failed += outcome == FAILED
         self._slow += outcome == SLOW
         self._trim(now)
+        self.well = not (self._failed or self._slow)
         count = len(calls)
         if self._unreachable and (self._unreachable >= rules.unreachable_calls or self._failed == count):
             self.open(now, "failures", jitter=jitter, told=told)
@@ -271,8 +265,9 @@ class Breaker:
         self.state, self.cause, self.ends = OPEN, cause, ends
         self.opened_at = now
         self.retry_at = now + seconds * (1 + JITTER * jitter)
-        self._calls.clear()
+        self.calls.clear()
         self._failed = self._slow = self._unreachable = 0
+        self.well = False
 
     def close(self, now: float) -> None:
         """Close it: it was told, or a probe has shown."""
@@ -280,6 +275,7 @@ class Breaker:
             self.era += 1
             self.state, self.cause, self.ends = CLOSED, "", math.inf
             self._closed_at = now
+            self.well = True
 
     def waits(self, now: float) -> float:
         """Seconds until it is worth asking again, >= 0. While a probe is under way nobody knows: it is given up after
@@ -292,7 +288,7 @@ class Breaker:
     def answers(self, now: float) -> bool:
         """It has answered somebody within the window."""
         since = now - self._rules.window_seconds
-        return any(at >= since and outcome != FAILED for at, outcome in self._calls)
+        return any(at >= since and outcome != FAILED for at, outcome in self.calls)
 
     def is_current(self, permit: int) -> bool:
         """Whether a permit is of the present state, so that what its attempt has learned counts."""
@@ -300,5 +296,7 @@ class Breaker:
 
     def rates(self) -> tuple[float, float, int]:
         """(failure rate, slow rate, calls) of the window, as it was at the last call."""
-        count = len(self._calls)
+        if self.calls:
+            self._trim(self.calls[-1][0])
+        count = len(self.calls)
         return (self._failed / count, self._slow / count, count) if count else (0.0, 0.0, 0)

@@ -49,6 +49,7 @@ class Permit(NamedTuple):
     of_credential: int
     value: int  # tells the credential's value then from another one, and does not tell what it is
     key: _RouteKey  # of the route's breaker: with the request's model, where the route leaves it alone
+    breaker: Breaker | None  # the route's; None = it had none, or accounts and credentials have to be told, too
 
 
 class Blocked(NamedTuple):
@@ -117,6 +118,12 @@ class Breakers:
         self._routes: dict[_RouteKey, Breaker] = {}
         self._accounts: dict[_Key, Breaker] = {}  # those that have ever opened
         self._credentials: dict[_Key, tuple[Breaker, int]] = {}  # likewise, and which value was refused
+        self.openings = 0  # goes up with everything that could void a permit that is given again
+        self._routes_only = True  # no account and no credential has ever been at fault, and slowness opens nothing
+        self._tell_apart()
+
+    def _tell_apart(self) -> None:
+        self._routes_only = self.rules.slow_seconds is None and not self._accounts and not self._credentials
 
     def admit(self, route: Route, now: float, model: str = "") -> Permit | Blocked:
         """Leave to send to a route, or what stands in the way. Nothing is a probe that does not go.
@@ -130,7 +137,7 @@ class Breakers:
         if not self._accounts and not self._credentials:
             of_route = 1 if path is None else path.admit(now)  # a breaker's first permit: it comes with an outcome
             if path is None or of_route:
-                return Permit(route, of_route, 1, 1, value, key)
+                return Permit(route, of_route, 1, 1, value, key, path)
             return _blocked("route", path, now)
         account, credential = self._account(route), self._credential(route)
         at_fault = [
@@ -147,16 +154,26 @@ class Breakers:
             credential.admit(now) if credential is not None else 1,
             value,
             key,
+            None,
         )
 
     def gives_again(self, permit: Permit) -> bool:
-        """Whether `admit` would give this very permit now: all of it is closed, as it was then. For the same value of
-        the same credential, which whoever asks has seen to.
+        """Whether `admit` would give this very permit, which it has just given, again: all of it is closed. It would
+        for as long as `openings` stays what it is, and for the same value of the same credential, which whoever asks
+        has to see to.
         """
         if self._accounts or self._credentials:
             return False
-        path = self._routes.get(permit.key)
-        return permit.of_route == 1 if path is None else path.state == CLOSED and path.era == permit.of_route
+        path = permit.breaker
+        return path is None or path.state == CLOSED
+
+    def answered(self, permit: Permit, now: float, seconds: float | None) -> Sequence[Change]:
+        """As `note` without an error, which nearly every attempt ends with: of a sound route in one step."""
+        breaker = permit.breaker
+        if breaker is not None and breaker.well and self._routes_only and breaker.era == permit.of_route:
+            breaker.calls.append((now, OK))
+            return ()
+        return self.note(permit, None, now, seconds=seconds)
 
     def note(
         self,
@@ -179,21 +196,10 @@ class Breakers:
             by_caller: as for `outcome_of`.
         """
         slow = self.rules.slow_seconds
-        if error is None and slow is None and not self._accounts and not self._credentials:
-            return self._answered(permit, now)
         outcome = outcome_of(error, by_caller=by_caller)
         if outcome == OK and slow is not None and seconds is not None and seconds > slow:
             outcome = SLOW
         return self._note(permit, outcome, error, now, jitter)
-
-    def _answered(self, permit: Permit, now: float) -> Sequence[Change]:
-        """As `_note`, of most attempts: answered, while no account and no credential has ever been at fault."""
-        breaker = self._routes.get(permit.key)
-        if breaker is None:
-            breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
-        if breaker.went_well(permit.of_route, now):
-            return [_change("route", breaker, now)]
-        return ()
 
     def release(self, permit: Permit, now: float) -> None:
         """The attempt ended and says nothing: it was not sent, or its caller left."""
@@ -209,6 +215,9 @@ class Breakers:
         if ours:
             self._note_account(changes, permit, outcome, error, now, jitter)
             self._note_credential(changes, permit, outcome, now, jitter)
+        if changes:
+            self.openings += 1
+            self._tell_apart()
         return changes
 
     def _note_route(
@@ -225,6 +234,7 @@ class Breakers:
             if outcome not in (OK, SLOW, FAILED, UNREACHABLE, FORBIDDEN):
                 return
             breaker = _keep(self._routes, permit.key, Breaker(self.rules), MOST_ROUTES)
+            self.openings += 1  # permits have none, or may have the one that has made room
         if outcome == FORBIDDEN:
             # Where it answers others, the credential may use it, and what was forbidden is something in this call.
             if breaker.is_current(permit.of_route) and not breaker.answers(now):
@@ -295,6 +305,7 @@ class Breakers:
         breaker, refused = found
         if value_of(route.credential) != refused:
             del self._credentials[key]
+            self._tell_apart()
             return None
         return breaker
 

@@ -103,7 +103,7 @@ class Concurrency:
         self._slow_from: tuple[float, float] | None = None  # (cap, latency) when it first got slow
         self._lowered_at = -math.inf
         # Of the calls since the cap was last changed:
-        self._began = -math.inf
+        self._began = -math.inf if fixed is None else math.inf  # only what began after it is compared
         self._latencies: list[float] = []
         self._let_in = self._overloads = 0
         self._most = 0  # at once
@@ -115,20 +115,34 @@ class Concurrency:
 
     def try_acquire(self, now: float) -> bool:
         """Let a call in, or not now. Whoever was let in is released once, however it ends."""
-        in_flight = self.in_flight
-        if in_flight >= self.cap:
-            self._most = in_flight
+        if self.in_flight >= self.cap:
+            self._most = self.in_flight
             return False
-        self.in_flight = in_flight = in_flight + 1
+        self.let_in()
+        return True
+
+    def let_in(self) -> None:
+        """As `try_acquire`, where there is room."""
+        self.in_flight = in_flight = self.in_flight + 1
         self._let_in += 1
         if in_flight > self._most:
             self._most = in_flight
-        return True
 
     def cancel(self) -> None:
         """A call that was let in this moment does not go after all."""
         self.in_flight -= 1
         self._let_in -= 1
+
+    def answered(self, latency: float, now: float) -> None:
+        """As `release`, of one that was answered."""
+        in_flight = self.in_flight
+        if in_flight > 0:
+            self.in_flight = in_flight - 1
+        if now - latency > self._began:  # what was let in at that very moment came before the change
+            latencies = self._latencies
+            latencies.append(latency)
+            if len(latencies) >= self._enough:
+                self._compare(now)
 
     def release(self, latency: float | None, outcome: str, now: float) -> None:
         """A call that was let in has ended.
@@ -139,17 +153,13 @@ class Concurrency:
             outcome: see `outcome_of`; `IGNORED` too where its caller has left.
             now: seconds.
         """
+        if outcome == ANSWERED and latency is not None:
+            self.answered(latency, now)
+            return
         if self.in_flight > 0:
             self.in_flight -= 1
-        if self._fixed is not None or latency is None or outcome == IGNORED:
-            return
-        began = now - latency
-        if outcome == OVERLOADED:
-            self._turned_away(began, now)
-        elif began > self._began:  # what was let in at that very moment came before the change
-            self._latencies.append(latency)
-            if len(self._latencies) >= self._enough:
-                self._compare(now)
+        if self._fixed is None and latency is not None and outcome == OVERLOADED:
+            self._turned_away(now - latency, now)
 
     def _window(self, now: float) -> None:
         self._began = now

@@ -34,6 +34,10 @@ MOST_BLOCKED = 3600.0
 
 _NO_LIMITS: tuple[Bucket | None, Bucket | None] = (None, None)
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
+_FIRST_LESSONS = 100
+_LESSON_EVERY = 0.02  # seconds
+"""How many answers teach what estimates are worth, and how often after them: a mean over the last fifty or so is the
+same whether it has seen all of a busy second's or some."""
 _LEAST_SHARE = 0.1
 _SHARE_CUT = 0.8  # of our share, by a refusal that others' use explains
 _SHARE_STEP = 0.002  # of the rate, back per answer
@@ -63,10 +67,14 @@ class Pace:
         "_blocked",
         "_buckets",
         "_ceilings",
+        "_easy",
         "_few",
+        "_free",
         "_input_scale",
         "_known",
-        "_newest",
+        "_last",
+        "_lesson_at",
+        "_limited",
         "_open",
         "_output_scale",
         "_ramp",
@@ -75,6 +83,9 @@ class Pace:
         "_refused_at",
         "_share",
         "_spread_at",
+        "_stale_at",
+        "calm",
+        "newest",
     )
 
     def __init__(
@@ -82,7 +93,7 @@ class Pace:
     ) -> None:
         self._anthropic = dialect == "anthropic"
         self._reads_count = not self._anthropic if reads_count is None else reads_count
-        self._at = now
+        self._at = self._last = now  # when the buckets were filled up to; when anything was asked, answered or ended
         self._buckets: list[Bucket | None] = [None, None, None, None]
         self._known: tuple[tuple[int, Bucket], ...] = ()  # of them those that are there
         self._few: dict[int, Remainder] = {}
@@ -93,6 +104,8 @@ class Pace:
                 ceiling(requests, now) if requests is not None else None,
                 ceiling(tokens, now) if tokens is not None else None,
             )
+        self._limited = self._ceilings is not _NO_LIMITS  # something is counted down
+        self._stale_at = float("inf")  # no limit is stale before
         self._open: dict[Need, None] = {}  # in flight, oldest first
         self._ramp = Ramp(now)
         self._input_scale = Scale()
@@ -100,7 +113,12 @@ class Pace:
         self._share = 1.0
         self._blocked = self._refused_at = self._spread_at = float("-inf")
         self._refusals = 0  # in a row
-        self._newest = float("-inf")  # when the newest of those that have been answered was let go
+        self._lesson_at = 0.0
+        # What the next call meets as long as nothing special happens, see `_settle`: while fewer are in flight than
+        # `_free`, it goes and nothing is counted down; than `_easy`, it goes where every limit has room.
+        self._free = self._easy = 0
+        self.calm = False
+        self.newest = float("-inf")  # when the newest of those that have been answered was let go
 
     @property
     def known(self) -> bool:
@@ -121,32 +139,75 @@ class Pace:
         Raises:
             ValueError: `estimate` is in flight already.
         """
-        if estimate.held:
+        flying = self._open
+        if estimate in flying:
             raise ValueError("this attempt has been let go already")
-        if now > self._at:
-            self._refill(now)
+        in_flight = len(flying)
+        taken = None
+        if in_flight < self._easy and (in_flight or now - self._last <= MINUTE):
+            if in_flight >= self._free:
+                taken = self._taken(estimate)
+                if not self._fits(taken, now):
+                    return self._ask(estimate, now)
+            self._last = now
+            estimate.taken = taken
+            estimate.asked_at = now
+            estimate.counted = False
+            flying[estimate] = None
+            return 0.0
+        return self._ask(estimate, now)
+
+    def _ask(self, estimate: Need, now: float) -> float:
+        """As `ask`, where it may have to wait."""
+        self._refill(now)
         wait = self._blocked - now
         flying = self._open
         if self._ramp.full(len(flying)):
             self._forget(now)
             wait = max(wait, self._ramp.wait(len(flying), now, known=bool(self._known)))
-        # `_taken`, written out: this is on the way of every call.
-        told = estimate.input_tokens * self._input_scale.factor
-        output = estimate.output_tokens * self._output_scale.factor
-        taken = 1.0, told, output, told + output if self._anthropic else float(estimate.tokens)
-        limited = self._known or self._few or self._ceilings is not _NO_LIMITS
-        if limited:
+        taken = None
+        if self._limited:
+            taken = self._taken(estimate)
             wait = max(wait, self._bucket_wait(taken, now))
         if wait > 0:
+            self._free = self._easy = 0
+            self.calm = False
             return wait
-        if limited:
+        if taken is not None:
             self._take(taken, now)
         estimate.taken = taken
         estimate.asked_at = now
-        estimate.held = True
         estimate.counted = False
         flying[estimate] = None
+        self._settle(now)
         return 0.0
+
+    def _fits(self, taken: tuple[float, float, float, float], now: float) -> bool:
+        """Take it where every limit has room for it; else nothing. All of the rate is ours, and nothing but what was
+        told limits it."""
+        known = self._known
+        for kind, bucket in known:
+            if not bucket.try_take(taken[kind], now):
+                for its, full in known:
+                    if full is bucket:
+                        return False
+                    full.take(-taken[its])
+        return True
+
+    def _settle(self, now: float) -> None:
+        """Something has changed: what does the next call meet? Nearly all of them meet the same as the one before."""
+        ramp = self._ramp
+        self._free = self._easy = 0
+        self.calm = False
+        if self._share < 1.0 or self._blocked > now or self._few or self._ceilings is not _NO_LIMITS:
+            return
+        requests = self._buckets[REQUESTS]
+        if requests is not None and requests.burst < MINUTE:
+            return
+        self._easy = ramp.easy
+        if not self._known:
+            self._free = self._easy
+        self.calm = not self._refusals and ramp.steady
 
     def observe(self, facts: RateFacts, status: int, now: float, *, need: Need | None = None, code: str = "") -> None:
         """An answer's head has come, of whatever status.
@@ -157,20 +218,19 @@ class Pace:
             need: the attempt that was answered, as it was asked with; None for one that was not paced.
             code: the error's code, where there is one: a 429 about money says nothing about pace.
         """
-        if now > self._at:
-            self._refill(now)
+        self._refill(now)
         overtaken = False
-        if need is not None and need.held:
+        if need is not None and need in self._open:
             asked_at = need.asked_at
-            overtaken = asked_at < self._newest + _ANY_ORDER
-            if asked_at > self._newest:
-                self._newest = asked_at
+            overtaken = asked_at < self.newest + _ANY_ORDER
+            if asked_at > self.newest:
+                self.newest = asked_at
             need.counted = True
             self._ramp.answered(now - asked_at)
         refused = status == 429
         if refused and need is not None:
             self.give_back(need, now)
-        if facts is not NO_FACTS or self._known:
+        if facts is not NO_FACTS or now > self._stale_at:
             self._learn(facts, now, refused=refused, overtaken=overtaken)
         if refused and code not in MONEY_CODES:
             self._refuse(facts, now, need, code)
@@ -179,6 +239,7 @@ class Pace:
             if self._share < 1.0:
                 self._share = min(1.0, self._share + _SHARE_STEP)
             self._ramp.grow(now)
+        self._settle(now)
 
     def correct(self, reserved: Need, actual: Usage | None, now: float) -> None:
         """An attempt has ended, and this is what was counted; None = unknown, and the estimate stands.
@@ -186,20 +247,20 @@ class Pace:
         Tokens read from a cache are left out where the provider does not count them. Nothing happens where the attempt
         has been ended already.
         """
-        if not self._close(reserved):
+        if self._open.pop(reserved, reserved) is reserved:  # a value is None where it was in
             return
+        self._last = now
         if actual is None:
             return
-        if not self._known and self._ceilings is _NO_LIMITS:  # nothing is counted down: only the guesses learn
-            counted = actual.input_tokens + actual.cache_write_tokens + actual.cache_write_long_tokens
-            if self._reads_count:
-                counted += actual.cache_read_tokens
-            self._input_scale.learn(reserved.input_tokens, counted)
+        scale = self._input_scale
+        if now >= self._lesson_at or scale.seen < _FIRST_LESSONS:
+            self._lesson_at = now + _LESSON_EVERY
+            reserved.estimate()
+            scale.learn(reserved.input_tokens, self._counted(actual))
             self._output_scale.learn(reserved.output_tokens, actual.output_tokens)
+        if not self._limited:
             return
         more = self.corrections(reserved, actual)
-        self._input_scale.learn(reserved.input_tokens, round(reserved.taken[INPUT] + more[INPUT]))
-        self._output_scale.learn(reserved.output_tokens, actual.output_tokens)
         for kind, bucket in self._known:
             if kind != REQUESTS and more[kind]:
                 if reserved.asked_at >= bucket.told_at:
@@ -212,15 +273,28 @@ class Pace:
 
     def give_back(self, reserved: Need, now: float) -> None:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
-        if not self._close(reserved):
+        if not self.holds(reserved):
             return
+        del self._open[reserved]
+        self._last = now
+        taken = self.taken(reserved)
         for kind, bucket in self._known:
-            bucket.take(-reserved.taken[kind])
+            bucket.take(-taken[kind])
         requests, tokens = self._ceilings
         if requests is not None:
             requests.take(-1.0)
         if tokens is not None:
-            tokens.take(-(reserved.taken[INPUT] + reserved.taken[OUTPUT]))
+            tokens.take(-(taken[INPUT] + taken[OUTPUT]))
+
+    def holds(self, need: Need) -> bool:
+        """It was let go and has not been ended."""
+        return need in self._open
+
+    def taken(self, need: Need) -> tuple[float, float, float, float]:
+        """What an attempt that was let go has taken of each of `KINDS`."""
+        if need.taken is None:  # it was let go while no limit was known
+            need.taken = self._taken(need)
+        return need.taken
 
     def cost(self, estimate: Need) -> float:
         """Seconds of the tightest limit that an attempt takes, > 0: what fairness is counted in (`FairQueue`).
@@ -249,13 +323,16 @@ class Pace:
 
     def corrections(self, reserved: Need, actual: Usage) -> tuple[float, float, float, float]:
         """How much more than it had taken an attempt has used of each of `KINDS`; negative = less."""
-        written = actual.cache_write_tokens + actual.cache_write_long_tokens
-        counted = actual.input_tokens + written + (actual.cache_read_tokens if self._reads_count else 0)
-        output = actual.output_tokens
-        _, taken_input, taken_output, taken_tokens = reserved.taken
+        counted, output = self._counted(actual), actual.output_tokens
+        _, taken_input, taken_output, taken_tokens = self.taken(reserved)
         more = counted + output - taken_tokens
         # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
         return 0.0, counted - taken_input, output - taken_output, more if self._anthropic else max(0.0, more)
+
+    def _counted(self, actual: Usage) -> int:
+        """The tokens of a prompt that the provider counts."""
+        counted = actual.input_tokens + actual.cache_write_tokens + actual.cache_write_long_tokens
+        return counted + actual.cache_read_tokens if self._reads_count else counted
 
     def flow(self, now: float) -> tuple[float, float, float]:
         """What the wait of a queue hangs on (`FairQueue.push`).
@@ -279,6 +356,7 @@ class Pace:
         return Look(levels, len(self._open), self._ramp.window, max(0.0, self._blocked - now), self._share)
 
     def _taken(self, estimate: Need) -> tuple[float, float, float, float]:
+        estimate.estimate()
         told = estimate.input_tokens * self._input_scale.factor
         output = estimate.output_tokens * self._output_scale.factor
         return 1.0, told, output, told + output if self._anthropic else float(estimate.tokens)
@@ -315,7 +393,7 @@ class Pace:
         answered by then, but for what is still to be produced. Asked a few times a second: nobody keeps the sums."""
         requests = told = output = tokens = 0.0
         for need in self._open:
-            _, its_input, its_output, its_tokens = need.taken
+            _, its_input, its_output, its_tokens = need.taken or self.taken(need)
             output += its_output
             if not need.counted:
                 requests += 1.0
@@ -323,26 +401,26 @@ class Pace:
                 tokens += its_tokens
         return requests, told, output, tokens
 
-    def _close(self, need: Need) -> bool:
-        if self._open.pop(need, need) is need:  # a value is None where it was in
-            return False
-        need.held = False
-        return True
-
     def _forget(self, now: float) -> None:
         while self._open:
             oldest = next(iter(self._open))
             if now - oldest.asked_at < FORGOTTEN:
                 return
-            self._close(oldest)
+            del self._open[oldest]
 
     def _refill(self, now: float) -> None:
+        idle = now - self._last
+        if idle > 0:
+            self._last = now
+            if idle > MINUTE and not self._open:
+                self._ramp.rest(idle, now)
+                self._settle(now)
         passed = now - self._at
         if passed <= 0:
             return
         self._at = now
         share = self._share
-        if not self._known and share == 1.0 and passed <= MINUTE and self._ceilings is _NO_LIMITS:
+        if not self._limited and share == 1.0:
             return
         for _, bucket in self._known:
             bucket.refill(now, share)
@@ -352,8 +430,6 @@ class Pace:
                     limit.refill(now, 1.0)
         if share < 1.0:
             self._share = min(1.0, share + passed * _SHARE_PER_SECOND)
-        if passed > MINUTE and not self._open:
-            self._ramp.rest(passed, now)
         requests = self._buckets[REQUESTS]
         if requests is not None and requests.burst < MINUTE and now - self._spread_at >= _SPREAD_BACK:
             requests.spread(min(MINUTE, requests.burst * 2))
@@ -369,10 +445,15 @@ class Pace:
             bucket = self._buckets[kind]
             if bucket is not None and now - bucket.told_at > STALE:
                 self._set(kind, None)
+        if now > self._stale_at:
+            self._set(REQUESTS, self._buckets[REQUESTS])
 
     def _set(self, kind: int, bucket: Bucket | None) -> None:
         self._buckets[kind] = bucket
         self._known = tuple((kind, bucket) for kind, bucket in enumerate(self._buckets) if bucket is not None)
+        self._limited = bool(self._known or self._few) or self._ceilings is not _NO_LIMITS
+        # The oldest is told again with nearly every answer: when this comes, it is looked up anew.
+        self._stale_at = min((bucket.told_at + STALE for _, bucket in self._known), default=float("inf"))
 
     def _total(self, facts: RateFacts) -> LimitFacts | None:
         """Anthropic's `tokens` repeats the tightest of the others, unless it is one of its own (a workspace's)."""
@@ -397,6 +478,7 @@ class Pace:
                 few = self._few.get(kind)
                 if few is None:
                     few = self._few[kind] = Remainder(FEW_REQUESTS if kind == REQUESTS else FEW_TOKENS)
+                    self._limited = True
                 few.learn(remaining, reset, now)
             elif bucket is not None and remaining is not None:
                 bucket.learn(remaining, pending, *self._grain(kind, remaining, refused))
@@ -404,8 +486,8 @@ class Pace:
         new = bucket is None
         if bucket is None:
             bucket = Bucket(limit, now)
-            self._set(kind, bucket)
             self._few.pop(kind, None)
+            self._set(kind, bucket)
         elif bucket.limit != limit:
             bucket.set_limit(limit)
         bucket.told_at = now
@@ -448,7 +530,7 @@ class Pace:
         requests = self._buckets[REQUESTS]
         if code == "ramp_limit_exceeded" or not self._known:
             self._ramp.halve(len(self._open) + 1, now)
-        elif self._bucket_wait(need.taken if need is not None else (1.0, 1.0, 1.0, 1.0), now) > 0:
+        elif self._bucket_wait(self.taken(need) if need is not None else (1.0, 1.0, 1.0, 1.0), now) > 0:
             self._share = max(_LEAST_SHARE, self._share * _SHARE_CUT)
         elif requests is not None:
             # There is room in every limit that we know of: one is enforced over less than its minute.

@@ -70,6 +70,27 @@ class Bucket:
         """What is in it at the most, by what was last told."""
         return self._most
 
+    def try_take(self, amount: float, now: float) -> bool:
+        """`refill` with all of the rate, and `take` where that much is in it. False: it is not."""
+        level, most = self._level, self._most
+        passed = now - self._at
+        if passed > 0:
+            self._at = now
+            more = passed * self.rate
+            capacity = self.capacity
+            level += more
+            if level > capacity:
+                level = capacity
+            most += more
+            if most > capacity:
+                most = capacity
+        if amount > level or amount > most:
+            self._level, self._most = level, most
+            return False
+        self._level = level - amount
+        self._most = most - amount
+        return True
+
     def wait(self, need: float, share: float) -> float:
         """Seconds until `need` fits, 0.0 if it does. More than a full bucket waits for the full bucket."""
         level = self._level if self._level < self._most else self._most
@@ -90,6 +111,10 @@ class Bucket:
         """Remove what was taken too little, or put back what was too much: as `take`, but at most to a window's worth
         of debt. Counts that are far above the limit are counted otherwise than the limit is, and nobody would be let
         go who could learn that."""
+        level, most, capacity = self._level - amount, self._most - amount, self.capacity
+        if -capacity <= level <= capacity and -capacity <= most <= capacity:  # what follows says the same
+            self._level, self._most = level, most
+            return
         self._level = self._less(self._level, amount)
         self._most = self._less(self._most, amount)
 

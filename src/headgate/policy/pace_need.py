@@ -27,9 +27,11 @@ class Need:
         output_tokens: as expected, not the cap: Anthropic's limit counts what is produced.
         tokens: what a combined limit is charged up front: prompt and the largest output allowed (OpenAI).
         asked_at: when it was let go; seconds, by the owner's clock.
+        counted: it has been answered since.
+        taken: of each of the pace's kinds; None: nobody has asked for that yet, because no limit was known.
     """
 
-    __slots__ = ("asked_at", "counted", "held", "input_tokens", "output_tokens", "taken", "tokens")
+    __slots__ = ("asked_at", "counted", "input_tokens", "output_tokens", "taken", "tokens")
 
     def __init__(self, input_tokens: int = 0, output_tokens: int = 0, tokens: int | None = None) -> None:
         if input_tokens < 0:
@@ -40,9 +42,11 @@ class Need:
         self.output_tokens = output_tokens
         self.tokens = input_tokens + output_tokens if tokens is None else tokens if tokens > 0 else 0
         self.asked_at = 0.0
-        self.held = False
         self.counted = False
-        self.taken = (0.0, 0.0, 0.0, 0.0)
+        self.taken: tuple[float, float, float, float] | None = None
+
+    def estimate(self) -> None:
+        """Have the numbers in it. Called before they are read: whoever makes one may leave them until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,12 @@ class Look:
 class Scale:
     """How much of an estimate turns out to be counted: a mean over past answers, weighted by size."""
 
-    __slots__ = ("_seen", "_told", "_was", "factor")
+    __slots__ = ("_told", "_was", "factor", "seen")
 
     def __init__(self) -> None:
         self.factor = 1.0
         self._told = self._was = 0.0
-        self._seen = 0
+        self.seen = 0
 
     def learn(self, told: int, was: int) -> None:
         """An estimate, and what was counted."""
@@ -82,7 +86,7 @@ class Scale:
             return
         self._told = estimated = self._told * _MEMORY + told
         self._was = counted = self._was * _MEMORY + (was if was < 100 * told else 100 * told)
-        self._seen = seen = self._seen + 1
+        self.seen = seen = self.seen + 1
         if seen >= _ENOUGH:
             factor = counted / estimated
             self.factor = 0.01 if factor < 0.01 else 4.0 if factor > 4.0 else factor

@@ -47,6 +47,16 @@ class Ramp:
         """How many may be in flight, >= 1."""
         return int(self._window)
 
+    @property
+    def easy(self) -> int:
+        """While fewer are in flight than so many, a further one may go, and `full` need not be told of it."""
+        return min(self._peak, int(self._window))
+
+    @property
+    def steady(self) -> bool:
+        """A good answer changes nothing, but for a guess at how long answers take: the window is far from full."""
+        return self._window >= 2 * self._peak + FIRST and self._full_at is None and self._latency > 0
+
     def full(self, in_flight: int) -> bool:
         """No further attempt may go for now, beside so many."""
         if in_flight >= self._peak:

@@ -25,8 +25,9 @@ def taken(pace: Pace, need: Need) -> tuple[Amount, ...]:
 
     Kinds whose limit this process has not been told of are named as well, for others may have been.
     """
-    _, told_input, output, _ = need.taken
-    return _amounts(pace, need.taken, 1.0, told_input + output)
+    amounts = pace.taken(need)
+    _, told_input, output, _ = amounts
+    return _amounts(pace, amounts, 1.0, told_input + output)
 
 
 def corrected(pace: Pace, need: Need, actual: Usage | None) -> tuple[Amount, ...]:

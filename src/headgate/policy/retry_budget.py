@@ -137,8 +137,9 @@ class RetryBudget:
         self._recent = _Sums(window, 2)
         self._rates = _Sums(RATES_SECONDS, 4)
         # What nearly every attempt says is counted beside the windows, as long as that is in the same slot of both.
-        self._from = self._to = 0.0
-        self._answered = self._closed = 0
+        self._from = self.until = 0.0
+        self._answered = 0
+        self.well = 0  # attempts that were answered before `until`, and whose exchanges ended with it: more of them
 
     def may_retry(self, now: float) -> bool:
         """Take leave for one more attempt of an exchange; False = there is none, give up or go elsewhere."""
@@ -181,24 +182,26 @@ class RetryBudget:
 
     def note_answered(self, now: float, *, closed: bool) -> None:
         """As `note_attempt` without an error; and `note_exchange` likewise, where its exchange is `closed` with it."""
-        if not self._from <= now < self._to:
+        if not self._from <= now < self.until:
             self._fold()
             (begins, ends), (first, last) = self._recent.span(now), self._rates.span(now)
-            self._from, self._to = max(begins, first), min(ends, last)
-        self._answered += 1
+            self._from, self.until = max(begins, first), min(ends, last)
         if closed:
-            self._closed += 1
+            self.well += 1
+        else:
+            self._answered += 1
 
     def _fold(self) -> None:
         """Into the windows with what was counted beside them."""
-        if not self._answered:
+        well, at = self.well, self._from
+        answered = self._answered + well
+        if not answered:
             return
-        at = self._from
-        self._recent.add(_SUCCESSES, at, self._answered)
-        self._rates.add(_ATTEMPTS, at, self._answered)
-        if self._closed:
-            self._rates.add(_EXCHANGES, at, self._closed)
-        self._answered = self._closed = 0
+        self._recent.add(_SUCCESSES, at, answered)
+        self._rates.add(_ATTEMPTS, at, answered)
+        if well:
+            self._rates.add(_EXCHANGES, at, well)
+        self._answered = self.well = 0
 
     def note_exchange(self, error: UpstreamError | None, now: float) -> None:
         """How an exchange ended, after its last attempt; None = it was answered."""

@@ -57,10 +57,11 @@ class TurnRules:
 class Shared:
     """What all lanes of one provider share."""
 
-    __slots__ = ("breakers", "budget", "cap", "headers", "rules", "waiting")
+    __slots__ = ("breakers", "budget", "cap", "desk", "headers", "rules", "waiting")
 
-    def __init__(self, rules: TurnRules) -> None:
+    def __init__(self, rules: TurnRules, desk: object) -> None:
         self.rules = rules
+        self.desk = desk  # whose it is: a child process has another one
         fixed = rules.concurrency
         self.cap = None if fixed == 0 else Concurrency(initial=INITIAL_CAP, ceiling=CEILING, fixed=fixed)
         self.budget = RetryBudget(rules.retry_share)
@@ -91,56 +92,87 @@ class Way:
 
     Attributes:
         route: with its credential.
-        secret: the credential's value.
+        live: the credential's value may change; `secret` is what it was.
         permit: the last one that its breakers gave.
+        openings: of its breakers when they gave it, where they would give it again; -1 = they have to be asked. Without
+            breakers 0.
     """
 
-    __slots__ = ("_credential", "lane", "permit", "route", "secret")
+    __slots__ = ("credential", "lane", "live", "openings", "permit", "route", "secret")
 
-    def __init__(self, route: Route, credential: Secret, lane: Lane, permit: Permit | None) -> None:
+    def __init__(self, route: Route, credential: Secret, lane: Lane) -> None:
         self.route = route
-        self._credential = credential
+        self.credential = credential
         self.secret = credential.reveal()
+        self.live = type(credential) is not Secret
         self.lane = lane
-        self.permit = permit
+        self.permit: Permit | None = None
+        self.openings = 0
 
     def is_of(self, request: Request) -> bool:
         """Whether a request at the route goes this way."""
-        return request.endpoint in PACED and not request.facts.fast and self._credential.reveal() is self.secret
+        if request.endpoint not in PACED or request.facts.fast:
+            return False
+        return not self.live or self.credential.reveal() is self.secret
 
 
-class Turn:
-    """Leave to send one attempt, until `Turns.end`.
+class Turn(Need):
+    """Leave to send one attempt, until `Turns.end`; and what the attempt needs, worked out when somebody asks.
 
     Attributes:
-        waited: it was not given at once.
+        lane: None = its endpoint has no pace and is under no cap.
         open: it has not been ended.
+        shared: taken from what all replicas share, too.
+        ticket: its place in the queue, once it has had one; 0 = it has had none.
     """
 
-    __slots__ = ("lane", "need", "open", "permit", "provider", "shared", "ticket", "waited")
+    __slots__ = ("_request", "lane", "open", "permit", "provider", "shared", "ticket")
 
-    def __init__(self, provider: Shared, lane: Lane | None, need: Need | None, permit: Permit | None) -> None:
+    def __init__(self, provider: Shared, lane: Lane | None, request: Request, permit: Permit | None) -> None:
+        # Not `Need`'s: `Pace.ask` sets what is missing here, and `estimate` the numbers.
         self.provider = provider
         self.lane = lane
-        self.need = need
+        self._request: Request | None = request
         self.permit = permit
         self.open = True
-        self.waited = False
-        self.shared = False  # taken from what all replicas share, too
-        self.ticket = 0  # its place in the queue, once it has had one
+        self.shared = False
+        self.ticket = 0
+
+    def estimate(self) -> None:
+        """See `Need`."""
+        request = self._request
+        if request is None:
+            return
+        self._request = None
+        facts = request.facts
+        if facts.has_media:  # their bytes are no text
+            prompt = likely_tokens(replace(facts, max_output_tokens=0), len(request.body), prompt=None, output=None)
+        else:
+            prompt = len(request.body) // BYTES_PER_TOKEN
+        self.input_tokens = prompt
+        if request.endpoint == "embeddings":
+            self.output_tokens, self.tokens = 0, prompt
+            return
+        cap = facts.max_output_tokens
+        told = cap * facts.choices if cap is not None else USUAL_OUTPUT
+        if told < 0:
+            told = 0  # callers write it
+        self.output_tokens = told if told < USUAL_OUTPUT else USUAL_OUTPUT
+        self.tokens = prompt + told
 
 
 class Waiting(Entry):
     """One that waits for its turn.
 
     Attributes:
-        turn, error: one of them is there once it waits no longer.
+        need: the turn that it waits for.
+        turn, error: one of them is there once it waits no longer; `turn` is `need` then.
         waker: the owner's own object, to be told then.
     """
 
     __slots__ = ("asked", "error", "lane", "need", "route", "turn", "waker")
 
-    def __init__(self, lane: Lane, route: Route, need: Need, request: Request, deadline: float, cost: float) -> None:
+    def __init__(self, lane: Lane, route: Route, need: Turn, request: Request, deadline: float, cost: float) -> None:
         caller = request.caller
         super().__init__(caller.tenant or caller.key, caller.user, cost=cost, deadline=deadline, batch=request.batch)
         self.lane = lane
@@ -210,20 +242,6 @@ def too_late(route: Route, seconds: float) -> NoTurn:
 
 def _name(route: Route) -> str:
     return f"{route.provider}/{route.model}" if route.model else route.provider
-
-
-def need_of(request: Request) -> Need:
-    """What a call is expected to take of its provider's limits."""
-    facts = request.facts
-    if facts.has_media:  # their bytes are no text
-        prompt = likely_tokens(replace(facts, max_output_tokens=0), len(request.body), prompt=None, output=None)
-    else:
-        prompt = len(request.body) // BYTES_PER_TOKEN
-    if request.endpoint == "embeddings":
-        return Need(prompt, 0)
-    cap = facts.max_output_tokens
-    told = cap * facts.choices if cap is not None else USUAL_OUTPUT
-    return Need(prompt, told if told < USUAL_OUTPUT else USUAL_OUTPUT, prompt + told)
 
 
 def cost_of(lane: Lane, need: Need) -> float:

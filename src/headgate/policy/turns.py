@@ -18,7 +18,6 @@ from headgate.policy.concurrency import ANSWERED, IGNORED, outcome_of
 from headgate.policy.fair_queue import BATCH_FLOOR, WAITING, FairQueue
 from headgate.policy.families import cache_reads_count, family
 from headgate.policy.pace import Pace
-from headgate.policy.pace_need import Need
 from headgate.policy.provider_look import ProviderLook, look_at
 from headgate.policy.rate_facts import RateFacts
 from headgate.policy.retry_budget import Rates, RetryBudget
@@ -37,7 +36,6 @@ from headgate.policy.turn import (
     asked_of,
     callers_own,
     cost_of,
-    need_of,
     no_turn,
     too_late,
 )
@@ -46,6 +44,7 @@ FAST = "/fast"
 
 _NOBODY: Sequence[Waiting] = ()
 _NO_CHANGE: Sequence[Change] = ()
+_QUIET = (_NOBODY, _NO_CHANGE)
 
 MOST_LANES = 4096
 """Of accounts and families: models are named by callers."""
@@ -103,45 +102,47 @@ class Turns:
         """
         way = self._ways.get(id(route))
         if way is not None and last is None and way.is_of(request):
-            lane, permit = way.lane, way.permit
+            lane = way.lane
             provider = lane.provider
-            if permit is not None and provider.breakers is not None and not provider.breakers.gives_again(permit):
-                way.permit = permit = self._admit(provider, request, route, now)
+            permit = self._admit(provider, request, route, now)
         else:
             provider = self._provider(route.provider)
             permit = self._admit(provider, request, route, now)
             if request.endpoint not in PACED:
-                return Turn(provider, None, None, permit)
+                return Turn(provider, None, request, permit)
             lane = self._lane(provider, request, route, now) if last is None or last.lane is None else last.lane
-            self._keep_way(request, route, lane, permit)
-        need = need_of(request)
-        if not (provider.waiting and lane.queue):
-            turn = self._go(lane, need, permit, now)
-            if turn is not None:
-                return turn
+            way = self._keep_way(request, route, lane) if last is None else None
+        if way is not None and permit is not None and provider.breakers is not None:
+            way.permit = permit
+            way.openings = provider.breakers.openings if provider.breakers.gives_again(permit) else -1
+        turn = Turn(provider, lane, request, permit)
+        if not (provider.waiting and lane.queue) and self._goes(turn, lane, now):
+            return turn
         if permit is not None and provider.breakers is not None:
             provider.breakers.release(permit, now)
-        return self._wait(self._entry(lane, need, request, route, until, last), now)
+        return self._wait(self._entry(lane, turn, request, route, until, last), now)
 
     def at_once(self, request: Request, route: Route, now: float) -> Turn | None:
         """What `ask` finds in the usual case, in fewer steps: a way that is known, nobody waiting, room everywhere.
         None: ask."""
         way = self._ways.get(id(route))
-        if way is None or not way.is_of(request):
+        if way is None or request.facts.fast or request.endpoint not in PACED:
             return None
-        lane, permit = way.lane, way.permit
-        provider, pace = lane.provider, lane.pace
-        breakers, cap = provider.breakers, provider.cap
-        if permit is not None and breakers is not None and not breakers.gives_again(permit):
+        if way.live and not way.is_of(request):
             return None
-        if (provider.waiting and lane.queue) or (cap is not None and cap.in_flight >= cap.cap):
+        lane = way.lane
+        provider = lane.provider
+        breakers, cap, pace = provider.breakers, provider.cap, lane.pace
+        if breakers is not None and breakers.openings != way.openings:
             return None
-        need = need_of(request)
-        if pace is not None and (lane.not_before > now or pace.ask(need, now) > 0):
+        if provider.waiting or lane.not_before > now or (cap is not None and cap.in_flight >= cap.cap):
+            return None
+        turn = Turn(provider, lane, request, way.permit)
+        if pace is not None and pace.ask(turn, now) > 0:
             return None
         if cap is not None:
-            cap.try_acquire(now)  # there is room: nobody else is at the desk
-        return Turn(provider, lane, need, permit)
+            cap.let_in()  # there is room: nobody else is at the desk
+        return turn
 
     def postpone(
         self, turn: Turn, request: Request, route: Route, seconds: float, until: float, now: float
@@ -156,7 +157,7 @@ class Turns:
         lane = turn.lane
         assert lane is not None  # only a pace is shared
         lane.not_before = now + seconds
-        entry = self._entry(lane, need_of(request), request, route, until, turn)
+        entry = self._entry(lane, Turn(turn.provider, lane, request, None), request, route, until, turn)
         told = self.unsent(turn, now)
         if lane.not_before >= until:
             return too_late(route, lane.not_before - until), told
@@ -182,7 +183,7 @@ class Turns:
         lane = turn.lane
         if lane is None or lane.pace is None:
             return []
-        lane.pace.observe(facts, status, now, need=turn.need, code=code)
+        lane.pace.observe(facts, status, now, need=turn, code=code)
         return self._pump(lane, now) if turn.provider.waiting and lane.queue else []
 
     def unsent(self, turn: Turn, now: float) -> list[Waiting]:
@@ -197,8 +198,8 @@ class Turns:
             return []
         if provider.cap is not None:
             provider.cap.release(None, IGNORED, now)
-        if lane.pace is not None and turn.need is not None:
-            lane.pace.give_back(turn.need, now)
+        if lane.pace is not None:
+            lane.pace.give_back(turn, now)
         return self._pump_all(provider, now) if provider.waiting else []
 
     def end(
@@ -206,7 +207,6 @@ class Turns:
         turn: Turn,
         attempt: Attempt,
         now: float,
-        *,
         jitter: float,
         by_caller: bool = False,
         closes: bool = False,
@@ -222,34 +222,39 @@ class Turns:
             Those that wait no longer, and breakers that have opened or closed.
         """
         if not turn.open:
-            return _NOBODY, _NO_CHANGE
+            return _QUIET
         if not attempt.sent:
             return self.unsent(turn, now), []
         turn.open = False
-        provider, lane, permit = turn.provider, turn.lane, turn.permit
-        breakers, cap = provider.breakers, provider.cap
-        error, first = attempt.error, attempt.first_content
-        seconds = None if first is None else first - attempt.started
+        provider, lane, first = turn.provider, turn.lane, attempt.first_content
         changes = _NO_CHANGE
-        if error is None and seconds is not None and not by_caller:  # as nearly always
-            if permit is not None and breakers is not None:
-                changes = breakers.note(permit, None, now, seconds=seconds)
-            provider.budget.note_answered(now, closed=closes)
-            if lane is not None and cap is not None:
-                cap.release(seconds, ANSWERED, now)
+        if attempt.error is None and first is not None and not by_caller:  # as nearly always
+            seconds = first - attempt.started
+            breakers, budget, permit = provider.breakers, provider.budget, turn.permit
+            if breakers is not None and permit is not None:
+                changes = breakers.answered(permit, now, seconds)
+            if closes and now < budget.until:
+                budget.well += 1
+            else:
+                budget.note_answered(now, closed=closes)
+            if lane is not None and provider.cap is not None:
+                provider.cap.answered(seconds, now)
         else:
-            changes = self._end_otherwise(turn, attempt, now, seconds, jitter=jitter, by_caller=by_caller)
-        if lane is not None and lane.pace is not None and turn.need is not None:
+            changes = self._end_otherwise(turn, attempt, now, jitter=jitter, by_caller=by_caller)
+        if lane is not None and lane.pace is not None:
             # Other models, whose hops a nested usage has in it, have limits of their own.
-            lane.pace.correct(turn.need, None if attempt.estimated or attempt.nested else attempt.usage, now)
-        return (self._pump_all(provider, now) if provider.waiting else _NOBODY), changes
+            lane.pace.correct(turn, None if attempt.estimated or attempt.nested else attempt.usage, now)
+        if provider.waiting:
+            return self._pump_all(provider, now), changes
+        return (_NOBODY, changes) if changes else _QUIET
 
     def _end_otherwise(
-        self, turn: Turn, attempt: Attempt, now: float, seconds: float | None, *, jitter: float, by_caller: bool
+        self, turn: Turn, attempt: Attempt, now: float, *, jitter: float, by_caller: bool
     ) -> Sequence[Change]:
         """It has failed, or its caller left before anything was known, or had less patience than we: the latter says
         nothing of load."""
         provider, lane, error = turn.provider, turn.lane, attempt.error
+        seconds = None if attempt.first_content is None else attempt.first_content - attempt.started
         changes: Sequence[Change] = _NO_CHANGE
         spoke = error is not None or seconds is not None
         load = spoke and not by_caller
@@ -268,16 +273,11 @@ class Turns:
                 took = seconds if seconds is not None else now - attempt.started
                 provider.cap.release(took if load else None, outcome, now)
             said_no = error is not None and error.kind == "busy" and attempt.status != 429
-            if said_no and error is not None and lane.pace is not None and turn.need is not None:
+            if said_no and error is not None and lane.pace is not None:
                 # Said inside an answer that began as a 200, or with a status of the provider's own.
                 facts = RateFacts(retry_after=error.retry_after)
-                lane.pace.observe(facts, 429, now, need=turn.need, code=error.provider_code)
+                lane.pace.observe(facts, 429, now, need=turn, code=error.provider_code)
         return changes
-
-    def gave(self, turn: Turn, provider: str) -> bool:
-        """Whether a turn is of this desk, and not of the one that a parent process has."""
-        shared = self._providers.get(provider)
-        return shared is turn.provider
 
     def budget(self, provider: str) -> RetryBudget:
         """A provider's retry budget, which has a lock of its own."""
@@ -374,7 +374,7 @@ class Turns:
     def _provider(self, name: str) -> Shared:
         found = self._providers.get(name)
         if found is None:
-            found = self._providers[name] = Shared(self._rules.get(name, self._default))
+            found = self._providers[name] = Shared(self._rules.get(name, self._default), self)
         return found
 
     def _lane(self, provider: Shared, request: Request, route: Route, now: float) -> Lane:
@@ -412,14 +412,15 @@ class Turns:
         self._keep_lane(key, lane)
         return lane
 
-    def _keep_way(self, request: Request, route: Route, lane: Lane, permit: Permit | None) -> None:
+    def _keep_way(self, request: Request, route: Route, lane: Lane) -> Way | None:
         """Where nothing of it is the request's own."""
         credential = route.credential
         if credential is None or not route.model or request.facts.fast:
-            return
+            return None
         if len(self._ways) >= MOST_WAYS:
             self._ways.clear()
-        self._ways[id(route)] = Way(route, credential, lane, permit)
+        way = self._ways[id(route)] = Way(route, credential, lane)
+        return way
 
     def _keep_lane(self, key: tuple[str, str, int, str], lane: Lane) -> None:
         lanes = self._lanes
@@ -440,27 +441,26 @@ class Turns:
         return permit
 
     @staticmethod
-    def _go(lane: Lane, need: Need, permit: Permit | None, now: float) -> Turn | None:
-        """A turn, if there is room everywhere. Else the lane is told when to look again."""
-        provider = lane.provider
-        cap = provider.cap
+    def _goes(turn: Turn, lane: Lane, now: float) -> bool:
+        """Whether there is room for a turn everywhere; it has it then. Else the lane is told when to look again."""
+        cap = lane.provider.cap
         if cap is not None and not cap.try_acquire(now):
             lane.next_at = NEVER  # whoever ends makes room
-            return None
+            return False
         pace = lane.pace
         if pace is not None:
             wait = lane.not_before - now
             if wait <= 0:
-                wait = pace.ask(need, now)
+                wait = pace.ask(turn, now)
             if wait > 0:
                 lane.next_at = now + wait
                 if cap is not None:
                     cap.cancel()
-                return None
-        return Turn(provider, lane, need, permit)
+                return False
+        return True
 
     def _entry(
-        self, lane: Lane, need: Need, request: Request, route: Route, until: float, last: Turn | None
+        self, lane: Lane, need: Turn, request: Request, route: Route, until: float, last: Turn | None
     ) -> Waiting:
         """A place in a lane's queue; the one that `last` had, where there was a turn."""
         entry = Waiting(lane, route, need, request, until, cost_of(lane, need))
@@ -526,14 +526,14 @@ class Turns:
                     told.append(entry)
                     continue
                 permit = admitted
-            turn = self._go(lane, entry.need, permit, now)
-            if turn is None:
+            turn = entry.need
+            if not self._goes(turn, lane, now):
                 if permit is not None and breakers is not None:
                     breakers.release(permit, now)
                 break
             queue.pop(now)
+            turn.permit = permit
             turn.ticket = entry.ticket
-            turn.waited = True
             entry.turn = turn
             self._gone(entry)
             told.append(entry)

@@ -49,7 +49,10 @@ class Port:
         """See the port."""
         shared, pace = self._shared, self._pace
         request = attempt.sent_as or exchange.request
-        found: Turn | Waiting | None = shared.at_once(request, attempt.route)
+        found: Turn | Waiting | None = shared.at_once(request, attempt.route, attempt.started)
+        if found is not None and pace is None:  # as nearly always
+            attempt.turn = found
+            return None
         if found is None:
             with shared as desk:
                 found = desk.ask(request, attempt.route, until, self._now())
@@ -94,9 +97,9 @@ class Port:
         shared = self._shared
         while True:
             turn = attempt.turn
-            if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None or turn.need is None:
+            if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
                 return True
-            seconds = await pace.take(turn.lane.name, taken(turn.lane.pace, turn.need))
+            seconds = await pace.take(turn.lane.name, taken(turn.lane.pace, turn))
             if seconds <= 0:
                 turn.shared = True
                 return True
@@ -116,14 +119,23 @@ class Port:
     def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
         """See the port."""
         turn = attempt.turn
-        if not isinstance(turn, Turn) or turn.lane is None or turn.lane.pace is None:
+        lane = turn.lane if isinstance(turn, Turn) else None
+        own = lane.pace if lane is not None else None
+        if not isinstance(turn, Turn) or lane is None or own is None:
             return
-        now, lane, own = self._now(), turn.lane, turn.lane.pace
-        if now < lane.read_at and status < 300 and self._pace is None and not turn.provider.waiting:
-            self._shared.answered_well(own, turn, status, now)
+        now = attempt.first_byte
+        if now is None:
+            now = self._now()
+        reads = now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue)
+        if not reads and own.calm and self._pace is None:
+            # Nothing else comes of it, and nobody waits for it: no lock. Two threads may be at `newest` at once; what
+            # hangs on it is kept to a twentieth of a second anyway.
+            turn.counted = True
+            if turn.asked_at > own.newest:
+                own.newest = turn.asked_at
             return
         facts, seen, silent = NO_FACTS, None, False
-        if now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue):
+        if reads:
             lane.read_at = now + READ_EVERY
             counts = lane.provider.headers
             if now >= counts.next_at:
@@ -133,7 +145,7 @@ class Port:
             facts = read_limits(attempt.route.dialect, headers, now, fast=fast, seen=seen)
         shared = self._shared
         pace = self._pace
-        amounts = taken(own, turn.need) if pace is not None and status == 429 and turn.need is not None else ()
+        amounts = taken(own, turn) if pace is not None and status == 429 else ()
         with shared as desk:
             told = desk.answered(turn, facts, status, code, now)
             if seen is not None:
@@ -167,9 +179,9 @@ class Port:
         if not isinstance(turn, Turn) or not turn.open:
             return
         shared, pace, lane = self._shared, self._pace, turn.lane
-        if pace is not None and turn.shared and lane is not None and lane.pace is not None and turn.need is not None:
+        if pace is not None and turn.shared and lane is not None and lane.pace is not None:
             turn.shared = False
-            pace.give_back(lane.name, taken(lane.pace, turn.need))
+            pace.give_back(lane.name, taken(lane.pace, turn))
         with shared as desk:
             told = desk.unsent(turn, self._now())
         if told:
@@ -195,19 +207,19 @@ class Port:
     @staticmethod
     def _tell_end(pace: SharedPace, turn: Turn, attempt: Attempt) -> None:
         """Of an attempt that had taken from what all replicas share."""
-        lane, need = turn.lane, turn.need
-        if lane is None or lane.pace is None or need is None:
+        lane = turn.lane
+        if lane is None or lane.pace is None:
             return
         turn.shared = False
         error = attempt.error
         if not attempt.sent:
-            pace.give_back(lane.name, taken(lane.pace, need))
+            pace.give_back(lane.name, taken(lane.pace, turn))
         elif error is not None and error.kind == "busy":  # said within an answer that began well: see `Turns.end`
-            pace.give_back(lane.name, taken(lane.pace, need))
+            pace.give_back(lane.name, taken(lane.pace, turn))
             if error.retry_after:
                 pace.block(lane.name, error.retry_after)
-        elif not (attempt.estimated or attempt.nested) and need.held:
-            more = corrected(lane.pace, need, attempt.usage)
+        elif not (attempt.estimated or attempt.nested) and lane.pace.holds(turn):
+            more = corrected(lane.pace, turn, attempt.usage)
             if more:
                 pace.correct(lane.name, more)
 

@@ -18,9 +18,9 @@ from typing import Any
 from headgate.core.errors import NoTurn, UpstreamTimeout
 from headgate.core.exchange import Attempt, Exchange, Request, Route
 from headgate.core.ports import SharedPace
-from headgate.policy.pace import Pace
+from headgate.policy.breakers import Change
 from headgate.policy.provider_look import ProviderLook
-from headgate.policy.rate_facts import NO_FACTS, SILENT_ANSWERS
+from headgate.policy.rate_facts import SILENT_ANSWERS
 from headgate.policy.retry_budget import Rates, RetryBudget
 from headgate.policy.turn import MOST_NAME, RouteLook, Turn, Waiting, no_turn
 from headgate.policy.turns import Turns
@@ -136,25 +136,19 @@ class LocalTurns:
         """Give both back, when what the collector has brought meanwhile is done."""
         self._done()
 
-    def at_once(self, request: Request, route: Route) -> Turn | None:
+    def at_once(self, request: Request, route: Route, now: float) -> Turn | None:
         """A turn where nobody waits and nothing is in the way, as nearly always. None: ask the desk."""
-        if self.desk.waiting:
-            return None
-        self.lock.acquire()
+        lock = self.lock
+        lock.acquire()
         self._inside = True
         try:
-            return self.desk.at_once(request, route, self.now())
+            return self.desk.at_once(request, route, now)
         finally:
-            self._done()
-
-    def answered_well(self, pace: Pace, turn: Turn, status: int, now: float) -> None:
-        """The head of an answer that tells nothing new, while nobody waits."""
-        self.lock.acquire()
-        self._inside = True
-        try:
-            pace.observe(NO_FACTS, status, now, need=turn.need)
-        finally:
-            self._done()
+            if self._later:
+                self._done()
+            else:
+                self._inside = False
+                lock.release()
 
     def _done(self) -> None:
         """As `__exit__`."""
@@ -193,22 +187,22 @@ class LocalTurns:
     def _ask(self, deed: _Deed, of: Any) -> Sequence[Waiting]:
         """Do something at the desk, or a little later where this very thread is at it: the collector runs in whatever
         line it likes, and brings streams that nobody reads and tasks that nobody awaits. Returns those to wake."""
-        self.lock.acquire()
+        lock = self.lock
+        lock.acquire()
         if self._inside:
             self._later.append((deed, of))
-            self.lock.release()
+            lock.release()
             return ()
         self._inside = True
         told: Sequence[Waiting] = ()
         try:
             told = deed(of)
         finally:
-            self._inside = False
             if self._later or self._unborn is not None or self.desk.waiting:
-                self._inside = True
                 told = [*told, *self._give_back()]
             else:
-                self.lock.release()
+                self._inside = False
+                lock.release()
         return told
 
     def ended(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -239,10 +233,10 @@ class LocalTurns:
         last = attempts[-1]
         turn, counted = last.turn, False
         told: Sequence[Waiting] = ()
-        if isinstance(turn, Turn) and turn.open and self.desk.gave(turn, last.route.provider):
-            counted = last.sent and last.number == 1 and last.error is None and last.first_content is not None
-            told = self._end_own(turn, exchange, last, closes=counted)
-        if last.sent and not counted:
+        if isinstance(turn, Turn) and turn.open and turn.provider.desk is self.desk:
+            counted = last.number == 1 and last.error is None and last.first_content is not None and last.sent
+            told = self._end_own(turn, exchange, last, counted)
+        if not counted and last.sent:
             self._note_exchange(exchange, last)
         return told
 
@@ -257,17 +251,23 @@ class LocalTurns:
     def _end(self, of: tuple[Exchange, Attempt]) -> Sequence[Waiting]:
         exchange, attempt = of
         turn = attempt.turn
-        if not isinstance(turn, Turn) or not self.desk.gave(turn, attempt.route.provider):
+        if not isinstance(turn, Turn) or turn.provider.desk is not self.desk:
             return ()  # in a child, of a call of its parent's: whose locks may be taken, and stay so
         return self._end_own(turn, exchange, attempt)
 
-    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, *, closes: bool = False) -> Sequence[Waiting]:
-        error, route = attempt.error, attempt.route
-        now = attempt.ended if attempt.ended is not None else self.now()
-        jitter, by_caller = 0.0, False
-        if error is not None:
-            jitter, by_caller = self._random(), _impatient(exchange, attempt, now)
-        told, changes = self.desk.end(turn, attempt, now, jitter=jitter, by_caller=by_caller, closes=closes)
+    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, closes: bool = False) -> Sequence[Waiting]:
+        now = attempt.ended
+        if now is None:
+            now = self.now()
+        if attempt.error is None:
+            told, changes = self.desk.end(turn, attempt, now, 0.0, False, closes)
+        else:
+            told, changes = self.desk.end(turn, attempt, now, self._random(), _impatient(exchange, attempt, now))
+        if changes:
+            self._tell_changes(changes, exchange, attempt.route)
+        return told
+
+    def _tell_changes(self, changes: Sequence[Change], exchange: Exchange, route: Route) -> None:
         for change in changes:
             self._tell(
                 "breaker",
@@ -278,7 +278,6 @@ class LocalTurns:
                 model=route.model or exchange.request.facts.model[:MOST_NAME],
                 retry_after=round(change.retry_after, 3),
             )
-        return told
 
     def schedule(self) -> None:
         """Somebody waits: the thread has to look when time lets the first of them go. With the lock."""
