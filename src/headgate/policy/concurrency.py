@@ -123,7 +123,7 @@ class Concurrency:
 
     def let_in(self) -> None:
         """As `try_acquire`, where there is room."""
-        self.in_flight = in_flight = self.in_flight + 1
+        in_flight = self.in_flight = self.in_flight + 1
         self._let_in += 1
         if in_flight > self._most:
             self._most = in_flight

@@ -69,13 +69,11 @@ class Pace:
         "_ceilings",
         "_easy",
         "_few",
-        "_free",
         "_input_scale",
         "_known",
         "_last",
         "_lesson_at",
         "_limited",
-        "_open",
         "_output_scale",
         "_ramp",
         "_reads_count",
@@ -85,6 +83,8 @@ class Pace:
         "_spread_at",
         "_stale_at",
         "calm",
+        "flying",
+        "free",
         "newest",
     )
 
@@ -106,7 +106,7 @@ class Pace:
             )
         self._limited = self._ceilings is not _NO_LIMITS  # something is counted down
         self._stale_at = float("inf")  # no limit is stale before
-        self._open: dict[Need, None] = {}  # in flight, oldest first
+        self.flying: dict[Need, None] = {}  # in flight, oldest first
         self._ramp = Ramp(now)
         self._input_scale = Scale()
         self._output_scale = Scale()
@@ -115,8 +115,8 @@ class Pace:
         self._refusals = 0  # in a row
         self._lesson_at = 0.0
         # What the next call meets as long as nothing special happens, see `_settle`: while fewer are in flight than
-        # `_free`, it goes and nothing is counted down; than `_easy`, it goes where every limit has room.
-        self._free = self._easy = 0
+        # `free`, it goes and nothing is counted down; than `_easy`, it goes where every limit has room.
+        self.free = self._easy = 0
         self.calm = False
         self.newest = float("-inf")  # when the newest of those that have been answered was let go
 
@@ -128,7 +128,7 @@ class Pace:
     @property
     def in_flight(self) -> int:
         """Attempts that were let go and have not been ended."""
-        return len(self._open)
+        return len(self.flying)
 
     def ask(self, estimate: Need, now: float) -> float:
         """Seconds to wait, 0.0 = go: then what `estimate` needs is taken, until `correct` or `give_back` ends it.
@@ -139,13 +139,13 @@ class Pace:
         Raises:
             ValueError: `estimate` is in flight already.
         """
-        flying = self._open
+        flying = self.flying
         if estimate in flying:
             raise ValueError("this attempt has been let go already")
         in_flight = len(flying)
         taken = None
         if in_flight < self._easy and (in_flight or now - self._last <= MINUTE):
-            if in_flight >= self._free:
+            if in_flight >= self.free:
                 taken = self._taken(estimate)
                 if not self._fits(taken, now):
                     return self._ask(estimate, now)
@@ -161,7 +161,7 @@ class Pace:
         """As `ask`, where it may have to wait."""
         self._refill(now)
         wait = self._blocked - now
-        flying = self._open
+        flying = self.flying
         if self._ramp.full(len(flying)):
             self._forget(now)
             wait = max(wait, self._ramp.wait(len(flying), now, known=bool(self._known)))
@@ -170,7 +170,7 @@ class Pace:
             taken = self._taken(estimate)
             wait = max(wait, self._bucket_wait(taken, now))
         if wait > 0:
-            self._free = self._easy = 0
+            self.free = self._easy = 0
             self.calm = False
             return wait
         if taken is not None:
@@ -197,7 +197,7 @@ class Pace:
     def _settle(self, now: float) -> None:
         """Something has changed: what does the next call meet? Nearly all of them meet the same as the one before."""
         ramp = self._ramp
-        self._free = self._easy = 0
+        self.free = self._easy = 0
         self.calm = False
         if self._share < 1.0 or self._blocked > now or self._few or self._ceilings is not _NO_LIMITS:
             return
@@ -206,7 +206,7 @@ class Pace:
             return
         self._easy = ramp.easy
         if not self._known:
-            self._free = self._easy
+            self.free = self._easy
         self.calm = not self._refusals and ramp.steady
 
     def observe(self, facts: RateFacts, status: int, now: float, *, need: Need | None = None, code: str = "") -> None:
@@ -220,7 +220,7 @@ class Pace:
         """
         self._refill(now)
         overtaken = False
-        if need is not None and need in self._open:
+        if need is not None and need in self.flying:
             asked_at = need.asked_at
             overtaken = asked_at < self.newest + _ANY_ORDER
             if asked_at > self.newest:
@@ -247,7 +247,7 @@ class Pace:
         Tokens read from a cache are left out where the provider does not count them. Nothing happens where the attempt
         has been ended already.
         """
-        if self._open.pop(reserved, reserved) is reserved:  # a value is None where it was in
+        if self.flying.pop(reserved, reserved) is reserved:  # a value is None where it was in
             return
         self._last = now
         if actual is None:
@@ -275,7 +275,7 @@ class Pace:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
         if not self.holds(reserved):
             return
-        del self._open[reserved]
+        del self.flying[reserved]
         self._last = now
         taken = self.taken(reserved)
         for kind, bucket in self._known:
@@ -288,7 +288,7 @@ class Pace:
 
     def holds(self, need: Need) -> bool:
         """It was let go and has not been ended."""
-        return need in self._open
+        return need in self.flying
 
     def taken(self, need: Need) -> tuple[float, float, float, float]:
         """What an attempt that was let go has taken of each of `KINDS`."""
@@ -353,7 +353,7 @@ class Pace:
         """What is believed at `now`."""
         self._refill(now)
         levels = tuple(Level(name, b.limit, b.level, b.rate) for name, b in self.limits())
-        return Look(levels, len(self._open), self._ramp.window, max(0.0, self._blocked - now), self._share)
+        return Look(levels, len(self.flying), self._ramp.window, max(0.0, self._blocked - now), self._share)
 
     def _taken(self, estimate: Need) -> tuple[float, float, float, float]:
         estimate.estimate()
@@ -392,7 +392,7 @@ class Pace:
         """Taken by those in flight, and perhaps not in what was last told: the provider had taken in whoever was
         answered by then, but for what is still to be produced. Asked a few times a second: nobody keeps the sums."""
         requests = told = output = tokens = 0.0
-        for need in self._open:
+        for need in self.flying:
             _, its_input, its_output, its_tokens = need.taken or self.taken(need)
             output += its_output
             if not need.counted:
@@ -402,17 +402,17 @@ class Pace:
         return requests, told, output, tokens
 
     def _forget(self, now: float) -> None:
-        while self._open:
-            oldest = next(iter(self._open))
+        while self.flying:
+            oldest = next(iter(self.flying))
             if now - oldest.asked_at < FORGOTTEN:
                 return
-            del self._open[oldest]
+            del self.flying[oldest]
 
     def _refill(self, now: float) -> None:
         idle = now - self._last
         if idle > 0:
             self._last = now
-            if idle > MINUTE and not self._open:
+            if idle > MINUTE and not self.flying:
                 self._ramp.rest(idle, now)
                 self._settle(now)
         passed = now - self._at
@@ -529,7 +529,7 @@ class Pace:
         self._refusals += 1
         requests = self._buckets[REQUESTS]
         if code == "ramp_limit_exceeded" or not self._known:
-            self._ramp.halve(len(self._open) + 1, now)
+            self._ramp.halve(len(self.flying) + 1, now)
         elif self._bucket_wait(self.taken(need) if need is not None else (1.0, 1.0, 1.0, 1.0), now) > 0:
             self._share = max(_LEAST_SHARE, self._share * _SHARE_CUT)
         elif requests is not None:

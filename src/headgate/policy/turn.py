@@ -98,7 +98,7 @@ class Way:
             breakers 0.
     """
 
-    __slots__ = ("credential", "lane", "live", "openings", "permit", "route", "secret")
+    __slots__ = ("breakers", "cap", "credential", "lane", "live", "openings", "permit", "route", "secret")
 
     def __init__(self, route: Route, credential: Secret, lane: Lane) -> None:
         self.route = route
@@ -106,6 +106,7 @@ class Way:
         self.secret = credential.reveal()
         self.live = type(credential) is not Secret
         self.lane = lane
+        self.breakers, self.cap = lane.provider.breakers, lane.provider.cap
         self.permit: Permit | None = None
         self.openings = 0
 
@@ -128,8 +129,10 @@ class Turn(Need):
 
     __slots__ = ("_request", "lane", "open", "permit", "provider", "shared", "ticket")
 
-    def __init__(self, provider: Shared, lane: Lane | None, request: Request, permit: Permit | None) -> None:
-        # Not `Need`'s: `Pace.ask` sets what is missing here, and `estimate` the numbers.
+    def __init__(
+        self, provider: Shared, lane: Lane | None, request: Request, permit: Permit | None, now: float = 0.0
+    ) -> None:
+        # Not `Need`'s: `estimate` sets the numbers.
         self.provider = provider
         self.lane = lane
         self._request: Request | None = request
@@ -137,6 +140,9 @@ class Turn(Need):
         self.open = True
         self.shared = False
         self.ticket = 0
+        self.asked_at = now
+        self.counted = False
+        self.taken = None
 
     def estimate(self) -> None:
         """See `Need`."""

@@ -119,15 +119,13 @@ class Port:
     def answered(self, attempt: Attempt, status: int, headers: Headers, code: str = "") -> None:
         """See the port."""
         turn = attempt.turn
-        lane = turn.lane if isinstance(turn, Turn) else None
-        own = lane.pace if lane is not None else None
-        if not isinstance(turn, Turn) or lane is None or own is None:
+        if not isinstance(turn, Turn):
             return
-        now = attempt.first_byte
-        if now is None:
-            now = self._now()
-        reads = now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue)
-        if not reads and own.calm and self._pace is None:
+        lane = turn.lane
+        if lane is None or lane.pace is None:
+            return
+        own, now = lane.pace, attempt.first_byte or self._now()
+        if own.calm and now < lane.read_at and status < 300 and not turn.provider.waiting and self._pace is None:
             # Nothing else comes of it, and nobody waits for it: no lock. Two threads may be at `newest` at once; what
             # hangs on it is kept to a twentieth of a second anyway.
             turn.counted = True
@@ -135,7 +133,7 @@ class Port:
                 own.newest = turn.asked_at
             return
         facts, seen, silent = NO_FACTS, None, False
-        if reads:
+        if now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue):
             lane.read_at = now + READ_EVERY
             counts = lane.provider.headers
             if now >= counts.next_at:

@@ -144,10 +144,10 @@ class LocalTurns:
         try:
             return self.desk.at_once(request, route, now)
         finally:
+            self._inside = False
             if self._later:
                 self._done()
             else:
-                self._inside = False
                 lock.release()
 
     def _done(self) -> None:
@@ -198,10 +198,11 @@ class LocalTurns:
         try:
             told = deed(of)
         finally:
+            self._inside = False
             if self._later or self._unborn is not None or self.desk.waiting:
+                self._inside = True
                 told = [*told, *self._give_back()]
             else:
-                self._inside = False
                 lock.release()
         return told
 
@@ -231,12 +232,17 @@ class LocalTurns:
         if not attempts:
             return ()
         last = attempts[-1]
-        turn, counted = last.turn, False
+        turn, desk = last.turn, self.desk
         told: Sequence[Waiting] = ()
-        if isinstance(turn, Turn) and turn.open and turn.provider.desk is self.desk:
-            counted = last.number == 1 and last.error is None and last.first_content is not None and last.sent
-            told = self._end_own(turn, exchange, last, counted)
-        if not counted and last.sent:
+        if isinstance(turn, Turn) and turn.open and turn.provider.desk is desk:
+            now = last.ended
+            if last.error is None and last.first_content is not None and last.number == 1 and last.sent and now:
+                told, changes = desk.end(turn, last, now, 0.0, False, True)
+                if changes:
+                    self._tell_changes(changes, exchange, last.route)
+                return told
+            told = self._end_own(turn, exchange, last)
+        if last.sent:
             self._note_exchange(exchange, last)
         return told
 
@@ -255,14 +261,12 @@ class LocalTurns:
             return ()  # in a child, of a call of its parent's: whose locks may be taken, and stay so
         return self._end_own(turn, exchange, attempt)
 
-    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt, closes: bool = False) -> Sequence[Waiting]:
-        now = attempt.ended
-        if now is None:
-            now = self.now()
-        if attempt.error is None:
-            told, changes = self.desk.end(turn, attempt, now, 0.0, False, closes)
-        else:
-            told, changes = self.desk.end(turn, attempt, now, self._random(), _impatient(exchange, attempt, now))
+    def _end_own(self, turn: Turn, exchange: Exchange, attempt: Attempt) -> Sequence[Waiting]:
+        now = attempt.ended if attempt.ended is not None else self.now()
+        jitter, by_caller = 0.0, False
+        if attempt.error is not None:
+            jitter, by_caller = self._random(), _impatient(exchange, attempt, now)
+        told, changes = self.desk.end(turn, attempt, now, jitter, by_caller)
         if changes:
             self._tell_changes(changes, exchange, attempt.route)
         return told
