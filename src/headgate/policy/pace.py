@@ -71,7 +71,6 @@ class Pace:
         "_few",
         "_input_scale",
         "_known",
-        "_last",
         "_lesson_at",
         "_limited",
         "_output_scale",
@@ -85,6 +84,7 @@ class Pace:
         "calm",
         "flying",
         "free",
+        "last",
         "newest",
     )
 
@@ -93,7 +93,7 @@ class Pace:
     ) -> None:
         self._anthropic = dialect == "anthropic"
         self._reads_count = not self._anthropic if reads_count is None else reads_count
-        self._at = self._last = now  # when the buckets were filled up to; when anything was asked, answered or ended
+        self._at = self.last = now  # when the buckets were filled up to; when anything was asked or answered
         self._buckets: list[Bucket | None] = [None, None, None, None]
         self._known: tuple[tuple[int, Bucket], ...] = ()  # of them those that are there
         self._few: dict[int, Remainder] = {}
@@ -144,12 +144,12 @@ class Pace:
             raise ValueError("this attempt has been let go already")
         in_flight = len(flying)
         taken = None
-        if in_flight < self._easy and (in_flight or now - self._last <= MINUTE):
+        if in_flight < self._easy and (in_flight or now - self.last <= MINUTE):
             if in_flight >= self.free:
                 taken = self._taken(estimate)
                 if not self._fits(taken, now):
                     return self._ask(estimate, now)
-            self._last = now
+            self.last = now
             estimate.taken = taken
             estimate.asked_at = now
             estimate.counted = False
@@ -249,7 +249,6 @@ class Pace:
         """
         if self.flying.pop(reserved, reserved) is reserved:  # a value is None where it was in
             return
-        self._last = now
         if actual is None:
             return
         scale = self._input_scale
@@ -276,7 +275,6 @@ class Pace:
         if not self.holds(reserved):
             return
         del self.flying[reserved]
-        self._last = now
         taken = self.taken(reserved)
         for kind, bucket in self._known:
             bucket.take(-taken[kind])
@@ -409,9 +407,9 @@ class Pace:
             del self.flying[oldest]
 
     def _refill(self, now: float) -> None:
-        idle = now - self._last
+        idle = now - self.last
         if idle > 0:
-            self._last = now
+            self.last = now
             if idle > MINUTE and not self.flying:
                 self._ramp.rest(idle, now)
                 self._settle(now)

@@ -142,6 +142,7 @@ class Turns:
             flying = pace.flying
             if 0 < len(flying) < pace.free:
                 flying[turn] = None  # all that `Pace.ask` does then
+                pace.last = now
             elif pace.ask(turn, now) > 0:
                 return None
         if cap is not None:

@@ -129,6 +129,7 @@ class Port:
             # Nothing else comes of it, and nobody waits for it: no lock. Two threads may be at `newest` at once; what
             # hangs on it is kept to a twentieth of a second anyway.
             turn.counted = True
+            own.last = now
             if turn.asked_at > own.newest:
                 own.newest = turn.asked_at
             return
