@@ -34,6 +34,10 @@ MOST_BLOCKED = 3600.0
 
 _NO_LIMITS: tuple[Bucket | None, Bucket | None] = (None, None)
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
+_ENDLESS = float("inf")
+_LENT_SECONDS = 0.02
+"""How long buckets are left alone while calls come faster than that: as long as their answers' headers are, and that
+long is our account of them off at most by what comes back meanwhile."""
 _FIRST_LESSONS = 100
 _LESSON_EVERY = 0.02  # seconds
 """How many answers teach what estimates are worth, and how often after them: a mean over the last fifty or so is the
@@ -71,8 +75,12 @@ class Pace:
         "_few",
         "_input_scale",
         "_known",
+        "_left",
+        "_lent",
+        "_lent_until",
         "_lesson_at",
         "_limited",
+        "_looked_at",
         "_output_scale",
         "_ramp",
         "_reads_count",
@@ -118,6 +126,10 @@ class Pace:
         # `free`, it goes and nothing is counted down; than `_easy`, it goes where every limit has room.
         self.free = self._easy = 0
         self.calm = False
+        # What may go without a look at any bucket: see `_fits`.
+        self._lent = self._left = _NOTHING
+        self._lent_until = 0.0  # 0.0 = nothing is lent
+        self._looked_at = 0.0
         self.newest = float("-inf")  # when the newest of those that have been answered was let go
 
     @property
@@ -146,8 +158,11 @@ class Pace:
         taken = None
         if in_flight < self._easy and (in_flight or now - self.last <= MINUTE):
             if in_flight >= self.free:
-                taken = self._taken(estimate)
-                if not self._fits(taken, now):
+                _, told, output, tokens = taken = self._taken(estimate)
+                calls, here, there, both = self._left
+                if now < self._lent_until and calls >= 1.0 and told <= here and output <= there and tokens <= both:
+                    self._left = calls - 1.0, here - told, there - output, both - tokens
+                elif not self._fits(taken, now):
                     return self._ask(estimate, now)
             self.last = now
             estimate.taken = taken
@@ -185,6 +200,7 @@ class Pace:
     def _fits(self, taken: tuple[float, float, float, float], now: float) -> bool:
         """Take it where every limit has room for it; else nothing. All of the rate is ours, and nothing but what was
         told limits it."""
+        self._pay(now)
         known = self._known
         for kind, bucket in known:
             if not bucket.try_take(taken[kind], now):
@@ -192,7 +208,27 @@ class Pace:
                     if full is bucket:
                         return False
                     full.take(-taken[its])
+        if now - self._looked_at < _LENT_SECONDS:  # there are many: half of what is there is lent to the next
+            levels = [_ENDLESS] * len(KINDS)
+            for kind, bucket in known:
+                levels[kind] = bucket.level / 2
+            requests, told, output, tokens = levels
+            self._left = self._lent = requests, told, output, tokens
+            self._lent_until = now + _LENT_SECONDS
+        self._looked_at = now
         return True
+
+    def _pay(self, now: float) -> None:
+        """The buckets are looked at, or changed: what was lent is taken as far as it was used."""
+        until = self._lent_until
+        if not until:
+            return
+        self._lent_until = 0.0
+        for kind, bucket in self._known:
+            used = self._lent[kind] - self._left[kind]
+            if used:
+                bucket.refill(min(now, until), 1.0)
+                bucket.take(used)
 
     def _settle(self, now: float) -> None:
         """Something has changed: what does the next call meet? Nearly all of them meet the same as the one before."""
@@ -274,6 +310,7 @@ class Pace:
         """An attempt that was let go was never sent, or not let in: everything it has taken is there again."""
         if not self.holds(reserved):
             return
+        self._pay(now)
         del self.flying[reserved]
         taken = self.taken(reserved)
         for kind, bucket in self._known:
@@ -407,6 +444,7 @@ class Pace:
             del self.flying[oldest]
 
     def _refill(self, now: float) -> None:
+        self._pay(now)
         idle = now - self.last
         if idle > 0:
             self.last = now
