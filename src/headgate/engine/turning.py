@@ -82,6 +82,8 @@ class Turning:
                 return attempt, self._after(exchange, attempt, wait, until)
         if turns is None:
             return attempt, None
+        if plan.descent is None and not plan.impatient and place + 1 == len(plan.routes):  # as `_until`
+            return attempt, turns.turn(exchange, attempt, until=plan.first_content_by)
         return attempt, turns.turn(exchange, attempt, until=self._until(plan, place))
 
     async def _after(self, exchange: Exchange, attempt: Attempt, wait: Awaitable[float], until: float) -> None:

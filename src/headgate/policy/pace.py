@@ -296,12 +296,13 @@ class Pace:
         if not self._limited:
             return
         more = self.corrections(reserved, actual)
+        asked_at, lent = reserved.asked_at, self._lent
         for kind, bucket in self._known:
-            if kind != REQUESTS and more[kind]:
-                if reserved.asked_at >= bucket.told_at:
-                    bucket.charge(more[kind])
-                else:
-                    bucket.correct(more[kind])  # what has been told since knew of it
+            amount = more[kind]  # of requests none
+            if amount:  # what has been told since knew of it
+                left = bucket.correct(amount) if asked_at < bucket.told_at else bucket.charge(amount)
+                if left < lent[kind]:
+                    self._pay(now)
         ceiling_tokens = self._ceilings[1]
         if ceiling_tokens is not None:
             ceiling_tokens.charge(more[INPUT] + more[OUTPUT])
@@ -359,7 +360,7 @@ class Pace:
     def corrections(self, reserved: Need, actual: Usage) -> tuple[float, float, float, float]:
         """How much more than it had taken an attempt has used of each of `KINDS`; negative = less."""
         counted, output = self._counted(actual), actual.output_tokens
-        _, taken_input, taken_output, taken_tokens = self.taken(reserved)
+        _, taken_input, taken_output, taken_tokens = reserved.taken or self.taken(reserved)
         more = counted + output - taken_tokens
         # OpenAI charges up front and gives nothing back, as far as is known (wire-formats 2.3); headers tell otherwise.
         return 0.0, counted - taken_input, output - taken_output, more if self._anthropic else max(0.0, more)

@@ -107,20 +107,26 @@ class Bucket:
             self._level = min(self.capacity, self._level)
             self._most = min(self.capacity, self._most)
 
-    def charge(self, amount: float) -> None:
+    def charge(self, amount: float) -> float:
         """Remove what was taken too little, or put back what was too much: as `take`, but at most to a window's worth
         of debt. Counts that are far above the limit are counted otherwise than the limit is, and nobody would be let
-        go who could learn that."""
+        go who could learn that. Returns the level."""
         level, most, capacity = self._level - amount, self._most - amount, self.capacity
         if -capacity <= level <= capacity and -capacity <= most <= capacity:  # what follows says the same
             self._level, self._most = level, most
-            return
-        self._level = self._less(self._level, amount)
-        self._most = self._less(self._most, amount)
+        else:
+            self._level = level = self._less(self._level, amount)
+            self._most = most = self._less(self._most, amount)
+        return level if level < most else most
 
-    def correct(self, amount: float) -> None:
+    def correct(self, amount: float) -> float:
         """As `charge`, where what was told last knew of it already."""
-        self._level = self._less(self._level, amount)
+        level = self._level - amount
+        if -self.capacity <= level <= self.capacity:
+            self._level = level
+        else:
+            self._level = level = self._less(self._level, amount)
+        return level
 
     def _less(self, level: float, amount: float) -> float:
         return min(self.capacity, max(min(level, -self.capacity), level - amount))

@@ -201,7 +201,10 @@ class Port:
             turn = last.turn
             if isinstance(turn, Turn) and turn.open and turn.shared:
                 self._tell_end(self._pace, turn, last)
-        self._shared.closed(exchange)
+        shared = self._shared
+        told = shared.visit(shared.close_exchange, exchange)
+        if told:
+            shared.wake(told)
 
     @staticmethod
     def _tell_end(pace: SharedPace, turn: Turn, attempt: Attempt) -> None:

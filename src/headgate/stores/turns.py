@@ -67,7 +67,7 @@ class LocalTurns:
 
     def _begin(self) -> None:
         self.desk = self._make()
-        self.lock = threading.RLock()  # the collector may settle an unread stream inside it: see `_ask`
+        self.lock = threading.RLock()  # the collector may settle an unread stream inside it: see `visit`
         self._inside = False
         self._later: deque[tuple[_Deed, Any]] = deque()  # what the collector has brought meanwhile
         self._due = threading.Condition(self.lock)
@@ -184,7 +184,7 @@ class LocalTurns:
             self._start(unborn)
         return told
 
-    def _ask(self, deed: _Deed, of: Any) -> Sequence[Waiting]:
+    def visit(self, deed: _Deed, of: Any) -> Sequence[Waiting]:
         """Do something at the desk, or a little later where this very thread is at it: the collector runs in whatever
         line it likes, and brings streams that nobody reads and tasks that nobody awaits. Returns those to wake."""
         lock = self.lock
@@ -208,26 +208,21 @@ class LocalTurns:
 
     def ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """See `core.ports.Turns`."""
-        told = self._ask(self._end, (exchange, attempt))
-        if told:
-            self.wake(told)
-
-    def closed(self, exchange: Exchange) -> None:
-        """See `core.ports.Turns`."""
-        told = self._ask(self._close, exchange)
+        told = self.visit(self._end, (exchange, attempt))
         if told:
             self.wake(told)
 
     def leave(self, entry: Waiting) -> None:
         """A caller waits no longer; a turn that it was given meanwhile is given back."""
-        told = self._ask(self._left, entry)
+        told = self.visit(self._left, entry)
         if told:
             self.wake(told)
 
     def _left(self, entry: Waiting) -> Sequence[Waiting]:
         return self.desk.leave(entry, self.now())
 
-    def _close(self, exchange: Exchange) -> Sequence[Waiting]:
+    def close_exchange(self, exchange: Exchange) -> Sequence[Waiting]:
+        """For `visit`: an exchange is closed, see `core.ports.Turns`."""
         attempts = exchange.attempts
         if not attempts:
             return ()
@@ -319,7 +314,7 @@ class LocalTurns:
                     loop.call_soon_threadsafe(_resolve, [entry.waker for entry in entries])
                 except RuntimeError:  # the loop was closed meanwhile, and its tasks are gone
                     gone += entries
-            told = [each for entry in gone for each in self._ask(self._left, entry)]
+            told = [each for entry in gone for each in self.visit(self._left, entry)]
 
     def silent(self, provider: str) -> None:
         """A provider tells no rate limits: said once."""
