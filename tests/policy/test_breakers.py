@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.core.errors import UpstreamError
+from headgate.core.errors import UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Route
 from headgate.core.secret import Secret
 from headgate.policy import breakers as module
@@ -31,6 +31,8 @@ MONEY = failure(429, (), b"", code="insufficient_quota")
 TIER = failure(429, (), b"", type_="rate_limit_error", code="enforced_spend_limit_reached")
 AUTH = failure(401, (), b"", type_="authentication_error")
 FORBIDDEN = failure(403, (), b"", type_="permission_error")
+UNREACHABLE = UpstreamTimeout("no connection", kind="connect")
+RULES_OF_FEW = BreakerRules(minimum_calls=2, window_calls=5, window_seconds=40.0, open_seconds=1.0)
 
 
 class Changing(Secret):
@@ -286,3 +288,45 @@ def test_while_a_probe_is_under_way_others_are_told_to_come_back_soon_and_not_wh
     admit(breakers, A, NOW + 10)
     assert blocked(breakers, A, NOW + 11).retry_after == 5.0
     assert blocked(breakers, A, NOW + 10 + 658).retry_after == 2.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([RULES_OF_FEW, replace(RULES_OF_FEW, slow_seconds=2.0)]),
+    st.lists(st.tuples(st.sampled_from("ooooofsum"), st.sampled_from([0.0, 0.5, 30.0])), max_size=60),
+)
+def test_an_answer_noted_in_one_step_leaves_what_any_other_noting_leaves(
+    rules: BreakerRules, steps: list[tuple[str, float]]
+) -> None:
+    errors = {"f": BROKEN, "u": UNREACHABLE, "m": MONEY}
+    short, long = Breakers(rules), Breakers(rules)
+    now = NOW
+    for outcome, seconds in steps:
+        now += seconds
+        mine, theirs = short.admit(A, now), long.admit(A, now)
+        assert mine[1:6] == theirs[1:6]
+        if isinstance(mine, Blocked) or isinstance(theirs, Blocked):
+            continue
+        error = errors.get(outcome)
+        took = 3.0 if outcome == "s" else 0.1
+        told = short.answered(mine, now, took) if error is None else short.note(mine, error, now)
+        assert list(told) == long.note(theirs, error, now, seconds=took)
+        assert [b.rates() for b in short._routes.values()] == [b.rates() for b in long._routes.values()]
+        assert short.state(A, now) == long.state(A, now)
+
+
+def test_a_permit_is_given_again_until_something_opens_or_a_breaker_is_made() -> None:
+    breakers = Breakers(RULES_OF_FEW)
+    assert breakers.gives_again(admit(breakers, A, NOW))
+    before = breakers.openings
+    call(breakers, A, None, NOW)
+    made = breakers.openings
+    assert made > before
+    for _ in range(3):
+        call(breakers, A, None, NOW)
+    assert breakers.openings == made
+    while not isinstance(breakers.admit(A, NOW), Blocked):
+        call(breakers, A, BROKEN, NOW)
+    assert breakers.openings > made
+    call(breakers, OTHER_KEY, MONEY, NOW)
+    assert not breakers.gives_again(admit(breakers, OPENAI, NOW))

@@ -511,3 +511,47 @@ def test_answers_in_any_order_never_make_a_sole_consumer_believe_in_more_than_th
         known = dict(pace.limits()).get("requests")
         assert known is not None
         assert known.level <= left + 1
+
+
+def test_what_goes_fast_is_taken_from_every_limit_before_anybody_looks() -> None:
+    pace = told(RateFacts(requests=LimitFacts(60, 60, 0.0), tokens=LimitFacts(6_000, 6_000, 0.0)))
+    open_up(pace, NOW)
+    for need in list(pace.flying):
+        pace.observe(NO_FACTS, 200, NOW, need=need)
+        pace.give_back(need, NOW)
+    gone, now = 0, NOW
+    while pace.ask(need := Need(50, 10), now) == 0.0:
+        pace.observe(NO_FACTS, 200, now, need=need)
+        gone += 1
+        now += 0.001
+        if gone % 7 == 0:
+            left = {level.name: level.left for level in pace.look(now).levels}
+            assert left["requests"] == pytest.approx(60 - gone, abs=1.1 + (now - NOW))
+            assert left["tokens"] == pytest.approx(6_000 - 60 * gone, abs=(now - NOW + 0.1) * 100)
+    assert gone == 60
+
+
+def test_what_is_counted_far_beyond_its_estimate_stops_those_that_come_in_the_same_moment() -> None:
+    pace = told(RateFacts(tokens=LimitFacts(6_000, 6_000, 0.0)))
+    gone = go(pace, NOW, 10, input_tokens=10)
+    assert len(gone) == 10
+    large = Need(10)
+    assert pace.ask(large, NOW) == 0.0
+    assert pace.ask(Need(10), NOW) == 0.0
+    pace.correct(large, Usage(input_tokens=7_000), NOW)
+    assert pace.ask(Need(10), NOW) > 0
+
+
+def test_where_limits_are_told_late_those_in_flight_count_against_them() -> None:
+    pace = told(NO_FACTS)
+    go(pace, NOW, 10)
+    flying = [Need(100, 20) for _ in range(3)]
+    for need in flying:
+        assert pace.ask(need, NOW) == 0.0
+    assert all(need.taken is None for need in flying)
+    pace.observe(RateFacts(tokens=LimitFacts(6_000, 6_000, 0.0)), 200, NOW, need=flying[0])
+    (level,) = pace.look(NOW).levels
+    assert level.left == 6_000 - 2 * 120
+    pace.give_back(flying[1], NOW)
+    (level,) = pace.look(NOW).levels
+    assert level.left == 6_000 - 120

@@ -391,3 +391,28 @@ def test_how_all_stands_is_told_while_somebody_waits() -> None:
     assert [look.waiting for look in bench.turns.providers()] == [1]
     done(bench, *calls[0])
     thread.join(20)
+
+
+def test_a_head_that_tells_nothing_new_waits_for_nobody_at_the_desk() -> None:
+    bench = Bench()
+    port = bench.turns.blocking()
+    for _ in range(30):  # past the slow start
+        bench.time += 0.1
+        exchange, attempt = bench.call()
+        run_blocking(granted(port, exchange, attempt, until=bench.time + 60))
+        bench.time += 0.01
+        port.answered(attempt, 200, ())
+        done(bench, exchange, attempt)
+    _, attempt = bench.call()
+    run_blocking(granted(port, bench.call()[0], attempt, until=bench.time + 60))
+    lane = attempt.turn.lane  # type: ignore[attr-defined]
+    assert lane.pace.calm
+    assert bench.time < lane.read_at
+    said: list[bool] = []
+    thread = threading.Thread(target=lambda: said.append(port.answered(attempt, 200, ()) is None), daemon=True)
+    with bench.turns:
+        thread.start()
+        thread.join(20)
+        assert said == [True]
+    assert attempt.turn.counted  # type: ignore[attr-defined]
+    assert lane.pace.newest == bench.time

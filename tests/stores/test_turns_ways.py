@@ -68,6 +68,38 @@ def test_a_renewed_credential_has_a_lane_of_its_own_at_the_very_next_call() -> N
     assert go(desk, at).lane is not before.lane
 
 
+def test_no_turn_is_given_in_one_step_where_anything_has_changed() -> None:
+    secret = Renewed("one")
+    at = replace(ROUTE, credential=secret)
+    desk, request = Turns(default=TurnRules(pacing=False)), World().request()
+
+    def at_once() -> bool:
+        turn = desk.at_once(request, at, NOW)
+        if turn is not None:
+            ended(desk, turn, at=at)
+        return turn is not None
+
+    ended(desk, go(desk, at), at=at)
+    ended(desk, go(desk, at), at=at)  # its breaker was made by the end of the first
+    assert at_once()
+    secret.put("an" + "other")
+    assert not at_once()
+    ended(desk, go(desk, at), at=at)
+    ended(desk, go(desk, at), at=at)
+    assert at_once()
+    request.facts.fast = True
+    assert not at_once()
+    request.facts.fast = False
+    while desk.blocked(at, NOW) is None:
+        assert at_once()
+        ended(desk, go(desk, at), UpstreamBroken("gone", kind="server", status=500), at=at)
+    assert not at_once()
+    desk.lift(at.provider)
+    assert not at_once()  # until it was asked for in full
+    ended(desk, go(desk, at), at=at)
+    assert at_once()
+
+
 def test_fast_mode_and_free_endpoints_do_not_take_the_way_of_the_calls_before_them() -> None:
     desk = Turns()
     plain = go(desk)
