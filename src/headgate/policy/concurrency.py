@@ -74,6 +74,7 @@ class Concurrency:
     Attributes:
         in_flight: calls that were let in and have not been released.
         cap: calls at once, now.
+        let_in, most: calls that were, and the most at once, since the cap was last changed.
     """
 
     def __init__(
@@ -105,8 +106,8 @@ class Concurrency:
         # Of the calls since the cap was last changed:
         self._began = -math.inf if fixed is None else math.inf  # only what began after it is compared
         self._latencies: list[float] = []
-        self._let_in = self._overloads = 0
-        self._most = 0  # at once
+        self.let_in = self._overloads = 0
+        self.most = 0  # at once
 
     @property
     def usual_latency(self) -> float | None:
@@ -115,23 +116,20 @@ class Concurrency:
 
     def try_acquire(self, now: float) -> bool:
         """Let a call in, or not now. Whoever was let in is released once, however it ends."""
-        if self.in_flight >= self.cap:
-            self._most = self.in_flight
+        in_flight = self.in_flight
+        if in_flight >= self.cap:
+            self.most = in_flight
             return False
-        self.let_in()
+        in_flight = self.in_flight = in_flight + 1
+        self.let_in += 1
+        if in_flight > self.most:
+            self.most = in_flight
         return True
-
-    def let_in(self) -> None:
-        """As `try_acquire`, where there is room."""
-        in_flight = self.in_flight = self.in_flight + 1
-        self._let_in += 1
-        if in_flight > self._most:
-            self._most = in_flight
 
     def cancel(self) -> None:
         """A call that was let in this moment does not go after all."""
         self.in_flight -= 1
-        self._let_in -= 1
+        self.let_in -= 1
 
     def answered(self, latency: float, now: float) -> None:
         """As `release`, of one that was answered."""
@@ -164,8 +162,8 @@ class Concurrency:
     def _window(self, now: float) -> None:
         self._began = now
         self._latencies = []
-        self._let_in = self._overloads = 0
-        self._most = self.in_flight
+        self.let_in = self._overloads = 0
+        self.most = self.in_flight
         self.cap = int(self._cap)
         self._enough = _enough(self._cap)
 
@@ -173,7 +171,7 @@ class Concurrency:
         if began < self._lowered_at:
             return  # it was on its way when the cap was lowered for the like of it
         self._overloads += 1
-        if self._overloads >= OVERLOADS + OVERLOADED_SHARE * self._let_in:
+        if self._overloads >= OVERLOADS + OVERLOADED_SHARE * self.let_in:
             self._set((SHARPEST if self._starting else BACKOFF) * self._cap, now)
             self._starting = False
             self._lowered_at = now
@@ -194,7 +192,7 @@ class Concurrency:
             self._window(now)
         elif self._before_probe:
             self._measured(latency, chance, usual, now)
-        elif self._most <= IDLING * int(self._cap):
+        elif self.most <= IDLING * int(self._cap):
             self._usual = usual + LEARNING * (latency - usual)
             self._slow_from = None
             self._window(now)
@@ -240,7 +238,7 @@ class Concurrency:
             self._slow_from = None
         if now >= self._probe_at:
             self._probe(PROBE_SHARE, self._cap, now)
-        elif self._most < PRESSING * int(self._cap):
+        elif self.most < PRESSING * int(self._cap):
             self._window(now)
         elif self._starting:
             self._set(2 * self._cap, now)

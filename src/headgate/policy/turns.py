@@ -134,8 +134,13 @@ class Turns:
         provider = lane.provider
         if breakers is not None and breakers.openings != way.openings:
             return None
-        if provider.waiting or lane.not_before > now or (cap is not None and cap.in_flight >= cap.cap):
+        if provider.waiting or lane.not_before > now:
             return None
+        in_flight = 0
+        if cap is not None:
+            in_flight = cap.in_flight
+            if in_flight >= cap.cap:
+                return None
         turn = Turn(provider, lane, request, way.permit, now)
         pace = lane.pace
         if pace is not None:
@@ -145,8 +150,11 @@ class Turns:
                 pace.last = now
             elif pace.ask(turn, now) > 0:
                 return None
-        if cap is not None:
-            cap.let_in()  # there is room: nobody else is at the desk
+        if cap is not None:  # as `Concurrency.try_acquire`: there is room, for nobody else is at the desk
+            in_flight = cap.in_flight = in_flight + 1
+            cap.let_in += 1
+            if in_flight > cap.most:
+                cap.most = in_flight
         return turn
 
     def postpone(
