@@ -405,6 +405,7 @@ def test_a_head_that_tells_nothing_new_waits_for_nobody_at_the_desk() -> None:
         done(bench, exchange, attempt)
     _, attempt = bench.call()
     run_blocking(granted(port, bench.call()[0], attempt, until=bench.time + 60))
+    attempt.first_byte = bench.time
     lane = attempt.turn.lane  # type: ignore[attr-defined]
     assert lane.pace.calm
     assert bench.time < lane.read_at

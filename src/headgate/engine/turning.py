@@ -82,9 +82,10 @@ class Turning:
                 return attempt, self._after(exchange, attempt, wait, until)
         if turns is None:
             return attempt, None
-        if plan.descent is None and not plan.impatient and place + 1 == len(plan.routes):  # as `_until`
-            return attempt, turns.turn(exchange, attempt, until=plan.first_content_by)
-        return attempt, turns.turn(exchange, attempt, until=self._until(plan, place))
+        # As `_until` says where there is one route and nothing below it, as mostly.
+        alone = len(plan.routes) == 1 and plan.descent is None and not plan.impatient
+        until = plan.first_content_by if alone else self._until(plan, place)
+        return attempt, turns.turn(exchange, attempt, until=until)
 
     async def _after(self, exchange: Exchange, attempt: Attempt, wait: Awaitable[float], until: float) -> None:
         """A turn behind the wait that an incident has set."""

@@ -119,10 +119,10 @@ class Breakers:
         self._accounts: dict[_Key, Breaker] = {}  # those that have ever opened
         self._credentials: dict[_Key, tuple[Breaker, int]] = {}  # likewise, and which value was refused
         self.openings = 0  # goes up with everything that could void a permit that is given again
-        self._routes_only = True  # no account and no credential has ever been at fault, and slowness opens nothing
         self._tell_apart()
 
     def _tell_apart(self) -> None:
+        # No account and no credential has ever been at fault, and slowness opens nothing.
         self._routes_only = self.rules.slow_seconds is None and not self._accounts and not self._credentials
 
     def admit(self, route: Route, now: float, model: str = "") -> Permit | Blocked:
@@ -217,7 +217,7 @@ class Breakers:
             self._note_credential(changes, permit, outcome, now, jitter)
         if changes:
             self.openings += 1
-            self._tell_apart()
+        self._tell_apart()
         return changes
 
     def _note_route(

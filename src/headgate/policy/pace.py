@@ -199,7 +199,11 @@ class Pace:
 
     def _fits(self, taken: tuple[float, float, float, float], now: float) -> bool:
         """Take it where every limit has room for it; else nothing. All of the rate is ours, and nothing but what was
-        told limits it."""
+        told limits it.
+
+        Where calls come fast, half of what is in each bucket is lent to those of the next moment, which then look at
+        `_left` alone; `_pay` takes what they have used before anybody else looks at the buckets.
+        """
         self._pay(now)
         known = self._known
         for kind, bucket in known:
@@ -208,7 +212,7 @@ class Pace:
                     if full is bucket:
                         return False
                     full.take(-taken[its])
-        if now - self._looked_at < _LENT_SECONDS:  # there are many: half of what is there is lent to the next
+        if now - self._looked_at < _LENT_SECONDS:
             levels = [_ENDLESS] * len(KINDS)
             for kind, bucket in known:
                 levels[kind] = bucket.level / 2
@@ -299,10 +303,11 @@ class Pace:
         asked_at, lent = reserved.asked_at, self._lent
         for kind, bucket in self._known:
             amount = more[kind]  # of requests none
-            if amount:  # what has been told since knew of it
+            if amount:
+                # What has been told since knew of it.
                 left = bucket.correct(amount) if asked_at < bucket.told_at else bucket.charge(amount)
                 if left < lent[kind]:
-                    self._pay(now)
+                    self._pay(now)  # nothing of it is lent any more
         ceiling_tokens = self._ceilings[1]
         if ceiling_tokens is not None:
             ceiling_tokens.charge(more[INPUT] + more[OUTPUT])

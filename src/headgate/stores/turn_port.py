@@ -124,8 +124,15 @@ class Port:
         lane = turn.lane
         if lane is None or lane.pace is None:
             return
-        own, now = lane.pace, attempt.first_byte or self._now()
-        if own.calm and now < lane.read_at and status < 300 and not turn.provider.waiting and self._pace is None:
+        own, now = lane.pace, attempt.first_byte
+        if (
+            own.calm
+            and now is not None
+            and now < lane.read_at
+            and status < 300
+            and not turn.provider.waiting
+            and self._pace is None
+        ):
             # Nothing else comes of it, and nobody waits for it: no lock. Two threads may be at `newest` at once; what
             # hangs on it is kept to a twentieth of a second anyway.
             turn.counted = True
@@ -133,6 +140,7 @@ class Port:
             if turn.asked_at > own.newest:
                 own.newest = turn.asked_at
             return
+        now = self._now()
         facts, seen, silent = NO_FACTS, None, False
         if now >= lane.read_at or status >= 300 or (turn.provider.waiting and lane.queue):
             lane.read_at = now + READ_EVERY
