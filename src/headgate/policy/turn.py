@@ -110,6 +110,13 @@ class Way:
         self.permit: Permit | None = None
         self.openings = 0
 
+    def keep(self, permit: Permit) -> None:
+        """Its breakers have given this one just now."""
+        breakers = self.breakers
+        if breakers is not None:
+            self.permit = permit
+            self.openings = breakers.openings if breakers.gives_again(permit) else -1
+
     def is_of(self, request: Request) -> bool:
         """Whether a request at the route goes this way."""
         if request.endpoint not in PACED or request.facts.fast:

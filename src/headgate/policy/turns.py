@@ -104,7 +104,9 @@ class Turns:
         if way is not None and last is None and way.is_of(request):
             lane = way.lane
             provider = lane.provider
-            permit = self._admit(provider, request, route, now)
+            breakers, permit = way.breakers, way.permit
+            if breakers is not None and breakers.openings != way.openings:
+                permit = self._admit(provider, request, route, now)
         else:
             provider = self._provider(route.provider)
             permit = self._admit(provider, request, route, now)
@@ -112,9 +114,8 @@ class Turns:
                 return Turn(provider, None, request, permit)
             lane = self._lane(provider, request, route, now) if last is None or last.lane is None else last.lane
             way = self._keep_way(request, route, lane) if last is None else None
-        if way is not None and permit is not None and provider.breakers is not None:
-            way.permit = permit
-            way.openings = provider.breakers.openings if provider.breakers.gives_again(permit) else -1
+        if way is not None and permit is not None and permit is not way.permit:
+            way.keep(permit)
         turn = Turn(provider, lane, request, permit)
         if not (provider.waiting and lane.queue) and self._goes(turn, lane, now):
             return turn
