@@ -161,8 +161,8 @@ class Books:
         exchange: Exchange,
         attempt: Attempt,
         shown: Shown | None = None,
-        *,
         whole: bytes = b"",
+        *,
         final: bool = True,
     ) -> None:
         """Work out an attempt's cost: exact from a final usage, else estimated from what was shown, and marked.

@@ -45,7 +45,7 @@ from headgate.engine.incidents import InIncident, said
 from headgate.engine.inspected import answer_of, content_blocked, note, watched
 from headgate.engine.looking import holds_back
 from headgate.engine.mending import Mendable, Mending, on_cut
-from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, is_plain, make_plan, unseen_tokens
+from headgate.engine.plan import METERED, PRICED, Plan, Policies, capped, make_plan, unseen_tokens
 from headgate.engine.prompting import Prompting
 from headgate.engine.reading import (
     failed,
@@ -110,11 +110,18 @@ class Engine:
             ports, policies, self._books, self._checking, self._proceed, self._failed, flights
         )
         self._recalls = self._recalling is not None or ports.similar is not None
+        # Something beside its routes and its caller's limits has to do with every call.
+        self._looks = bool(
+            self._recalls or ports.witnesses or policies.guards is not None or ports.checkers is not None
+        )
+        # What every call needs, within reach.
+        self._limits, self._ledger, self._upstream = ports.limits, ports.ledger, ports.upstream
+        self._now, self._new_id = ports.clock.now, ports.new_id
 
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
-        now = self.ports.clock.now()
-        return Exchange(self.ports.new_id(now), request, now)
+        now = self._now()
+        return Exchange(self._new_id(now), request, now)
 
     async def open(self, exchange: Exchange) -> Reply:
         """Answer. The caller must read the reply's body to its end or close it; either settles the exchange.
@@ -123,36 +130,43 @@ class Engine:
             Refusal: Headgate said no.
             UpstreamError: no provider answered. `exchange` is settled in both cases, and when the task is cancelled.
         """
+        request = exchange.request
+        # Most calls ask for nothing of their own, and come by all that is for such together.
+        asks = request.client_retries or request.approval or request.cache or request.on_cut or request.facts.state
         try:
-            if self.ports.witnesses and not (exchange.request.of_guard or exchange.request.on_our_own):
-                exchange.original = exchange.request
-            if exchange.request.facts.state and exchange.request.direct is None:
-                await self._recall(exchange.request.facts.state)
+            if self._looks or asks:
+                if self.ports.witnesses and not (request.of_guard or request.on_our_own):
+                    exchange.original = request
+                if request.facts.state and request.direct is None:
+                    await self._recall(request.facts.state)
             plan = self._admit(exchange)
             if self._incidents.live is not None:
                 await self._incident.admit(exchange, plan)
-            if self.ports.limits is not None and not (exchange.request.of_guard or exchange.request.on_our_own):
-                await limiting.admit(self.ports.limits, self.policies, exchange, plan)
-            if self.policies.guards is not None:
-                await self._guarding.admit(exchange, plan)
-            if exchange.request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
-                self._turns.come_again(exchange, plan)
-            if exchange.request.approval:
-                return await self._approving.answer(exchange, plan)
-            if exchange.request.facts.stream:
-                plan.on_cut = on_cut(exchange.request, plan.on_cut)
-            if self.ports.checkers is not None:
-                await self._checking.admit(exchange, plan)
-            if self._recalls or self._incidents.live is not None or not is_plain(exchange.request, plan):
-                reply = await self._recalled(exchange, plan)
-            else:  # nothing of what stands in between has anything to do
+            if self._limits is not None and not (request.of_guard or request.on_our_own):
+                await limiting.admit(self._limits, self.policies, exchange, plan)
+            plain = plan.plain
+            if self._looks or asks or not plain:
+                if self.policies.guards is not None:
+                    await self._guarding.admit(exchange, plan)
+                if request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
+                    self._turns.come_again(exchange, plan)
+                if request.approval:
+                    return await self._approving.answer(exchange, plan)
+                if request.facts.stream:
+                    plan.on_cut = on_cut(request, plan.on_cut)
+                if self.ports.checkers is not None:
+                    await self._checking.admit(exchange, plan)
+                plain = plain and not (self._recalls or plan.checks or request.cache or request.on_cut)
+            if plain and self._incidents.live is None:  # nothing of what stands in between has anything to do
                 try:
                     reply = await self._attempts(exchange, plan)
                 except NoTurn as error:
                     raise said(error) from None
-            late = plan.checks or (plan.answer is not None and holds_back(plan))
-            if late and not isinstance(reply, Given):  # which was looked at before
-                reply = self._checking.held(exchange, plan, reply)
+            else:
+                reply = await self._recalled(exchange, plan)
+                late = plan.checks or (plan.answer is not None and holds_back(plan))
+                if late and not isinstance(reply, Given):  # which was looked at before
+                    reply = self._checking.held(exchange, plan, reply)
             return reply if exchange.original is None else seen(self.ports.witnesses, exchange, reply)
         except BaseException as error:
             if isinstance(error, BudgetExceeded | RateExceeded):
@@ -269,14 +283,13 @@ class Engine:
         Args:
             broken: the attempt that these follow.
         """
-        turns, crossings = self.ports.turns, self._crossings
         place, waited, stretch = 0, 0.0, 1.0
         if broken is not None:
             place, waited, stretch = await self._after(exchange, plan, broken)
         while True:
-            while plan.routes[place] is not plan.direct and not crossings.passes(exchange, plan, place):
+            while plan.routes[place] is not plan.direct and not self._crossings.passes(exchange, plan, place):
                 pass  # it was taken out of the plan, and the next one is at its place
-            if exchange.request.batch and self._prompting is not None:
+            if self._prompting is not None and exchange.request.batch:
                 await self._prompting.warm(exchange, plan, place)
             try:
                 attempt, wait = self._turns.begin(exchange, plan, place, waited)
@@ -288,14 +301,17 @@ class Engine:
                 if self._holds.some or plan.most_nano is not None:
                     await self._holds.take(exchange, plan, attempt)
                 else:
-                    await self.ports.ledger.intend(exchange, attempt)
-                reply = await self._attempt(exchange, plan, attempt, stretch)
+                    await self._ledger.intend(exchange, attempt)
+                outgoing = self._outgoing(exchange, plan, attempt, stretch)
+                attempt.sent = True
+                incoming = await self._upstream.send(outgoing)
+                reply = await self._read(exchange, plan, attempt, incoming)
                 if plan.learns:
-                    answered(exchange, plan, self.policies, attempt, self.ports.clock.now())
+                    answered(exchange, plan, self.policies, attempt, self._now())
                 return reply
             except BudgetExceeded as error:
-                if turns is not None:
-                    turns.unsent(attempt)
+                if self.ports.turns is not None:
+                    self.ports.turns.unsent(attempt)
                 self._holds.instead(exchange, plan, error)
                 place, waited = 0, 0.0
                 continue
@@ -342,65 +358,65 @@ class Engine:
             return False
         return await credentials.renew(credential, attempt.started)
 
-    async def _attempt(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Reply:
-        """Send, and read until there is something to hand on. The intent is on record, and its money set aside."""
-        request = attempt.sent_as or exchange.request
-        clock = self.ports.clock
-        dialect = self._dialect(plan, attempt)
+    def _outgoing(self, exchange: Exchange, plan: Plan, attempt: Attempt, stretch: float) -> Outgoing:
+        """What is sent. The intent is on record, and its money set aside."""
+        request, route = attempt.sent_as or exchange.request, attempt.route
         if self._prompting is not None:
             self._prompting.mark(exchange, request, attempt)
-        body = body_for(request, dialect, attempt)
-        headers, tracing = headers_for(request, attempt.route), self.policies.tracing
-        outgoing = Outgoing(
+        body = body_for(request, self._dialect(plan, attempt), attempt)
+        headers, tracing = headers_for(request, route), self.policies.tracing
+        unseen = 0 if request.facts.stream else unseen_tokens(request, attempt.output_cap)
+        return Outgoing(
             request.method,
-            attempt.route.base_url + request.path,
+            route.base_url + request.path,
             headers if tracing is None else tracing.told(exchange, attempt.number, headers),
             body,
-            plan.attempt_timeouts(
-                attempt.started,
-                stretch,
-                attempt.route.provider,
-                0 if request.facts.stream else unseen_tokens(request, attempt.output_cap),
-            ),
+            plan.attempt_timeouts(attempt.started, stretch, route.provider, unseen),
             request.upload,
         )
-        attempt.sent = True
-        incoming = await self.ports.upstream.send(outgoing)
+
+    async def _read(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
+        """Read until there is something to hand on."""
         try:
-            attempt.first_byte = clock.now()
-            attempt.status = incoming.status
-            coding = read_headers(exchange, attempt, dialect, incoming.headers)
-            turns = self.ports.turns
-            if incoming.status >= (300 if request.endpoint in METERED else 400):
-                error = await failed(incoming, coding, plan, dialect, attempt, clock)
+            attempt.first_byte = self._now()
+            status, headers = incoming.status, incoming.headers
+            attempt.status = status
+            request = attempt.sent_as or exchange.request
+            dialect = self._dialect(plan, attempt)
+            coding = read_headers(exchange, attempt, dialect, headers)
+            turns, metered = self.ports.turns, request.endpoint in METERED
+            if status >= 300 and (metered or status >= 400):
+                error = await failed(incoming, coding, plan, dialect, attempt, self.ports.clock)
                 if turns is not None:
-                    turns.answered(attempt, incoming.status, incoming.headers, error.provider_code)
+                    turns.answered(attempt, status, headers, error.provider_code)
                 raise error
             if turns is not None:
-                turns.answered(attempt, incoming.status, incoming.headers)
+                turns.answered(attempt, status, headers)
             if attempt.marked and self._prompting is not None:
                 self._prompting.begun(attempt)
-            if request.endpoint not in METERED and not (request.endpoint == "stored" and is_told(incoming.headers)):
+            if not metered and not (request.endpoint == "stored" and is_told(headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
-            if request.facts.stream and is_stream(incoming.headers):
+            if request.facts.stream and is_stream(headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
-            return await self._whole(exchange, plan, attempt, incoming, coding)
+            # A JSON answer is read to its end before anything is handed on: a cut one can still be retried.
+            body = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
+            incoming.close()
+            return self._whole(exchange, plan, attempt, incoming, body, coding)
         except BaseException:
             incoming.close()
             raise
 
-    async def _whole(
-        self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, coding: bytes
+    def _whole(
+        self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, body: bytes, coding: bytes
     ) -> Reply:
-        """A JSON answer, read to its end before anything is handed on: a cut one can still be retried."""
-        body = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
-        incoming.close()
-        attempt.first_content = self.ports.clock.now()
-        plain = legible(body, coding, MAX_WHOLE_BYTES)
+        """A JSON answer, all of which is here."""
+        attempt.first_content = self._now()
+        plain = body if not coding else legible(body, coding, MAX_WHOLE_BYTES)
         request = attempt.sent_as or exchange.request
         if request.endpoint in PRICED:
-            dialect = self._dialect(plan, attempt)
-            answer, text = dialect.read_answer(request.endpoint, plain, keep_text=self.policies.keep_text)
+            answer, text = self._dialect(plan, attempt).read_answer(
+                request.endpoint, plain, keep_text=self.policies.keep_text
+            )
             attempt.usage = answer.usage
             attempt.model_served = answer.model
             attempt.stop_reason = answer.stop_reason
@@ -409,21 +425,22 @@ class Engine:
                 billed = answer.usage is not None or answer.error.type == "malformed_answer"
                 raise failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
             exchange.response_text = text
-        self._remember(exchange, attempt, (plain,))
+        if request.facts.keeps:
+            self._remember(exchange, attempt, (plain,))
         told = plain  # the answer as the caller gets it
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
-            body = told = answer_back(exchange, attempt, plain, self.ports.clock.now())
+            body = told = answer_back(exchange, attempt, plain, self._now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)
         if plan.inspects is not None:
             told = self._inspected(exchange, plan, attempt, plan.inspects, told, plain)
         if exchange.request.own_url:
             told = relocated(told, exchange.request.own_url)
         headers = passed_on(incoming.headers, exchange)
-        if told != plain and told != body:  # it was asked for plain, but may have come in a coding
+        if told is not body and told != plain and told != body:  # it was asked for plain, but may have come in a coding
             body, headers = told, [h for h in headers if h[0] != b"content-encoding"]
         if plan.takes_refusals and is_refusal(request.endpoint, attempt.stop_reason, plain):
             raise refused(plan, attempt, incoming.status, headers, body)
-        self._books.charge(exchange, attempt, whole=plain)
+        self._books.charge(exchange, attempt, None, plain)
         return whole_reply(self._books, exchange, plan, incoming.status, headers, body)
 
     def _inspected(
@@ -440,7 +457,7 @@ class Engine:
         try:
             made = answer_of(exchange, inspects, told)
         except ContentBlocked:
-            self._books.charge(exchange, attempt, whole=plain)
+            self._books.charge(exchange, attempt, None, plain)
             raise
         if text and made != told:
             _, text = plan.dialect.read_answer(exchange.request.endpoint, made, keep_text=True)
@@ -489,7 +506,8 @@ class Engine:
         except BaseException:
             self._books.note(attempt, meter)  # what it has reported of the prompt is on the bill
             raise
-        self._remember(exchange, attempt, raw)
+        if request.facts.keeps:
+            self._remember(exchange, attempt, raw)
         if meter.started or meter.ended:
             attempt.first_content = clock.now()
         found = None if meter.started else note(exchange, meter)
@@ -516,8 +534,7 @@ class Engine:
     def _remember(self, exchange: Exchange, attempt: Attempt, answer: Iterable[bytes]) -> None:
         """Where the provider keeps what this answer tells of: requests that refer to it have to go there."""
         request = attempt.sent_as or exchange.request
-        facts = request.facts
-        if facts.keeps and (facts.state or request.method != "GET"):  # a list of the whole account is nobody's
+        if request.facts.state or request.method != "GET":  # a list of the whole account is nobody's
             found = referred(b"".join(answer))
             exchange.kept = self.policies.router.remember(found, attempt.route, request.caller)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from headgate.core.caller import Caller
 from headgate.core.checks import Check
 from headgate.core.errors import UnknownPrice, UpstreamError, UpstreamTimeout
@@ -159,6 +161,8 @@ class TaskPolicy:
     enforces_cap: bool = False  # it also lowers a cap that the caller has given
     shape: Shape | None = None  # what is taken out of its requests; None = nothing
     prompt_caching: bool = True  # its prompts are marked for providers' caches, where that pays
+    # What plans of its exchanges have in common, by dialect and endpoint, of which there are some twenty.
+    outlines: dict[tuple[str, str], Outline] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -189,6 +193,10 @@ class Policies:
     incidents: Incidents = field(default_factory=Incidents)  # what is stopped, slowed or degraded now
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
     tracing: Tracing | None = None  # None: nothing is traced
+    chooses: bool = field(init=False)  # a call with one route may come to others: by a fallback, or by its budget
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chooses", bool(self.router.fallbacks) or self.budgets.degrade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +209,10 @@ class Refused:
     body: bytes
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct, eq=False):
     """One exchange's routes and deadlines. Times are seconds since the epoch.
+
+    Every call has one, copied from its task's outline: as a `Struct` that is one call into C.
 
     Attributes:
         asked: the request as it is routed: its task's model may stand in place of its own, and later the one
@@ -219,6 +228,7 @@ class Plan:
         impatient: other models are named for overload, so the last route is not waited for to the end.
         takes_refusals: a model's refusal is followed by other models.
         refused: an answer that was a refusal, for the caller where nothing better follows.
+        plain: all that is to be done is to attempt: nothing takes the place of an answer, looks at it or mends it.
     """
 
     dialect: Dialect
@@ -231,7 +241,7 @@ class Plan:
     most_nano: int | None = None
     descent: Descent | None = None  # None: there is no ladder
     on_cut: str = "error"  # what is done about this very stream's
-    timeouts_at: Mapping[str, Timeouts] = field(default_factory=dict)  # see `TaskPolicy`
+    timeouts_at: Mapping[str, Timeouts] = msgspec.field(default_factory=dict)  # see `TaskPolicy`
     home: Route | None = None  # whose model wrote what thinking there is, as far as anybody can tell
     direct: Route | None = None  # gets the request as it is, without a look at it: `home`, in the caller's dialect
     crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
@@ -250,6 +260,7 @@ class Plan:
     patience: float = inf  # seconds, of a caller that is shown the answer as it comes: it leaves after such a silence
     heard_by: float = inf  # … and by then, if nothing (more) has come
     retry_by: float = inf  # no attempt begins after it, whatever the caller has heard meanwhile
+    plain: bool = False
 
     def sent_to(self, route: Route) -> Crossed | None:
         """What a route gets in place of the caller's request; None = that request."""
@@ -285,11 +296,14 @@ class Plan:
         if self.timeouts_at:
             t = self.timeouts_at.get(provider, t)
         if unseen != 0:
-            t = _until_written(t, unseen)
-        left = max(0.001, self.ends_by - now)
-        patience = self.patience
-        if stretch == 1.0 and left > t.total * _NEARLY and patience >= t.idle and self.heard_by - now >= t.first_byte:
-            return t
+            found = _written.get((id(t), unseen))
+            t = found[1] if found is not None else _until_written(t, unseen)
+        left, patience = self.ends_by - now, self.patience
+        if left > t.total * _NEARLY and stretch == 1.0:
+            if patience == inf or (patience >= t.idle and self.heard_by - now >= t.first_byte):
+                return t
+        elif left < 0.001:
+            left = 0.001
         return Timeouts(
             connect=min(t.connect, left),
             pool=min(t.pool, left),
@@ -302,14 +316,12 @@ class Plan:
 
 def _until_written(t: Timeouts, tokens: int | None) -> Timeouts:
     """The timers of an answer that shows nothing before so many tokens are written; None = nobody knows how many."""
-    key = id(t), tokens  # to hash the timers would cost more than all the rest of it
-    found = _written.get(key)
-    if found is None:
-        if len(_written) >= _MOST_WRITTEN:
-            _written.clear()
-        written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
-        found = _written[key] = t, replace(t, first_byte=max(t.first_byte, written))
-    return found[1]
+    if len(_written) >= _MOST_WRITTEN:
+        _written.clear()
+    written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
+    made = replace(t, first_byte=max(t.first_byte, written))
+    _written[id(t), tokens] = t, made  # to hash the timers would cost more than all the rest of it
+    return made
 
 
 _MOST_WRITTEN = 1024
@@ -340,58 +352,103 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         UnknownPrice: no route with a price, where policy is to refuse.
     """
     task = policies.tasks(request.caller.task)
-    router = policies.router
-    asked = as_asked(request, task) if task.model or task.max_tokens or task.default_cap else request
-    routes = router.routes(asked, now)
+    outline = task.outlines.get((request.dialect, request.endpoint)) or _outline(request, policies, task)
+    asked = as_asked(request, task) if outline.changes else request
+    routes = policies.router.routes(asked, now)
     if len(routes) > 1 and request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
-    timeouts = task.timeouts
-    total = timeouts.total if request.timeout is None else min(timeouts.total, request.timeout)
-    patience = request.patience
-    shown = request.facts.stream or request.endpoint not in METERED  # as it comes
-    if patience is not None and patience < total and not shown:
-        total = patience  # nothing is shown before all of it is here: silence is the whole exchange
-    home = _home(routes, request.dialect)
-    plan = Plan(  # by place: every call makes one, and names cost more than all the rest of it
-        policies.dialects(request.dialect),
-        routes,
-        task.recovery,
-        timeouts,
-        now + (task.retry_deadline if task.retry_deadline < total else total),
-        now + total,
-        asked,
-        task.most_nano,
-        Descent(task.ladder) if task.ladder else None,
-        task.on_cut,
-        task.timeouts_at,
-        home,
-        home,
-    )
-    if patience is not None and shown:
-        plan.patience, plan.heard_by, plan.retry_by = patience, now + patience, plan.first_content_by
-        plan.first_content_by = min(plan.first_content_by, plan.heard_by)
+    first = routes[0]
+    plan = outline.copy()
+    plan.routes = routes
+    plan.asked = asked
     plan.named = asked.facts.model
     plan.came_as = request.body
-    plan.shape = task.shape
-    if request.endpoint in ANSWERS:
-        plan.output_cap = _cap(request, task)
+    plan.home = plan.direct = first if first.dialect == request.dialect else _home(routes, request.dialect)
+    if request.timeout is None and request.patience is None:
+        plan.first_content_by, plan.ends_by = now + outline.deadline, now + outline.total
+    else:
+        _bound(plan, request, task, now)
+    if task.ladder:
+        plan.descent = Descent(task.ladder)
+    if outline.answers:
+        if outline.caps:
+            plan.output_cap = _cap(request, task)
         if task.answer is not None and _is_written(request):
-            plan.answer = task.answer
-        if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:
+            plan.answer, plan.plain = task.answer, False
+        if len(routes) > 1 or policies.chooses or plan.descent is not None:
             choose(plan, policies, task, now)
+            if plan.takes_refusals:
+                plan.plain = False
     return plan
 
 
-def is_plain(request: Request, plan: Plan) -> bool:
-    """All that is to be done is to attempt: no kept answer is asked for, nothing takes the place of an answer, looks at
-    it or mends it."""
-    return (
-        plan.shape is None
-        and plan.descent is None
-        and plan.answer is None
-        and not (plan.takes_refusals or plan.checks or request.cache or request.on_cut)
-        and plan.on_cut == "error"
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is the same in every plan of one task, dialect and endpoint. Durations are in seconds.
+
+    Attributes:
+        copy: makes a plan that is to be filled in.
+        deadline: from admission to the first content.
+        total: from admission to the end.
+        changes: the task says something of models or caps.
+        answers: a model writes what is asked for.
+        caps: … and what of it is too much is the task's to say.
+    """
+
+    copy: Callable[[], Plan]
+    deadline: float
+    total: float
+    changes: bool
+    answers: bool
+    caps: bool
+
+
+_NOTHING = Request("", "", "", "", (), b"", Facts(), Caller(), "")
+
+
+def _outline(request: Request, policies: Policies, task: TaskPolicy) -> Outline:
+    total = task.timeouts.total
+    answers = request.endpoint in ANSWERS
+    blank = Plan(
+        policies.dialects(request.dialect),
+        (),
+        task.recovery,
+        task.timeouts,
+        0.0,
+        0.0,
+        _NOTHING,  # not the request that is here: what it says would be kept
+        most_nano=task.most_nano,
+        on_cut=task.on_cut,
+        timeouts_at=task.timeouts_at,
+        shape=task.shape,
+        plain=task.shape is None and not task.ladder and task.on_cut == "error",
     )
+    return task.outlines.setdefault(
+        (request.dialect, request.endpoint),
+        Outline(
+            blank.__copy__,  # type: ignore[attr-defined]  # it is there, and only not in msgspec's stubs
+            min(task.retry_deadline, total),
+            total,
+            bool(task.model or task.max_tokens or task.default_cap),
+            answers,
+            answers and (task.max_tokens is not None or task.default_cap is not None),
+        ),
+    )
+
+
+def _bound(plan: Plan, request: Request, task: TaskPolicy, now: float) -> None:
+    """The deadlines of a caller that has told how long it waits, for all of an answer or for each piece of it."""
+    total, patience = task.timeouts.total, request.patience
+    if request.timeout is not None and request.timeout < total:
+        total = request.timeout
+    shown = request.facts.stream or request.endpoint not in METERED  # as it comes
+    if patience is not None and patience < total and not shown:
+        total = patience  # nothing is shown before all of it is here: silence is the whole exchange
+    plan.first_content_by = by = now + (task.retry_deadline if task.retry_deadline < total else total)
+    plan.ends_by = now + total
+    if patience is not None and shown:
+        plan.patience, plan.heard_by, plan.retry_by = patience, now + patience, by
+        plan.first_content_by = min(by, plan.heard_by)
 
 
 def _is_written(request: Request) -> bool:
