@@ -267,9 +267,10 @@ class Exchange:
     @property
     def degradation(self) -> str:
         """How its answer is less than what was asked for, in words for a header and the log; "" where it is not."""
-        last = self.last
-        if last is None or not last.lost or self.stood_in:
+        attempts = self.attempts
+        if not attempts or not attempts[-1].lost or self.stood_in:
             return self.degraded
+        last = attempts[-1]
         said = f"translated: {', '.join(last.lost)}"
         return f"{self.degraded}; {said}" if self.degraded else said
 

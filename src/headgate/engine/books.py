@@ -54,11 +54,6 @@ def spent(request: Request) -> bool:
     return request.upload is not None and request.upload.begun
 
 
-def above_bound(attempt: Attempt) -> bool:
-    """It costs more than the most it could cost: the bound, and with it the hold, was wrong."""
-    return attempt.bound_nano is not None and attempt.cost_nano > attempt.bound_nano
-
-
 STOPPED = "Headgate was shut down before the answer was complete. Send the request again."
 
 
@@ -69,20 +64,27 @@ class Books:
         stopping: what is under way is being broken off by us: whoever has not got its answer has not left.
     """
 
-    __slots__ = ("_ceiling", "_charges", "_clock", "_policies", "_ports", "_tasks", "stopping")
+    __slots__ = (
+        "_ceiling",
+        "_charges",
+        "_ledger",
+        "_limits",
+        "_log",
+        "_policies",
+        "_tasks",
+        "_turns",
+        "now",
+        "stopping",
+    )
 
     def __init__(self, ports: Ports, policies: Policies) -> None:
         self.stopping = False
-        self._ports = ports
         self._policies = policies
-        self._clock = ports.clock
+        self.now = ports.clock.now  # seconds since the epoch
+        self._ledger, self._log, self._limits, self._turns = ports.ledger, ports.log, ports.limits, ports.turns
         self._charges = policies.charges
         self._tasks = policies.tasks
         self._ceiling = policies.unbounded_ceiling
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return self._clock.now()
 
     def owns_retries(self, exchange: Exchange) -> bool:
         """Whether Headgate, not the caller, retries this exchange."""
@@ -94,21 +96,23 @@ class Books:
         Raises:
             UnknownPrice: see `Charges.check`. Nothing has been written then.
         """
-        now = self._clock.now()
+        now, request, attempts = self.now(), exchange.request, exchange.attempts
         crossed = None if plan.crossed is None else plan.sent_to(route)
-        request = exchange.request if crossed is None else crossed.request
-        bound: int | None = 0
-        tokens = 0
+        if crossed is not None:
+            request = crossed.request
+        attempt = Attempt(len(attempts) + exchange.unsent + 1, route, now, 0, waited)
         if request.endpoint in PRICED:
             most = self._charges.bound(route, request.facts, len(request.body), now, ceiling=self._ceiling)
-            bound, tokens = (None, 0) if most is None else (most.nano, most.tokens)
-        attempt = Attempt(len(exchange.attempts) + exchange.unsent + 1, route, now, bound, waited, bound_tokens=tokens)
+            if most is None:
+                attempt.bound_nano = None
+            else:
+                attempt.bound_nano, attempt.bound_tokens = most.nano, most.tokens
         if crossed is not None:
             attempt.sent_as, attempt.lost = crossed
         if plan.output_cap:
             attempt.output_cap = request.facts.max_output_tokens or 0
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one
-        exchange.attempts.append(attempt)
+        attempts.append(attempt)
         return attempt
 
     def note(self, attempt: Attempt, meter: Meter) -> None:
@@ -210,9 +214,9 @@ class Books:
         elif attempt.error is None:
             charges.learn(route, usage, shown, request.facts, request.body)
         served = attempt.model_served
-        attempt.cost_nano, version = charges.charge(route, served, usage, attempt.started)
-        attempt.price_version = version
-        if attempt.cost_nano >= MOST_CHARGE and not attempt.estimated:  # at prices that nobody can mean
+        cost, version = charges.charge(route, served, usage, attempt.started)
+        attempt.cost_nano, attempt.price_version = cost, version
+        if cost >= MOST_CHARGE and not attempt.estimated:  # at prices that nobody can mean
             attempt.estimated = True
             self._tell(exchange, attempt, "bad_usage", **as_told(usage))
         tier, speed = usage.service_tier, usage.speed
@@ -221,7 +225,8 @@ class Books:
             attempt.usage, attempt.nested = usage.whole(), bool(usage.iterations)  # for whatever counts tokens
         if attempt.estimated and request.facts.background:  # it goes on without us, and nobody tells us how far
             attempt.cost_nano = max(attempt.cost_nano, attempt.bound_nano or 0)
-        if above_bound(attempt):
+        if attempt.bound_nano is not None and attempt.cost_nano > attempt.bound_nano:
+            # It costs more than the most it could cost: the bound, and with it the hold, was wrong.
             costs = {"bound_nano": attempt.bound_nano, "cost_nano": attempt.cost_nano}
             self._tell(exchange, attempt, "bound_broken", **costs, estimated=attempt.estimated)
 
@@ -232,13 +237,13 @@ class Books:
 
     def _shown_whole(self, attempt: Attempt, body: bytes) -> Shown:
         """An answer in one piece: all of its JSON counts as content."""
-        seen = self.shown(attempt, until=self._clock.now())
+        seen = self.shown(attempt, until=self.now())
         seen.content = len(body)
         seen.wide, seen.beyond = widths(body)
         return seen
 
     def _tell(self, exchange: Exchange, attempt: Attempt, event: str, **facts: object) -> None:
-        self._ports.log.event(
+        self._log.event(
             event,
             exchange=exchange.id,
             attempt=attempt.number,
@@ -263,7 +268,7 @@ class Books:
         if error.kind != "refusal":  # which is an answer like any other, to learn from as well
             attempt.error = error
         lost = error.kind in ("broken", "truncated")
-        shown = self.shown(attempt, meter, until=self._clock.now(), left=left, lost=lost)
+        shown = self.shown(attempt, meter, until=self.now(), left=left, lost=lost)
         self.charge(exchange, attempt, shown, final=meter.usage_final)
 
     def charge_left(self, exchange: Exchange, attempt: Attempt, meter: Meter, incoming: Incoming) -> None:
@@ -272,7 +277,7 @@ class Books:
         if arrived:
             meter.feed(arrived)
         self.note(attempt, meter)
-        shown = self.shown(attempt, meter, until=self._clock.now(), left=not meter.over)
+        shown = self.shown(attempt, meter, until=self.now(), left=not meter.over)
         self.charge(exchange, attempt, shown, final=meter.usage_final)
 
     def charge_unseen(self, exchange: Exchange, attempt: Attempt) -> None:
@@ -283,27 +288,26 @@ class Books:
 
     def fail(self, exchange: Exchange, attempt: Attempt, error: UpstreamError) -> None:
         """An attempt failed, and its exchange may go on. One that is charged already stays so."""
-        attempt.ended = self._clock.now()
+        attempt.ended = self.now()
         attempt.error = error
         attempt.request_id = attempt.request_id or error.request_id
         if attempt.sent and error.maybe_billed and not attempt.price_version:
             self._charge_failed(exchange, attempt)
         self._end_turn(exchange, attempt)
-        self._ports.ledger.close(exchange, attempt)
+        self._ledger.close(exchange, attempt)
 
     def close(self, exchange: Exchange, attempt: Attempt) -> None:
         """An attempt has answered and is charged, and its exchange goes on with another. Idempotent."""
         if attempt.ended is None:
-            attempt.ended = self._clock.now()
+            attempt.ended = self.now()
         self._end_turn(exchange, attempt)
-        self._ports.ledger.close(exchange, attempt)
+        self._ledger.close(exchange, attempt)
 
     def _end_turn(self, exchange: Exchange, attempt: Attempt) -> None:
         if attempt.marks is not None:
             prompting.ended(exchange, attempt, self._policies)
-        turns = self._ports.turns
-        if turns is not None:
-            turns.ended(exchange, attempt)
+        if self._turns is not None:
+            self._turns.ended(exchange, attempt)
 
     def _charge_failed(self, exchange: Exchange, attempt: Attempt) -> None:
         streamed = attempt.first_byte is not None and exchange.request.facts.stream
@@ -311,49 +315,56 @@ class Books:
             self.charge(exchange, attempt)  # an error beside a final usage
         elif streamed:
             left = isinstance(attempt.error, UpstreamTimeout)  # it was we who left
-            self.charge(exchange, attempt, self.shown(attempt, until=self._clock.now(), left=left), final=False)
+            self.charge(exchange, attempt, self.shown(attempt, until=self.now(), left=left), final=False)
         else:
             self.charge_unseen(exchange, attempt)
 
-    def settle(self, exchange: Exchange, ending: Ending, error: BaseException | None = None) -> None:
-        """Close the books on an exchange, once; later calls change nothing."""
+    def settle(
+        self, exchange: Exchange, ending: Ending, error: BaseException | None = None, now: float | None = None
+    ) -> None:
+        """Close the books on an exchange, once; later calls change nothing.
+
+        Args:
+            now: where the clock has just been read.
+        """
         if exchange.ending is not None:
             return
-        told: BaseException | None = error
+        if now is None:
+            now = self.now()
+        told = error
         if self.stopping and not isinstance(error, Exception) and ending in (Ending.ABANDONED, Ending.CANCELLED):
             ending, told = Ending.CUT if ending is Ending.ABANDONED else ending, Unavailable(STOPPED)
         exchange.ending = ending
-        now = self._clock.now()
         exchange.ended = now
-        if isinstance(told, Exception):
+        if told is not None and isinstance(told, Exception):
             if not isinstance(told, HeadgateError):
                 told = HeadgateError(f"{type(told).__name__} inside Headgate", code="internal_error")
             exchange.error = told
             told.exchange_id = exchange.id
             if not exchange.status:  # nothing has been answered yet
                 exchange.status = answered_status(told, exchange, owns_retries=self.owns_retries(exchange))
-        last = exchange.last
-        if last is not None and last.ended is None:
-            last.ended = now
-            if last.sent and last.status == 0 and not isinstance(error, Unavailable):
-                self.charge_unseen(exchange, last)  # cancelled in flight
-            elif last.sent and not last.price_version:
-                self._charge_interrupted(exchange, last)
-        if last is not None and last.marks is not None:
-            prompting.ended(exchange, last, self._policies)
-        turns = self._ports.turns
-        if turns is not None and last is not None:
-            turns.closed(exchange)
-        if exchange.taken is not None and self._ports.limits is not None:
-            limiting.correct(self._ports.limits, exchange, exchange.taken)
-        self._ports.ledger.settle(exchange)
-        self._ports.log.write(exchange)
+        if exchange.attempts:
+            last = exchange.attempts[-1]
+            if last.ended is None:
+                last.ended = now
+                if last.sent and last.status == 0 and not isinstance(error, Unavailable):
+                    self.charge_unseen(exchange, last)  # cancelled in flight
+                elif last.sent and not last.price_version:
+                    self._charge_interrupted(exchange, last)
+            if last.marks is not None:
+                prompting.ended(exchange, last, self._policies)
+            if self._turns is not None:
+                self._turns.closed(exchange)
+        if exchange.taken is not None and self._limits is not None:
+            limiting.correct(self._limits, exchange, exchange.taken)
+        self._ledger.settle(exchange)
+        self._log.write(exchange)
 
     def _charge_interrupted(self, exchange: Exchange, attempt: Attempt) -> None:
         """Cancelled, or failed inside Headgate, between the response's headers and its first content."""
         if attempt.status >= 300:
             return
         if exchange.request.facts.stream:
-            self.charge(exchange, attempt, self.shown(attempt, until=self._clock.now(), left=True), final=False)
+            self.charge(exchange, attempt, self.shown(attempt, until=self.now(), left=True), final=False)
         else:
             self.charge_unseen(exchange, attempt)

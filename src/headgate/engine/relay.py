@@ -71,16 +71,15 @@ class WholeReply:
         self._books = books
         self._body = body
         self.exchange = exchange
-        self.status = status
+        self.status = exchange.status = status
         self.length: int | None = len(body)
         now = books.now()
         last = exchange.attempts[-1]
         if last.ended is None:  # a refusal that is handed on after all has ended before
             last.ended = now
-        exchange.status = status
         self.headers = headers + exchange_headers(exchange, now, final=True)
         # Complete here: everything the provider had to say is in our hands, and nothing can change the bill.
-        books.settle(exchange, Ending.COMPLETE)
+        books.settle(exchange, Ending.COMPLETE, None, now)
 
     async def read(self) -> bytes:
         """The whole body, then b""."""

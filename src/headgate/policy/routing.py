@@ -70,17 +70,20 @@ class Router:
         Raises:
             NotServed: no provider serves the name, or none of the request's dialect where it cannot be translated.
         """
-        direct = request.direct
-        if direct is not None and self._is_bare(request.facts.model, direct.provider):
-            return [replace(direct, model=request.facts.model)]  # the SDK's base URL has chosen the provider
-        found = self._found(request, now)
-        if direct is None:
-            ready = found if not self.unready else self._ready(found, told=request.way_in != "gateway")
-            facts = request.facts
-            if facts.state or facts.keeps:
-                return self._at_home(request, ready)
-            return ready if not self.keys else self._in_turn(ready, next(self._turn))
-        return self._beside(direct, found)
+        direct, facts = request.direct, request.facts
+        name = facts.model
+        if direct is not None and self._is_bare(name, direct.provider):
+            return [replace(direct, model=name)]  # the SDK's base URL has chosen the provider
+        found = self._seen.get((request.dialect, name, request.endpoint in TRANSLATED))
+        if found is None or request.provider or name in self.virtual:  # else as `_found` would find it
+            found = self._found(request, now)
+        if direct is not None:
+            return self._beside(direct, found)
+        if self.unready and (len(found) > 1 or found[0].provider in self.unready):
+            found = self._ready(found, told=request.way_in != "gateway")
+        if facts.state or facts.keeps:
+            return self._at_home(request, found)
+        return found if not self.keys else self._in_turn(found, next(self._turn))
 
     def after_failure(self, request: Request, name: str, now: float) -> Sequence[Route]:
         """The routes of a model that `fallbacks` names, for a request that asked for another; () if none can serve it.
