@@ -12,7 +12,7 @@ from headgate.core.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Ending
 from headgate.core.ports import Timeouts
 from headgate.engine.blocking import run_blocking
-from headgate.engine.plan import SECONDS_PER_TOKEN, Plan, _written, unseen_tokens
+from headgate.engine.plan import SECONDS_PER_TOKEN, Plan, unseen_tokens
 from headgate.policy.recovery import Recovery
 from headgate.testing import Passed, World
 from headgate.testing.canned import (
@@ -203,10 +203,10 @@ def test_no_attempt_begins_once_the_sdk_has_heard_nothing_for_its_timeout(run: A
 def test_the_timers_of_whole_answers_are_each_tasks_own_however_many_there_have_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("headgate.engine.plan._MOST_WRITTEN", 8)
-    for seconds in range(1, 100):  # each with an address that one before it may have had
+    monkeypatch.setattr("headgate.engine.plan._MOST_TIMERS", 8)
+    for seconds in range(1, 100):
         plan = Plan(None, (), Recovery(), Timeouts(first_byte=seconds), 0.0, 600.0, World().request())  # type: ignore[arg-type]  # nothing is asked of its dialect
-        for tokens in (1_000, 1_000, 2_000):
+        for tokens in (1_000, 1_000, *range(2_000, 2_020)):
             found = plan.attempt_timeouts(0.0, 1.0, "", tokens)
             assert found.first_byte == seconds + tokens * SECONDS_PER_TOKEN
-    assert len(_written) <= 8
+        assert len(plan.timers) <= 8

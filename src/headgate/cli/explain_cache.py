@@ -40,7 +40,7 @@ def caching(
     said.add("cache", "keep", shown, _origin(request, settings, origins))
     restarts = request.facts.stream and on_cut(request, plan.on_cut) == "restart"
     found = rules.wanted(
-        request, plan.came_as, plan.routes, output_cap=plan.output_cap, answer=plan.answer, restarts=restarts
+        request, plan.came.body, plan.routes, output_cap=plan.output_cap, answer=plan.answer, restarts=restarts
     )
     if found is None:
         if request.endpoint not in KEPT:

@@ -5,7 +5,7 @@ with attempts that all fail in the same way. Nothing is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from copy import copy
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ def recovery(said: Explanation, request: Request, plan: Plan, policies: Policies
 
 def _course(request: Request, plan: Plan, policies: Policies, made: Callable[[], UpstreamError], now: float) -> str:
     """Where the attempts go, then what the ladder has, then what the caller gets."""
-    mine = replace(plan, routes=list(plan.routes))  # a fallback changes them
+    mine = copy(plan)  # a fallback changes its routes
     exchange = Exchange("", request, now)
     place = 0
     while True:

@@ -69,7 +69,7 @@ class Approving:
 
         def make(call: ToolCall, expires: float) -> Parked | None:
             nonlocal digest
-            digest = digest or request_digest(request, plan.came_as)
+            digest = digest or request_digest(request, plan.came.body)
             now = self._books.now()
             parked = Parked(approvals.new_id(), now, now + expires, _plain(request.caller), call, exchange.id, digest)
             try:
@@ -94,7 +94,7 @@ class Approving:
             Unavailable: it cannot be read now.
         """
         request = exchange.request
-        found = await self._found(request, request_digest(request, plan.came_as))
+        found = await self._found(request, request_digest(request, plan.came.body))
         now = self._books.now()
         states = {parked.id: parked.state_at(now) for parked in found}
         if State.USED in states.values():

@@ -159,4 +159,4 @@ def answered(exchange: Exchange, plan: Plan, policies: Policies, attempt: Attemp
     if router.measures:
         at = attempt.first_content if attempt.first_content is not None else now
         router.measured(attempt.route, at - attempt.started, now, stream=asked.facts.stream)
-    router.sessions.remember(asked.caller, plan.named, attempt.route)
+    router.sessions.remember(asked.caller, plan.came.facts.model, attempt.route)

@@ -57,7 +57,12 @@ SECONDS_PER_TOKEN = 3600 / 128_000
 """The pace that Anthropic's SDK expects an answer at, where it says which ones have to be streamed
 (`_calculate_nonstreaming_timeout`)."""
 
+_MOST_OUTLINES = 1024  # of a task: models are named by callers
+_MOST_TIMERS = 256  # of an outline: so are caps
 _NEARLY = 0.999  # of `total`; timers this little off the exchange's end are not worth a set of their own
+
+
+_NOTHING = Request("", "", "", "", (), b"", Facts(), Caller(), "")
 
 
 class Charges(Protocol):
@@ -161,8 +166,8 @@ class TaskPolicy:
     enforces_cap: bool = False  # it also lowers a cap that the caller has given
     shape: Shape | None = None  # what is taken out of its requests; None = nothing
     prompt_caching: bool = True  # its prompts are marked for providers' caches, where that pays
-    # What plans of its exchanges have in common, by dialect and endpoint, of which there are some twenty.
-    outlines: dict[tuple[str, str], Outline] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What plans of alike exchanges have in common.
+    outlines: dict[Alike, Outline] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 def lossy_by_default(task: str, model: str) -> LossPolicy:
@@ -193,10 +198,6 @@ class Policies:
     incidents: Incidents = field(default_factory=Incidents)  # what is stopped, slowed or degraded now
     counts_tokens: bool = True  # a caller's limit is in tokens: calls are estimated before they are let in
     tracing: Tracing | None = None  # None: nothing is traced
-    chooses: bool = field(init=False)  # a call with one route may come to others: by a fallback, or by its budget
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "chooses", bool(self.router.fallbacks) or self.budgets.degrade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,8 @@ class Plan(msgspec.Struct, eq=False):
         follows: what is sent in place of the caller's request, because an answer to that would not do. There is no
             `direct` route then.
         inspects: makes what watches an attempt's answer; None = nothing does.
-        named: the model that was asked for before any of that: a session's later calls will ask for it again.
+        came: `asked` before any of that: its model is the one that a session's later calls will ask for again, and its
+            body the caller's, before anything was changed in it.
         output_cap: tokens per choice that the body has to be given, in place of a larger cap; 0 = leave it.
         learns: what answers is remembered, for later calls.
         impatient: other models are named for overload, so the last route is not waited for to the end.
@@ -242,6 +244,7 @@ class Plan(msgspec.Struct, eq=False):
     descent: Descent | None = None  # None: there is no ladder
     on_cut: str = "error"  # what is done about this very stream's
     timeouts_at: Mapping[str, Timeouts] = msgspec.field(default_factory=dict)  # see `TaskPolicy`
+    timers: dict[tuple[str, int | None], Timeouts] = msgspec.field(default_factory=dict)  # see `attempt_timeouts`
     home: Route | None = None  # whose model wrote what thinking there is, as far as anybody can tell
     direct: Route | None = None  # gets the request as it is, without a look at it: `home`, in the caller's dialect
     crossed: dict[tuple[str, str], Crossed] | None = None  # by provider and model: what they get in its place
@@ -254,9 +257,8 @@ class Plan(msgspec.Struct, eq=False):
     answer: AnswerRules | None = None
     checks: tuple[Check, ...] = ()
     follows: Request | None = None
-    named: str = ""
+    came: Request = _NOTHING
     shape: Shape | None = None  # see `TaskPolicy`
-    came_as: bytes = b""  # the caller's body, before anything was changed in it
     patience: float = inf  # seconds, of a caller that is shown the answer as it comes: it leaves after such a silence
     heard_by: float = inf  # … and by then, if nothing (more) has come
     retry_by: float = inf  # no attempt begins after it, whatever the caller has heard meanwhile
@@ -292,12 +294,7 @@ class Plan(msgspec.Struct, eq=False):
         Args:
             unseen: tokens that are written before the first byte is shown; None = nobody knows how many.
         """
-        t = self.timeouts
-        if self.timeouts_at:
-            t = self.timeouts_at.get(provider, t)
-        if unseen != 0:
-            found = _written.get((id(t), unseen))
-            t = found[1] if found is not None else _until_written(t, unseen)
+        t = self.timers.get((provider, unseen)) or self._timers(provider, unseen)
         left, patience = self.ends_by - now, self.patience
         if left > t.total * _NEARLY and stretch == 1.0:
             if patience == inf or (patience >= t.idle and self.heard_by - now >= t.first_byte):
@@ -313,20 +310,16 @@ class Plan(msgspec.Struct, eq=False):
             total=left,
         )
 
-
-def _until_written(t: Timeouts, tokens: int | None) -> Timeouts:
-    """The timers of an answer that shows nothing before so many tokens are written; None = nobody knows how many."""
-    if len(_written) >= _MOST_WRITTEN:
-        _written.clear()
-    written = t.total if tokens is None else min(t.first_byte + tokens * SECONDS_PER_TOKEN, t.total)
-    made = replace(t, first_byte=max(t.first_byte, written))
-    _written[id(t), tokens] = t, made  # to hash the timers would cost more than all the rest of it
-    return made
-
-
-_MOST_WRITTEN = 1024
-_written: dict[tuple[int, int | None], tuple[Timeouts, Timeouts]] = {}
-"""What `_until_written` has made, beside what of: while that is kept, its id is nobody else's."""
+    def _timers(self, provider: str, unseen: int | None) -> Timeouts:
+        """A provider's timers for an answer that shows nothing before so many tokens are written."""
+        t = self.timeouts_at.get(provider, self.timeouts)
+        if unseen != 0:
+            written = t.total if unseen is None else min(t.first_byte + unseen * SECONDS_PER_TOKEN, t.total)
+            t = replace(t, first_byte=max(t.first_byte, written))
+        if len(self.timers) >= _MOST_TIMERS:
+            self.timers.clear()
+        self.timers[provider, unseen] = t
+        return t
 
 
 def unseen_tokens(request: Request, given: int | None = None) -> int | None:
@@ -351,104 +344,100 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
         NotServed: no route.
         UnknownPrice: no route with a price, where policy is to refuse.
     """
-    task = policies.tasks(request.caller.task)
-    outline = task.outlines.get((request.dialect, request.endpoint)) or _outline(request, policies, task)
-    asked = as_asked(request, task) if outline.changes else request
-    routes = policies.router.routes(asked, now)
+    task, facts = policies.tasks(request.caller.task), request.facts
+    alike = request.dialect, request.endpoint, facts.model, facts.stream, request.timeout, request.patience
+    outline = task.outlines.get(alike)
+    if outline is None or outline.policies is not policies:
+        outline = _outline(alike, policies, task)
+    plan = outline.copy()
+    plan.first_content_by, plan.ends_by = now + outline.deadline, now + outline.total
+    if plan.patience < inf:
+        plan.retry_by, plan.heard_by = plan.first_content_by, now + plan.patience
+        plan.first_content_by = min(plan.retry_by, plan.heard_by)
+    router = policies.router
+    own = request.provider or facts.state or facts.keeps or request.direct is not None
+    if outline.settled and not own and plan.routes[0].provider not in router.unready:
+        plan.asked = plan.came = request
+        return plan
+    plan.asked = plan.came = asked = as_asked(request, task)
+    routes = router.routes(asked, now)
     if len(routes) > 1 and request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
-    first = routes[0]
-    plan = outline.copy()
     plan.routes = routes
-    plan.asked = asked
-    plan.named = asked.facts.model
-    plan.came_as = request.body
-    plan.home = plan.direct = first if first.dialect == request.dialect else _home(routes, request.dialect)
-    if request.timeout is None and request.patience is None:
-        plan.first_content_by, plan.ends_by = now + outline.deadline, now + outline.total
-    else:
-        _bound(plan, request, task, now)
+    plan.home = plan.direct = _home(routes, request.dialect)
     if task.ladder:
         plan.descent = Descent(task.ladder)
-    if outline.answers:
-        if outline.caps:
-            plan.output_cap = _cap(request, task)
+    if request.endpoint in ANSWERS:
+        plan.output_cap = _cap(request, task)
         if task.answer is not None and _is_written(request):
             plan.answer, plan.plain = task.answer, False
-        if len(routes) > 1 or policies.chooses or plan.descent is not None:
+        if len(routes) > 1 or router.fallbacks or plan.descent is not None or policies.budgets.degrade:
             choose(plan, policies, task, now)
             if plan.takes_refusals:
                 plan.plain = False
     return plan
 
 
+Alike = tuple[str, str, str, bool, float | None, float | None]
+"""Of a request: its dialect, endpoint and model, whether it streams, its time and its caller's patience."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is the same in every plan of one task, dialect and endpoint. Durations are in seconds.
+    """What is the same in every plan of one task for requests that are alike. Durations are in seconds.
 
     Attributes:
+        policies: that it was made by.
         copy: makes a plan that is to be filled in.
         deadline: from admission to the first content.
         total: from admission to the end.
-        changes: the task says something of models or caps.
-        answers: a model writes what is asked for.
-        caps: … and what of it is too much is the task's to say.
+        settled: one route serves, whoever asks, and nothing else has a say: it is in the plan. Unless its credential
+            is missing, and but for requests with a direct route, a provider of their own, or something that it keeps.
     """
 
+    policies: Policies
     copy: Callable[[], Plan]
     deadline: float
     total: float
-    changes: bool
-    answers: bool
-    caps: bool
+    settled: bool
 
 
-_NOTHING = Request("", "", "", "", (), b"", Facts(), Caller(), "")
-
-
-def _outline(request: Request, policies: Policies, task: TaskPolicy) -> Outline:
-    total = task.timeouts.total
-    answers = request.endpoint in ANSWERS
-    blank = Plan(
-        policies.dialects(request.dialect),
-        (),
+def _outline(alike: Alike, policies: Policies, task: TaskPolicy) -> Outline:
+    dialect, endpoint, model, stream, timeout, patience = alike
+    total = task.timeouts.total if timeout is None else min(task.timeouts.total, timeout)
+    shown = stream or endpoint not in METERED  # as it comes
+    if patience is not None and patience < total and not shown:
+        total = patience  # nothing is shown before all of it is here: silence is the whole exchange
+    route = None if _decides(task, policies) else policies.router.settled(dialect, endpoint, model)
+    plan = Plan(
+        policies.dialects(dialect),
+        () if route is None else (route,),
         task.recovery,
         task.timeouts,
         0.0,
         0.0,
-        _NOTHING,  # not the request that is here: what it says would be kept
-        most_nano=task.most_nano,
+        _NOTHING,  # and no request that is here: it would be kept
+        task.most_nano,
         on_cut=task.on_cut,
         timeouts_at=task.timeouts_at,
         shape=task.shape,
+        patience=patience if patience is not None and shown else inf,
         plain=task.shape is None and not task.ladder and task.on_cut == "error",
     )
-    return task.outlines.setdefault(
-        (request.dialect, request.endpoint),
-        Outline(
-            blank.__copy__,  # type: ignore[attr-defined]  # it is there, and only not in msgspec's stubs
-            min(task.retry_deadline, total),
-            total,
-            bool(task.model or task.max_tokens or task.default_cap),
-            answers,
-            answers and (task.max_tokens is not None or task.default_cap is not None),
-        ),
-    )
+    plan.home = plan.direct = _home(plan.routes, dialect)
+    copy = plan.__copy__  # type: ignore[attr-defined]  # it is there, and only not in msgspec's stubs
+    made = Outline(policies, copy, min(task.retry_deadline, total), total, route is not None)
+    if len(task.outlines) >= _MOST_OUTLINES:
+        task.outlines.clear()
+    task.outlines[alike] = made
+    return made
 
 
-def _bound(plan: Plan, request: Request, task: TaskPolicy, now: float) -> None:
-    """The deadlines of a caller that has told how long it waits, for all of an answer or for each piece of it."""
-    total, patience = task.timeouts.total, request.patience
-    if request.timeout is not None and request.timeout < total:
-        total = request.timeout
-    shown = request.facts.stream or request.endpoint not in METERED  # as it comes
-    if patience is not None and patience < total and not shown:
-        total = patience  # nothing is shown before all of it is here: silence is the whole exchange
-    plan.first_content_by = by = now + (task.retry_deadline if task.retry_deadline < total else total)
-    plan.ends_by = now + total
-    if patience is not None and shown:
-        plan.patience, plan.heard_by, plan.retry_by = patience, now + patience, by
-        plan.first_content_by = min(by, plan.heard_by)
+def _decides(task: TaskPolicy, policies: Policies) -> bool:
+    """A call may be changed by its task, or come to models that it has not asked for."""
+    caps = task.max_tokens is not None or task.default_cap is not None
+    more = policies.router.fallbacks or policies.budgets.degrade
+    return bool(caps or more or task.model or task.answer is not None or task.ladder)
 
 
 def _is_written(request: Request) -> bool:
@@ -487,8 +476,6 @@ def _cap(request: Request, task: TaskPolicy) -> int:
 
 def _home(routes: Sequence[Route], dialect: str) -> Route | None:
     """The first that speaks the caller's dialect."""
-    if routes[0].dialect == dialect:
-        return routes[0]
     return next((route for route in routes if route.dialect == dialect), None)
 
 

@@ -90,7 +90,7 @@ class Recalling:
         restarts = plan.on_cut == "restart" and request.facts.stream
         found = self._rules.wanted(
             request,
-            plan.came_as,
+            plan.came.body,
             plan.routes,
             output_cap=plan.output_cap,
             answer=plan.answer,

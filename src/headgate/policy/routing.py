@@ -74,16 +74,25 @@ class Router:
         name = facts.model
         if direct is not None and self._is_bare(name, direct.provider):
             return [replace(direct, model=name)]  # the SDK's base URL has chosen the provider
-        found = self._seen.get((request.dialect, name, request.endpoint in TRANSLATED))
-        if found is None or request.provider or name in self.virtual:  # else as `_found` would find it
-            found = self._found(request, now)
+        found = self._found(request, now)
         if direct is not None:
             return self._beside(direct, found)
-        if self.unready and (len(found) > 1 or found[0].provider in self.unready):
-            found = self._ready(found, told=request.way_in != "gateway")
+        ready = found if not self.unready else self._ready(found, told=request.way_in != "gateway")
         if facts.state or facts.keeps:
-            return self._at_home(request, found)
-        return found if not self.keys else self._in_turn(found, next(self._turn))
+            return self._at_home(request, ready)
+        return ready if not self.keys else self._in_turn(ready, next(self._turn))
+
+    def settled(self, dialect: str, endpoint: str, name: str) -> Route | None:
+        """The one route that serves a name for whoever asks, as long as it has its credential; None where more than the
+        name decides, or nothing serves it. A path that names a provider, and what a provider keeps, decide otherwise.
+        """
+        if name in self.virtual:
+            return None
+        try:
+            found = self._named(dialect, endpoint, name)
+        except NotServed:
+            return None
+        return found[0] if len(found) == 1 and found[0].provider not in self.keys else None
 
     def after_failure(self, request: Request, name: str, now: float) -> Sequence[Route]:
         """The routes of a model that `fallbacks` names, for a request that asked for another; () if none can serve it.
@@ -230,15 +239,17 @@ class Router:
             return self._pinned(request)
         name = request.facts.model
         if not self.virtual or name not in self.virtual or request.facts.state:
-            return self._named(request, name)  # what a provider keeps decides: rules and preferences have no say
+            return self._named(
+                request.dialect, request.endpoint, name
+            )  # what a provider keeps decides: rules and preferences have no say
         name = self.led(request)[-1]
-        routes, virtual = self._named(request, name), self.virtual.get(name)
+        routes, virtual = self._named(request.dialect, request.endpoint, name), self.virtual.get(name)
         if virtual is None or not virtual.prefer or self.preferences is None:
             return routes
         return self.preferences.order(virtual, routes, request, now)
 
-    def _named(self, request: Request, name: str) -> Sequence[Route]:
-        key = (request.dialect, name, request.endpoint in TRANSLATED)
+    def _named(self, dialect: str, endpoint: str, name: str) -> Sequence[Route]:
+        key = (dialect, name, endpoint in TRANSLATED)
         routes = self._seen.get(key)
         if routes is None:
             routes = self._find(*key)
