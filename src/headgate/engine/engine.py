@@ -29,7 +29,7 @@ from headgate.core.guards import Inspector
 from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
 from headgate.engine.again import Again
-from headgate.engine.answer import passed_on
+from headgate.engine.answer import HeaderList, passed_on
 from headgate.engine.approving import Approving
 from headgate.engine.books import Books, once_only, spent
 from headgate.engine.checking import Checking
@@ -60,7 +60,7 @@ from headgate.engine.reading import (
 from headgate.engine.recall_tools import Giving
 from headgate.engine.recalling import nothing_kept, recalling_of
 from headgate.engine.refusing import after_all, read_out, refused
-from headgate.engine.relay import RawReply, Reply, StreamReply
+from headgate.engine.relay import RawReply, Reply, StreamReply, WholeReply
 from headgate.engine.replaying import Given, replayed
 from headgate.engine.sending import body_for, headers_for
 from headgate.engine.shaping import shape
@@ -116,6 +116,7 @@ class Engine:
         )
         # What every call needs, within reach.
         self._limits, self._ledger, self._upstream = ports.limits, ports.ledger, ports.upstream
+        self._turn_desk, self._tracing = ports.turns, policies.tracing
         self._now, self._new_id = ports.clock.now, ports.new_id
 
     def begin(self, request: Request) -> Exchange:
@@ -133,8 +134,9 @@ class Engine:
         request = exchange.request
         # Most calls ask for nothing of their own, and come by all that is for such together.
         asks = request.client_retries or request.approval or request.cache or request.on_cut or request.facts.state
+        looks = self._looks or asks
         try:
-            if self._looks or asks:
+            if looks:
                 if self.ports.witnesses and not (request.of_guard or request.on_our_own):
                     exchange.original = request
                 if request.facts.state and request.direct is None:
@@ -144,8 +146,7 @@ class Engine:
                 await self._incident.admit(exchange, plan)
             if self._limits is not None and not (request.of_guard or request.on_our_own):
                 await limiting.admit(self._limits, self.policies, exchange, plan)
-            plain = plan.plain
-            if self._looks or asks or not plain:
+            if looks or not plan.plain:
                 if self.policies.guards is not None:
                     await self._guarding.admit(exchange, plan)
                 if request.client_retries:  # behind the limits: whoever is over one uses up nobody's retries
@@ -156,17 +157,18 @@ class Engine:
                     plan.on_cut = on_cut(request, plan.on_cut)
                 if self.ports.checkers is not None:
                     await self._checking.admit(exchange, plan)
-                plain = plain and not (self._recalls or plan.checks or request.cache or request.on_cut)
-            if plain and self._incidents.live is None:  # nothing of what stands in between has anything to do
-                try:
-                    reply = await self._attempts(exchange, plan)
-                except NoTurn as error:
-                    raise said(error) from None
-            else:
+                if self._recalls or plan.checks or request.cache or request.on_cut:
+                    plan.plain = False
+            if not plan.plain or self._incidents.live is not None:
                 reply = await self._recalled(exchange, plan)
                 late = plan.checks or (plan.answer is not None and holds_back(plan))
                 if late and not isinstance(reply, Given):  # which was looked at before
                     reply = self._checking.held(exchange, plan, reply)
+            else:  # nothing of what stands in between has anything to do
+                try:
+                    reply = await self._attempts(exchange, plan)
+                except NoTurn as error:
+                    raise said(error) from None
             return reply if exchange.original is None else seen(self.ports.witnesses, exchange, reply)
         except BaseException as error:
             if isinstance(error, BudgetExceeded | RateExceeded):
@@ -310,8 +312,8 @@ class Engine:
                     answered(exchange, plan, self.policies, attempt, self._now())
                 return reply
             except BudgetExceeded as error:
-                if self.ports.turns is not None:
-                    self.ports.turns.unsent(attempt)
+                if self._turn_desk is not None:
+                    self._turn_desk.unsent(attempt)
                 self._holds.instead(exchange, plan, error)
                 place, waited = 0, 0.0
                 continue
@@ -364,7 +366,7 @@ class Engine:
         if self._prompting is not None:
             self._prompting.mark(exchange, request, attempt)
         body = body_for(request, self._dialect(plan, attempt), attempt)
-        headers, tracing = headers_for(request, route), self.policies.tracing
+        headers, tracing = headers_for(request, route), self._tracing
         unseen = 0 if request.facts.stream else unseen_tokens(request, attempt.output_cap)
         return Outgoing(
             request.method,
@@ -376,15 +378,17 @@ class Engine:
         )
 
     async def _read(self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming) -> Reply:
-        """Read until there is something to hand on."""
+        """Read until there is something to hand on: of a stream the first content, of a JSON answer all, so that a cut
+        one can still be retried."""
         try:
             attempt.first_byte = self._now()
             status, headers = incoming.status, incoming.headers
             attempt.status = status
             request = attempt.sent_as or exchange.request
-            dialect = self._dialect(plan, attempt)
+            endpoint = request.endpoint
+            dialect = plan.dialect if attempt.sent_as is None else self._dialect(plan, attempt)
             coding = read_headers(exchange, attempt, dialect, headers)
-            turns, metered = self.ports.turns, request.endpoint in METERED
+            turns, metered = self._turn_desk, endpoint in METERED
             if status >= 300 and (metered or status >= 400):
                 error = await failed(incoming, coding, plan, dialect, attempt, self.ports.clock)
                 if turns is not None:
@@ -394,40 +398,49 @@ class Engine:
                 turns.answered(attempt, status, headers)
             if attempt.marked and self._prompting is not None:
                 self._prompting.begun(attempt)
-            if not metered and not (request.endpoint == "stored" and is_told(headers)):
+            if not metered and not (endpoint == "stored" and is_told(headers)):
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and is_stream(headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
-            # A JSON answer is read to its end before anything is handed on: a cut one can still be retried.
             body = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
             incoming.close()
-            return self._whole(exchange, plan, attempt, incoming, body, coding)
+            attempt.first_content = self._now()
+            plain = body if not coding else legible(body, coding, MAX_WHOLE_BYTES)
+            if endpoint in PRICED:
+                answer, text = dialect.read_answer(endpoint, plain, keep_text=self.policies.keep_text)
+                attempt.usage = answer.usage
+                attempt.model_served = answer.model
+                attempt.stop_reason = answer.stop_reason
+                if answer.error is not None:
+                    # An error body is free; what we cannot read, and an error beside a usage, had been generated.
+                    billed = answer.usage is not None or answer.error.type == "malformed_answer"
+                    raise failed_inside(answer.error, body, headers, attempt, billed=billed)
+                exchange.response_text = text
+            if request.facts.keeps:
+                self._remember(exchange, attempt, (plain,))
+            if attempt.sent_as is None and plan.inspects is None and not exchange.request.own_url:
+                headers = passed_on(headers, exchange)
+            else:
+                headers, body = self._changed(exchange, plan, attempt, incoming, body, plain)
+            if plan.takes_refusals and is_refusal(endpoint, attempt.stop_reason, plain):
+                raise refused(plan, attempt, status, headers, body)
+            self._books.charge(exchange, attempt, None, plain)
+            if plan.plain:
+                return WholeReply(self._books, exchange, status, headers, body)
+            return whole_reply(self._books, exchange, plan, status, headers, body)
         except BaseException:
             incoming.close()
             raise
 
-    def _whole(
-        self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, body: bytes, coding: bytes
-    ) -> Reply:
-        """A JSON answer, all of which is here."""
-        attempt.first_content = self._now()
-        plain = body if not coding else legible(body, coding, MAX_WHOLE_BYTES)
-        request = attempt.sent_as or exchange.request
-        if request.endpoint in PRICED:
-            answer, text = self._dialect(plan, attempt).read_answer(
-                request.endpoint, plain, keep_text=self.policies.keep_text
-            )
-            attempt.usage = answer.usage
-            attempt.model_served = answer.model
-            attempt.stop_reason = answer.stop_reason
-            if answer.error is not None:
-                # An error body is free; what we cannot read, and an error beside a usage, had been generated.
-                billed = answer.usage is not None or answer.error.type == "malformed_answer"
-                raise failed_inside(answer.error, body, incoming.headers, attempt, billed=billed)
-            exchange.response_text = text
-        if request.facts.keeps:
-            self._remember(exchange, attempt, (plain,))
-        told = plain  # the answer as the caller gets it
+    def _changed(
+        self, exchange: Exchange, plan: Plan, attempt: Attempt, incoming: Incoming, body: bytes, plain: bytes
+    ) -> tuple[HeaderList, bytes]:
+        """Headers and body of a whole answer as the caller gets it, where that is not as the provider gave it.
+
+        Args:
+            plain: `body` without its coding.
+        """
+        told = plain
         if attempt.sent_as is not None and is_crossed(exchange, attempt):
             body = told = answer_back(exchange, attempt, plain, self._now())
             incoming.headers = headers_back(exchange, attempt, incoming.headers)
@@ -436,12 +449,9 @@ class Engine:
         if exchange.request.own_url:
             told = relocated(told, exchange.request.own_url)
         headers = passed_on(incoming.headers, exchange)
-        if told is not body and told != plain and told != body:  # it was asked for plain, but may have come in a coding
+        if told not in (plain, body):  # it was asked for plain, but may have come in a coding
             body, headers = told, [h for h in headers if h[0] != b"content-encoding"]
-        if plan.takes_refusals and is_refusal(request.endpoint, attempt.stop_reason, plain):
-            raise refused(plan, attempt, incoming.status, headers, body)
-        self._books.charge(exchange, attempt, None, plain)
-        return whole_reply(self._books, exchange, plan, incoming.status, headers, body)
+        return headers, body
 
     def _inspected(
         self,
