@@ -97,18 +97,17 @@ class Books:
             UnknownPrice: see `Charges.check`. Nothing has been written then.
         """
         now, request, attempts = self.now(), exchange.request, exchange.attempts
+        attempt = Attempt(len(attempts) + exchange.unsent + 1, route, now, 0, waited)
         crossed = None if plan.crossed is None else plan.sent_to(route)
         if crossed is not None:
-            request = crossed.request
-        attempt = Attempt(len(attempts) + exchange.unsent + 1, route, now, 0, waited)
+            request, attempt.lost = crossed
+            attempt.sent_as = request
         if request.endpoint in PRICED:
             most = self._charges.bound(route, request.facts, len(request.body), now, ceiling=self._ceiling)
             if most is None:
                 attempt.bound_nano = None
             else:
                 attempt.bound_nano, attempt.bound_tokens = most.nano, most.tokens
-        if crossed is not None:
-            attempt.sent_as, attempt.lost = crossed
         if plan.output_cap:
             attempt.output_cap = request.facts.max_output_tokens or 0
         exchange.upstream_gateway = ""  # that an earlier attempt went through another Headgate says nothing of this one

@@ -157,18 +157,17 @@ class Engine:
                     plan.on_cut = on_cut(request, plan.on_cut)
                 if self.ports.checkers is not None:
                     await self._checking.admit(exchange, plan)
-                if self._recalls or plan.checks or request.cache or request.on_cut:
+                if self._recalls or plan.checks or request.cache or request.on_cut or exchange.original is not None:
                     plan.plain = False
-            if not plan.plain or self._incidents.live is not None:
-                reply = await self._recalled(exchange, plan)
-                late = plan.checks or (plan.answer is not None and holds_back(plan))
-                if late and not isinstance(reply, Given):  # which was looked at before
-                    reply = self._checking.held(exchange, plan, reply)
-            else:  # nothing of what stands in between has anything to do
+            if plan.plain and self._incidents.live is None:  # nothing of what stands in between has anything to do
                 try:
-                    reply = await self._attempts(exchange, plan)
+                    return await self._attempts(exchange, plan)
                 except NoTurn as error:
                     raise said(error) from None
+            reply = await self._recalled(exchange, plan)
+            late = plan.checks or (plan.answer is not None and holds_back(plan))
+            if late and not isinstance(reply, Given):  # which was looked at before
+                reply = self._checking.held(exchange, plan, reply)
             return reply if exchange.original is None else seen(self.ports.witnesses, exchange, reply)
         except BaseException as error:
             if isinstance(error, BudgetExceeded | RateExceeded):
@@ -364,8 +363,9 @@ class Engine:
         """What is sent. The intent is on record, and its money set aside."""
         request, route = attempt.sent_as or exchange.request, attempt.route
         if self._prompting is not None:
-            self._prompting.mark(exchange, request, attempt)
-        body = body_for(request, self._dialect(plan, attempt), attempt)
+            self._prompting.mark(request, attempt)
+        dialect = plan.dialect if attempt.sent_as is None else self._dialect(plan, attempt)
+        body = body_for(request, dialect, attempt)
         headers, tracing = headers_for(request, route), self._tracing
         unseen = 0 if request.facts.stream else unseen_tokens(request, attempt.output_cap)
         return Outgoing(

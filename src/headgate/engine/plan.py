@@ -354,12 +354,12 @@ def make_plan(request: Request, policies: Policies, now: float) -> Plan:
     if plan.patience < inf:
         plan.retry_by, plan.heard_by = plan.first_content_by, now + plan.patience
         plan.first_content_by = min(plan.retry_by, plan.heard_by)
-    router = policies.router
     own = request.provider or facts.state or facts.keeps or request.direct is not None
-    if outline.settled and not own and plan.routes[0].provider not in router.unready:
+    if outline.settled and not own and outline.settled not in policies.router.unready:
         plan.asked = plan.came = request
         return plan
     plan.asked = plan.came = asked = as_asked(request, task)
+    router = policies.router
     routes = router.routes(asked, now)
     if len(routes) > 1 and request.endpoint in PRICED:
         routes = _with_price(routes, policies.charges, now)
@@ -391,15 +391,15 @@ class Outline:
         copy: makes a plan that is to be filled in.
         deadline: from admission to the first content.
         total: from admission to the end.
-        settled: one route serves, whoever asks, and nothing else has a say: it is in the plan. Unless its credential
-            is missing, and but for requests with a direct route, a provider of their own, or something that it keeps.
+        settled: the provider of the one route that serves, whoever asks: the route is in the plan. But for requests
+            with a direct route, a provider of their own, or something that it keeps; "" = more has a say.
     """
 
     policies: Policies
     copy: Callable[[], Plan]
     deadline: float
     total: float
-    settled: bool
+    settled: str
 
 
 def _outline(alike: Alike, policies: Policies, task: TaskPolicy) -> Outline:
@@ -426,7 +426,7 @@ def _outline(alike: Alike, policies: Policies, task: TaskPolicy) -> Outline:
     )
     plan.home = plan.direct = _home(plan.routes, dialect)
     copy = plan.__copy__  # type: ignore[attr-defined]  # it is there, and only not in msgspec's stubs
-    made = Outline(policies, copy, min(task.retry_deadline, total), total, route is not None)
+    made = Outline(policies, copy, min(task.retry_deadline, total), total, "" if route is None else route.provider)
     if len(task.outlines) >= _MOST_OUTLINES:
         task.outlines.clear()
     task.outlines[alike] = made

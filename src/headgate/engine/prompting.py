@@ -61,9 +61,9 @@ class Prompting:
             await clock.sleep(pause)
             pause = min(pause * 2, _LAST_LOOK)
 
-    def mark(self, exchange: Exchange, request: Request, attempt: Attempt) -> None:
+    def mark(self, request: Request, attempt: Attempt) -> None:
         """Decide about an attempt that is about to be sent; what is sent in place of `request.body` is its `marked`."""
-        if not self.applies(request):
+        if len(request.body) < _SMALLEST_BYTES or not self.applies(request):
             return
         now, again = self._ports.clock.now(), attempt.number > 1
         if request.endpoint == "messages":
