@@ -147,9 +147,22 @@ def test_in_process_the_sdk_brings_the_credential_that_the_configuration_lacks()
     assert UNREADY.routes(request("claude", direct=own)) == [replace(own, model="claude")]
 
 
+@pytest.mark.parametrize("model", ["claude", "fast"])
+def test_in_process_a_route_is_the_same_object_from_call_to_call_and_another_clients_is_its_own(model: str) -> None:
+    router = replace(ROUTER, _seen={}, _own={})
+    own = direct("anthropic", "anthropic", "https://elsewhere.test")
+    first = router.routes(request(model, direct=own))[0]
+    assert router.routes(request(model, direct=replace(own)))[0] is first
+    drains = replace(own, drain=True)
+    assert router.routes(request(model, direct=drains))[0] == replace(first, drain=True)
+
+
 def test_made_up_names_cannot_fill_the_memory() -> None:
-    router = replace(ROUTER, _seen={})
+    router = replace(ROUTER, _seen={}, _own={})
+    own = direct("local", "openai", "http://127.0.0.1:11434/v1")
     for number in range(5000):
         router.routes(request(f"model-{number}"))
+        router.routes(request(f"model-{number}", direct=own))
     assert len(router._seen) <= 4096
+    assert len(router._own) <= 4096
     assert router.routes(request("model-4999")) == [replace(CLAUDE, model="model-4999")]

@@ -59,6 +59,7 @@ class Router:
     measures: bool = False
     _seen: dict[tuple[str, str, bool], Sequence[Route]] = field(default_factory=dict, repr=False)
     _turns: dict[tuple[str, str], Sequence[Sequence[Route]]] = field(default_factory=dict, repr=False)
+    _own: dict[tuple[str, str, str], tuple[Route, Route]] = field(default_factory=dict, repr=False)
     _turn: Iterator[int] = field(default_factory=count, repr=False)
 
     def routes(self, request: Request, now: float = 0.0) -> Sequence[Route]:
@@ -73,7 +74,7 @@ class Router:
         direct, facts = request.direct, request.facts
         name = facts.model
         if direct is not None and self._is_bare(name, direct.provider):
-            return [replace(direct, model=name)]  # the SDK's base URL has chosen the provider
+            return [self._own_route(direct, name)]  # the SDK's base URL has chosen the provider
         found = self._found(request, now)
         if direct is not None:
             return self._beside(direct, found)
@@ -128,9 +129,21 @@ class Router:
 
     def _beside(self, direct: Route, found: Sequence[Route]) -> Sequence[Route]:
         # In process the SDK's own base URL and key are used as they are, wherever the route is that same provider.
-        own = [replace(direct, model=r.model) if r.provider == direct.provider else r for r in found]
+        own = [self._own_route(direct, r.model) if r.provider == direct.provider else r for r in found]
         ready = own if not self.unready else self._ready(own, direct.provider)
         return ready if not self.keys else self._in_turn(ready, next(self._turn))
+
+    def _own_route(self, direct: Route, model: str) -> Route:
+        """`direct` for a model: the same object from call to call, made once."""
+        place = direct.provider, direct.base_url, model
+        known = self._own.get(place)
+        if known is not None and (known[0] is direct or known[0] == direct):
+            return known[1]
+        made = replace(direct, model=model)
+        if len(self._own) >= 4096:  # as `_seen`
+            self._own.clear()
+        self._own[place] = direct, made
+        return made
 
     def remember(self, ids: Iterable[str], route: Route, caller: Caller) -> list[Kept]:
         """What a caller made at `route`, or found in what it has made: requests that refer to it have to go there.

@@ -27,7 +27,8 @@ class Bases:
     """The configured providers' base URLs, longest first."""
 
     def __init__(self, providers: Mapping[str, Route]) -> None:
-        self._known = sorted(providers.values(), key=lambda route: -len(route.base_url))
+        routes = sorted(providers.values(), key=lambda route: -len(route.base_url))
+        self._known = [replace(route, credential=None) for route in routes]  # the SDK brings its own
 
     def split(self, url: str, headers: Headers) -> tuple[Route, str]:
         """(the route that the SDK itself has chosen, the path behind its base URL).
@@ -44,8 +45,7 @@ class Bases:
         if len(fitting) > 1:
             dialect = _spoken(url, headers)
             route = next((r for r in fitting if r.dialect == dialect), route)
-        base = route.base_url
-        return replace(route, credential=None), url[len(base) :]
+        return route, url[len(route.base_url) :]
 
 
 def read_request(
