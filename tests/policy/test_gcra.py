@@ -344,7 +344,7 @@ def test_a_refusal_shows_the_figures_too() -> None:
     [(0, "0s"), (0.0002, "1ms"), (0.12, "120ms"), (1, "1s"), (90.5, "1m30.5s"), (360, "6m0s"), (3661, "1h1m1s")],
 )
 def test_durations_are_written_as_the_vendors_write_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert duration(seconds) == text.encode()
 
 
 def test_full_buckets_are_forgotten() -> None:

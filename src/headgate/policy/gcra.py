@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Hashable, Iterable, Sequence
-from math import ceil
 
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Figure, Limit, Taken
@@ -25,6 +24,10 @@ MOST_SCOPES = 100_000
 """Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
 
 _FULL = BURST_SECONDS + SLACK
+_NOTHING = 1e-9  # seconds: a bucket that lacks less is full
+_UP = (
+    1.0 - 1e-6
+)  # milliseconds: cutting what is longer by that rounds up, but for what is only the fractions' inexactness
 _JUMP = 1.0  # seconds that a clock goes back before it counts as set back; less is threads that overtook each other
 
 Header = tuple[bytes, bytes]
@@ -33,11 +36,12 @@ Header = tuple[bytes, bytes]
 class _Bucket:
     """One scope's. Times are seconds since the limits' own beginning: near zero floating point is finer."""
 
-    __slots__ = ("given", "tat")
+    __slots__ = ("given", "requests", "tokens")
 
     def __init__(self) -> None:
-        self.tat = 0.0  # theoretical arrival time: the bucket is full from then on
-        self.given = 0.0  # seconds' worth given back so far
+        self.requests = 0.0  # theoretical arrival time: the bucket is full from then on
+        self.tokens = 0.0  # the same of the limit in tokens
+        self.given = 0.0  # seconds' worth of tokens given back so far
 
 
 _HEADERS = {
@@ -47,56 +51,103 @@ _HEADERS = {
 
 
 class _Rule(Rule):
-    """One limit in one unit, and its buckets in two generations: what has not been asked for throughout one of them is
-    full, and forgotten without being looked at."""
+    """One limit in one unit, and its headers."""
 
-    __slots__ = ("_old", "full", "idle", "left", "line", "new", "of_tokens", "told", "turned", "untouched", "whole")
+    __slots__ = ("_left", "_line", "_reset", "_told", "_untouched", "_whole")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
-        name, self.left, self.full = _HEADERS[unit]
-        self.told = name, b"%d" % per_minute
-        self.untouched = self.told, (self.left, b"%d" % per_minute), (self.full, b"0s")  # of a bucket that is full
-        self.whole = b"".join([b"%b: %b\r\n" % field for field in self.untouched])
-        self.line = b"%b: %b\r\n%b: %%d\r\n%b: %%b\r\n" % (*self.told, self.left, self.full)
-        self.idle = 0.0  # after as many seconds without a call every bucket is full
-        self.of_tokens = unit == "tokens"
+        name, self._left, self._reset = _HEADERS[unit]
+        self._told = name, b"%d" % per_minute
+        self._untouched = self._told, (self._left, b"%d" % per_minute), (self._reset, b"0s")  # of a full bucket
+        self._whole = b"".join([b"%b: %b\r\n" % field for field in self._untouched])
+        self._line = b"%b: %b\r\n%b: %%d\r\n%b: %%b\r\n" % (*self._told, self._left, self._reset)
+
+    # As `figure` and `ratelimit_headers`, in one go: every answer has them. What remains is cut to whole units by "%d".
+
+    def headers(self, filling: float) -> tuple[Header, Header, Header]:
+        """Of a scope whose bucket is full after `filling` seconds."""
+        if filling <= _NOTHING:
+            return self._untouched
+        remaining = (self.room - filling) / self.seconds_each
+        milliseconds = filling * 1000.0 + _UP
+        told = b"%dms" % milliseconds if milliseconds < 1000.0 else _duration(milliseconds)
+        return self._told, (self._left, b"%d" % (remaining if remaining > 0.0 else 0.0)), (self._reset, told)
+
+    def lines(self, filling: float) -> bytes:
+        """`headers` as they are written."""
+        if filling <= _NOTHING:
+            return self._whole
+        remaining = (self.room - filling) / self.seconds_each
+        milliseconds = filling * 1000.0 + _UP
+        told = b"%dms" % milliseconds if milliseconds < 1000.0 else _duration(milliseconds)
+        return self._line % (remaining if remaining > 0.0 else 0.0, told)
+
+
+class _Pool:
+    """One limit, in requests, in tokens or in both, and its buckets in two generations: what has not been asked for
+    throughout one of them is full, and forgotten without being looked at.
+
+    Attributes:
+        request_seconds, token_seconds: what one takes of a bucket; 0.0 without a limit in that unit.
+        turned, until: when this generation has begun, and ends. At the end every bucket that nobody has asked for since
+            is full.
+    """
+
+    __slots__ = (
+        "_idle",
+        "_old",
+        "new",
+        "of_caller",
+        "of_requests",
+        "of_tokens",
+        "request_seconds",
+        "rules",
+        "token_seconds",
+        "turned",
+        "until",
+    )
+
+    def __init__(self, rules: Sequence[_Rule], idle: float) -> None:
+        self.rules = rules
+        self.of_requests = next((rule for rule in rules if rule.unit == "requests"), None)
+        self.of_tokens = next((rule for rule in rules if rule.unit == "tokens"), None)
+        self.request_seconds = 0.0 if self.of_requests is None else self.of_requests.seconds_each
+        self.token_seconds = 0.0 if self.of_tokens is None else self.of_tokens.seconds_each
+        self.of_caller = rules[0].of_caller
+        self._idle = self.until = idle
+        self.turned = 0.0
         self.new: dict[Hashable, _Bucket] = {}
         self._old: dict[Hashable, _Bucket] = {}
-        self.turned = 0.0
 
-    def find(self, scope: Hashable, at: float) -> _Bucket | None:
-        if at - self.turned > self.idle or len(self.new) >= MOST_SCOPES:
-            idle = at - self.turned > 2 * self.idle
-            self._old, self.new, self.turned = ({} if idle else self.new), {}, at
+    def scope(self, caller: Caller, model: str, provider: str, address: str) -> Hashable | None:
+        """Whose bucket it is; None where the limit does not apply."""
+        return self.rules[0].scope(caller, model, provider, address)
+
+    def find(self, scope: Hashable, at: float, *, keep: float = 0.0) -> _Bucket:
+        """Its bucket, in this generation. Where there is none it is a full one, in nobody's memory unless `keep`."""
+        if at > self.until or len(self.new) >= MOST_SCOPES:
+            idle = at > self.until + self._idle
+            self._old, self.new, self.turned, self.until = ({} if idle else self.new), {}, at, at + self._idle
         found = self.new.get(scope)
-        if found is None and self._old:
-            found = self._old.pop(scope, None)
-            if found is not None:
+        if found is None:
+            known = self._old.pop(scope, None)
+            found = known or _Bucket()
+            if known is not None or keep:
                 self.new[scope] = found
         return found
 
-    def standing(self, filling: float) -> tuple[int, bytes]:
-        """(What remains, the duration of `filling`), of a bucket that is full in so many seconds, > 0."""
-        remaining = int((BURST_SECONDS - filling + SLACK) / self.seconds_each)
-        if remaining > self.per_minute:
-            remaining = self.per_minute
-        elif remaining < 0:
-            remaining = 0
-        milliseconds = ceil(filling * 1000 - 1e-6)
-        return remaining, b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(filling).encode()
-
-    def make(self, scope: Hashable) -> _Bucket:
-        bucket = self.new[scope] = _Bucket()
-        return bucket
+    def standing(self, requests: float, tokens: float, at: float) -> list[tuple[_Rule, float]]:
+        """Each rule, and in how many seconds its bucket is full that has these theoretical arrival times."""
+        return [(rule, (requests if rule is self.of_requests else tokens) - at) for rule in self.rules]
 
     def __len__(self) -> int:
         return len(self.new) + len(self._old)
 
 
-_Found = tuple[_Rule, Hashable, _Bucket, float, float, float | None]
-"""A rule that a call has taken from: its scope and bucket, the bucket's theoretical arrival time with the call in it,
-what had been given back of it by then, and the time before (None: it was made for this call)."""
+_Found = tuple[_Pool, Hashable, _Bucket, float, float, float, float, float]
+"""A limit that a call has taken from: its scope and bucket, the bucket's theoretical arrival times (requests, tokens)
+with the call in it, what had been given back of it by then, and the two times before."""
 
 
 class _TakenHere(Taken):
@@ -111,50 +162,44 @@ class _TakenHere(Taken):
     @property
     def figures(self) -> tuple[Figure, ...]:
         at = self.when
-        return tightest([found[0].figure(found[3] - at) for found in self.found])
+        return _tightest([each for part in self.found for each in part[0].standing(part[3], part[4], at)])
 
     def headers(self) -> list[Header]:
-        found, at = self.found, self.when
-        if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
+        if len(self.found) > 1:
             return ratelimit_headers(self.figures)
         made: list[Header] = []
-        # As `Rule.figure` and `ratelimit_headers`, in one go: every answer has them.
-        for rule, _, _, tat, _, _ in found:
-            filling = tat - at
-            if filling <= 0.0:
-                made += rule.untouched
-                continue
-            remaining, told = rule.standing(filling)
-            made += rule.told, (rule.left, b"%d" % remaining), (rule.full, told)
+        for pool, _, _, requests, tokens, _, _, _ in self.found:
+            if pool.of_requests is not None:
+                made += pool.of_requests.headers(requests - self.when)
+            if pool.of_tokens is not None:
+                made += pool.of_tokens.headers(tokens - self.when)
         return made
 
     def lines(self) -> bytes:
-        found, at = self.found, self.when
-        if len(found) > 2 or (len(found) == 2 and found[0][0].unit == found[1][0].unit):
+        if len(self.found) > 1:
             return super().lines()
         made = b""
-        for rule, _, _, tat, _, _ in found:
-            filling = tat - at
-            made += rule.whole if filling <= 0.0 else rule.line % rule.standing(filling)
+        for pool, _, _, requests, tokens, _, _, _ in self.found:
+            if pool.of_requests is not None:
+                made += pool.of_requests.lines(requests - self.when)
+            if pool.of_tokens is not None:
+                made += pool.of_tokens.lines(tokens - self.when)
         return made
 
 
 class _ExceededHere(Exceeded):
-    __slots__ = ("_standing", "_when")
+    __slots__ = ("_standing",)
 
-    def __init__(
-        self, rule: _Rule, scope: Hashable, wait: float | None, standing: Sequence[tuple[_Rule, float]], at: float
-    ):
+    def __init__(self, rule: _Rule, scope: Hashable, wait: float | None, standing: Sequence[tuple[_Rule, float]]):
         self.limit = rule.limit
         self.unit = rule.unit
         self.scope = scope
         self.retry_after = wait
         self._standing = standing
-        self._when = at
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return _tightest(self._standing, self._when)
+        return _tightest(self._standing)
 
 
 class Limits:
@@ -170,37 +215,35 @@ class Limits:
     def __init__(self, limits: Iterable[Limit] = (), *, debt_seconds: float = DEBT_SECONDS) -> None:
         self.all = tuple(limits)
         self._most = BURST_SECONDS + debt_seconds
-        self._rules = rules_of(self.all, _Rule)
-        for rule in self._rules:
-            rule.idle = self._most
+        self._pools = [_Pool(rules, self._most) for limit in self.all if (rules := rules_of([limit], _Rule))]
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
         self._zero = math.inf  # the clock's reading at the limits' own time 0; infinite before the first
         self._latest = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
+        return bool(self._pools)
 
     def __len__(self) -> int:
         """Buckets in memory."""
-        return sum(len(rule) for rule in self._rules)
+        return sum(len(pool) for pool in self._pools)
 
     def ask(
         self,
         caller: Caller,
         now: float,
-        *,
-        requests: int = 1,
         tokens: int = 0,
         model: str = "",
         provider: str = "",
         address: str = "",
+        *,
+        requests: int = 1,
     ) -> Taken | Exceeded:
         """Let a call in by all limits that apply to it, or take nothing.
 
         Args:
             caller: who asks.
             now: seconds; where it goes back, time stands still.
-            requests, tokens: what the call takes, >= 0; the tokens are an estimate. 0 is always let in, and only looks.
+            tokens, requests: what the call takes, >= 0; the tokens are an estimate. 0 is always let in, and only looks.
             model, provider, address: for limits per one of them; "" = not known, and those do not apply.
         """
         with self._lock:
@@ -209,31 +252,27 @@ class Limits:
                 self._latest = at
             else:
                 at = self._time(now)
+            most = at + _FULL
             found: list[_Found] = []
-            for rule in self._rules:
-                of_caller = rule.of_caller
-                scope = of_caller(caller) or None if of_caller else rule.scope(caller, model, provider, address)
+            for pool in self._pools:
+                of_caller = pool.of_caller
+                scope = of_caller(caller) or None if of_caller else pool.scope(caller, model, provider, address)
                 if scope is None:
                     continue
-                bucket = rule.new.get(scope)
-                if bucket is None or at - rule.turned > rule.idle:
-                    bucket = rule.find(scope, at)
-                units = tokens if rule.of_tokens else requests
-                if not units:
-                    if bucket is None:
-                        bucket = _Bucket()  # in nobody's memory: what `correct` charges makes the real one
-                    tat = bucket.tat
-                    found.append((rule, scope, bucket, tat if tat > at else at, bucket.given, tat))
-                    continue
-                before = None if bucket is None else bucket.tat
-                tat = (before if before is not None and before > at else at) + units * rule.seconds_each
-                if tat - at > _FULL:
+                bucket = pool.new.get(scope)
+                if bucket is None or at > pool.until:
+                    cost = requests * pool.request_seconds + tokens * pool.token_seconds
+                    bucket = pool.find(scope, at, keep=cost)
+                before, tokens_before = bucket.requests, bucket.tokens
+                # Where there is no limit in a unit, one of it takes 0.0 seconds, and its time is never beyond `at`.
+                tat = (before if before > at else at) + requests * pool.request_seconds
+                tokens_tat = (tokens_before if tokens_before > at else at) + tokens * pool.token_seconds
+                found.append((pool, scope, bucket, tat, tokens_tat, bucket.given, before, tokens_before))
+                if (tat > most and requests) or (tokens_tat > most and tokens):
                     _undo(found)
                     return self._exceeded(at, caller, requests, tokens, model, provider, address)
-                if bucket is None:
-                    bucket = rule.make(scope)
-                bucket.tat = tat
-                found.append((rule, scope, bucket, tat, bucket.given, before))
+                bucket.requests = tat
+                bucket.tokens = tokens_tat
             return _TakenHere(tokens, found, at)
 
     def _exceeded(
@@ -242,22 +281,27 @@ class Limits:
         """What says no: of several limits the one that takes longest."""
         worst: tuple[float, _Rule, Hashable] | None = None
         standing: list[tuple[_Rule, float]] = []
-        for rule in self._rules:
-            scope = rule.scope(caller, model, provider, address)
+        for pool in self._pools:
+            scope = pool.scope(caller, model, provider, address)
             if scope is None:
                 continue
-            bucket = rule.find(scope, at)
-            before = at if bucket is None else bucket.tat
-            standing.append((rule, before))
-            cost = (tokens if rule.of_tokens else requests) * rule.seconds_each
-            tat = max(at, before) + cost
-            if tat - at > _FULL and cost:
-                wait = math.inf if cost > _FULL else tat - at - BURST_SECONDS
-                if worst is None or wait > worst[0]:
-                    worst = wait, rule, scope
+            bucket = pool.find(scope, at)
+            standing += pool.standing(bucket.requests, bucket.tokens, at)
+            for rule, units, before in (
+                (pool.of_requests, requests, bucket.requests),
+                (pool.of_tokens, tokens, bucket.tokens),
+            ):
+                if rule is None or not units:
+                    continue
+                cost = units * rule.seconds_each
+                tat = max(before, at) + cost
+                if tat > at + _FULL:  # to the last bit as `ask` counts
+                    wait = math.inf if cost > _FULL else tat - at - BURST_SECONDS
+                    if worst is None or wait > worst[0]:
+                        worst = wait, rule, scope
         assert worst is not None  # it is asked where one of them has said no
         wait, rule, scope = worst
-        return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing, at)
+        return _ExceededHere(rule, scope, None if wait == math.inf else wait, standing)
 
     def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call has really used: charge the rest, or give back what it left. Only the first time counts.
@@ -269,34 +313,38 @@ class Limits:
         if not isinstance(taken, _TakenHere):
             return  # another's: these limits have let nothing in for it
         with self._lock:
-            done, taken.done = taken.done, True
             over = tokens - taken.tokens
-            if done or not over:
+            if taken.done or not over:
+                taken.done = True
                 return
+            taken.done = True
             at = now - self._zero
             if at >= self._latest:
                 self._latest = at
             else:
                 at = self._time(now)
-            for rule, scope, then, tat, given, _ in taken.found:
-                if not rule.of_tokens:
+            for pool, scope, then, _, tat, given, _, _ in taken.found:
+                seconds = over * pool.token_seconds
+                if not seconds:
                     continue
-                bucket = rule.new.get(scope)
-                if bucket is None or at - rule.turned > rule.idle:
-                    bucket = rule.find(scope, at)
-                if over > 0:
-                    if bucket is None:
-                        bucket = rule.make(scope)
-                    after = max(bucket.tat, at) + over * rule.seconds_each
-                    bucket.tat = max(bucket.tat, min(after, at + self._most))
+                bucket = pool.new.get(scope)
+                if bucket is None or at > pool.until:
+                    bucket = pool.find(scope, at, keep=seconds > 0.0)
+                known = bucket.tokens
+                if seconds > 0.0:
+                    after = (known if known > at else at) + seconds
+                    most = at + self._most
+                    if after > most:
+                        after = most
+                    if after > known:
+                        bucket.tokens = after
                 elif bucket is then:
                     # At no call since was the bucket's backlog below this: without us it would not have overflowed.
-                    sure = tat - (bucket.given - given) - at
-                    back = -over * rule.seconds_each
-                    if back > sure:
-                        back = sure
-                    if back > 0:
-                        bucket.tat -= back
+                    back = tat - (bucket.given - given) - at
+                    if back > -seconds:
+                        back = -seconds
+                    if back > 0.0:
+                        bucket.tokens = known - back
                         bucket.given += back
 
     def _time(self, now: float) -> float:
@@ -313,15 +361,15 @@ class Limits:
 
 def _undo(found: Sequence[_Found]) -> None:
     """All limits or none: what was taken from these is there again."""
-    for rule, scope, bucket, _, _, before in found:
-        if before is None:
-            rule.new.pop(scope, None)
-        else:
-            bucket.tat = before
+    for pool, scope, bucket, _, _, _, before, tokens_before in found:
+        bucket.requests = before
+        bucket.tokens = tokens_before
+        if not (before or tokens_before):  # nothing else was ever taken of it
+            pool.new.pop(scope, None)
 
 
-def _tightest(standing: Sequence[tuple[_Rule, float]], at: float) -> tuple[Figure, ...]:
-    return tightest(rule.figure(tat - at) for rule, tat in standing)
+def _tightest(standing: Sequence[tuple[_Rule, float]]) -> tuple[Figure, ...]:
+    return tightest(rule.figure(filling) for rule, filling in standing)
 
 
 def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
@@ -330,23 +378,21 @@ def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:
     made: list[Header] = []
     for unit, limit, remaining, reset in figures:
         limits, left, full = _HEADERS[unit]
-        milliseconds = math.ceil(reset * 1000 - 1e-6)
-        told = b"%dms" % milliseconds if 0 < milliseconds < 1000 else duration(reset).encode()
-        made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, told))
+        made += ((limits, b"%d" % limit), (left, b"%d" % remaining), (full, duration(reset)))
     return made
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> bytes:
     """Seconds as Go prints a duration, rounded up to milliseconds: "120ms", "1s", "1m30.5s", "6m0s"."""
-    milliseconds = math.ceil(seconds * 1000 - 1e-6)
-    if milliseconds <= 0:
-        return "0s"
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    minutes, rest = divmod(milliseconds, 60_000)
+    return b"0s" if seconds <= _NOTHING else _duration(seconds * 1000.0 + _UP)
+
+
+def _duration(milliseconds: float) -> bytes:
+    """So many whole ones, >= 1."""
+    if milliseconds < 1000.0:
+        return b"%dms" % milliseconds
+    if milliseconds < 60_000.0:
+        return b"%gs" % (int(milliseconds) / 1000)
+    minutes, rest = divmod(int(milliseconds), 60_000)
     hours, minutes = divmod(minutes, 60)
-    whole, fraction = divmod(rest, 1000)
-    tail = f"{whole}.{fraction:03d}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{tail}"
-    return f"{minutes}m{tail}" if minutes else tail
+    return (b"%dh%dm%gs" % (hours, minutes, rest / 1000)) if hours else b"%dm%gs" % (minutes, rest / 1000)

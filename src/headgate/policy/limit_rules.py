@@ -28,10 +28,11 @@ class Rule:
         per_minute: >= 1.
         nth: of the limits of the same unit and dimensions, the how manieth it is; from 0.
         seconds_each: what one request or token takes of a bucket, in seconds.
+        room: seconds that a bucket holds, and what rounding may be off; less than one more would take.
         of_caller: reads the scope from the caller, where one of its attributes is all that is asked for; else None.
     """
 
-    __slots__ = ("limit", "nth", "of_caller", "per_minute", "seconds_each", "unit")
+    __slots__ = ("limit", "nth", "of_caller", "per_minute", "room", "seconds_each", "unit")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         self.limit = limit
@@ -39,6 +40,7 @@ class Rule:
         self.per_minute = per_minute
         self.nth = nth
         self.seconds_each = 60.0 / per_minute
+        self.room = BURST_SECONDS + min(SLACK, self.seconds_each / 2)
         single = limit.per[0] if len(limit.per) == 1 and not limit.only else ""
         # Most limits ask for one thing that the caller says: this is on the way of every call.
         self.of_caller: Callable[[Caller], str] | None = attrgetter(single) if single in _OF_CALLER else None
@@ -57,12 +59,8 @@ class Rule:
         """How a scope stands whose bucket is full after `filling` seconds."""
         if filling < 0.0:
             filling = 0.0
-        remaining = int((BURST_SECONDS - filling + SLACK) / self.seconds_each)
-        if remaining < 0:
-            remaining = 0
-        elif remaining > self.per_minute:
-            remaining = self.per_minute
-        return Figure(self.unit, self.per_minute, remaining, filling)
+        remaining = int((self.room - filling) / self.seconds_each)
+        return Figure(self.unit, self.per_minute, remaining if remaining > 0 else 0, filling)
 
 
 RuleT = TypeVar("RuleT", bound=Rule)
