@@ -72,7 +72,8 @@ class Taken(ABC):
 
     def lines(self) -> bytes:
         """`headers` as they are written, each with its CRLF."""
-        return b"".join([b"%b: %b\r\n" % field for field in self.headers()])
+        lines = b"\r\n".join(map(b": ".join, self.headers()))
+        return lines and lines + b"\r\n"
 
     def __bool__(self) -> Literal[True]:
         return True

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Figure, Limit, Taken
-from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule, rules_of, tightest
+from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule, rules_of
 
 MOST_SCOPES = 100_000
 """Scopes kept per limit and generation, there are two: some 20 MB. They come from callers."""
@@ -53,35 +53,28 @@ _HEADERS = {
 class _Rule(Rule):
     """One limit in one unit, and its headers."""
 
-    __slots__ = ("_left", "_line", "_reset", "_told", "_untouched", "_whole")
+    __slots__ = ("_left", "_reset", "_told", "_untouched")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
         name, self._left, self._reset = _HEADERS[unit]
         self._told = name, b"%d" % per_minute
         self._untouched = self._told, (self._left, b"%d" % per_minute), (self._reset, b"0s")  # of a full bucket
-        self._whole = b"".join([b"%b: %b\r\n" % field for field in self._untouched])
-        self._line = b"%b: %b\r\n%b: %%d\r\n%b: %%b\r\n" % (*self._told, self._left, self._reset)
 
-    # As `figure` and `ratelimit_headers`, in one go: every answer has them. What remains is cut to whole units by "%d".
+    # As `figure` and `ratelimit_headers`, in one go: every answer has them. "%d" cuts what remains to whole units.
 
     def headers(self, filling: float) -> tuple[Header, Header, Header]:
         """Of a scope whose bucket is full after `filling` seconds."""
         if filling <= _NOTHING:
             return self._untouched
-        remaining = (self.room - filling) / self.seconds_each
         milliseconds = filling * 1000.0 + _UP
-        told = b"%dms" % milliseconds if milliseconds < 1000.0 else _duration(milliseconds)
-        return self._told, (self._left, b"%d" % (remaining if remaining > 0.0 else 0.0)), (self._reset, told)
-
-    def lines(self, filling: float) -> bytes:
-        """`headers` as they are written."""
-        if filling <= _NOTHING:
-            return self._whole
-        remaining = (self.room - filling) / self.seconds_each
-        milliseconds = filling * 1000.0 + _UP
-        told = b"%dms" % milliseconds if milliseconds < 1000.0 else _duration(milliseconds)
-        return self._line % (remaining if remaining > 0.0 else 0.0, told)
+        if milliseconds < 1000.0:
+            reset = b"%dms" % milliseconds
+        else:
+            reset = _duration(milliseconds)
+            if filling > self.room:
+                filling = self.room
+        return self._told, (self._left, b"%d" % ((self.room - filling) / self.seconds_each)), (self._reset, reset)
 
 
 class _Pool:
@@ -137,9 +130,14 @@ class _Pool:
                 self.new[scope] = found
         return found
 
-    def standing(self, requests: float, tokens: float, at: float) -> list[tuple[_Rule, float]]:
+    def standing(self, requests: float, tokens: float, at: float) -> Sequence[tuple[_Rule, float]]:
         """Each rule, and in how many seconds its bucket is full that has these theoretical arrival times."""
-        return [(rule, (requests if rule is self.of_requests else tokens) - at) for rule in self.rules]
+        of_requests, of_tokens = self.of_requests, self.of_tokens
+        if of_tokens is None:
+            return [] if of_requests is None else [(of_requests, requests - at)]
+        if of_requests is None:
+            return [(of_tokens, tokens - at)]
+        return (of_requests, requests - at), (of_tokens, tokens - at)
 
     def __len__(self) -> int:
         return len(self.new) + len(self._old)
@@ -159,31 +157,22 @@ class _TakenHere(Taken):
         self.found = found
         self.when = at
 
+    def _standing(self) -> Sequence[tuple[_Rule, float]]:
+        """For each unit the limit with the least remaining, and in how many seconds its bucket is full."""
+        found, at = self.found, self.when
+        if len(found) != 1:
+            return _tightest([each for part in found for each in part[0].standing(part[3], part[4], at)])
+        pool, _, _, requests, tokens, _, _, _ = found[0]
+        return pool.standing(requests, tokens, at)
+
     @property
     def figures(self) -> tuple[Figure, ...]:
-        at = self.when
-        return _tightest([each for part in self.found for each in part[0].standing(part[3], part[4], at)])
+        return tuple([rule.figure(filling) for rule, filling in self._standing()])
 
     def headers(self) -> list[Header]:
-        if len(self.found) > 1:
-            return ratelimit_headers(self.figures)
         made: list[Header] = []
-        for pool, _, _, requests, tokens, _, _, _ in self.found:
-            if pool.of_requests is not None:
-                made += pool.of_requests.headers(requests - self.when)
-            if pool.of_tokens is not None:
-                made += pool.of_tokens.headers(tokens - self.when)
-        return made
-
-    def lines(self) -> bytes:
-        if len(self.found) > 1:
-            return super().lines()
-        made = b""
-        for pool, _, _, requests, tokens, _, _, _ in self.found:
-            if pool.of_requests is not None:
-                made += pool.of_requests.lines(requests - self.when)
-            if pool.of_tokens is not None:
-                made += pool.of_tokens.lines(tokens - self.when)
+        for rule, filling in self._standing():
+            made += rule.headers(filling)
         return made
 
 
@@ -199,7 +188,7 @@ class _ExceededHere(Exceeded):
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return _tightest(self._standing)
+        return tuple([rule.figure(filling) for rule, filling in _tightest(self._standing)])
 
 
 class Limits:
@@ -325,8 +314,8 @@ class Limits:
                 at = self._time(now)
             for pool, scope, then, _, tat, given, _, _ in taken.found:
                 seconds = over * pool.token_seconds
-                if not seconds:
-                    continue
+                if not seconds or (seconds < 0.0 and tat <= at):
+                    continue  # the bucket would be full without it as well
                 bucket = pool.new.get(scope)
                 if bucket is None or at > pool.until:
                     bucket = pool.find(scope, at, keep=seconds > 0.0)
@@ -368,8 +357,16 @@ def _undo(found: Sequence[_Found]) -> None:
             pool.new.pop(scope, None)
 
 
-def _tightest(standing: Sequence[tuple[_Rule, float]]) -> tuple[Figure, ...]:
-    return tightest(rule.figure(filling) for rule, filling in standing)
+def _tightest(standing: Sequence[tuple[_Rule, float]]) -> Sequence[tuple[_Rule, float]]:
+    """For each unit the rule with the least remaining; of equals the first."""
+    found: dict[str, tuple[_Rule, float]] = {}
+    least: dict[str, int] = {}
+    for each in standing:
+        rule, filling = each
+        remaining = rule.remaining(filling)
+        if rule.unit not in found or remaining < least[rule.unit]:
+            found[rule.unit], least[rule.unit] = each, remaining
+    return tuple(found.values())
 
 
 def ratelimit_headers(figures: Iterable[Figure]) -> list[Header]:

@@ -55,12 +55,15 @@ class Rule:
             return None
         return values[0] if len(values) == 1 else values
 
+    def remaining(self, filling: float) -> int:
+        """Whole units that fit now into a bucket that is full after `filling` seconds."""
+        if filling <= 0.0:
+            return self.per_minute
+        return int((self.room - filling) / self.seconds_each) if filling < self.room else 0
+
     def figure(self, filling: float) -> Figure:
         """How a scope stands whose bucket is full after `filling` seconds."""
-        if filling < 0.0:
-            filling = 0.0
-        remaining = int((self.room - filling) / self.seconds_each)
-        return Figure(self.unit, self.per_minute, remaining if remaining > 0 else 0, filling)
+        return Figure(self.unit, self.per_minute, self.remaining(filling), filling if filling > 0.0 else 0.0)
 
 
 RuleT = TypeVar("RuleT", bound=Rule)
