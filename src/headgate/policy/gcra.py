@@ -53,13 +53,14 @@ _HEADERS = {
 class _Rule(Rule):
     """One limit in one unit, and its headers."""
 
-    __slots__ = ("_left", "_reset", "_told", "_untouched")
+    __slots__ = ("_left", "_lines", "_reset", "_told", "_untouched")
 
     def __init__(self, limit: Limit, unit: str, per_minute: int, nth: int) -> None:
         super().__init__(limit, unit, per_minute, nth)
         name, self._left, self._reset = _HEADERS[unit]
         self._told = name, b"%d" % per_minute
         self._untouched = self._told, (self._left, b"%d" % per_minute), (self._reset, b"0s")  # of a full bucket
+        self._lines = b"%b: %d\r\n%b: %%b\r\n%b: %%b\r\n" % (name, per_minute, self._left, self._reset)
 
     # As `figure` and `ratelimit_headers`, in one go: every answer has them. "%d" cuts what remains to whole units.
 
@@ -75,6 +76,11 @@ class _Rule(Rule):
             if filling > self.room:
                 filling = self.room
         return self._told, (self._left, b"%d" % ((self.room - filling) / self.seconds_each)), (self._reset, reset)
+
+    def lines(self, filling: float) -> bytes:
+        """`headers` as they are written."""
+        _, (_, remaining), (_, reset) = self.headers(filling)
+        return self._lines % (remaining, reset)
 
 
 class _Pool:
@@ -132,12 +138,7 @@ class _Pool:
 
     def standing(self, requests: float, tokens: float, at: float) -> Sequence[tuple[_Rule, float]]:
         """Each rule, and in how many seconds its bucket is full that has these theoretical arrival times."""
-        of_requests, of_tokens = self.of_requests, self.of_tokens
-        if of_tokens is None:
-            return [] if of_requests is None else [(of_requests, requests - at)]
-        if of_requests is None:
-            return [(of_tokens, tokens - at)]
-        return (of_requests, requests - at), (of_tokens, tokens - at)
+        return [(rule, (requests if rule is self.of_requests else tokens) - at) for rule in self.rules]
 
     def __len__(self) -> int:
         return len(self.new) + len(self._old)
@@ -159,11 +160,8 @@ class _TakenHere(Taken):
 
     def _standing(self) -> Sequence[tuple[_Rule, float]]:
         """For each unit the limit with the least remaining, and in how many seconds its bucket is full."""
-        found, at = self.found, self.when
-        if len(found) != 1:
-            return _tightest([each for part in found for each in part[0].standing(part[3], part[4], at)])
-        pool, _, _, requests, tokens, _, _, _ = found[0]
-        return pool.standing(requests, tokens, at)
+        at = self.when
+        return _tightest([each for part in self.found for each in part[0].standing(part[3], part[4], at)])
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -171,8 +169,30 @@ class _TakenHere(Taken):
 
     def headers(self) -> list[Header]:
         made: list[Header] = []
-        for rule, filling in self._standing():
-            made += rule.headers(filling)
+        found, at = self.found, self.when
+        if len(found) > 1:
+            for rule, filling in self._standing():
+                made += rule.headers(filling)
+            return made
+        for pool, _, _, requests, tokens, _, _, _ in found:  # one at most: nothing to compare
+            of_requests, of_tokens = pool.of_requests, pool.of_tokens
+            if of_requests is not None:
+                made += of_requests.headers(requests - at)
+            if of_tokens is not None:
+                made += of_tokens.headers(tokens - at)
+        return made
+
+    def lines(self) -> bytes:
+        found, at = self.found, self.when
+        if len(found) > 1:
+            return b"".join([rule.lines(filling) for rule, filling in self._standing()])
+        made = b""
+        for pool, _, _, requests, tokens, _, _, _ in found:
+            of_requests, of_tokens = pool.of_requests, pool.of_tokens
+            if of_requests is not None:
+                made = of_requests.lines(requests - at)
+            if of_tokens is not None:
+                made += of_tokens.lines(tokens - at)
         return made
 
 
