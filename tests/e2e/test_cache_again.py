@@ -184,14 +184,16 @@ def test_where_limits_are_shared_a_call_that_comes_again_waits_for_them_in_a_tas
 ) -> None:
     asked: list[int] = []
 
-    async def ask(self: MemoryLimits, caller: Any, *, tokens: int, **more: Any) -> Any:
-        await asyncio.sleep(0)  # as one that asks a Redis
-        asked.append(tokens)
-        return self._limits.ask(caller, self._now(), tokens=tokens, **more)
+    class Elsewhere(MemoryLimits):
+        at_once = None
 
-    monkeypatch.setattr(MemoryLimits, "ask", ask)
+        async def ask(self, caller: Any, *, tokens: int, **more: Any) -> Any:
+            await asyncio.sleep(0)  # as one that asks a Redis
+            asked.append(tokens)
+            return await super().ask(caller, tokens=tokens, **more)
+
+    monkeypatch.setattr("headgate.stores.sharing.MemoryLimits", Elsewhere)
     with gateway(sim, tmp_path, limits=[{"per": "key", "requests_per_minute": 100}]) as served:
-        served.built.engine.again.at_once = False
         line = Line(served.url)
         assert [line.ask("say: shared")[1]["x-headgate-cache"] for _ in range(4)] == ["miss", "hit", "hit", "hit"]
         assert len(again) == 2

@@ -18,6 +18,7 @@ from e2e_world import Gateway, only  # it lies beside this file
 import headgate
 from headgate import Gate
 from headgate.core.errors import RateExceeded
+from headgate.core.limits import Taken
 from headgate.gateway.auth import KeyRecord
 from headgate.policy.gcra import Limits
 from headgate.stores.limits import MemoryLimits
@@ -52,13 +53,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The limits' clock, and the SDKs' waits with it."""
     made = Time()
 
-    def limits(found: Limits, now: object) -> MemoryLimits:
-        return MemoryLimits(found, lambda: made.now)
+    class Timed(MemoryLimits):
+        def __init__(self, found: Limits, now: object) -> None:
+            super().__init__(found, lambda: made.now)
+
+        def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+            super().correct(taken, tokens)
 
     async def wait(seconds: float) -> None:
         made.sleep(seconds)
 
-    monkeypatch.setattr("headgate.stores.sharing.MemoryLimits", limits)
+    monkeypatch.setattr("headgate.stores.sharing.MemoryLimits", Timed)
     for sdk in ("anthropic", "openai"):
         monkeypatch.setattr(f"{sdk}._base_client.time", Patched(time, sleep=made.sleep))
         monkeypatch.setattr(f"{sdk}._base_client.anyio", Patched(__import__("anyio"), sleep=wait))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from headgate.core.approvals import Parked
 from headgate.core.cache import CacheStats, Stored
@@ -176,8 +176,17 @@ class Log(Protocol):
         ...
 
 
+AskAtOnce = Callable[[Caller, int, str, str, str], "Taken | Exceeded"]
+
+
 class CallerLimits(Protocol):
     """Callers' limits: requests and tokens per minute, for this process or for all replicas together."""
+
+    @property
+    def at_once(self) -> AskAtOnce | None:
+        """`ask`, with everything by position, for those who cannot await it: limits of this process alone. None:
+        somebody else has to be asked."""
+        ...
 
     async def ask(
         self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
@@ -192,24 +201,14 @@ class CallerLimits(Protocol):
         """
         ...
 
-    def correct(self, taken: Taken, tokens: int) -> None:
+    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
         """What a call that was let in has really used: the rest is charged, or what it left given back. Only the
         first time counts. Never waits, never raises.
 
         Args:
             tokens: >= 0; 0 where it never reached a provider.
+            now: where the clock has just been read.
         """
-        ...
-
-
-@runtime_checkable
-class LimitsHere(CallerLimits, Protocol):
-    """Those of this process alone: nobody else has to be asked."""
-
-    def ask_at_once(
-        self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
-    ) -> Taken | Exceeded:
-        """`ask`, for those who cannot await it."""
         ...
 
 

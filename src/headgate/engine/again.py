@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from headgate.core.cache import Stored
 from headgate.core.exchange import Ending, Exchange, Request
-from headgate.core.ports import LimitsHere, Ports
+from headgate.core.ports import Ports
 from headgate.engine.flying import Failed
 from headgate.engine.plan import Policies
 from headgate.engine.recall_tools import Giving
@@ -53,7 +53,7 @@ class Again:
         self._giving = giving
         self._incidents = policies.incidents
         self._router = policies.router
-        self._here = ports.limits if isinstance(ports.limits, LimitsHere) else None
+        self._here = None if ports.limits is None else ports.limits.at_once
         self.at_once = ports.limits is None or self._here is not None
         self._serves = (
             policies.guards is None and ports.checkers is None and not ports.witnesses and not policies.keep_text
@@ -108,9 +108,7 @@ class Again:
         """
         ports, request, limits = self._ports, repeat.request, b""
         if self._here is not None:
-            taken = self._here.ask_at_once(
-                request.caller, tokens=0, model=repeat.model, provider=repeat.provider, address=request.address
-            )
+            taken = self._here(request.caller, 0, repeat.model, repeat.provider, request.address)
             if not taken:
                 return None
             limits = taken.lines()

@@ -10,7 +10,7 @@ from headgate.policy.gcra import Limits
 
 
 class MemoryLimits:
-    """:class:`headgate.core.ports.LimitsHere`, in memory. It never suspends: both colours take the same one.
+    """:class:`headgate.core.ports.CallerLimits`, in memory. It never suspends: both colours take the same one.
 
     Args:
         limits: the limits, and where every scope stands.
@@ -27,14 +27,12 @@ class MemoryLimits:
         self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
     ) -> Taken | Exceeded:
         """See the port."""
-        return self._limits.ask(caller, self._now(), tokens=tokens, model=model, provider=provider, address=address)
+        return self._limits.ask(caller, self._now(), tokens, model, provider, address)
 
-    def ask_at_once(
-        self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
-    ) -> Taken | Exceeded:
-        """See `core.ports.LimitsHere`."""
-        return self._limits.ask(caller, self._now(), tokens=tokens, model=model, provider=provider, address=address)
-
-    def correct(self, taken: Taken, tokens: int) -> None:
+    def at_once(self, caller: Caller, tokens: int, model: str, provider: str, address: str) -> Taken | Exceeded:
         """See the port."""
-        self._limits.correct(taken, tokens, self._now())
+        return self._limits.ask(caller, self._now(), tokens, model, provider, address)
+
+    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+        """See the port."""
+        self._limits.correct(taken, tokens, self._now() if now is None else now)

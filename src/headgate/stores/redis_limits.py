@@ -150,6 +150,8 @@ class _Port:
 
     __slots__ = ("_limits", "_new_waiter")
 
+    at_once = None
+
     def __init__(self, limits: RedisLimits, new_waiter: Callable[[], Waiter]) -> None:
         self._limits = limits
         self._new_waiter = new_waiter
@@ -179,8 +181,8 @@ class _Port:
             return _TakenShared(tokens, standing, said[1])
         return _exceeded(found, costs, standing)
 
-    def correct(self, taken: Taken, tokens: int) -> None:
-        """See the port."""
+    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+        """See the port. Redis has a clock of its own."""
         self._limits.correct(taken, tokens)
 
 

@@ -16,6 +16,8 @@ class FakeLimits:
         corrected: (tokens that were expected, tokens that were used) of each exchange that is over.
     """
 
+    at_once = None  # as where somebody else has to be asked
+
     def __init__(self, limits: Sequence[Limit], now: Callable[[], float]) -> None:
         self._limits = Limits(limits)
         self._now = now
@@ -27,7 +29,7 @@ class FakeLimits:
         """See `core.ports.CallerLimits`."""
         return self._limits.ask(caller, self._now(), tokens=tokens, model=model, provider=provider, address=address)
 
-    def correct(self, taken: Taken, tokens: int) -> None:
+    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
         """See `core.ports.CallerLimits`."""
         self.corrected.append((taken.tokens, tokens))
         self._limits.correct(taken, tokens, self._now())
