@@ -14,7 +14,9 @@ def id_maker(getrandbits: Callable[[int], int]) -> Callable[[float], str]:
         getrandbits: a source of random bits, like `random.Random().getrandbits`.
     """
 
+    form = PREFIX + "%028x"
+
     def new_id(now: float) -> str:
-        return PREFIX + "%028x" % (int(now * 1000) << 64 | getrandbits(64))
+        return form % (int(now * 1000) << 64 | getrandbits(64))
 
     return new_id

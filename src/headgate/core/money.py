@@ -10,6 +10,7 @@ from decimal import Decimal
 
 NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
+_HALF_NANO = PICO_PER_NANO // 2
 
 MOST_CHARGE = 10**15
 """The most that one attempt is charged, or held for: a million dollars, in nano-dollars. No answer costs as much, and
@@ -21,7 +22,7 @@ is room for what a sweep adds to it."""
 
 def pico_to_nano(pico: int) -> int:
     """Round pico-dollars half-up to nano-dollars: once per attempt, after the exact sum. `pico` must be >= 0."""
-    return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+    return (pico + _HALF_NANO) // PICO_PER_NANO
 
 
 def usd(nano: int) -> Decimal:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import compress
+from operator import itemgetter
 
 from headgate.core.errors import HeadgateError, RateExceeded, Refusal, UpstreamError
 from headgate.core.exchange import Attempt, Exchange, Headers
@@ -60,39 +62,56 @@ def passed_on(headers: Headers, exchange: Exchange) -> HeaderList:
 
     A caller with limits of ours sees those, and not the account's, which it shares with others and cannot pace by.
     """
-    most = _PASSES if exchange.limit_headers else _OF_ACCOUNT
-    try:
-        return [h for h in headers if _known_names[h[0]] <= most]
-    except KeyError:
-        return [h for h in headers if _told_by(h[0]) <= most]
+    passes = _to_limited if exchange.limit_headers else _to_others
+    return list(compress(headers, map(passes.__getitem__, map(_NAME, headers))))
 
 
-_PASSES, _OF_ACCOUNT, _STAYS = range(3)
-_known_names: dict[bytes, int] = {}  # providers send the same few again and again
-_MOST_NAMES = 1024
-_LONGEST_NAME = 64
+_NAME = itemgetter(0)
+_MOST_KEPT = 1024
+_LONGEST_KEPT = 64
 
 
-def _told_by(name: bytes) -> int:
-    """Whether a response header passes: to everybody, to callers without limits of ours, or to nobody."""
-    found = _PASSES
-    if name in NOT_PASSED_ON or (name.startswith(b"x-headgate-") and name != SIMULATED):
-        found = _STAYS
-    elif name.startswith(ACCOUNTS_LIMITS):
-        found = _OF_ACCOUNT
-    if len(_known_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-        _known_names[name] = found
-    return found
+class _Passes(dict[bytes, bool]):
+    """By name, whether a response header passes: to callers without limits of ours, or to those with some. Providers
+    send the same few again and again."""
+
+    def __init__(self, stays: tuple[bytes, ...] = ()) -> None:
+        """`stays`: what the names of more headers begin with that do not pass."""
+        self._stays = stays
+
+    def __missing__(self, name: bytes) -> bool:
+        ours = name.startswith(b"x-headgate-") and name != SIMULATED
+        found = not (ours or name in NOT_PASSED_ON or name.startswith(self._stays))
+        if len(self) < _MOST_KEPT and len(name) <= _LONGEST_KEPT:
+            self[name] = found
+        return found
+
+
+_to_others, _to_limited = _Passes(), _Passes(ACCOUNTS_LIMITS)
+
+
+class _Models(dict[str, tuple[bytes, bytes]]):
+    """The header that names a model: a handful serve nearly all calls."""
+
+    def __missing__(self, model: str) -> tuple[bytes, bytes]:
+        made = b"x-headgate-model", _header_value(model)
+        if len(self) < _MOST_KEPT and len(model) <= _LONGEST_KEPT:
+            self[model] = made
+        return made
+
+
+_models = _Models()
+_ONE_ATTEMPT = b"x-headgate-attempts", b"1"
+_NOT_WAITED = b"x-headgate-waited-ms", b"0"
 
 
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
     """Our `x-headgate-*` response headers. What is known only at the end is left out unless `final`."""
-    attempts = exchange.attempts
+    attempts, request = exchange.attempts, exchange.request
     headers = [(EXCHANGE, exchange.id.encode())]
-    if exchange.request.correlation_id:
-        headers.append((b"x-headgate-correlation-id", _header_value(exchange.request.correlation_id)))
-    if exchange.limit_headers:
-        headers += exchange.limit_headers
+    if request.correlation_id:
+        headers.append((b"x-headgate-correlation-id", _header_value(request.correlation_id)))
+    headers += exchange.limit_headers
     if exchange.parked:
         headers.append((b"x-headgate-approval", approvals_of(exchange).encode()))
     if exchange.cache:
@@ -100,30 +119,39 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         if exchange.cache_why:
             headers.append((b"x-headgate-cache-why", exchange.cache_why.encode()))
         if exchange.recalled is not None and exchange.recalled.model:
-            headers.append((b"x-headgate-model", _header_value(exchange.recalled.model)))
+            headers.append(_models[exchange.recalled.model])
     waited = exchange.waited
     cost, spent = 0, now - exchange.started - waited
     for attempt in attempts:
         cost += attempt.cost_nano
-        waited += attempt.waited
-        spent -= attempt.waited + (attempt.ended or now) - attempt.started
+        spent -= (attempt.ended or now) - attempt.started
+        if attempt.waited:
+            waited += attempt.waited
+            spent -= attempt.waited
     if final:
         headers.append((b"x-headgate-cost-usd", usd_bytes(cost)))
-    headers.append((b"x-headgate-attempts", b"%d" % len(attempts)))
+    headers.append(_ONE_ATTEMPT if len(attempts) == 1 else (b"x-headgate-attempts", b"%d" % len(attempts)))
     if exchange.findings:
         headers.append((b"x-headgate-guard", _header_value(guard_words(exchange))))
-    degraded = exchange.degradation
-    if degraded:
-        headers.append((b"x-headgate-degraded", _header_value(degraded)))
-    if attempts:
-        last = attempts[-1]
-        if last.claims:
-            headers += _budget_headers(last, final=final)
-        served = "" if exchange.stood_in else last.model_served or last.route.model or exchange.request.facts.model
+    if not attempts:
+        if exchange.degraded:
+            headers.append((b"x-headgate-degraded", _header_value(exchange.degraded)))
+        return headers
+    last = attempts[-1]
+    if exchange.degraded or last.lost:
+        degraded = exchange.degradation
+        if degraded:
+            headers.append((b"x-headgate-degraded", _header_value(degraded)))
+    if last.claims:
+        headers += _budget_headers(last, final=final)
+    if not exchange.stood_in:
+        served = last.model_served or last.route.model or request.facts.model
         if served:
-            headers.append((b"x-headgate-model", _header_value(served)))
-        headers.append((b"x-headgate-waited-ms", b"%d" % (waited * 1000)))
-        headers.append((b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)))
+            headers.append(_models[served])
+    headers += (
+        (b"x-headgate-waited-ms", b"%d" % (waited * 1000)) if waited else _NOT_WAITED,
+        (b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)),
+    )
     return headers
 
 
