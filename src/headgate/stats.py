@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import compress
+from operator import attrgetter
 from typing import Any
 
 from headgate.core.exchange import Ending, Exchange
 from headgate.core.money import usd
 from headgate.core.ports import Log
+from headgate.core.usage import Usage
 from headgate.policy.caps import Truncation
 
 WINDOW = 2048
@@ -57,6 +59,17 @@ class GateStats:
 
 
 _COMPLETE = Ending.COMPLETE  # asking the enumeration takes longer than comparing
+_EVERY = 256
+"""Exchanges after which what is noted of them is added up, all in one go: that costs a fraction of each for itself."""
+
+_PROMPT = attrgetter("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_long_tokens")
+_OUTPUT = attrgetter("output_tokens")
+
+_Call = tuple[float, float | None, float, float | None, Ending | None, str, str]
+"""Of an exchange: when it started and ended, seconds spent elsewhere than in Headgate, when its first content came, its
+ending, cache and degradation."""
+_Spent = tuple[int, int, bool, Usage | None]
+"""Of an attempt: its cost, what the provider's cache saved, whether the cost is an estimate, and its usage."""
 
 
 class Tally:
@@ -66,67 +79,77 @@ class Tally:
         self._log = log
         # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
         self._lock = threading.RLock()
+        # Appended to without the lock. Of the calls the last `WINDOW` stay, for the percentiles.
+        self._noted: list[_Call] = []
+        self._spent: list[_Spent] = []
+        self._added = 0  # so many of the noted calls are in the sums
+        self._adding = False
         self._calls = self._attempts = self._cost = self._estimated = 0
         self._input = self._output = self._failed = self._refused = self._degraded = 0
         self._hits = self._misses = 0
         self._saved = 0
         self._truncation = Truncation()
-        self._latency: deque[float] = deque(maxlen=WINDOW)
-        self._ttft: deque[float] = deque(maxlen=WINDOW)
-        self._overhead: deque[float] = deque(maxlen=WINDOW)
 
     def write(self, exchange: Exchange) -> None:
         """See `core.ports.Log`."""
-        attempts, ending, ended = exchange.attempts, exchange.ending, exchange.ended
-        if not attempts and ended is not None and ending is _COMPLETE and exchange.cache == "hit":
-            self._hit(ended - exchange.started, exchange.waited, exchange.degraded)
-            self._log.write(exchange)
-            return
-        first = attempts[-1].first_content if attempts else None
-        task, too_low = exchange.request.caller.task, None
-        with self._lock:
-            self._calls += 1
-            elsewhere = exchange.waited
-            for attempt in attempts:
-                cost, usage = attempt.cost_nano, attempt.usage
-                self._attempts += 1
-                self._cost += cost
-                elsewhere += attempt.waited + ((attempt.ended or ended or 0.0) - attempt.started)
-                if attempt.saved_nano:
-                    self._saved += attempt.saved_nano
-                if attempt.estimated:
-                    self._estimated += cost
-                if usage is not None:
-                    self._input += usage.prompt_tokens
-                    self._output += usage.output_tokens
-            if ending is not _COMPLETE:
-                self._failed += ending in (Ending.FAILED, Ending.CUT)
-                self._refused += ending is Ending.REFUSED
-            if task and attempts and ending is _COMPLETE:
-                too_low = self._truncation.count(task, attempts[-1].stop_reason)
-            if exchange.degraded:
-                self._degraded += 1
-            if exchange.cache:
-                self._hits += exchange.cache == "hit"
-                self._misses += exchange.cache == "miss"
-            if ended is not None:
-                latency = ended - exchange.started
-                self._latency.append(latency)
-                self._overhead.append(latency - elsewhere if latency > elsewhere else 0.0)
-            if first is not None:
-                self._ttft.append(first - exchange.started)
+        attempts, ended = exchange.attempts, exchange.ended
+        first, elsewhere = None, exchange.waited
+        for attempt in attempts:
+            first = attempt.first_content
+            elsewhere += (attempt.ended or ended or 0.0) - attempt.started + attempt.waited
+            self._spent.append((attempt.cost_nano, attempt.saved_nano, attempt.estimated, attempt.usage))
+        noted, ending = self._noted, exchange.ending
+        noted.append((exchange.started, ended, elsewhere, first, ending, exchange.cache, exchange.degraded))
+        if len(noted) - self._added >= _EVERY:
+            self._add_up()
         self._log.write(exchange)
-        if too_low is not None:
-            self._log.event("often_truncated", task=task, calls=too_low[0], truncated=too_low[1])
+        task = exchange.request.caller.task
+        if task and attempts and ending is _COMPLETE:
+            with self._lock:
+                too_low = self._truncation.count(task, attempts[-1].stop_reason)
+            if too_low is not None:
+                self._log.event("often_truncated", task=task, calls=too_low[0], truncated=too_low[1])
 
-    def _hit(self, latency: float, waited: float, degraded: str) -> None:
-        """What `write` counts of a kept answer that has cost nothing."""
+    def _add_up(self) -> None:
+        """Bring the sums up to date. Others may note while it goes on."""
         with self._lock:
-            self._calls += 1
-            self._hits += 1
-            self._degraded += bool(degraded)
-            self._latency.append(latency)
-            self._overhead.append(latency - waited if latency > waited else 0.0)
+            if self._adding:  # the collector runs inside it, in the same thread
+                return
+            self._adding = True
+            try:
+                calls = self._noted[self._added :]
+                spent = self._spent[:]
+                del self._spent[: len(spent)]
+                self._added += len(calls)
+                surplus = self._added - WINDOW
+                if surplus > 0:
+                    del self._noted[:surplus]
+                    self._added = WINDOW
+                self._sum_calls(calls)
+                self._sum_spent(spent)
+            finally:
+                self._adding = False
+
+    def _sum_calls(self, calls: list[_Call]) -> None:
+        if calls:
+            _, _, _, _, endings, caches, degraded = zip(*calls, strict=True)
+            self._calls += len(calls)
+            self._failed += endings.count(Ending.FAILED) + endings.count(Ending.CUT)
+            self._refused += endings.count(Ending.REFUSED)
+            self._degraded += len(calls) - degraded.count("")
+            self._hits += caches.count("hit")
+            self._misses += caches.count("miss")
+
+    def _sum_spent(self, spent: list[_Spent]) -> None:
+        if spent:
+            costs, saved, estimated, usages = zip(*spent, strict=True)
+            self._attempts += len(spent)
+            self._cost += sum(costs)
+            self._saved += sum(saved)
+            self._estimated += sum(compress(costs, estimated))
+            used = [usage for usage in usages if usage is not None]
+            self._input += sum(map(sum, map(_PROMPT, used)))
+            self._output += sum(map(_OUTPUT, used))
 
     def event(self, name: str, **fields: Any) -> None:
         """See `core.ports.Log`."""
@@ -135,7 +158,12 @@ class Tally:
     def stats(self) -> GateStats:
         """A snapshot."""
         with self._lock:
-            latency, ttft, overhead = sorted(self._latency), sorted(self._ttft), sorted(self._overhead)
+            self._add_up()
+            recent = self._noted[-WINDOW:]
+            lasted = [(ended - started, elsewhere) for started, ended, elsewhere, *_ in recent if ended is not None]
+            latency = sorted([seconds for seconds, _ in lasted])
+            overhead = sorted([max(0.0, seconds - elsewhere) for seconds, elsewhere in lasted])
+            ttft = sorted([first - started for started, _, _, first, *_ in recent if first is not None])
             return GateStats(
                 total_calls=self._calls,
                 total_attempts=self._attempts,
