@@ -356,6 +356,20 @@ def test_full_buckets_are_forgotten() -> None:
     assert len(limits) <= 2
 
 
+def test_limits_of_single_keys_are_asked_for_their_own_calls_in_the_order_of_all() -> None:
+    own = [requests(number, only=(("key", f"k{number}"),)) for number in (1, 2)]
+    limits = Limits([own[0], requests(10), tokens(5, "user", only=(("key", "k2"), ("task", "sum"))), own[1]])
+    asked = [Caller(key=key, user="ada", task="sum") for key in ("k1", "k2", "k3", "")]
+    assert [limits.ask(caller, T0, 5).figures[0].limit for caller in asked] == [1, 2, 10, 10]
+    refused = [limits.ask(caller, T0, 1) for caller in asked]
+    assert [bool(said) for said in refused] == [False, False, True, True]
+    assert [(said.limit, said.unit) for said in refused[:2] if isinstance(said, Exceeded)] == [
+        (own[0], "requests"),
+        (limits.all[2], "tokens"),
+    ]
+    assert limits.ask(asked[2], T0).figures[0].remaining == 10 - 7
+
+
 def test_a_bucket_is_not_forgotten_before_it_is_full() -> None:
     limits = Limits([tokens(60, "user")])
     taken = limits.ask(ADA, T0, tokens=60)

@@ -88,6 +88,7 @@ class _Pool:
     throughout one of them is full, and forgotten without being looked at.
 
     Attributes:
+        key: whose calls alone it is for; None = it is not a key's own.
         request_seconds, token_seconds: what one takes of a bucket; 0.0 without a limit in that unit.
         turned, until: when this generation has begun, and ends. At the end every bucket that nobody has asked for since
             is full.
@@ -96,6 +97,7 @@ class _Pool:
     __slots__ = (
         "_idle",
         "_old",
+        "key",
         "new",
         "of_caller",
         "of_requests",
@@ -114,6 +116,7 @@ class _Pool:
         self.request_seconds = 0.0 if self.of_requests is None else self.of_requests.seconds_each
         self.token_seconds = 0.0 if self.of_tokens is None else self.of_tokens.seconds_each
         self.of_caller = rules[0].of_caller
+        self.key = dict(rules[0].limit.only).get("key")
         self._idle = self.until = idle
         self.turned = 0.0
         self.new: dict[Hashable, _Bucket] = {}
@@ -225,6 +228,11 @@ class Limits:
         self.all = tuple(limits)
         self._most = BURST_SECONDS + debt_seconds
         self._pools = [_Pool(rules, self._most) for limit in self.all if (rules := rules_of([limit], _Rule))]
+        # Keys may have limits of their own, and there may be thousands: nobody looks through those of others.
+        self._of_key = {
+            key: [pool for pool in self._pools if pool.key in (None, key)] for key in {pool.key for pool in self._pools}
+        }
+        self._of_others = self._of_key.pop(None, [])
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
         self._zero = math.inf  # the clock's reading at the limits' own time 0; infinite before the first
         self._latest = 0.0
@@ -263,7 +271,10 @@ class Limits:
                 at = self._time(now)
             most = at + _FULL
             found: list[_Found] = []
-            for pool in self._pools:
+            pools = self._of_others
+            if self._of_key:
+                pools = self._of_key.get(caller.key, pools)
+            for pool in pools:
                 of_caller = pool.of_caller
                 scope = of_caller(caller) or None if of_caller else pool.scope(caller, model, provider, address)
                 if scope is None:
@@ -290,7 +301,7 @@ class Limits:
         """What says no: of several limits the one that takes longest."""
         worst: tuple[float, _Rule, Hashable] | None = None
         standing: list[tuple[_Rule, float]] = []
-        for pool in self._pools:
+        for pool in self._of_key.get(caller.key, self._of_others):
             scope = pool.scope(caller, model, provider, address)
             if scope is None:
                 continue
