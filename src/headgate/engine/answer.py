@@ -130,10 +130,11 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
             spent -= attempt.waited
     if final:
         headers.append((b"x-headgate-cost-usd", usd_bytes(cost)))
-    headers.append(_ONE_ATTEMPT if len(attempts) == 1 else (b"x-headgate-attempts", b"%d" % len(attempts)))
+    tried = len(attempts)
+    headers.append(_ONE_ATTEMPT if tried == 1 else (b"x-headgate-attempts", b"%d" % tried))
     if exchange.findings:
         headers.append((b"x-headgate-guard", _header_value(guard_words(exchange))))
-    if not attempts:
+    if not tried:
         if exchange.degraded:
             headers.append((b"x-headgate-degraded", _header_value(exchange.degraded)))
         return headers

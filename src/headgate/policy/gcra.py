@@ -229,10 +229,14 @@ class Limits:
         self._most = BURST_SECONDS + debt_seconds
         self._pools = [_Pool(rules, self._most) for limit in self.all if (rules := rules_of([limit], _Rule))]
         # Keys may have limits of their own, and there may be thousands: nobody looks through those of others.
-        self._of_key = {
-            key: [pool for pool in self._pools if pool.key in (None, key)] for key in {pool.key for pool in self._pools}
-        }
-        self._of_others = self._of_key.pop(None, [])
+        self._of_key: dict[str, list[_Pool]] = {}
+        self._of_others: list[_Pool] = []
+        for pool in self._pools:
+            if pool.key is None:
+                for each in (self._of_others, *self._of_key.values()):
+                    each.append(pool)
+            else:
+                self._of_key.setdefault(pool.key, [*self._of_others]).append(pool)
         self._lock = threading.RLock()  # the collector may settle an unread stream inside it
         self._zero = math.inf  # the clock's reading at the limits' own time 0; infinite before the first
         self._latest = 0.0
@@ -343,10 +347,13 @@ class Limits:
                 self._latest = at
             else:
                 at = self._time(now)
-            for pool, scope, then, _, tat, given, _, _ in taken.found:
+            for part in taken.found:
+                if over < 0 and part[4] <= at:
+                    continue  # as nearly always: the bucket would be full with it as well
+                pool, scope, then, _, tat, given, _, _ = part
                 seconds = over * pool.token_seconds
-                if not seconds or (seconds < 0.0 and tat <= at):
-                    continue  # the bucket would be full without it as well
+                if not seconds:
+                    continue
                 bucket = pool.new.get(scope)
                 if bucket is None or at > pool.until:
                     bucket = pool.find(scope, at, keep=seconds > 0.0)
