@@ -10,6 +10,7 @@ import pytest
 from headgate.core.caller import Caller
 from headgate.core.errors import Unavailable, UpstreamBusy
 from headgate.core.exchange import Ending, Route
+from headgate.engine.answer import ACCOUNTS_LIMITS, SIMULATED, _Models, _Passes
 from headgate.engine.engine import HOLD_BACK_SECONDS
 from headgate.testing import FakeAnswer, Passed, World
 from headgate.testing.canned import (
@@ -90,6 +91,20 @@ def test_hop_by_hop_headers_and_a_length_are_not_passed_on_and_the_rest_is(run: 
     passed = {n: v for n, v in played.headers.items() if not n.startswith(b"x-headgate-")}
     assert set(passed) == {b"content-type", b"request-id", b"anthropic-ratelimit-requests-remaining", b"set-cookie"}
     assert played.exchange.attempts[0].request_id == "req_1"
+
+
+def test_names_and_models_of_any_number_and_length_are_told_right_and_kept_within_bounds() -> None:
+    everybody, limited, models = _Passes(), _Passes(ACCOUNTS_LIMITS), _Models()
+    names = [b"x-%d" % number for number in range(1_500)] + [b"x" * 10_000, b"x-headgate-cost-usd", b"date"]
+    names += [SIMULATED, b"x-ratelimit-reset", b"anthropic-ratelimit-x"]
+    stays = {b"x-headgate-cost-usd", b"date"}
+    for _ in range(2):
+        assert {name for name in names if not everybody[name]} == stays
+        assert {name for name in names if not limited[name]} == stays | set(names[-2:])
+        for model in (*(f"model-{number}" for number in range(1_500)), "m" * 10_000, "\x00"):
+            assert models[model] == (b"x-headgate-model", model[:256].replace("\x00", "?").encode())
+    assert max(len(everybody), len(limited), len(models)) == 1_024
+    assert max(map(len, (*everybody, *limited, *models))) <= 64
 
 
 def test_a_refusal_of_the_model_is_a_complete_answer(run: Any) -> None:
