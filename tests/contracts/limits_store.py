@@ -37,6 +37,9 @@ class Store:
         assert isinstance(found, Taken)
         return found
 
+    def correct(self, taken: Taken, tokens: int) -> None:
+        self.port.correct(taken, tokens, self.now)
+
     def left(self, caller: Caller = ADA, unit: str = "tokens") -> int:
         """What remains of the tightest limit of a unit: asked without tokens, so that takes a request at the most."""
         return next(each.remaining for each in self.ask(caller).figures if each.unit == unit)

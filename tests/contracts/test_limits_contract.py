@@ -131,25 +131,25 @@ def test_tokens_that_a_call_left_are_there_again_once(limited: Open) -> None:
     store = limited(tokens(100, "user"), tokens(1000, "tenant"))
     said = store.taken(ADA, 100)
     figures = said.figures
-    store.port.correct(said, 40)
+    store.correct(said, 40)
     assert said.figures == figures
     assert store.left() == 60
-    store.port.correct(said, 0)
+    store.correct(said, 0)
     assert store.left() == 60
     assert store.left(Caller(tenant="acme")) == 960
 
 
 def test_a_call_that_used_more_is_charged_up_to_another_minutes_worth(limited: Open) -> None:
     store = limited(tokens(100, "user"))
-    store.port.correct(store.taken(ADA, 10), 60)
+    store.correct(store.taken(ADA, 10), 60)
     assert store.left() == 40
-    store.port.correct(store.taken(ADA, 10), 10_000)
+    store.correct(store.taken(ADA, 10), 10_000)
     assert refused(store.ask(ADA, 1)).retry_after == pytest.approx(60.6, abs=1e-4)
 
 
 def test_a_call_that_was_let_in_without_tokens_is_charged_what_it_used(limited: Open) -> None:
     store = limited(tokens(100, "user"))
-    store.port.correct(store.taken(ADA, 0), 70)
+    store.correct(store.taken(ADA, 0), 70)
     assert store.left() == 30
 
 
@@ -158,7 +158,7 @@ def test_what_has_filled_up_meanwhile_is_not_given_back_as_well(limited: Open) -
     unused = store.taken(ADA, 60)
     store.now += 60
     assert store.ask(ADA, 60)
-    store.port.correct(unused, 0)
+    store.correct(unused, 0)
     assert not store.ask(ADA, 1)
 
 
@@ -166,12 +166,12 @@ def test_several_calls_are_not_given_back_the_same_room(limited: Open) -> None:
     store = limited(tokens(60, "user"))
     first, second, third = (store.taken(ADA, 10) for _ in range(3))
     store.now += 5
-    store.port.correct(third, 0)
-    store.port.correct(first, 0)
+    store.correct(third, 0)
+    store.correct(first, 0)
     assert store.left() == 45
     store.now += 15
     store.taken(ADA, 1)
-    store.port.correct(second, 0)
+    store.correct(second, 0)
     assert store.left() == 59
 
 

@@ -72,7 +72,7 @@ class Limited(RuleBasedStateMachine):
         used = int(call.tokens * share)
         call.used = min(call.used, used)  # what goes beyond the estimate was not asked for, and is only charged
         for store, said in zip(self.stores, call.said, strict=True):
-            store.port.correct(said, used)
+            store.correct(said, used)
 
     @precondition(lambda self: len(self.calls) > 1)
     @rule()

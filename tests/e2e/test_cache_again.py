@@ -185,7 +185,9 @@ def test_where_limits_are_shared_a_call_that_comes_again_waits_for_them_in_a_tas
     asked: list[int] = []
 
     class Elsewhere(MemoryLimits):
-        at_once = None
+        def __init__(self, *told: Any) -> None:
+            super().__init__(*told)
+            self.at_once = None
 
         async def ask(self, caller: Any, *, tokens: int, **more: Any) -> Any:
             await asyncio.sleep(0)  # as one that asks a Redis

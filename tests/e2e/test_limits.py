@@ -17,11 +17,11 @@ from e2e_world import Gateway, only  # it lies beside this file
 
 import headgate
 from headgate import Gate
+from headgate.core.caller import Caller
 from headgate.core.errors import RateExceeded
 from headgate.core.limits import Taken
 from headgate.gateway.auth import KeyRecord
 from headgate.policy.gcra import Limits
-from headgate.stores.limits import MemoryLimits
 from headgate.testing.server import SimulatorServer
 
 SDKS = pytest.mark.parametrize("sdk", ["anthropic", "openai"])
@@ -53,17 +53,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The limits' clock, and the SDKs' waits with it."""
     made = Time()
 
-    class Timed(MemoryLimits):
-        def __init__(self, found: Limits, now: object) -> None:
-            super().__init__(found, lambda: made.now)
+    class Timed(Limits):
+        def ask(self, caller: Caller, now: float, *more: Any, **named: Any) -> Any:
+            return super().ask(caller, made.now, *more, **named)
 
-        def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
-            super().correct(taken, tokens)
+        def correct(self, taken: Taken, tokens: int, now: float) -> None:
+            super().correct(taken, tokens, made.now)
 
     async def wait(seconds: float) -> None:
         made.sleep(seconds)
 
-    monkeypatch.setattr("headgate.stores.sharing.MemoryLimits", Timed)
+    monkeypatch.setattr("headgate.stores.sharing.Limits", Timed)
     for sdk in ("anthropic", "openai"):
         monkeypatch.setattr(f"{sdk}._base_client.time", Patched(time, sleep=made.sleep))
         monkeypatch.setattr(f"{sdk}._base_client.anyio", Patched(__import__("anyio"), sleep=wait))

@@ -26,7 +26,7 @@ def test_tokens_that_were_not_used_are_there_again() -> None:
     taken = run_blocking(port.ask(ADA, tokens=100))
     assert taken
     assert not run_blocking(port.ask(ADA, tokens=60))
-    port.correct(taken, 40)
-    port.correct(taken, 0)
+    port.correct(taken, 40, 5.0)
+    port.correct(taken, 0, 5.0)
     assert run_blocking(port.ask(ADA, tokens=60))
     assert not run_blocking(port.ask(ADA, tokens=1))

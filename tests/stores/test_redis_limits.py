@@ -49,7 +49,7 @@ for number in range(150):
     if said:
         let_in += 1
         used += 40
-        port.correct(said, 40)
+        port.correct(said, 40, 0.0)
 link.close()
 print(let_in, used, len(told))
 """
@@ -135,12 +135,12 @@ def test_a_call_that_redis_let_in_can_be_corrected_while_redis_is_gone_and_the_o
     alone = run_blocking(port.ask(ADA, tokens=6000))
     assert isinstance(before, Taken)
     assert isinstance(alone, Taken)
-    port.correct(before, 10)
+    port.correct(before, 10, 0.0)
     assert not run_blocking(port.ask(ADA, tokens=5000))  # which come back in 50 s
-    port.correct(alone, 10)
+    port.correct(alone, 10, 0.0)
     assert run_blocking(port.ask(ADA, tokens=5000))
     linked.up = True
-    port.correct(run_blocking(MemoryLimits(Limits(LIMITS), lambda: 0.0).ask(ADA, tokens=1)), 0)  # another's
+    port.correct(run_blocking(MemoryLimits(Limits(LIMITS), lambda: 0.0).ask(ADA, tokens=1)), 0, 0.0)  # another's
     assert run_blocking(port.ask(ADA, tokens=5000))
 
 

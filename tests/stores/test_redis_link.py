@@ -177,7 +177,7 @@ def test_state_that_the_server_has_forgotten_is_a_full_bucket(redis_server: Redi
     for key in redis_server.keys(url):
         redis_server.run("DEL", key)
     assert one.ask(tokens=100)
-    one.port.correct(taken, 0)
+    one.port.correct(taken, 0, 0.0)
     assert not one.ask(tokens=100)
     assert not one.told
 
@@ -310,7 +310,7 @@ def test_what_is_queued_when_it_closes_is_sent(redis_server: RedisServer, linked
     tokens = (Limit(("user",), tokens_per_minute=100),)
     one, other = linked(url, limits=tokens), linked(url, limits=tokens)
     taken = run_blocking(one.port.ask(ADA, tokens=100))
-    one.port.correct(taken, 0)
+    one.port.correct(taken, 0, 0.0)
     one.link.close()
     one.link.close()
     assert other.ask(tokens=99)
@@ -321,7 +321,7 @@ def test_corrections_beyond_the_queue_are_dropped_and_counted(
 ) -> None:
     monkeypatch.setattr("headgate.stores.redis_link.MOST_QUEUED", 0)
     one = linked(redis_server.url(), limits=(Limit(("user",), tokens_per_minute=100),))
-    one.port.correct(run_blocking(one.port.ask(ADA, tokens=10)), 0)
+    one.port.correct(run_blocking(one.port.ask(ADA, tokens=10)), 0, 0.0)
     assert one.link.health()["dropped"] == 1
 
 

@@ -176,7 +176,7 @@ class Log(Protocol):
         ...
 
 
-AskAtOnce = Callable[[Caller, int, str, str, str], "Taken | Exceeded"]
+AskAtOnce = Callable[[Caller, float, int, str, str, str], "Taken | Exceeded"]
 
 
 class CallerLimits(Protocol):
@@ -184,8 +184,8 @@ class CallerLimits(Protocol):
 
     @property
     def at_once(self) -> AskAtOnce | None:
-        """`ask`, with everything by position, for those who cannot await it: limits of this process alone. None:
-        somebody else has to be asked."""
+        """`ask`, by position and with the clock's reading behind the caller, for those who cannot await it: of limits
+        that are this process's own. None: somebody else has to be asked."""
         ...
 
     async def ask(
@@ -201,13 +201,13 @@ class CallerLimits(Protocol):
         """
         ...
 
-    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+    def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """What a call that was let in has really used: the rest is charged, or what it left given back. Only the
         first time counts. Never waits, never raises.
 
         Args:
             tokens: >= 0; 0 where it never reached a provider.
-            now: where the clock has just been read.
+            now: seconds since the epoch, just read.
         """
         ...
 

@@ -107,12 +107,12 @@ class Again:
         Nothing is corrected of what its limits have given: they count it as a request without tokens.
         """
         ports, request, limits = self._ports, repeat.request, b""
+        now = ports.clock.now()
         if self._here is not None:
-            taken = self._here(request.caller, 0, repeat.model, repeat.provider, request.address)
+            taken = self._here(request.caller, now, 0, repeat.model, repeat.provider, request.address)
             if not taken:
                 return None
             limits = taken.lines()
-        now = ports.clock.now()
         exchange = Exchange(ports.new_id(now), request, now)
         exchange.cache, exchange.recalled, exchange.status = "hit", stored, stored.status
         self._giving.books.settle(exchange, Ending.COMPLETE)

@@ -145,7 +145,7 @@ class Engine:
             if self._incidents.live is not None:
                 await self._incident.admit(exchange, plan)
             if self._limits is not None and not (request.of_guard or request.on_our_own):
-                asked = limiting.admit(self._limits, self.policies, exchange, plan)
+                asked = limiting.admit(self._limits, self.policies, exchange, plan, self._now())
                 if asked is not None:
                     await asked
             if looks or not plan.plain:

@@ -6,17 +6,23 @@ from collections.abc import Awaitable
 
 from headgate.core.errors import IncidentStopped, RateExceeded
 from headgate.core.exchange import Exchange
-from headgate.core.limits import Exceeded, Taken
+from headgate.core.limits import Taken
 from headgate.core.ports import CallerLimits
 from headgate.engine.plan import PRICED, Plan, Policies
 from headgate.policy.limit_words import refusal
 
 
-def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, plan: Plan) -> Awaitable[None] | None:
+def admit(
+    limits: CallerLimits, policies: Policies, exchange: Exchange, plan: Plan, now: float
+) -> Awaitable[None] | None:
     """Let the exchange in by its caller's limits, and note what that took. Returns what has to be awaited for that, if
     anything has.
 
     Limits per model or provider are those of the route that comes first.
+
+    Args:
+        now: seconds since the epoch, just read, and not when the exchange began: what is long past would set the
+            limits' own clock back.
 
     Raises:
         RateExceeded: one of them has no room for it. Nothing was taken, nothing is written. Awaiting raises it, too.
@@ -27,21 +33,20 @@ def admit(limits: CallerLimits, policies: Policies, exchange: Exchange, plan: Pl
         tokens = policies.charges.likely(route, request.facts, request.body)
     model, at_once = route.model or request.facts.model, limits.at_once
     if at_once is None:
-        asked = limits.ask(request.caller, tokens=tokens, model=model, provider=route.provider, address=request.address)
-        return _noted_later(exchange, asked, tokens)
-    _note(exchange, at_once(request.caller, tokens, model, route.provider, request.address), tokens)
+        return _ask(limits, exchange, tokens, model, route.provider)
+    answer = at_once(request.caller, now, tokens, model, route.provider, request.address)
+    if not answer:
+        raise refusal(answer, tokens)
+    exchange.taken, exchange.limit_headers = answer, answer.headers()
     return None
 
 
-async def _noted_later(exchange: Exchange, asked: Awaitable[Taken | Exceeded], tokens: int) -> None:
-    _note(exchange, await asked, tokens)
-
-
-def _note(exchange: Exchange, answer: Taken | Exceeded, tokens: int) -> None:
+async def _ask(limits: CallerLimits, exchange: Exchange, tokens: int, model: str, provider: str) -> None:
+    request = exchange.request
+    answer = await limits.ask(request.caller, tokens=tokens, model=model, provider=provider, address=request.address)
     if not answer:
         raise refusal(answer, tokens)
-    exchange.taken = answer
-    exchange.limit_headers = answer.headers()
+    exchange.taken, exchange.limit_headers = answer, answer.headers()
 
 
 def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
@@ -57,6 +62,7 @@ def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
                 + usage.cache_write_long_tokens
                 + usage.output_tokens
             )
+    assert exchange.ended is not None
     limits.correct(taken, tokens, exchange.ended)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from headgate.core.caller import Caller
 from headgate.core.limits import Exceeded, Taken
+from headgate.core.ports import AskAtOnce
 from headgate.policy.gcra import Limits
 
 
@@ -17,22 +18,16 @@ class MemoryLimits:
         now: seconds; where it goes back, time stands still.
     """
 
-    __slots__ = ("_limits", "_now")
+    __slots__ = ("_limits", "_now", "at_once", "correct")
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._limits = limits
         self._now = now
+        self.at_once: AskAtOnce = limits.ask  # these two are on the way of every call: nothing stands in between
+        self.correct = limits.correct
 
     async def ask(
         self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
     ) -> Taken | Exceeded:
         """See the port."""
         return self._limits.ask(caller, self._now(), tokens, model, provider, address)
-
-    def at_once(self, caller: Caller, tokens: int, model: str, provider: str, address: str) -> Taken | Exceeded:
-        """See the port."""
-        return self._limits.ask(caller, self._now(), tokens, model, provider, address)
-
-    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
-        """See the port."""
-        self._limits.correct(taken, tokens, self._now() if now is None else now)

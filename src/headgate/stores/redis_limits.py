@@ -181,7 +181,7 @@ class _Port:
             return _TakenShared(tokens, standing, said[1])
         return _exceeded(found, costs, standing)
 
-    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+    def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """See the port. Redis has a clock of its own."""
         self._limits.correct(taken, tokens)
 

@@ -29,7 +29,7 @@ class FakeLimits:
         """See `core.ports.CallerLimits`."""
         return self._limits.ask(caller, self._now(), tokens=tokens, model=model, provider=provider, address=address)
 
-    def correct(self, taken: Taken, tokens: int, now: float | None = None) -> None:
+    def correct(self, taken: Taken, tokens: int, now: float) -> None:
         """See `core.ports.CallerLimits`."""
         self.corrected.append((taken.tokens, tokens))
         self._limits.correct(taken, tokens, self._now())
