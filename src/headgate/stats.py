@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -79,10 +80,9 @@ class Tally:
         self._log = log
         # Reentrant: the collector may settle a stream that nobody read while this thread is inside.
         self._lock = threading.RLock()
-        # Appended to without the lock. Of the calls the last `WINDOW` stay, for the percentiles.
-        self._noted: list[_Call] = []
+        self._noted: list[_Call] = []  # appended to without the lock, as the next
         self._spent: list[_Spent] = []
-        self._added = 0  # so many of the noted calls are in the sums
+        self._recent: deque[_Call] = deque(maxlen=WINDOW)  # those that are in the sums
         self._adding = False
         self._calls = self._attempts = self._cost = self._estimated = 0
         self._input = self._output = self._failed = self._refused = self._degraded = 0
@@ -100,7 +100,7 @@ class Tally:
             self._spent.append((attempt.cost_nano, attempt.saved_nano, attempt.estimated, attempt.usage))
         noted, ending = self._noted, exchange.ending
         noted.append((exchange.started, ended, elsewhere, first, ending, exchange.cache, exchange.degraded))
-        if len(noted) - self._added >= _EVERY:
+        if len(noted) >= _EVERY:
             self._add_up()
         self._log.write(exchange)
         task = exchange.request.caller.task
@@ -117,14 +117,9 @@ class Tally:
                 return
             self._adding = True
             try:
-                calls = self._noted[self._added :]
-                spent = self._spent[:]
-                del self._spent[: len(spent)]
-                self._added += len(calls)
-                surplus = self._added - WINDOW
-                if surplus > 0:
-                    del self._noted[:surplus]
-                    self._added = WINDOW
+                calls, spent = self._noted[:], self._spent[:]
+                del self._noted[: len(calls)], self._spent[: len(spent)]
+                self._recent.extend(calls)
                 self._sum_calls(calls)
                 self._sum_spent(spent)
             finally:
@@ -159,7 +154,7 @@ class Tally:
         """A snapshot."""
         with self._lock:
             self._add_up()
-            recent = self._noted[-WINDOW:]
+            recent = self._recent.copy()
             lasted = [(ended - started, elsewhere) for started, ended, elsewhere, *_ in recent if ended is not None]
             latency = sorted([seconds for seconds, _ in lasted])
             overhead = sorted([max(0.0, seconds - elsewhere) for seconds, elsewhere in lasted])

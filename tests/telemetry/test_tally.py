@@ -98,5 +98,7 @@ def test_what_is_noted_of_calls_is_bounded() -> None:
         exchange = make.exchange()
         make.attempt(exchange)
         tally.write(make.answered(exchange))
-    assert len(tally._noted) <= WINDOW + 256
-    assert len(tally._spent) <= 256
+    assert len(tally._recent) == WINDOW
+    assert len(tally._noted) == len(tally._spent) == 0
+    tally.stats()
+    assert len(tally._recent) == WINDOW

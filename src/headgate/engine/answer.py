@@ -101,6 +101,7 @@ class _Models(dict[str, tuple[bytes, bytes]]):
 
 
 _models = _Models()
+_NO_ATTEMPT = b"x-headgate-attempts", b"0"
 _ONE_ATTEMPT = b"x-headgate-attempts", b"1"
 _NOT_WAITED = b"x-headgate-waited-ms", b"0"
 
@@ -108,10 +109,9 @@ _NOT_WAITED = b"x-headgate-waited-ms", b"0"
 def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderList:
     """Our `x-headgate-*` response headers. What is known only at the end is left out unless `final`."""
     attempts, request = exchange.attempts, exchange.request
-    headers = [(EXCHANGE, exchange.id.encode())]
+    headers = [(EXCHANGE, exchange.id.encode()), *exchange.limit_headers]
     if request.correlation_id:
         headers.append((b"x-headgate-correlation-id", _header_value(request.correlation_id)))
-    headers += exchange.limit_headers
     if exchange.parked:
         headers.append((b"x-headgate-approval", approvals_of(exchange).encode()))
     if exchange.cache:
@@ -130,11 +130,10 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
             spent -= attempt.waited
     if final:
         headers.append((b"x-headgate-cost-usd", usd_bytes(cost)))
-    tried = len(attempts)
-    headers.append(_ONE_ATTEMPT if tried == 1 else (b"x-headgate-attempts", b"%d" % tried))
     if exchange.findings:
         headers.append((b"x-headgate-guard", _header_value(guard_words(exchange))))
-    if not tried:
+    if not attempts:
+        headers.append(_NO_ATTEMPT)
         if exchange.degraded:
             headers.append((b"x-headgate-degraded", _header_value(exchange.degraded)))
         return headers
@@ -150,6 +149,7 @@ def exchange_headers(exchange: Exchange, now: float, *, final: bool) -> HeaderLi
         if served:
             headers.append(_models[served])
     headers += (
+        _ONE_ATTEMPT if last is attempts[0] else (b"x-headgate-attempts", b"%d" % len(attempts)),
         (b"x-headgate-waited-ms", b"%d" % (waited * 1000)) if waited else _NOT_WAITED,
         (b"x-headgate-overhead-ms", b"%.3f" % (spent * 1000 if spent > 0 else 0.0)),
     )
