@@ -244,6 +244,11 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self._pools)
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether one of them is in tokens: else there is nothing to correct."""
+        return any(pool.of_tokens is not None for pool in self._pools)
+
     def __len__(self) -> int:
         """Buckets in memory."""
         return sum(len(pool) for pool in self._pools)

@@ -24,10 +24,14 @@ class MemoryLimits:
         self._limits = limits
         self._now = now
         self.at_once: AskAtOnce = limits.ask  # these two are on the way of every call: nothing stands in between
-        self.correct = limits.correct
+        self.correct = limits.correct if limits.counts_tokens else _nothing
 
     async def ask(
         self, caller: Caller, *, tokens: int, model: str = "", provider: str = "", address: str = ""
     ) -> Taken | Exceeded:
         """See the port."""
         return self._limits.ask(caller, self._now(), tokens, model, provider, address)
+
+
+def _nothing(taken: Taken, tokens: int, now: float) -> None:
+    """No limit is in tokens."""
