@@ -53,15 +53,7 @@ def correct(limits: CallerLimits, exchange: Exchange, taken: Taken) -> None:
     """The exchange has just ended: what all of its attempts have used counts, in place of the estimate."""
     tokens = 0
     for attempt in exchange.attempts:
-        usage = attempt.usage
-        if usage is not None:  # `Attempt.used_tokens`, in place
-            tokens += (
-                usage.input_tokens
-                + usage.cache_read_tokens
-                + usage.cache_write_tokens
-                + usage.cache_write_long_tokens
-                + usage.output_tokens
-            )
+        tokens += attempt.used_tokens
     assert exchange.ended is not None
     limits.correct(taken, tokens, exchange.ended)
 
