@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from headgate.core.usage import Usage
-from headgate.wire import anthropic_usage, lenient, sse
+from headgate.wire import anthropic_usage, lenient
 from headgate.wire.lenient import table, text
 from headgate.wire.stream import THINKING, TOOLS, StreamMeter, utf8_length
 
@@ -19,6 +21,12 @@ _DELTA = re.compile(
     rb'(?:"text_delta", ?"text"|"input_json_delta", ?"partial_json"|"thinking_delta", ?"thinking"'
     rb'|"compaction_delta", ?"content"): ?"'
 )
+# Behind a delta's prefix. Anthropic pads its end with a varying number of spaces. The prefix says what the frame is;
+# the text's closing quote is the last one in the usual shape, and above the text in any other.
+_REST = re.compile(rb'([^\r\n]*)"[^"\r\n]*\}\n\n').fullmatch
+_EMPTY = re.compile(
+    rb'\{"type": ?"content_block_start", ?"index": ?\d+, ?"content_block": ?\{"type": ?"text", ?"text": ?""\} *\} *'
+).fullmatch
 _VALUE = re.compile(rb'"(?:text|partial_json|thinking|content)": ?"')
 # The key that holds the generated text, by the delta's or the block's type.
 _TEXT_KEY = {
@@ -44,7 +52,28 @@ class _Event(msgspec.Struct):
     error: Any = None
 
 
+class _PlainMessage(msgspec.Struct):
+    model: str
+    usage: anthropic_usage.Plain
+
+
+class _PlainStart(msgspec.Struct):
+    message: _PlainMessage
+
+
+class _PlainReason(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _PlainDelta(msgspec.Struct):
+    delta: _PlainReason
+    usage: anthropic_usage.PlainLater
+
+
 _event = msgspec.json.Decoder(_Event)
+_plain_start = msgspec.json.Decoder(_PlainStart)
+_plain_delta = msgspec.json.Decoder(_PlainDelta)
+_NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # read again, with care
 
 
 class MessagesMeter(StreamMeter):
@@ -54,21 +83,52 @@ class MessagesMeter(StreamMeter):
     thinking (`display: omitted`), where it stands for what was generated; citations are not billed as output.
     """
 
-    __slots__ = ("_bad", "_before_block", "_counted")
+    __slots__ = ("_bad", "_before_block", "_counted", "_plain")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
         self._bad = False  # what it reported was no count, or took back what it had reported
         self._counted = False  # behind the start, whose count of the output is a placeholder
         self._before_block = 0  # content_bytes when the current block began
+        self._plain: anthropic_usage.Plain | None = None  # in place of `_fields`, while all of it is ordinary
 
-    def _read(self, frame: bytes) -> bool:
-        if self._keep_text or not self._read_delta(frame):
-            self._read_frame(frame)
+    def feed(self, piece: bytes) -> bytes:
+        """See `Meter.feed`. Most pieces are one delta, like the last but for its text."""
+        if piece.startswith(self._alone):
+            start = self._start
+            found = _REST(piece, start)
+            if found is not None:
+                self.content_bytes += found.end(1) - start
+                if not piece.isascii():
+                    self._count_wide(piece)
+                return piece
+        return super().feed(piece)
+
+    def _alike(self, block: bytes, start: int, end: int) -> int:
+        found = _REST(block, start, end)
+        return -1 if found is None else found.end(1) - start
+
+    def _content(self, block: bytes, at: int, end: int, number: int) -> int:
+        content = super()._content(block, at, end, number)
+        if content < 0 and block.count(b"}\n\n", at, end) == number:  # as `_REST`
+            ends = list(map(bytes.rfind, block[at : end - 2].split(b"\n\n"), repeat(b'"')))
+            if min(ends) >= self._start:
+                content = sum(ends) - number * self._start
+        return content
+
+    def _read(self, frame: bytes, name: bytes | None, data: bytes | None) -> bool:
+        if data is not None:
+            quick = _QUICK.get(name)
+            if quick is None or not quick(self, frame, data):
+                self._read_event((name or b"").decode("utf-8", "replace"), data)
         return False
 
-    def _read_delta(self, frame: bytes) -> bool:
-        """Count a delta in the usual shape and learn that shape; False if the frame is none."""
+    # What is read without `_event`; False where it has to be.
+
+    def _plain_text(self, frame: bytes, _: bytes) -> bool:
+        """Count a delta in the usual shape and learn that shape."""
+        if self._keep_text:
+            return False
         delta = _DELTA.match(frame)
         if delta is None:
             return False
@@ -82,32 +142,55 @@ class MessagesMeter(StreamMeter):
         self.started = True
         self.content_bytes += end - start
         if not self._finishing:
-            self._repeat(frame[:start], whole[end:])
+            self._repeat(frame[:start], frame[end:])
         return True
 
-    def _count_tails(self, tails: list[bytes]) -> int:
-        # Anthropic pads the end of a delta with a varying number of spaces. The prefix says what the frame is; the
-        # text's closing quote is the last one in the usual shape, and above the text in any other.
-        content = 0
-        for tail in tails:
-            end = tail.rfind(b'"')
-            if end < 0 or tail[-1] != 125:
-                return -1
-            content += end
-        return content
+    def _ping(self, _frame: bytes, _: bytes) -> bool:
+        return True
 
-    def _read_frame(self, frame: bytes) -> None:
-        name, data = sse.parse(frame, first=self._first)
-        self._first = False
-        if data is None or name == b"ping":
-            return
-        if name == b"content_block_stop":
-            self.started = True
-            return
-        if name == b"message_stop" and not self._finishing:
-            self._stop()
-            return
-        self._read_event(name.decode("utf-8", "replace"), data)
+    def _block_stop(self, _frame: bytes, _: bytes) -> bool:
+        self.started = True
+        return True
+
+    def _message_stop(self, _frame: bytes, _: bytes) -> bool:
+        if self._finishing:
+            return False  # a cut may have gone through it
+        self._stop()
+        return True
+
+    def _empty_block(self, _frame: bytes, data: bytes) -> bool:
+        if _EMPTY(data) is None:
+            return False
+        self._before_block = self.content_bytes
+        return True
+
+    def _plain_message(self, _frame: bytes, data: bytes) -> bool:
+        if self._bad:
+            return False
+        try:
+            message = _plain_start.decode(data).message
+        except _NOT_PLAIN:
+            return False
+        self.model = message.model
+        self._plain = message.usage
+        self._usage = self._fields = None
+        return True
+
+    def _plain_end(self, _frame: bytes, data: bytes) -> bool:
+        counted = self._plain
+        if counted is None:
+            return False
+        try:
+            event = _plain_delta.decode(data)
+        except _NOT_PLAIN:
+            return False
+        if not anthropic_usage.grow(counted, event.usage):
+            return False
+        self._usage = None
+        self.started = self._counted = True
+        self.stop_reason = event.delta.stop_reason or self.stop_reason
+        self.usage_final = self.stop_reason != ""
+        return True
 
     def _read_event(self, name: str, data: bytes) -> None:
         event = lenient.decode(_event, data)
@@ -142,12 +225,13 @@ class MessagesMeter(StreamMeter):
     def _stop(self) -> None:
         self.started = True
         self.ended = True
-        if self._counted and not self._bad and anthropic_usage.complete(self._fields or {}):
+        if self._counted and not self._bad and (self._plain or anthropic_usage.complete(self._fields or {})):
             self.usage_final = True  # counts are cumulative: the last one stands, whatever it came together with
 
     def _message_start(self, event: _Event) -> None:
         message = table(event.message)
         self.model = text(message.get("model"))
+        self._plain = None
         self._report(table(message.get("usage")))
 
     def _block_start(self, event: _Event) -> None:
@@ -191,6 +275,8 @@ class MessagesMeter(StreamMeter):
             self.stop_reason = stop_reason
         fields = table(event.usage)
         if fields:
+            if self._plain is not None:
+                self._fields, self._plain = msgspec.to_builtins(self._plain), None
             known = self._fields or {}
             if anthropic_usage.malformed(fields):
                 self._bad = True
@@ -204,8 +290,10 @@ class MessagesMeter(StreamMeter):
             # Another count may follow, but where the stream breaks off here this one is all that the answer has had.
             self.usage_final = bool(self.stop_reason) and counted and anthropic_usage.complete(merged)
 
-    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        found = anthropic_usage.usage(fields)
+    def _work_out(self) -> Usage | None:
+        if self._plain is not None:
+            return anthropic_usage.plain(self._plain)
+        found = None if self._fields is None else anthropic_usage.usage(self._fields)
         if found is not None and self._bad:
             found.bad = True
         return found
@@ -215,6 +303,15 @@ class MessagesMeter(StreamMeter):
             self._text.append(generated)
 
 
+_QUICK: dict[bytes | None, Callable[[MessagesMeter, bytes, bytes], bool]] = {
+    b"content_block_delta": MessagesMeter._plain_text,
+    b"ping": MessagesMeter._ping,
+    b"content_block_stop": MessagesMeter._block_stop,
+    b"content_block_start": MessagesMeter._empty_block,
+    b"message_start": MessagesMeter._plain_message,
+    b"message_delta": MessagesMeter._plain_end,
+    b"message_stop": MessagesMeter._message_stop,
+}
 _DECODED = {
     "message_start": MessagesMeter._message_start,
     "content_block_start": MessagesMeter._block_start,

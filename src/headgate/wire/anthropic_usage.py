@@ -12,6 +12,7 @@ from headgate.wire.lenient import MAX_COUNT, count, miscounted, table, text
 
 Fields = dict[str, Any]
 PlainCount = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Nothing = Annotated[list[Any], Meta(max_length=0)]
 
 # What `message_delta.usage` may bring up to date. All of it is cumulative: the last value stands.
 _COUNTS = frozenset({"input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"})
@@ -31,7 +32,7 @@ _KINDS: dict[str, type] = {
 class Plain(msgspec.Struct):
     """The usage object of an ordinary answer: what most answers have, read in one go.
 
-    Anything out of the ordinary makes the decoder or `plain` refuse it, and the careful way is taken.
+    Anything out of the ordinary makes the decoder refuse it, and the careful way is taken.
     """
 
     input_tokens: PlainCount
@@ -39,12 +40,28 @@ class Plain(msgspec.Struct):
     cache_creation_input_tokens: PlainCount | None = None
     cache_read_input_tokens: PlainCount | None = None
     cache_creation: PlainWrites | None = None
-    output_tokens_details: Any = None
-    server_tool_use: Any = None
-    iterations: Any = None
+    output_tokens_details: PlainThoughts | None = None
+    server_tool_use: PlainSearches | None = None
+    iterations: Nothing | None = None
     service_tier: str | None = None
     speed: str | None = None
     inference_geo: str | None = None
+
+
+class PlainLater(msgspec.Struct):
+    """The usage object of an ordinary `message_delta`."""
+
+    output_tokens: PlainCount
+    input_tokens: PlainCount | None = None
+    cache_creation_input_tokens: PlainCount | None = None
+    cache_read_input_tokens: PlainCount | None = None
+    cache_creation: None = None
+    output_tokens_details: PlainThoughts | None = None
+    server_tool_use: PlainSearches | None = None
+    iterations: Nothing | None = None
+    service_tier: None = None
+    speed: None = None
+    inference_geo: None = None
 
 
 class PlainWrites(msgspec.Struct):
@@ -54,20 +71,67 @@ class PlainWrites(msgspec.Struct):
     ephemeral_1h_input_tokens: PlainCount = 0
 
 
-def plain(counted: Plain) -> Usage | None:
-    """An ordinary usage object; None where it needs the careful way."""
-    if counted.output_tokens_details or counted.server_tool_use or counted.iterations:
-        return None
-    short = counted.cache_creation_input_tokens or 0
-    long = 0
-    if counted.cache_creation is not None:
-        long = counted.cache_creation.ephemeral_1h_input_tokens
-        short = max(counted.cache_creation.ephemeral_5m_input_tokens, short - long)
+class PlainThoughts(msgspec.Struct):
+    """What the output consists of."""
+
+    thinking_tokens: PlainCount = 0
+
+
+class PlainSearches(msgspec.Struct):
+    """What was run on the provider's side."""
+
+    web_search_requests: PlainCount = 0
+
+
+def plain(counted: Plain) -> Usage:
+    """An ordinary usage object."""
+    short, long = counted.cache_creation_input_tokens or 0, 0
+    written = counted.cache_creation
+    if written is not None:
+        long = written.ephemeral_1h_input_tokens
+        short -= long
+        if short < written.ephemeral_5m_input_tokens:
+            short = written.ephemeral_5m_input_tokens
     found = Usage(counted.input_tokens, counted.cache_read_input_tokens or 0, short, long, counted.output_tokens)
-    found.service_tier = counted.service_tier or ""
-    found.speed = counted.speed or ""
-    found.inference_geo = counted.inference_geo or ""
+    if counted.service_tier:
+        found.service_tier = counted.service_tier
+    if counted.inference_geo:
+        found.inference_geo = counted.inference_geo
+    if counted.speed:
+        found.speed = counted.speed
+    if counted.output_tokens_details is not None:
+        found.reasoning_tokens = min(counted.output_tokens_details.thinking_tokens, counted.output_tokens)
+    if counted.server_tool_use is not None:
+        found.web_searches = counted.server_tool_use.web_search_requests
     return found
+
+
+def grow(counted: Plain, later: PlainLater) -> bool:
+    """Bring `message_start`'s up to date by a `message_delta`'s, as `merge` does; False where a count may have fallen,
+    and nothing was done."""
+    given, read, written = later.input_tokens, later.cache_read_input_tokens, later.cache_creation_input_tokens
+    if (
+        later.output_tokens < counted.output_tokens
+        or (given is not None and given < counted.input_tokens)
+        or (read is not None and read < (counted.cache_read_input_tokens or 0))
+        or (written is not None and written < (counted.cache_creation_input_tokens or 0))
+    ):
+        return False
+    counted.output_tokens = later.output_tokens
+    if given is not None:
+        counted.input_tokens = given
+    if read is not None:
+        counted.cache_read_input_tokens = read
+    if written is not None:
+        split = counted.cache_creation
+        hour = 0 if split is None else min(split.ephemeral_1h_input_tokens, written)
+        counted.cache_creation_input_tokens = written
+        counted.cache_creation = PlainWrites(written - hour, hour) if written else None
+    if later.output_tokens_details is not None:
+        counted.output_tokens_details = later.output_tokens_details
+    if later.server_tool_use is not None:
+        counted.server_tool_use = later.server_tool_use
+    return True
 
 
 def usage(fields: Fields) -> Usage | None:

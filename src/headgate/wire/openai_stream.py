@@ -7,15 +7,19 @@ from typing import Any
 
 import msgspec
 
-from headgate.core.usage import Usage
-from headgate.wire import lenient, openai_usage, sse
+from headgate.wire import lenient, openai_usage
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, string_end, utf8_length
+from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, utf8_length
 
 # Where a generated text that is not empty begins. In text that quotes such a key its quotes are escaped.
 _VALUE = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|input)": ?"(?!")')
 _VISIBLE = ("content", "refusal")
 _REASONING = ("reasoning_content", "reasoning")
+_TEXT = re.compile(rb'[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+')
+_ONE_TEXT = _TEXT.fullmatch
+_LINES_END = re.compile(rb"\r?\n\r?\n").fullmatch
+_PADDED_CLOSE = re.compile(rb'[^"\r\n]*"\}').fullmatch
+_PADDED_END = re.compile(rb'[^"\r\n]*"\}\r?\n\r?\n').fullmatch
 _PADDING = b'"obfuscation":"'  # random text to hide the chunk's length, other in every chunk
 
 
@@ -53,24 +57,49 @@ class ChatMeter(StreamMeter):
         self._tier = ""
         self._bad = False  # what it reported last took back what it had reported
         self._complete = False  # the last usage has both counts
-        self._padded = False  # the suffix ends where the padding begins
+        self._padded = False  # the ending goes on to where the padding begins
 
-    def _count_tails(self, tails: list[bytes]) -> int:
+    def feed(self, piece: bytes) -> bytes:
+        """See `Meter.feed`. Most pieces are one chunk, like the last but for its text and its padding."""
+        if piece.startswith(self._alone):
+            start, ending = self._start, self._ending
+            if self._padded:
+                end = piece.find(ending, start)
+                alike = end >= 0 and _PADDED_END(piece, end + len(ending)) is not None
+            else:
+                end = len(piece) - len(ending)
+                alike = piece.endswith(ending)
+            if alike and _ONE_TEXT(piece, start, end):
+                self.content_bytes += end - start
+                if not piece.isascii():
+                    self._count_wide(piece)
+                return piece
+        return super().feed(piece)
+
+    def _alike(self, block: bytes, start: int, end: int) -> int:
+        ending = self._ending
+        if self._padded:
+            behind = block.find(ending, start, end)
+            alike = behind >= 0 and _PADDED_END(block, behind + len(ending), end) is not None
+        else:
+            behind = end - len(ending)
+            alike = block.startswith(ending, behind)
+        return behind - start if alike and _ONE_TEXT(block, start, behind) else -1
+
+    def _content(self, block: bytes, at: int, end: int, number: int) -> int:
         if not self._padded:
-            return -1
+            return super()._content(block, at, end, number)
+        start, ending = self._start, self._ending
+        size = len(ending)
         content = 0
-        for tail in tails:
-            words, _, padding = tail.partition(self._suffix)
-            if padding.find(b'"') != len(padding) - 2 or padding[-1:] != b"}":
+        for frame in block[at : end - 2].split(b"\n\n"):  # as `_alike`
+            behind = frame.find(ending, start)
+            if behind < 0 or not _PADDED_CLOSE(frame, behind + size) or not _ONE_TEXT(frame, start, behind):
                 return -1
-            if b'"' in words and string_end(tail, 0) != len(words):
-                return -1
-            content += len(words)
+            content += behind - start
         return content
 
-    def _read(self, frame: bytes) -> bool:
-        name, data = sse.parse(frame, first=self._first)
-        self._first = False
+    def _read(self, frame: bytes, name: bytes | None, data: bytes | None) -> bool:
         if not data:
             return False
         if data.startswith(b"[DONE]"):  # as the SDK tells it
@@ -84,17 +113,25 @@ class ChatMeter(StreamMeter):
         if chunk.error or name == b"error":
             self.error = lenient.error_body(data)
             return False
-        choices = [choice for choice in _items(chunk.choices) if isinstance(choice, dict)]
-        self.model = text(chunk.model) or self.model
-        self._tier = text(chunk.service_tier) or self._tier
+        model, tier, counts, choices = chunk.model, chunk.service_tier, chunk.usage, chunk.choices
+        if model and type(model) is str:
+            self.model = model
+        if tier and type(tier) is str:
+            self._tier = tier
+            if self._usage is not None:
+                self._usage.service_tier = tier
         before = self.content_bytes
-        for choice in choices:
-            self._read_choice(choice)
-        fields = openai_usage.reported(chunk.usage, chunk.x_groq)
-        if fields is not None:
-            self._read_usage(fields, last=not choices)
-            return self._hide and not choices and isinstance(chunk.usage, dict)
-        if self.content_bytes > before and len(choices) == 1 and not choices[0].get("finish_reason"):
+        number, finished = 0, False
+        for choice in choices if type(choices) is list else ():
+            if type(choice) is dict:
+                number += 1
+                finished = self._read_choice(choice)
+        if counts is not None or chunk.x_groq:
+            fields = openai_usage.reported(counts, chunk.x_groq)
+            if fields is not None:
+                self._read_usage(fields, last=number == 0)
+                return self._hide and number == 0 and fields is counts
+        if self.content_bytes > before and number == 1 and not finished:
             self._learn(frame, self.content_bytes - before)
         return False
 
@@ -104,19 +141,26 @@ class ChatMeter(StreamMeter):
             self.content_bytes += len(frame) - value.end()  # a cut went through this text
         self._malformed("chat.completion.chunk")
 
-    def _read_choice(self, choice: dict[str, Any]) -> None:
-        given = choice.get("index")
-        index = given if isinstance(given, int) else 0
+    def _read_choice(self, choice: dict[str, Any]) -> bool:
+        """Read it, and return whether it is finished."""
+        index = choice.get("index", 0)
+        if not isinstance(index, int):
+            index = 0
         self._seen.add(index)
-        self._read_delta(table(choice.get("delta")), index)
+        delta = choice.get("delta")
+        if delta and type(delta) is dict:
+            self._read_delta(delta, index)
         if choice.get("error"):  # OpenRouter
             self.error = lenient.error_value({"error": choice["error"]})
-        finish = text(choice.get("finish_reason"))
-        if finish:
+        finish = choice.get("finish_reason")
+        if not finish:
+            return False
+        if type(finish) is str:
             self.started = True
             self._finished.add(index)
             if index == 0 or not self.stop_reason:
                 self.stop_reason = finish
+        return True
 
     def _read_delta(self, delta: dict[str, Any], index: int) -> None:
         size = reasoning = 0
@@ -145,22 +189,19 @@ class ChatMeter(StreamMeter):
         self.content_bytes += size + reasoning
 
     def _read_usage(self, fields: dict[str, Any], *, last: bool) -> None:
-        complete = openai_usage.complete(fields)
-        if not complete and openai_usage.usage(fields) is None:
+        found = openai_usage.usage(fields, self._tier)
+        if found is None:
             return
-        if openai_usage.falls(self._fields, fields):
-            self._bad = True
+        known = self._usage
+        if known is not None and openai_usage.falls(known, found):
+            self._bad = known.bad = True
             self._complete = self.usage_final = False
             return
-        self._report(fields)
-        self._complete = complete
-        self.usage_final = self._complete and (self._all_finished() or (last and bool(self._finished)))
-
-    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        found = openai_usage.usage(fields, self._tier)
-        if found is not None and self._bad:
+        if self._bad:
             found.bad = True
-        return found
+        self._usage = found
+        self._complete = openai_usage.complete(fields)
+        self.usage_final = self._complete and (self._all_finished() or (last and bool(self._finished)))
 
     def _all_finished(self) -> bool:
         return len(self._finished) >= max(self._choices, 1) and self._seen <= self._finished
@@ -169,13 +210,15 @@ class ChatMeter(StreamMeter):
         """Remember what is around this chunk's text, if that is all that was `counted` in it."""
         if self._keep_text or self._finishing:
             return
-        frame = frame.rstrip(b"\r\n")
-        values = [found.end() for found in _VALUE.finditer(frame)]
         self._prefix = NO_PREFIX
-        if len(values) != 1:
+        value = _VALUE.search(frame)
+        if value is None or _VALUE.search(frame, value.end()) is not None:
             return
-        start = values[0]
-        end = string_end(frame, start)
+        start = value.end()
+        words = _TEXT.match(frame, start)
+        if words is None or not _LINES_END(frame, len(frame.rstrip(b"\r\n"))):
+            return
+        end = words.end()
         try:
             if utf8_length(_string.decode(frame[start - 1 : end + 1])) != counted:
                 return

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from headgate.core.usage import Usage
-from headgate.wire.lenient import count, miscounted, table, text
+from headgate.wire.lenient import MAX_COUNT, count, miscounted, table, text
 
 Fields = dict[str, Any]
+PlainCount = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Zero = Annotated[int, Meta(ge=0, le=0)]
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens")
 _DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+
+
+class PlainPrompt(msgspec.Struct):
+    """What the prompt consists of, where it is text."""
+
+    cached_tokens: PlainCount | None = None
+    cache_write_tokens: Zero | None = None
+    audio_tokens: Zero | None = None
+    reasoning_tokens: Zero | None = None
+    cached_tokens_details: None = None
+
+
+class PlainCompletion(msgspec.Struct):
+    """What the completion consists of, where it is text."""
+
+    reasoning_tokens: PlainCount | None = None
+    cached_tokens: Zero | None = None
+    cache_write_tokens: Zero | None = None
+    audio_tokens: Zero | None = None
+
+
+class Plain(msgspec.Struct):
+    """The usage object of an ordinary answer. Anything out of the ordinary is refused, and the careful way is taken."""
+
+    prompt_tokens: PlainCount
+    completion_tokens: PlainCount
+    total_tokens: PlainCount | None = None
+    prompt_tokens_details: PlainPrompt | None = None
+    completion_tokens_details: PlainCompletion | None = None
+    prompt_cache_hit_tokens: None = None
+    service_tier: None = None
 
 
 def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Usage | None:
@@ -18,6 +54,28 @@ def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Us
 
     `prompt_tokens` includes what was read from and written to the cache; `Usage.input_tokens` is what remains.
     """
+    try:
+        plain = msgspec.convert(fields, Plain)
+    except msgspec.ValidationError:
+        return _careful(fields, service_tier, web_searches)
+    prompt, completion, cached, reasoning = plain.prompt_tokens, plain.completion_tokens, 0, 0
+    if plain.prompt_tokens_details is not None:
+        cached = plain.prompt_tokens_details.cached_tokens or 0
+    if plain.completion_tokens_details is not None:
+        reasoning = plain.completion_tokens_details.reasoning_tokens or 0
+        if reasoning:
+            if prompt + completion + reasoning == plain.total_tokens:
+                completion += reasoning  # xAI: reasoning is not inside the completion, and only the total tells
+            reasoning = min(reasoning, completion)
+    found = Usage(prompt - cached if prompt > cached else 0, cached, 0, 0, completion, reasoning)
+    if service_tier:
+        found.service_tier = text(service_tier)
+    if web_searches:
+        found.web_searches = web_searches
+    return found
+
+
+def _careful(fields: Fields, service_tier: Any, web_searches: int) -> Usage | None:
     prompt, completion = count(fields.get("prompt_tokens")), count(fields.get("completion_tokens"))
     details = table(fields.get("prompt_tokens_details"))
     out = table(fields.get("completion_tokens_details"))
@@ -32,7 +90,7 @@ def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Us
     cached_audio = min(count(table(details.get("cached_tokens_details")).get("audio_tokens")) or 0, cached)
     reasoning = count(out.get("reasoning_tokens")) or 0
     if reasoning and prompt + completion + reasoning == count(fields.get("total_tokens")):
-        completion += reasoning  # xAI: reasoning is not inside the completion, and only the total tells
+        completion += reasoning  # as above
     return Usage(
         input_tokens=remainder,
         cache_read_tokens=cached,
@@ -55,9 +113,8 @@ def reported_whole(fields: Fields, service_tier: Any = None, web_searches: int =
     return found if found is not None and (found.bad or complete(fields)) else None
 
 
-def falls(known: Fields | None, later: Fields) -> bool:
+def falls(before: Usage | None, after: Usage | None) -> bool:
     """Whether a later report takes back some of an earlier one: counts are cumulative, so one of the two is wrong."""
-    before, after = usage(known) if known is not None else None, usage(later)
     if before is None or after is None:
         return False
     return after.prompt_tokens < before.prompt_tokens or after.output_tokens < before.output_tokens

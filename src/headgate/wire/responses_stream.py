@@ -13,7 +13,7 @@ from headgate.wire import lenient, openai_usage, responses, sse
 from headgate.wire.dialect import ProviderError
 from headgate.wire.errors import our_error
 from headgate.wire.lenient import table, text
-from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, string_end, utf8_length
+from headgate.wire.stream import THINKING, TOOLS, StreamMeter, utf8_length
 
 # Up to where the generated text begins. The order of the members differs between providers; none of these has escapes.
 _DELTA = re.compile(
@@ -21,8 +21,11 @@ _DELTA = re.compile(
     rb'(?:"(?:type|item_id)": ?"[^"\\]*", ?|"[a-z]+_(?:index|number)": ?\d+, ?)*+"delta": ?"'
 )
 _VALUE = re.compile(rb'"delta": ?"')
-_BACKSLASH, _BRACE = 92, 125  # a byte of bytes is a number
-_DIGITS = 20  # more than any number has
+_DIGITS = re.compile(rb"\d+").match
+# Behind a delta's prefix: the text, and whatever there is behind it.
+_REST = re.compile(rb'([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)"[^\r\n]*\}\n\n').fullmatch
+_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).match
+_NUMBERED = b'"sequence_number"'
 _SEQUENCE = re.compile(rb'"sequence_number": ?(\d+)')
 
 _LIFE_CYCLE = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -63,40 +66,49 @@ class ResponsesMeter(StreamMeter):
     that is billed and not shown. Reasoning that is neither shown nor sent along leaves nothing to count.
     """
 
-    __slots__ = ("_bad", "_before_item", "_last", "_middle", "_opened", "_searches", "_tier")
+    __slots__ = ("_before_item", "_last", "_middle", "_searches", "_tier")
 
     def __init__(self, *, keep_text: bool) -> None:
         super().__init__(keep_text=keep_text)
-        self._bad = False  # what it reported last took back what it had reported
         self._before_item = 0  # content_bytes when the last item was finished
-        self._last = b""  # the last frame, for its number
+        self._last = b""  # the last frames with a number
         self._tier = ""
         self._searches = 0
-        # What is around the number in one delta is around it in the next.
-        self._opened = NO_PREFIX
-        self._middle = b""
+        self._middle = b""  # what is between the number and the text; nothing where no number is before the text
 
     def feed(self, piece: bytes) -> bytes:
         """See `Meter.feed`. Most pieces are one delta, like the last but for its number and its text."""
-        if piece.startswith(self._opened) and not (self.ended or self._splitter.carried or self._splitter.returns):
-            number = len(self._opened)
-            at = piece.find(self._middle, number, number + _DIGITS + len(self._middle))
-            start = at + len(self._middle)
-            end = piece.find(b'"', start)
-            if (
-                at > number
-                and piece[end - 1] != _BACKSLASH
-                and piece.find(b"\n\n", end) == len(piece) - 2
-                and piece[-3] == _BRACE
-                and piece.find(b"\r", end) < 0
-                and piece[number:at].isdigit()
-            ):
-                self.content_bytes += end - start
+        if piece.startswith(self._alone):
+            start, middle = self._start, self._middle
+            if middle:
+                number = _DIGITS(piece, start)
+                if number is not None:
+                    start = number.end()
+                    start = start + len(middle) if piece.startswith(middle, start) else len(piece)
+            found = _REST(piece, start)
+            if found is not None:
+                self.content_bytes += found.end(1) - start
                 self._last = piece
                 if not piece.isascii():
                     self._count_wide(piece)
                 return piece
-        return super().feed(piece)
+        out = super().feed(piece)
+        if _NUMBERED in out:
+            self._last = out
+        return out
+
+    def _alike(self, block: bytes, start: int, end: int) -> int:
+        middle = self._middle
+        if middle:
+            number = _DIGITS(block, start, end)
+            if number is None or not block.startswith(middle, number.end()):
+                return -1
+            start = number.end() + len(middle)
+        found = _REST(block, start, end)
+        return -1 if found is None else found.end(1) - start
+
+    def _run(self, block: bytes, at: int) -> int:
+        return 0  # each has another number
 
     def error_event(self, error: dict[str, Any], code: str, exchange_id: str) -> bytes:
         """Our own error as the next event of this stream.
@@ -104,10 +116,10 @@ class ResponsesMeter(StreamMeter):
         It has the shape of Responses' `error` event, which the SDKs would only hand on, and `error` inside it, which
         makes them raise `APIError`.
         """
-        found = _SEQUENCE.search(self._last)
+        found = _SEQUENCE.findall(self._last)
         event = {
             "type": "error",
-            "sequence_number": int(found[1]) + 1 if found else 0,
+            "sequence_number": int(found[-1]) + 1 if found else 0,
             "code": code,
             "message": error["message"],
             "param": None,
@@ -115,10 +127,18 @@ class ResponsesMeter(StreamMeter):
         }
         return sse.encode(our_error(event, code, exchange_id), "error")
 
-    def _read(self, frame: bytes) -> bool:
-        self._last = frame
-        if self._keep_text or not self._read_delta(frame):
-            self._read_frame(frame)
+    def _read(self, frame: bytes, name: bytes | None, data: bytes | None) -> bool:
+        if not data or (not self._keep_text and name and name.endswith(b".delta") and self._read_delta(frame)):
+            return False
+        if data.startswith(b"[DONE]"):  # not of this API, but the SDK stops there
+            self.ended = True
+            return False
+        event = lenient.decode(_event, data)
+        kind = (name or b"").decode("utf-8", "replace")
+        if event is None:
+            self._unreadable(kind, data)
+        else:
+            self._read_event(text(event.type) or kind, event)
         return False
 
     def _read_delta(self, frame: bytes) -> bool:
@@ -127,32 +147,23 @@ class ResponsesMeter(StreamMeter):
         if found is None:
             return False
         start = found.end()
-        end = string_end(frame, start)
-        if end < 0:
-            if not self._finishing:
-                return False
+        text_ = _TEXT(frame, start)
+        if text_ is not None:
+            end = text_.end() - 1
+        elif self._finishing:
             end = len(frame.rstrip(b"\r\n"))  # a cut went through this text
+        else:
+            return False
         self.started = True
         self.content_bytes += end - start
-        number = None if self._finishing else _SEQUENCE.search(frame, 0, start)
-        if number is not None:
-            self._opened = frame[: number.start(1)]
-            self._middle = frame[number.end(1) : start]
+        if not self._finishing:
+            number = _SEQUENCE.search(frame, 0, start)
+            if number is None:
+                self._start, self._middle = start, b""
+            else:
+                self._start, self._middle = number.start(1), frame[number.end(1) : start]
+            self._prefix = frame[: self._start]
         return True
-
-    def _read_frame(self, frame: bytes) -> None:
-        name, data = sse.parse(frame, first=self._first)
-        self._first = False
-        if not data:
-            return
-        if data.startswith(b"[DONE]"):  # not of this API, but the SDK stops there
-            self.ended = True
-            return
-        event = lenient.decode(_event, data)
-        if event is None:
-            self._unreadable(name.decode("utf-8", "replace"), data)
-        else:
-            self._read_event(text(event.type) or name.decode("utf-8", "replace"), event)
 
     def _unreadable(self, kind: str, data: bytes) -> None:
         if self._finishing:
@@ -220,10 +231,13 @@ class ResponsesMeter(StreamMeter):
         self._tier = text(answer.service_tier)
         self._searches = responses.searches(answer)
         fields = openai_usage.of_responses(table(answer.usage))
-        if openai_usage.falls(self._fields, fields):
-            self._bad = True
-        elif openai_usage.usage(fields) is not None:
-            self._report(fields)
+        found = openai_usage.usage(fields, self._tier, self._searches)
+        self._usage = None
+        known = self.usage
+        if known is not None and openai_usage.falls(known, found):
+            known.bad = True
+        elif found is not None:
+            self._fields, self._usage = fields, found
             self.usage_final = openai_usage.complete(fields)
         failed = responses.failure(answer)
         if failed is None and kind == "response.failed":
@@ -235,11 +249,8 @@ class ResponsesMeter(StreamMeter):
         if self._keep_text and not self._text:
             self._text.append(responses.output_text(answer.output))
 
-    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        found = responses.counted(fields, self._tier, self._searches)
-        if found is not None and self._bad:
-            found.bad = True
-        return found
+    def _work_out(self) -> Usage | None:
+        return None if self._fields is None else responses.counted(self._fields, self._tier, self._searches)
 
 
 def _error_of(event: _Event) -> ProviderError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from headgate.core.usage import Usage
@@ -16,13 +17,15 @@ MAX_EVENT_BYTES = 8 << 20
 THINKING, TOOLS = 1, 2
 """Bits of `Meter.kinds`."""
 
-_NOT_ASCII = bytes(range(128, 256))
+_ASCII = bytes(range(128))
 _LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
 
-NO_PREFIX = b"\xff"
-"""A prefix that no frame of UTF-8 has."""
+NO_PREFIX: tuple[bytes, ...] = ()
+"""What nothing starts with."""
 
-_TO_STRING_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# A frame in the usual shape: its event's name, if it has one, and one line of data. Only where no CR is about.
+_USUAL = re.compile(rb"(?:event: ([^\n]*)\n)?data: ([^\n]*)\n\n").match
+_NEVER = re.compile(rb"(?!)").match
 
 
 class StreamMeter(ABC):
@@ -38,21 +41,19 @@ class StreamMeter(ABC):
     """
 
     __slots__ = (
+        "_alone",
         "_blind",
         "_ending",
         "_fields",
         "_finishing",
         "_first",
-        "_hidden",
         "_keep_text",
         "_lines",
         "_opening",
         "_prefix",
-        "_prefix_quotes",
+        "_quotes",
         "_splitter",
         "_start",
-        "_suffix",
-        "_suffix_quotes",
         "_text",
         "_usage",
         "beyond_bytes",
@@ -69,27 +70,28 @@ class StreamMeter(ABC):
         "wide_bytes",
     )
 
+    _ending: bytes  # this and what `_repeat` sets beside it: only where there is a prefix
+    _lines: int
+    _opening: bytes
+    _quotes: int
+    _start: int
+
     def __init__(self, *, keep_text: bool) -> None:
         self._usage: Usage | None = None
         self._fields: dict[str, Any] | None = None  # the provider's usage object, as far as it is known
-        self.usage_final = False
-        self.model = ""
-        self.stop_reason = ""
-        self.started = False
-        self.ended = False
+        self.model = self.stop_reason = ""
+        self.usage_final = self.started = self.ended = False
         self.error: ProviderError | None = None
         self.content_bytes = self.wide_bytes = self.beyond_bytes = self.sealed_bytes = 0
-        self.kinds = 0
-        self.dropped_bytes = 0
-        self._hidden: list[tuple[int, int]] = []  # what of the block just read is not the caller's
+        self.kinds = self.dropped_bytes = 0
         self._keep_text = keep_text
         self._text: list[str] = []
-        self._splitter = sse.Splitter(MAX_EVENT_BYTES)
+        self._splitter: sse.Splitter | None = None  # once a piece was not whole frames, or had a CR
         # Streams repeat themselves: what is around the text in one delta is around it in the next. Frames with that
-        # very prefix and suffix (blank line not included) need not be decoded.
-        self._prefix = NO_PREFIX
-        self._ending = self._suffix = self._opening = b""
-        self._start = self._lines = self._prefix_quotes = self._suffix_quotes = 0
+        # very prefix and ending need not be decoded.
+        self._prefix: bytes | tuple[bytes, ...] = NO_PREFIX
+        # The prefix where the next piece begins a frame: it may be one delta and no more.
+        self._alone: bytes | tuple[bytes, ...] = NO_PREFIX
         self._first = True
         self._finishing = False
         self._blind = False  # an event was too large: hand on without reading
@@ -97,8 +99,8 @@ class StreamMeter(ABC):
     @property
     def usage(self) -> Usage | None:
         """Counts so far, worked out when asked for."""
-        if self._usage is None and self._fields is not None:
-            self._usage = self._usage_of(self._fields)
+        if self._usage is None:
+            self._usage = self._work_out()
         return self._usage
 
     @usage.setter
@@ -114,154 +116,158 @@ class StreamMeter(ABC):
         self._fields = fields
         self._usage = None
 
-    @abstractmethod
-    def _usage_of(self, fields: dict[str, Any]) -> Usage | None:
-        """The provider's usage object as ours; None where it has no counts."""
+    def _work_out(self) -> Usage | None:
+        """What the provider has reported, where it is worked out only when asked for; None where it has no counts."""
+        return None
 
     @abstractmethod
-    def _read(self, frame: bytes) -> bool:
-        """Read one frame and perhaps learn from it; return whether it must be hidden."""
+    def _read(self, frame: bytes, name: bytes | None, data: bytes | None) -> bool:
+        """Read one frame, of which `name` and `data` are the event and its data, and perhaps learn from it; return
+        whether it must be hidden."""
+
+    @abstractmethod
+    def _alike(self, block: bytes, start: int, end: int) -> int:
+        """Content bytes of a frame that begins with the prefix, from behind that to its end; -1 where it differs in
+        more than its text, or is no whole frame."""
 
     def _close(self) -> None:  # noqa: B027 (nothing to do in most dialects)
         """The stream is over: draw the conclusions."""
 
     def feed(self, piece: bytes) -> bytes:
-        """See `Meter.feed`. Never raises."""
-        if not piece.isascii():
-            self._count_wide(piece)
-        if piece.startswith(self._prefix) and not self._splitter.carried:
-            size = len(piece) - len(self._ending)
-            if piece.find(b'"', self._start) == size and piece.endswith(self._ending):
-                self.content_bytes += size - self._start  # one whole frame: the text's closing quote is its first
-                return piece
-            if piece.find(b"\n", self._start) == len(piece) - 2 and piece[-1] == 10 and self._same(piece):
-                return piece
+        """See `Meter.feed`. Never raises. The dialects' own look first whether it is one delta and no more."""
         over = self.ended  # a local: it changes below
         if over:
             self.dropped_bytes += len(piece)
             return b""
+        if not piece.isascii():
+            self._count_wide(piece)
         if self._blind:
             return piece
-        splitter = self._splitter
-        carried = splitter.carried
-        unread = b""
-        try:
-            block = splitter.feed(piece)
-        except sse.FrameTooLarge as large:
-            block, unread = large.block, large.rest
-        end = self._scan(block) if block else 0
-        if unread and not self.ended:
+        block, received, unread, general = piece, len(piece), b"", False
+        if (
+            self._splitter is not None
+            or not piece.endswith(b"\n\n")
+            or b"\r" in piece
+            or received > MAX_EVENT_BYTES  # else whole frames: nothing to cut
+        ):
+            block, received, unread, general = self._cut(piece)
+        size = len(block)
+        at = 0
+        look, runs = (_NEVER, False) if general else (_USUAL, True)
+        hidden: list[tuple[int, int]] | None = None  # what of the block is not the caller's
+        while at < size:
+            if block.startswith(self._prefix, at):
+                end = sse.frame_end(block, at) if general else block.find(b"\n\n", at) + 2
+                if runs and block.startswith(self._prefix, end):
+                    behind = self._run(block, at)
+                    if behind:
+                        at = behind
+                        continue
+                    runs = False  # other frames among them: no second look for runs in this block
+                content = self._alike(block, at + self._start, end)
+                if content >= 0:
+                    self.content_bytes += content
+                    at = end
+                    continue
+            usual = look(block, at)
+            if usual is not None:
+                frame, name, data = usual.group(0, 1, 2)
+                end = usual.end()
+            else:
+                end = sse.frame_end(block, at)
+                frame = block[at:end]
+                name, data = sse.parse(frame, first=self._first and not at)
+            if self._read(frame, name, data):
+                hidden = hidden or []
+                hidden.append((at, end))
+            at = end
+            if self.ended:
+                self._prefix = NO_PREFIX
+                self.dropped_bytes += received - at
+                unread = b""
+                break
+        if unread:
             self._blind = True
             self._prefix = NO_PREFIX
             self._fail("event_too_large", f"an event of the stream is larger than {MAX_EVENT_BYTES} bytes")
-        return self._release(block, end, carried + len(piece), unread)
+        if size:
+            self._first = False
+        splitter = self._splitter
+        self._alone = self._prefix if splitter is None or not splitter.carried else NO_PREFIX
+        if hidden is None and not unread:
+            return block if at == size else block[:at]
+        return _without(block, hidden or (), at) + unread
+
+    def _cut(self, piece: bytes) -> tuple[bytes, int, bytes, bool]:
+        """Whole frames; how many bytes waited for them and have come; what is behind a frame that is too large; and
+        whether a CR is about."""
+        splitter = self._splitter
+        if splitter is None:
+            splitter = self._splitter = sse.Splitter(MAX_EVENT_BYTES)
+        received = splitter.carried + len(piece)
+        try:
+            return splitter.feed(piece), received, b"", splitter.returns
+        except sse.FrameTooLarge as large:
+            return large.block, received, large.rest, splitter.returns
 
     def _count_wide(self, piece: bytes) -> None:
         """What is around the text is ASCII, so what is not is text, or no more than that."""
-        if not self.ended:
-            beyond = 4 * (len(piece) - len(piece.translate(None, _LEAD_OF_FOUR)))
+        high = piece.translate(None, _ASCII)
+        beyond = 0
+        if max(high) >= _LEAD_OF_FOUR[0]:
+            beyond = 4 * (len(high) - len(high.translate(None, _LEAD_OF_FOUR)))
             self.beyond_bytes += beyond
-            self.wide_bytes += len(piece) - len(piece.translate(None, _NOT_ASCII)) - beyond
-
-    def _scan(self, block: bytes) -> int:
-        """Read a block's frames; return where the terminal event ends, else the block's end."""
-        size = len(block)
-        general = self._splitter.returns
-        runs = not general
-        at = 0
-        while at < size:
-            known = block.startswith(self._prefix, at)
-            if known and runs:
-                end = self._run(block, at)
-                if end:
-                    at = end
-                    continue
-                runs = False  # other frames among them: no second look for runs in this block
-            end = sse.frame_end(block, at) if general or block[at] == 10 else block.find(b"\n\n", at) + 2
-            frame = block[at:end]
-            if not (known and self._same(frame)) and self._read(frame):
-                self._hidden.append((at, end))
-            at = end
-            if self.ended:
-                break
-        return at
+        self.wide_bytes += len(high) - beyond
 
     def _run(self, block: bytes, at: int) -> int:
-        """Count the frames from `at` on that begin with the prefix, without decoding; return where they end.
+        """Count the frames from `at` on that begin with the prefix, two or more, without decoding; return where they
+        end.
 
         0: something else is among them, or they do not all look alike; nothing has been counted then.
         """
         start = at + self._start
-        last = block.rfind(self._opening, start)
-        end = block.find(b"\n\n", start if last < 0 else last + 2) + 2
-        number = 1 if last < 0 else 1 + block.count(self._opening, start, end)
-        if block.count(b"\n", start, end) != number * 2 + (number - 1) * self._lines:
+        opening = self._opening
+        end = block.find(b"\n\n", block.rfind(opening, start) + 2) + 2
+        number = 1 + block.count(opening, start, end)
+        if block.count(b"\n", start, end) != number * (2 + self._lines) - self._lines:
             return 0
-        if block.count(self._ending, start, end) == number and self._only_texts(block, start, end, number):
-            self.content_bytes += end - start - (number - 1) * self._start - number * len(self._ending)
-            return end
-        content = self._count_tails(block[start : end - 2].split(self._opening))
-        self.content_bytes += max(content, 0)
-        return end if content >= 0 else 0
+        content = self._content(block, at, end, number)
+        if content < 0:
+            return 0
+        self.content_bytes += content
+        return end
 
-    def _only_texts(self, block: bytes, start: int, end: int, number: int) -> bool:
-        """Whether what differs in these frames is one string each: they hold no more quotes than is known."""
-        known = number * self._suffix_quotes + (number - 1) * self._prefix_quotes
-        quotes = block.count(b'"', start, end)
-        if quotes == known:
-            return True
+    def _content(self, block: bytes, at: int, end: int, number: int) -> int:
+        """Content bytes of so many frames, all with the prefix; -1 where they do not all look alike behind it."""
+        ending = self._ending
+        if block.count(ending, at, end) != number:
+            return -1
+        # What differs is one string each where they hold no more quotes than is known.
+        known = number * self._quotes
+        quotes = block.count(b'"', at, end)
         # Without an escaped backslash before a quote, each backslash-quote belongs to a text.
-        return block.find(b'\\\\"', start, end) < 0 and quotes - block.count(b'\\"', start, end) == known
+        if quotes != known and (block.find(b'\\\\"', at, end) >= 0 or quotes - block.count(b'\\"', at, end) != known):
+            return -1
+        return end - at - number * (self._start + len(ending))
 
-    def _repeat(self, prefix: bytes, suffix: bytes) -> None:
-        """Learn what is around the text; `suffix` begins with its closing quote and has no blank line."""
+    def _repeat(self, prefix: bytes, ending: bytes) -> None:
+        """Learn what is around the text; `ending` begins with its closing quote."""
         self._prefix = prefix
         self._start = len(prefix)
         self._opening = b"\n\n" + prefix
-        self._suffix = suffix
-        self._ending = suffix + b"\n\n"
+        self._ending = ending
         self._lines = prefix.count(b"\n")
-        self._prefix_quotes = prefix.count(b'"')
-        self._suffix_quotes = suffix.count(b'"')
-
-    def _same(self, frame: bytes) -> bool:
-        """Count one frame that begins with the prefix, as `_run` would; False if it differs in more than its text."""
-        tail = frame[self._start :].rstrip(b"\r\n")
-        end = string_end(tail, 0)
-        content = end if end >= 0 and tail[end:] == self._suffix else self._count_tails([tail])
-        self.content_bytes += max(content, 0)
-        return content >= 0
-
-    def _count_tails(self, tails: list[bytes]) -> int:
-        """Content bytes of frames less their prefix, that differ in more than their texts; -1 where one is unclear."""
-        return -1
-
-    def _release(self, block: bytes, end: int, received: int, unread: bytes) -> bytes:
-        """The frames that are complete and the caller's; a partial one waits for its rest."""
-        if self.ended:
-            self._prefix = NO_PREFIX
-            self.dropped_bytes += received - end
-        if not self._hidden and not unread:
-            return block if end == len(block) else block[:end]
-        out: list[bytes] = []
-        at = 0
-        for start, stop in self._hidden:
-            out.append(block[at:start])
-            at = stop
-        out.append(block[at:end])
-        self._hidden.clear()
-        if self._blind:
-            out.append(unread)
-        return b"".join(out)
+        self._quotes = prefix.count(b'"') + ending.count(b'"')
 
     def finish(self) -> bytes:
         """See `Meter.finish`. A last frame without its blank line is read too, if it is whole."""
         if self._finishing:
             return b""
         self._finishing = True
-        rest = b"" if self.ended or self._blind else self._splitter.rest()
+        splitter = self._splitter
+        rest = b"" if splitter is None or self.ended or self._blind else splitter.rest()
         frame = rest.lstrip(b"\r\n")
-        hidden = bool(frame) and self._read(frame)
+        hidden = bool(frame) and self._read(frame, *sse.parse(frame, first=self._first))
         self._close()
         return rest[: len(rest) - len(frame)] if hidden else rest
 
@@ -320,7 +326,12 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def string_end(text: bytes, start: int) -> int:
-    """Where the JSON string whose inside starts at `start` has its closing quote; -1 if nowhere."""
-    found = _TO_STRING_END.match(text, start)
-    return found.end() - 1 if found else -1
+def _without(block: bytes, hidden: Iterable[tuple[int, int]], end: int) -> bytes:
+    """A block up to `end`, less what is hidden of it."""
+    out: list[bytes] = []
+    at = 0
+    for start, stop in hidden:
+        out.append(block[at:start])
+        at = stop
+    out.append(block[at:end])
+    return b"".join(out)
