@@ -122,7 +122,7 @@ class _Flowing:
         self._plan = plan
         self._incoming = incoming
         self._first = first
-        self._asked = books.now()  # when the last piece was
+        self._asked = now = books.now()  # when the last piece was
         self._over = False
         self._gone = False
         self._stopped = False
@@ -130,7 +130,7 @@ class _Flowing:
         self.status = incoming.status
         exchange.status = incoming.status
         self.length: int | None = None
-        self.headers = passed_on(incoming.headers, exchange) + exchange_headers(exchange, books.now(), final=False)
+        self.headers = passed_on(incoming.headers, exchange) + exchange_headers(exchange, now, final=False)
 
     @property
     def drains(self) -> bool:
@@ -199,7 +199,12 @@ class StreamReply(_Flowing):
             return first
         if self._over:
             # The terminal event has gone out; reading to the body's end lets the connection be used again.
-            await self._drained()
+            try:
+                while await self._next():
+                    pass
+            except UpstreamError as error:
+                without_frames(error)  # the answer was complete, or cut by this; the connection is of no further use
+            self._incoming.close()
             return b""
         meter = self._meter
         while True:
@@ -250,14 +255,6 @@ class StreamReply(_Flowing):
 
     def _shown_nano(self) -> int:
         return self._books.shown_nano(self.exchange.attempts[-1], self._meter, until=self._asked)
-
-    async def _drained(self) -> None:
-        try:
-            while await self._next():
-                pass
-        except UpstreamError as error:
-            without_frames(error)  # the answer was complete, or cut by this; the connection is of no further use
-        self._incoming.close()
 
     def _finished(self) -> bytes:
         meter = self._meter
@@ -340,13 +337,15 @@ class StreamReply(_Flowing):
         self._end(ending, error)
 
     def _charge(self, error: HeadgateError | None, *, left: bool) -> None:
-        meter = self._meter
-        note(self.exchange, meter)
-        last = self.exchange.attempts[-1]
-        self._books.note(last, meter)
-        we_left, lost = left or isinstance(error, UpstreamTimeout), isinstance(error, UpstreamBroken)
-        shown = self._books.shown(last, meter, until=self._asked, left=we_left and not meter.over, lost=lost)
-        self._books.charge(self.exchange, last, shown, final=meter.usage_final)
+        meter, books, exchange = self._meter, self._books, self.exchange
+        last = exchange.attempts[-1]
+        note(exchange, meter)
+        books.note(last, meter)
+        lost = False
+        if error is not None:
+            left, lost = left or isinstance(error, UpstreamTimeout), isinstance(error, UpstreamBroken)
+        shown = books.shown(last, meter, until=self._asked, left=left and not meter.over, lost=lost)
+        books.charge(exchange, last, shown, final=meter.usage_final)
 
 
 class RawReply(_Flowing):

@@ -54,10 +54,14 @@ def usage(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Us
 
     `prompt_tokens` includes what was read from and written to the cache; `Usage.input_tokens` is what remains.
     """
+    return _ordinary(fields, service_tier, web_searches) or _careful(fields, service_tier, web_searches)
+
+
+def _ordinary(fields: Fields, service_tier: Any, web_searches: int) -> Usage | None:
     try:
         plain = msgspec.convert(fields, Plain)
     except msgspec.ValidationError:
-        return _careful(fields, service_tier, web_searches)
+        return None
     prompt, completion, cached, reasoning = plain.prompt_tokens, plain.completion_tokens, 0, 0
     if plain.prompt_tokens_details is not None:
         cached = plain.prompt_tokens_details.cached_tokens or 0
@@ -109,7 +113,10 @@ def _careful(fields: Fields, service_tier: Any, web_searches: int) -> Usage | No
 
 def reported_whole(fields: Fields, service_tier: Any = None, web_searches: int = 0) -> Usage | None:
     """As `usage`; None where it is not all there, but for one that is wrong, which is told."""
-    found = usage(fields, service_tier, web_searches)
+    found = _ordinary(fields, service_tier, web_searches)
+    if found is not None:
+        return found
+    found = _careful(fields, service_tier, web_searches)
     return found if found is not None and (found.bad or complete(fields)) else None
 
 

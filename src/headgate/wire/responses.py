@@ -159,7 +159,8 @@ def counted(fields: openai_usage.Fields, service_tier: Any, web_searches: int) -
 
 def stop_reason(answer: _Answer) -> str:
     """`incomplete_details.reason` (max_output_tokens, content_filter, ...) or else the status."""
-    return text(table(answer.incomplete_details).get("reason")) or text(answer.status)
+    why = text(table(answer.incomplete_details).get("reason")) if answer.incomplete_details else ""
+    return why or text(answer.status)
 
 
 def failure(answer: _Answer) -> ProviderError | None:
@@ -173,9 +174,10 @@ def failure(answer: _Answer) -> ProviderError | None:
 
 def searches(answer: _Answer) -> int:
     """Billable web searches: as the response says, or else every search call it shows."""
-    told = count(table(table(answer.tool_usage).get("web_search")).get("num_requests"))
-    if told is not None:
-        return told
+    if answer.tool_usage:
+        told = count(table(table(answer.tool_usage).get("web_search")).get("num_requests"))
+        if told is not None:
+            return told
     output = bytes(answer.output)
     if _SEARCH_CALL not in output:
         return 0
