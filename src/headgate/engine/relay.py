@@ -155,12 +155,12 @@ class _Flowing:
         """The next piece to await. Not a coroutine of its own: it would be made once per event of every stream."""
         self._asked = now = self._books.now()
         if now > self._plan.ends_by:
-            raise UpstreamTimeout(
-                f"the answer of {self.exchange.attempts[-1].route.provider} was not finished in time",
-                kind="timeout",
-                maybe_billed=True,
-            )
+            raise self._late()
         return self._incoming.read()
+
+    def _late(self) -> UpstreamError:
+        provider = self.exchange.attempts[-1].route.provider
+        return UpstreamTimeout(f"the answer of {provider} was not finished in time", kind="timeout", maybe_billed=True)
 
     def _complete(self) -> Ending:
         return Ending.ABANDONED if self._gone else Ending.COMPLETE
@@ -212,7 +212,10 @@ class StreamReply(_Flowing):
                 self.close()
                 return b""
             try:
-                piece = await self._next()
+                self._asked = now = self._books.now()  # as `_next`, without a call per event
+                if now > self._plan.ends_by:
+                    raise self._late()
+                piece = await self._incoming.read()
             except UpstreamError as error:
                 self._plan.tell_whose(error, self.exchange.attempts[-1], self._books.now())
                 rest = whole_frames(meter, meter.finish())
