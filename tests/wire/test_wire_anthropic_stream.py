@@ -303,6 +303,7 @@ OTHERS = st.sampled_from(
         STOP,
         DELTA,
         text("padded").replace(b"}}\n", b"}  }\n"),
+        text("a b").replace(b"a b", b"a\n\nb"),  # which is no JSON
         delta(type="input_json_delta", partial_json='{"k": "v\\'),
         delta(type="thinking_delta", thinking="hm"),
         delta(type="signature_delta", signature="s"),

@@ -319,6 +319,7 @@ OTHERS = st.sampled_from(
         DONE,
         b"\n",
         chunk({}, "stop", index=1),
+        text("a b").replace(b"a b", b"a\n\nb"),  # which is no JSON
         text("a", usage=COUNTS),
         chunk({"content": None, "reasoning_content": "hm"}),
         frame({"error": {"message": "m"}}),

@@ -409,6 +409,11 @@ WORDS = st.sampled_from(SPECIAL) | st.text(max_size=6)
 KINDS = st.sampled_from([k for k in TYPES if k.endswith(".delta")] + ["response.newer.delta"])
 MORE = st.sampled_from([{}, {}, {"obfuscation": "a"}, {"style": {}}, {"content_index": 1}])
 DELTAS = st.builds(lambda text, kind, more: words(text, kind, **more), WORDS, KINDS, MORE)
+TEXT = "response.output_text.delta"
+NUMBERED_BEHIND = WORDS.map(
+    lambda text: words(text).replace(b'"sequence_number":', b'"n":')[:-3] + b',"sequence_number":7}\n\n'
+)
+NOT_NUMBERED = WORDS.map(lambda text: f"event: {TEXT}\ndata: {json.dumps({'type': TEXT, 'delta': text})}\n\n".encode())
 OTHERS = st.sampled_from(
     [
         *HEAD,
@@ -427,9 +432,15 @@ OTHERS = st.sampled_from(
         event("response.output_item.done", output_index=0, item={"type": "reasoning", "encrypted_content": "xyz"}),
         event("response.output_item.added", output_index=0, item=None),
         event("response.created", response=None),
+        words("a b").replace(b"a b", b"a\n\nb"),  # which is no JSON
     ]
 )
-STREAMS = st.lists(st.lists(DELTAS, min_size=1, max_size=4).map(b"".join) | OTHERS, max_size=9).map(b"".join)
+RUNS = (
+    st.lists(DELTAS, min_size=1, max_size=4)
+    | st.lists(NUMBERED_BEHIND, max_size=4)
+    | st.lists(NOT_NUMBERED, max_size=4)
+)
+STREAMS = st.lists(RUNS.map(b"".join) | OTHERS, max_size=9).map(b"".join)
 LINE_ENDS = st.lists(st.sampled_from([b"\n", b"\r\n", b"\r"]), min_size=1, max_size=3) | st.just([b"\n"])
 
 
@@ -451,6 +462,8 @@ def test_any_cut_gives_the_same_facts_and_the_same_bytes(
         meter, out_pieces = read(*pieces, keep_text=keep_text)
         assert out_pieces == out
         assert facts(meter) == facts(whole)
+        ours = [OPENAI.error_event("provider_broken", "m", "ex_1", behind=each) for each in (meter, whole)]
+        assert ours[0] == ours[1]
     assert stream.startswith(out)
 
 
