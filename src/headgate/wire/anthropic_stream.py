@@ -109,12 +109,13 @@ class MessagesMeter(StreamMeter):
         return -1 if found is None else found.end(1) - start
 
     def _content(self, block: bytes, at: int, end: int, number: int) -> int:
-        content = super()._content(block, at, end, number)
-        if content < 0 and block.count(b"}\n\n", at, end) == number:  # as `_REST`
-            ends = list(map(bytes.rfind, block[at : end - 2].split(b"\n\n"), repeat(b'"')))
-            if min(ends) >= self._start:
-                content = sum(ends) - number * self._start
-        return content
+        start, ending = self._start, self._ending
+        if block.count(ending, at, end) == number:
+            return end - at - number * (start + len(ending))
+        if block.count(b"}\n\n", at, end) != number:
+            return -1
+        ends = list(map(bytes.rfind, block[at : end - 2].split(b"\n\n"), repeat(b'"')))
+        return sum(ends) - number * start if min(ends) >= start else -1
 
     def _read(self, frame: bytes, name: bytes | None, data: bytes | None) -> bool:
         if data is not None:

@@ -87,12 +87,22 @@ class ChatMeter(StreamMeter):
         return behind - start if alike and _ONE_TEXT(block, start, behind) else -1
 
     def _content(self, block: bytes, at: int, end: int, number: int) -> int:
-        if not self._padded:
-            return super()._content(block, at, end, number)
         start, ending = self._start, self._ending
         size = len(ending)
+        if not self._padded:
+            if block.count(ending, at, end) != number:
+                return -1
+            # What differs is one string each where they hold no more quotes than is known.
+            known = number * (block.count(b'"', at, at + start) + ending.count(b'"'))
+            quotes = block.count(b'"', at, end)
+            # Without an escaped backslash before a quote, each backslash-quote belongs to a text.
+            if quotes != known and (
+                block.find(b'\\\\"', at, end) >= 0 or quotes - block.count(b'\\"', at, end) != known
+            ):
+                return -1
+            return end - at - number * (start + size)
         content = 0
-        for frame in block[at : end - 2].split(b"\n\n"):  # as `_alike`
+        for frame in block[at : end - 2].split(b"\n\n"):
             behind = frame.find(ending, start)
             if behind < 0 or not _PADDED_CLOSE(frame, behind + size) or not _ONE_TEXT(frame, start, behind):
                 return -1

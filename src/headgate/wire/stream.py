@@ -48,10 +48,7 @@ class StreamMeter(ABC):
         "_finishing",
         "_first",
         "_keep_text",
-        "_lines",
-        "_opening",
         "_prefix",
-        "_quotes",
         "_splitter",
         "_start",
         "_text",
@@ -71,9 +68,6 @@ class StreamMeter(ABC):
     )
 
     _ending: bytes  # this and what `_repeat` sets beside it: only where there is a prefix
-    _lines: int
-    _opening: bytes
-    _quotes: int
     _start: int
 
     def __init__(self, *, keep_text: bool) -> None:
@@ -226,38 +220,26 @@ class StreamMeter(ABC):
         0: something else is among them, or they do not all look alike; nothing has been counted then.
         """
         start = at + self._start
-        opening = self._opening
+        opening = b"\n\n" + block[at:start]
         end = block.find(b"\n\n", block.rfind(opening, start) + 2) + 2
-        number = 1 + block.count(opening, start, end)
-        if block.count(b"\n", start, end) != number * (2 + self._lines) - self._lines:
+        more = block.count(opening, start, end)  # than the first
+        if block.count(b"\n", start, end) != more * opening.count(b"\n") + 2:
             return 0
-        content = self._content(block, at, end, number)
+        content = self._content(block, at, end, more + 1)
         if content < 0:
             return 0
         self.content_bytes += content
         return end
 
     def _content(self, block: bytes, at: int, end: int, number: int) -> int:
-        """Content bytes of so many frames, all with the prefix; -1 where they do not all look alike behind it."""
-        ending = self._ending
-        if block.count(ending, at, end) != number:
-            return -1
-        # What differs is one string each where they hold no more quotes than is known.
-        known = number * self._quotes
-        quotes = block.count(b'"', at, end)
-        # Without an escaped backslash before a quote, each backslash-quote belongs to a text.
-        if quotes != known and (block.find(b'\\\\"', at, end) >= 0 or quotes - block.count(b'\\"', at, end) != known):
-            return -1
-        return end - at - number * (self._start + len(ending))
+        """Content bytes of so many frames, all with the prefix; -1 where one of them is not `_alike`."""
+        return -1
 
     def _repeat(self, prefix: bytes, ending: bytes) -> None:
         """Learn what is around the text; `ending` begins with its closing quote."""
         self._prefix = prefix
         self._start = len(prefix)
-        self._opening = b"\n\n" + prefix
         self._ending = ending
-        self._lines = prefix.count(b"\n")
-        self._quotes = prefix.count(b'"') + ending.count(b'"')
 
     def finish(self) -> bytes:
         """See `Meter.finish`. A last frame without its blank line is read too, if it is whole."""
