@@ -433,6 +433,7 @@ OTHERS = st.sampled_from(
         event("response.output_item.added", output_index=0, item=None),
         event("response.created", response=None),
         words("a b").replace(b"a b", b"a\n\nb"),  # which is no JSON
+        words("ab").replace(b'"sequence_number":', b'"sequence_number":null,"n":'),
     ]
 )
 RUNS = (

@@ -80,12 +80,11 @@ class ResponsesMeter(StreamMeter):
         """See `Meter.feed`. Most pieces are one delta, like the last but for its number and its text."""
         if piece.startswith(self._alone):
             start, middle = self._start, self._middle
-            if middle:
+            if middle:  # as `_alike`, without a call per event
                 number = _DIGITS(piece, start)
-                if number is not None:
-                    start = number.end()
-                    start = start + len(middle) if piece.startswith(middle, start) else len(piece)
-            found = _REST(piece, start)
+                start = 0 if number is None else number.end()
+                start = start + len(middle) if piece.startswith(middle, start) else 0
+            found = _REST(piece, start) if start else None
             if found is not None:
                 self.content_bytes += found.end(1) - start
                 self._last = piece
@@ -93,7 +92,7 @@ class ResponsesMeter(StreamMeter):
                     self._count_wide(piece)
                 return piece
         out = super().feed(piece)
-        if _NUMBERED in out:
+        if _NUMBERED in out and _SEQUENCE.search(out):
             self._last = out
         return out
 
@@ -108,7 +107,16 @@ class ResponsesMeter(StreamMeter):
         return -1 if found is None else found.end(1) - start
 
     def _run(self, block: bytes, at: int) -> int:
-        return 0  # each has another number
+        """See `StreamMeter._run`: one by one, because each has another number."""
+        prefix, start, begun = self._prefix, self._start, at
+        while block.startswith(prefix, at):
+            end = block.find(b"\n\n", at) + 2
+            content = self._alike(block, at + start, end)
+            if content < 0:
+                break
+            self.content_bytes += content
+            at = end
+        return at if at > begun else 0
 
     def error_event(self, error: dict[str, Any], code: str, exchange_id: str) -> bytes:
         """Our own error as the next event of this stream.
