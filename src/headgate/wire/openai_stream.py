@@ -15,6 +15,7 @@ from headgate.wire.stream import NO_PREFIX, THINKING, TOOLS, StreamMeter, utf8_l
 _VALUE = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments|input)": ?"(?!")')
 _VISIBLE = ("content", "refusal")
 _REASONING = ("reasoning_content", "reasoning")
+# A text between its quotes, the line ends of a chunk, and what is behind the suffix of one that is padded.
 _TEXT = re.compile(rb'[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+')
 _ONE_TEXT = _TEXT.fullmatch
 _LINES_END = re.compile(rb"\r?\n\r?\n").fullmatch
