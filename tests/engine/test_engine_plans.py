@@ -118,6 +118,10 @@ def test_names_that_callers_make_up_are_not_all_remembered(policies: Policies, m
         (plan,) = plans(policies, asked(f"claude-{n}"))
         assert plan.routes[0].model == f"claude-{n}"
     assert len(policies.tasks("").outlines) <= 8
+    before = set(policies.tasks("").outlines)
+    (plan,) = plans(policies, asked("claude-" + "x" * 300))
+    assert plan.routes[0].model.endswith("xxx")
+    assert set(policies.tasks("").outlines) == before  # a name as long as a body is not kept
 
 
 def test_no_request_is_kept_once_it_is_over(run: Any) -> None:

@@ -57,7 +57,7 @@ SECONDS_PER_TOKEN = 3600 / 128_000
 """The pace that Anthropic's SDK expects an answer at, where it says which ones have to be streamed
 (`_calculate_nonstreaming_timeout`)."""
 
-_MOST_OUTLINES = 1024  # of a task: models are named by callers
+_MOST_OUTLINES, _LONGEST_MODEL = 1024, 256  # of a task: models are named by callers; characters
 _MOST_TIMERS = 256  # of an outline: so are caps
 _NEARLY = 0.999  # of `total`; timers this little off the exchange's end are not worth a set of their own
 
@@ -427,9 +427,10 @@ def _outline(alike: Alike, policies: Policies, task: TaskPolicy) -> Outline:
     plan.home = plan.direct = _home(plan.routes, dialect)
     copy = plan.__copy__  # type: ignore[attr-defined]  # it is there, and only not in msgspec's stubs
     made = Outline(policies, copy, min(task.retry_deadline, total), total, "" if route is None else route.provider)
-    if len(task.outlines) >= _MOST_OUTLINES:
-        task.outlines.clear()
-    task.outlines[alike] = made
+    if len(model) <= _LONGEST_MODEL:
+        if len(task.outlines) >= _MOST_OUTLINES:
+            task.outlines.clear()
+        task.outlines[alike] = made
     return made
 
 
