@@ -86,15 +86,15 @@ def test_a_batch_of_any_size_is_one_round_trip(session: PostgresSession, make: M
     intents = [intent_row(each, make.attempt(each)) for each in made]
     failed = make.exchange()
     attempts = [attempt_row(failed, make.failed(make.attempt(failed)), "failed", "one") for _ in range(size)]
-    exchanges = [exchange_row(make.answered(each), "one") for each in earlier]
+    exchanges = [exchange_row(make.answered(each)) for each in earlier]
     assert syncs(session, lambda: session.commit(intents, attempts, exchanges)) == 1
     assert rows(session, "SELECT count(*) FROM exchange_rows") == [(size,)]
 
 
 def test_a_row_that_comes_twice_in_a_batch_is_written_as_told_last(session: PostgresSession, make: Maker) -> None:
     (exchange,) = intended(session, make, 1)
-    first = exchange_row(make.answered(exchange, cost=1), "one")
-    session.commit([], [], [first, exchange_row(make.answered(exchange, cost=2), "one")])
+    first = exchange_row(make.answered(exchange, cost=1))
+    session.commit([], [], [first, exchange_row(make.answered(exchange, cost=2))])
     assert rows(session, "SELECT cost_nano FROM exchanges") == [(2,)]
 
 
@@ -117,7 +117,7 @@ def test_every_value_of_a_row_comes_back_as_it_was(session: PostgresSession, mak
     (exchange,) = intended(session, make, 1, caller=caller)
     exchange.started = 1_800_000_000.123456789
     exchange.attempts[0].cost_nano = MOST_CHARGE
-    row = exchange_row(make.answered(exchange, cost=MOST_CHARGE), "one")
+    row = exchange_row(make.answered(exchange, cost=MOST_CHARGE))
     session.commit([], [], [row])
     told = rows(session, 'SELECT "user", tags, started, cost_nano, waited_ms, bound_nano FROM exchange_rows')
     assert told == [(caller.user, '{"ü":"n,m"}', exchange.started, MOST_CHARGE, 0.0, 1_000)]
@@ -128,7 +128,7 @@ def test_a_text_that_no_database_takes_is_replaced_without_another_round_trip(
     session: PostgresSession, make: Maker, bad: str
 ) -> None:
     (exchange,) = intended(session, make, 1, caller=Caller(user=bad, tenant=bad, tags={"t": bad}))
-    row = exchange_row(make.answered(exchange), "one")
+    row = exchange_row(make.answered(exchange))
     assert syncs(session, lambda: session.commit([], [], [row])) == 1
     [(user, tenant)] = rows(session, 'SELECT "user", tenant FROM exchanges')
     assert user == tenant == bad.replace("\x00", "?").replace("\ud800", "?").replace("\udfff", "?")
@@ -149,7 +149,7 @@ def test_a_number_that_does_not_fit_is_the_rows_fault_and_nothing_is_written(
     session: PostgresSession, make: Maker
 ) -> None:
     first, second = intended(session, make, 2)
-    batch = [exchange_row(make.answered(first), "one"), exchange_row(make.answered(second, cost=2**63), "one")]
+    batch = [exchange_row(make.answered(first)), exchange_row(make.answered(second, cost=2**63))]
     with pytest.raises(psycopg.Error) as caught:
         session.commit([], [], batch)
     assert unfit(caught.value)
@@ -332,7 +332,7 @@ def test_a_commit_of_which_the_end_is_not_known_is_not_written_twice(
     lose_the_answer(session, monkeypatch)
     second = make.exchange()
     intent = intent_row(second, make.attempt(second))
-    session.commit([intent], [], [exchange_row(make.answered(first), "one")])
+    session.commit([intent], [], [exchange_row(make.answered(first))])
     assert rows(session, "SELECT count(*) FROM exchanges") == [(1,)]
     assert rows(session, "SELECT count(*) FROM intents") == [(1,)]
     settle(session, make, second)

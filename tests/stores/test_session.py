@@ -17,7 +17,7 @@ from headgate.stores.log import LineLog
 from headgate.stores.logs.place import LogPlace, Logs
 from headgate.stores.logs.query import LogQuery
 from headgate.stores.opening import open_ledger
-from headgate.stores.rows import exchange_row, intent_row
+from headgate.stores.rows import EXCHANGE_COLUMNS, exchange_row, intent_row
 from headgate.stores.session import SqliteSession
 
 
@@ -40,7 +40,7 @@ def intended(session: SqliteSession, make: Maker, count: int, **options: Any) ->
 
 
 def settle(session: SqliteSession, make: Maker, *exchanges: Exchange) -> None:
-    session.commit([], [], [exchange_row(make.answered(each, cost=7), "one") for each in exchanges])
+    session.commit([], [], [exchange_row(make.answered(each, cost=7)) for each in exchanges])
 
 
 def rows(session: SqliteSession, query: str) -> list[tuple[Any, ...]]:
@@ -115,7 +115,10 @@ def test_an_exchange_that_was_killed_is_found_in_the_log_with_what_the_ledger_kn
 
 def test_intents_stay_open_where_the_commit_that_settles_them_fails(session: SqliteSession, make: Maker) -> None:
     first, second = intended(session, make, 2)
-    bad = exchange_row(make.answered(first), "one\ud800")
+    good = exchange_row(make.answered(first))
+    bad = tuple(
+        "one\ud800" if name == "request_id" else value for name, value in zip(EXCHANGE_COLUMNS, good, strict=True)
+    )
     with pytest.raises(UnicodeEncodeError):
         session.commit([], [], [bad])
     assert still_open(session) == [first.id, second.id]

@@ -248,6 +248,7 @@ class Exchange:
     parked: tuple[Parked, ...] = ()  # tool calls of its answer that wait for a person
     original: Request | None = None  # as it came in, where `core.ports.Ports.witnesses` are to see it
     limit_headers: Headers = ()  # how the caller stands with its limits, as response headers; () = none applies
+    shape: object | None = None  # once settled: what it has in common with others, `stores.shape.Shape`
 
     @property
     def cost_nano(self) -> int:

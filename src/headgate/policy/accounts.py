@@ -52,7 +52,7 @@ class Accounts:
         self._holds: dict[tuple[str, int], Ask] = {}  # who has money set aside, by exchange and number
         self._lasting: dict[tuple[str, int], Ask] = {}  # those of `_holds` that nobody waits for
         self._tickets = 0
-        self._waiting: dict[str, Ask] = {}  # by exchange: one attempt at a time
+        self.asks: dict[str, Ask] = {}  # that wait, by exchange: one attempt at a time; always the same dictionary
         self._expiries: list[tuple[float, int, Ask]] = []  # a heap; some of them wait no longer
         self._taken: list[Ask] = []  # in this transaction
         self._closed: list[Closed] = []  # in this transaction
@@ -126,7 +126,7 @@ class Accounts:
     def _idle(self) -> list[AccountKey]:
         """Accounts that nobody holds money on, waits for or has asked for lately. `standing` is about those that come
         last: of budgets over everything, and before them the fullest; of two alike, what came to memory later."""
-        used = {claim.key for ask in self._waiting.values() for claim in ask.claims}
+        used = {claim.key for ask in self.asks.values() for claim in ask.claims}
         used.update(claim.key for ask in self._holds.values() for claim in ask.claims)
         used.update(claim.key for held in self._claimed.values() for claim in held.claims)
         return sorted((key for key in self._places if key not in used), key=self._worth_telling)
@@ -231,7 +231,7 @@ class Accounts:
             return NEVER
         insort(place.queue, ask)
         ask.at = place
-        self._waiting[ask.exchange] = ask
+        self.asks[ask.exchange] = ask
         return WAITS
 
     def _lacking(self, ask: Ask) -> tuple[Place | None, Claim | None, str]:
@@ -336,7 +336,7 @@ class Accounts:
 
     def leave(self, exchange: str) -> None:
         """Its caller waits no longer."""
-        ask = self._waiting.pop(exchange, None)
+        ask = self.asks.pop(exchange, None)
         if ask is not None:
             self._unqueue(ask)
 
@@ -354,14 +354,14 @@ class Accounts:
             place = ask.at
             assert place is not None
             claim = next(claim for claim in ask.claims if self._places[claim.key] is place)
-            del self._waiting[ask.exchange]
+            del self.asks[ask.exchange]
             self._unqueue(ask)
             over = any(each.end <= now for each in ask.claims)
             self._deny(ask, claim, place, "period" if over else "waited")
 
     def dismiss(self) -> list[Ask]:
         """Nobody waits any more; returns those who did."""
-        found = list(self._waiting.values())
+        found = list(self.asks.values())
         for ask in found:
             self.leave(ask.exchange)
         return found
@@ -382,7 +382,7 @@ class Accounts:
                     break
                 queue.pop(0)
                 ask.at = None
-                del self._waiting[ask.exchange]
+                del self.asks[ask.exchange]
                 self._try(ask)
                 if queue and queue[0] is ask:
                     break  # there is no room yet
@@ -459,7 +459,7 @@ class Accounts:
     @property
     def waiting(self) -> int:
         """Asks that wait."""
-        return len(self._waiting)
+        return len(self.asks)
 
     @property
     def next_expiry(self) -> float:
@@ -498,7 +498,7 @@ class Accounts:
     def queued_claims(self) -> Iterator[Claim]:
         """The accounts that the first in each queue claim, as many as may be let in at once."""
         seen: set[int] = set()
-        for ask in self._waiting.values():
+        for ask in self.asks.values():
             place = ask.at
             if place is None or id(place) in seen:
                 continue

@@ -37,10 +37,9 @@ def asked_text(request: Request) -> str:
     """As the ledger keeps it: "digest/system/system bytes/body bytes/cap/batch", numbers in hexadecimal."""
     body, facts = request.body, request.facts
     system = facts.system
-    return (
-        f"{hash(body) & _64 if body else 0:x}/{hash(system) & _64 if system else 0:x}/{len(system):x}/{len(body):x}/"
-        f"{facts.max_output_tokens or 0:x}/{1 if request.batch else 0}"
-    )
+    told = f"{hash(system) & _64:x}/{len(system):x}" if system else "0/0"
+    cap, batch = facts.max_output_tokens or 0, 1 if request.batch else 0
+    return f"{hash(body) & _64 if body else 0:x}/{told}/{len(body):x}/{cap:x}/{batch}"
 
 
 def read_asked(text: str) -> Asked:

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, select
 from headgate.core.exchange import Ending, Exchange
 from headgate.policy.holding import Ask
 from headgate.stores.desk import Desk
-from headgate.stores.rows import attempt_row, exchange_row, outcome
+from headgate.stores.rows import attempt_row, exchange_row
 from headgate.stores.schema import attempt_rows, exchange_rows
 from headgate.stores.session import Session
+from headgate.stores.shape import outcome
 
 _NAMES = exchange_rows.columns.keys()
 _OF_ONLY = frozenset({_NAMES.index(name) for name in ("attempt_started", "attempt_ended", "bound_nano")})
@@ -38,12 +39,13 @@ def correct(session: Session, desk: Desk, exchange: Exchange, owner: str) -> boo
         if each.number in charged and each.claims
     ]
     rows = [attempt_row(exchange, each, outcome(exchange, each), owner) for each in exchange.attempts]
+    exchange.shape = None  # it may have been settled before, and have come to something else
     desk.amend(
         session,
         [(ask, a.cost_nano + a.elsewhere_nano, a.used_tokens + a.elsewhere_tokens) for ask, a in asks],
         rows,
         # Every attempt has a row of its own since the sweep, an only one, too.
-        tuple(None if place in _OF_ONLY else value for place, value in enumerate(exchange_row(exchange, owner))),
+        tuple(None if place in _OF_ONLY else value for place, value in enumerate(exchange_row(exchange))),
     )
     return True
 

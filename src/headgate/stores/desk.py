@@ -7,7 +7,7 @@ then. Whoever is let in because others have settled is therefore never durable b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -38,7 +38,12 @@ _report = logging.getLogger("headgate.ledger")
 
 
 class Desk:
-    """One writer's. Everything here runs in its thread, but for `waiting`, `standing` and `peek`."""
+    """One writer's. Everything here runs in its thread, but for `asks`, `waiting`, `standing` and `peek`.
+
+    Attributes:
+        asks: those that wait for money, by exchange. To be looked at only: whether there are any, where every call
+            comes by.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         """
@@ -48,6 +53,7 @@ class Desk:
         self.on_alert: list[Callable[[BudgetAlert], None]] = []
         self._now = now
         self._accounts = Accounts()
+        self.asks: Mapping[str, Ask] = self._accounts.asks
         self._closing: list[Closing] = []  # of settled attempts, not yet durable
         self._newest = _NEVER  # when the ledger's newest call was over, where the clock may be behind it
 
@@ -76,7 +82,7 @@ class Desk:
 
     def idle(self, asking: Sequence[Intent]) -> bool:
         """No account is concerned by what is to be written."""
-        return not (asking or self._closing or self._accounts.waiting)
+        return not (asking or self._closing or self.asks)
 
     def patience(self, session: Session | None) -> float:
         """Seconds until those who wait have to be looked at without anything having happened here."""
@@ -90,11 +96,12 @@ class Desk:
                 # `commands.closing_of`, written out: this is on the way of every call.
                 spent, used = attempt.cost_nano + attempt.elsewhere_nano, attempt.used_tokens + attempt.elsewhere_tokens
                 self._closing.append((exchange.id, attempt.number, spent, used))
-        self.left(exchange.id)
+        if self.asks:
+            self._accounts.leave(exchange.id)
 
     def left(self, exchange: str) -> None:
         """A caller waits for money no longer."""
-        if self._accounts.waiting:
+        if self.asks:
             self._accounts.leave(exchange)
 
     def ended(self, closing: Closing) -> None:

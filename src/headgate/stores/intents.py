@@ -8,7 +8,9 @@ intent counts as open only while its attempt has no row.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -108,9 +110,12 @@ class Open:
     def add(self, batch: int, rows: Sequence[Row]) -> None:
         """The row `batch` holds `rows` and is durable."""
         batches, one = self._batches, (batch,)
-        for row in rows:
-            exchange_id = row[0]
-            batches[exchange_id] = batches[exchange_id] + one if exchange_id in batches else one
+        new = dict.fromkeys([row[0] for row in rows], one)
+        if len(new) == len(rows) and batches.keys().isdisjoint(new):
+            batches.update(new)
+        else:  # some have been tried before
+            for row in rows:
+                batches[row[0]] = (*batches.get(row[0], ()), batch)
         self._left[batch] = len(rows)
 
     def close(self, settled: Iterable[Row]) -> tuple[dict[str, tuple[int, ...]], list[int]]:
@@ -119,19 +124,15 @@ class Open:
         Returns:
             What was closed, for :meth:`reopen`, and the rows of which nothing is open any more.
         """
-        batches, left = self._batches, self._left
-        closed: dict[str, tuple[int, ...]] = {}
+        take, left = self._batches.pop, self._left
+        ids = [row[0] for row in settled]
+        closed = {each: held for each, held in zip(ids, map(take, ids, repeat(())), strict=True) if held}
         done: list[int] = []
-        for row in settled:
-            held = batches.pop(row[0], None)
-            if held is None:
-                continue
-            closed[row[0]] = held
-            for batch in held:
-                still = left[batch] - 1
-                left[batch] = still
-                if not still:
-                    done.append(batch)
+        for batch, count in Counter(chain.from_iterable(closed.values())).items():
+            still = left[batch] - count
+            left[batch] = still
+            if not still:
+                done.append(batch)
         return closed, done
 
     def reopen(self, closed: dict[str, tuple[int, ...]]) -> None:

@@ -69,7 +69,7 @@ class PostgresSession:
         self._driver: psycopg.Connection[Any]
         self._session = 0  # see `postgres_owners.enter`
         self._batch = 0  # the last row of `intents`
-        self._shapes = Shapes(0)
+        self._shapes = Shapes(owner, 0)
         self._open = Open()
         self._doubtful: list[int] = []  # rows of `intents` of commits whose end we were not told
         self._prepared = False  # a transaction of `prepare` is under way
@@ -254,7 +254,7 @@ class PostgresSession:
         if attempts:
             statements.append((ATTEMPTS, (told(last_of_each(attempts, lambda row: row[:2])),)))
         if fresh:
-            statements.append((SHAPES, (told([(number, *shape) for shape, number in fresh.items()]),)))
+            statements.append((SHAPES, (told(self._shapes.rows(fresh)),)))
         if settled:
             rows = [(row[0], number, *row[2:]) for row, number in zip(settled, numbers, strict=True)]
             statements.append((EXCHANGES, (told(rows),)))

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from headgate.core.cache import not_attempted
-from headgate.core.errors import HeadgateError, NoTurn
-from headgate.core.exchange import Attempt, Ending, Exchange
+from headgate.core.exchange import Attempt, Exchange
 from headgate.core.money import MOST_CHARGE, MOST_SUM
 from headgate.core.text import storable
 from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
 from headgate.stores.asked import asked_text
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
+from headgate.stores.shape import shape_of
 from headgate.stores.statements import Insert, Row
 
 ATTEMPT_COLUMNS = tuple(column.name for column in attempt_rows.columns)
@@ -30,9 +30,6 @@ ACCOUNTS = Insert(accounts, ("id", "budget", "scope", "period_start", "period_en
 
 _NO_USAGE = Usage()
 _NO_TOKENS = (0,) * len(TOKEN_CLASSES)
-_NOT_ONE = (None, None, None)
-_NOTHING_TOLD = ("", "", "", "")
-_FAILED = Ending.FAILED.value
 _encode_fast: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
@@ -98,25 +95,31 @@ def summed(figure: int) -> int:
     return 0 if figure < 0 else min(figure, MOST_SUM)
 
 
-def exchange_row(exchange: Exchange, owner: str) -> Row:
+def exchange_row(exchange: Exchange) -> Row:
     """The exchange's own row, summed over its attempts, and what is known of an only attempt.
 
     In place of the shape's number is the shape itself, which the session numbers.
     """
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
+    shape = exchange.shape or shape_of(exchange)
     request = exchange.request
     caller = request.caller
-    facts = request.facts
-    error = exchange.error
     tried = exchange.attempts
-    # `.value` goes through a descriptor written in Python.
-    ending = (exchange.ending or Ending.FAILED)._value_
-    count = len(tried)
-    last = tried[-1] if count else not_attempted(exchange)
-    route = last.route
-    if count == 1:
+    if len(tried) == 1:
+        last = tried[0]
+        cost = last.cost_nano
         usage = last.usage or _NO_USAGE
-        tokens: tuple[int, ...] = (
+        return (
+            exchange.id,
+            shape,
+            exchange.started,
+            exchange.ended,
+            caller.user,
+            caller.session,
+            encode(dict(caller.tags)) if caller.tags else "",
+            request.correlation_id,
+            last.request_id,
+            exchange.upstream_gateway,
             usage.input_tokens,
             usage.cache_read_tokens,
             usage.cache_write_tokens,
@@ -124,59 +127,17 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
             usage.output_tokens,
             usage.reasoning_tokens,
             usage.web_searches,
+            cost,
+            cost if last.estimated else 0,
+            (last.waited + exchange.waited) * 1000.0,
+            last.first_byte,
+            last.first_content,
+            last.started,
+            last.ended,
+            last.bound_nano,
+            asked_text(request),
         )
-        cost, version, waited = last.cost_nano, last.price_version, last.waited + exchange.waited
-        estimated, simulated = last.estimated, last.simulated
-        estimated_nano = cost if estimated else 0
-        failure = last.error
-        only: tuple[float | None, float | None, int | None] = (last.started, last.ended, last.bound_nano)
-        told = (
-            ending if failure is None else outcome(exchange, last),
-            "" if failure is None else failure.kind,
-            "" if failure is None else failure.provider_code,
-            service_of(usage),
-        )
-    elif not count:
-        tokens, cost, version, waited, estimated_nano = _NO_TOKENS, 0, "", exchange.waited, 0
-        estimated = simulated = False
-        only, told = _NOT_ONE, _NOTHING_TOLD
-    else:
-        tokens = _summed(tried)
-        cost = sum(a.cost_nano for a in tried)
-        version = next((a.price_version for a in reversed(tried) if a.price_version), "")
-        waited = sum(a.waited for a in tried) + exchange.waited
-        estimated_nano = sum(a.cost_nano for a in tried if a.estimated)
-        estimated, simulated = exchange.estimated, any(a.simulated for a in tried)
-        only, told = _NOT_ONE, _NOTHING_TOLD
-    shape = (
-        owner,
-        request.way_in,
-        request.dialect,
-        request.endpoint,
-        caller.key,
-        caller.tenant,
-        caller.task,
-        caller.feature,
-        caller.environment,
-        facts.model,
-        route.model,
-        last.model_served,
-        route.provider,
-        ending,
-        "" if error is None else error.code,
-        "" if error is None else _kind(error),
-        version,
-        last.stop_reason,
-        *told,
-        1 if facts.stream else 0,
-        exchange.status,
-        count,
-        1 if estimated else 0,
-        request.client_retries,
-        1 if simulated else 0,
-        last.status,
-        exchange.cache,
-    )
+    last = tried[-1] if tried else not_attempted(exchange)
     return (
         exchange.id,
         shape,
@@ -188,21 +149,17 @@ def exchange_row(exchange: Exchange, owner: str) -> Row:
         request.correlation_id,
         last.request_id,
         exchange.upstream_gateway,
-        *tokens,
-        cost,
-        estimated_nano,
-        waited * 1000.0,
+        *(_summed(tried) if tried else _NO_TOKENS),
+        sum(a.cost_nano for a in tried),
+        sum(a.cost_nano for a in tried if a.estimated),
+        (sum(a.waited for a in tried) + exchange.waited) * 1000.0,
         last.first_byte,
         last.first_content,
-        *only,
-        asked_text(request) if count else "",
+        None,
+        None,
+        None,
+        asked_text(request) if tried else "",
     )
-
-
-def _kind(error: HeadgateError) -> str:
-    """One word; of an open breaker with its cause: ``open:money``."""
-    kind: str = getattr(error, "kind", "")
-    return f"{kind}:{error.cause}" if isinstance(error, NoTurn) and error.cause else kind
 
 
 def attempt_row(exchange: Exchange, attempt: Attempt, outcome: str, owner: str) -> Row:
@@ -240,17 +197,6 @@ def service_of(usage: Usage) -> str:
     """What decides about a price besides the counts: "tier/speed/geography" as reported, "" where nothing was."""
     tier, speed, geography = usage.service_tier, usage.speed, usage.inference_geo
     return f"{tier}/{speed}/{geography}" if tier or speed or geography else ""
-
-
-def outcome(exchange: Exchange, attempt: Attempt) -> str:
-    """How an attempt of a settled exchange ended, in the words of :class:`Ending`."""
-    ending = exchange.ending
-    if ending is None or attempt is not exchange.attempts[-1]:
-        return _FAILED
-    # Endings that come from our side: an attempt that had already failed by then keeps saying so.
-    if attempt.error is not None and (ending is Ending.REFUSED or ending is Ending.CANCELLED):
-        return _FAILED
-    return ending._value_
 
 
 def clean(row: Row, most: int = 2**63 - 1) -> Row:

@@ -148,7 +148,7 @@ class SqliteSession:
         newest = self._cursor.execute(NEWEST).fetchone()
         self.newest: float = float("-inf") if newest is None else newest[0]
         self._batch = self._highest("SELECT max(id) FROM intents")
-        self._shapes = Shapes(self._highest("SELECT max(id) FROM shapes"))
+        self._shapes = Shapes(owner, self._highest("SELECT max(id) FROM shapes"))
         self._account = self._highest("SELECT max(id) FROM accounts")
         found = self._cursor.execute("SELECT budget, scope, cap_nano, cap_tokens FROM caps")
         self._caps: dict[tuple[str, str], Cap] = {
@@ -262,7 +262,7 @@ class SqliteSession:
         """Write the rows, and those of their shapes that are new; returns the latter."""
         numbers, fresh = self._shapes.number([row[1] for row in exchanges])
         if fresh:
-            SHAPES.run(self._cursor, [(number, *shape) for shape, number in fresh.items()])
+            SHAPES.run(self._cursor, self._shapes.rows(fresh))
         EXCHANGES.run(self._cursor, exchanges, numbers)
         return fresh
 

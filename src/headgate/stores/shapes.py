@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.statements import Row
 
 REMEMBERED_SHAPES = 4096
 """About 2 MB. One that was forgotten gets a second row when it comes again."""
 
+_WIDTH = len(SHAPE_COLUMNS) - 1  # without the owner; what is behind it is not the ledger's
+
 
 class Shapes:
     """Which number a shape has. One session's, which gives the numbers out."""
 
-    __slots__ = ("_known", "_last")
+    __slots__ = ("_known", "_last", "_owner")
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, owner: str, last: int) -> None:
         """
         Args:
+            owner: of the session's rows.
             last: the first new shape gets the number after it.
         """
+        self._owner = owner
         self._known: dict[Row, int] = {}
         self._last = last
 
@@ -38,6 +43,10 @@ class Shapes:
                 fresh[shape] = number = self._last
             numbers.append(number)
         return numbers, fresh
+
+    def rows(self, fresh: dict[Row, int]) -> list[Row]:
+        """As they are written."""
+        return [(number, self._owner, *shape[:_WIDTH]) for shape, number in fresh.items()]
 
     def remember(self, fresh: dict[Row, int]) -> None:
         """They are durable."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any
 
 from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError, Unavailable
 
@@ -13,6 +15,8 @@ class BlockingWaiter:
     """Blocks the calling thread. One use."""
 
     __slots__ = ("_done", "_error", "_open")
+
+    loop = None
 
     def __init__(self) -> None:
         self._error: HeadgateError | None = None
@@ -61,22 +65,23 @@ async def wait_at_most(waiter: Waiter, seconds: float) -> None:
 
 def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
     """End the waiting of all, with one call into each event loop however many of its tasks wait."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for waiter in waiters:
-        if isinstance(waiter, BlockingWaiter):
-            waiter.finish(_copy(error))
+    every: list[Any] = list(waiters)
+    loops = set(map(_loop, every))
+    for loop in loops:
+        there = every if len(loops) == 1 else [waiter for waiter in every if waiter.loop is loop]
+        if loop is None:
+            for waiter in there:
+                waiter.finish(_copy(error))
             continue
-        futures = by_loop.get(waiter.loop)
-        if futures is None:
-            by_loop[waiter.loop] = [waiter.future]
-        else:
-            futures.append(waiter.future)
-    for loop, futures in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_resolve, futures, error)
+            loop.call_soon_threadsafe(_resolve, list(map(_future, there)), error)
         except RuntimeError:
             # The loop was closed meanwhile: its tasks are gone, and nobody is left to tell.
             continue
+
+
+_loop = attrgetter("loop")
+_future = attrgetter("future")
 
 
 def _give_up(future: asyncio.Future[None]) -> None:
@@ -86,12 +91,11 @@ def _give_up(future: asyncio.Future[None]) -> None:
 
 def _resolve(futures: list[asyncio.Future[None]], error: HeadgateError | None) -> None:
     for future in futures:
-        if future.done():
-            continue  # the task was cancelled; the engine settles what it intended
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(_copy(error) or error)
+        if not future.done():  # else the task was cancelled; the engine settles what it intended
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(_copy(error) or error)
 
 
 def _copy(error: HeadgateError | None) -> HeadgateError | None:

@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from headgate.core.errors import ConfigError, HeadgateError, Unavailable
@@ -22,9 +23,10 @@ from headgate.stores.commands import Call, Closed, Command, Intent, Stop
 from headgate.stores.desk import Desk, Told
 from headgate.stores.homes import write_kept
 from headgate.stores.inbox import Inbox
-from headgate.stores.rows import attempt_row, exchange_row, fitting, outcome
+from headgate.stores.rows import attempt_row, exchange_row, fitting
 from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.session import Session, reason, unfit
+from headgate.stores.shape import outcome
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, wake
 
@@ -40,7 +42,8 @@ CLOSE_SECONDS = 5.0
 """How long closing tries to write what is left."""
 ADVICE = "Check the disk's free space and the file's rights"
 
-_ATTEMPTS = SHAPE_COLUMNS.index("attempts")
+_ATTEMPTS = SHAPE_COLUMNS.index("attempts") - 1  # in a shape, which has no owner
+_ask, _row, _waiter = attrgetter("ask"), attrgetter("row"), attrgetter("waiter")
 _BEHIND = "Nothing is sent until it catches up"
 _NOT_WRITTEN = "the ledger cannot be written now, so nothing is sent; it recovers by itself"
 _report = logging.getLogger("headgate.ledger")
@@ -69,6 +72,7 @@ class Writer:
             advice: what to check where it cannot be written.
         """
         self.desk = Desk(now)
+        self._asks = self.desk.asks
         self.on_killed: list[Callable[[Sequence[dict[str, Any]]], None]] = []
         self._now = now
         self._kept: list[Kept] = []  # what providers keep, not yet durable
@@ -101,7 +105,8 @@ class Writer:
         """
         if self._closed:
             raise ledger_closed(self._name)
-        if self._queued() >= self._max_queued:
+        # As `_queued`, written out.
+        if len(self._inbox.items) + len(self._waiting) + len(self._kept_exchanges) >= self._max_queued:
             raise Unavailable(
                 f"the ledger {self._name} is behind by {self._max_queued} exchanges"
                 f"{': ' + self._error if self._error else ''}. {_BEHIND}",
@@ -120,7 +125,7 @@ class Writer:
             return
         # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is, but of
         # a kept answer, which has cost nothing. Where somebody waits for money, this may be what he waits for.
-        if (exchange.attempts or exchange.recalled is not None) and not self.desk.waiting:
+        if (exchange.attempts or exchange.recalled is not None) and not self._asks:
             self._inbox.put(exchange)
         else:
             self._inbox.put_hurried(exchange)
@@ -131,7 +136,7 @@ class Writer:
         """Queue the end of an attempt. Never waits, never raises."""
         if self._closed:
             return  # as in `settle`
-        if self.desk.waiting:
+        if self._asks:
             self._inbox.put_hurried(closed)
         else:
             self._inbox.put(closed)
@@ -221,7 +226,7 @@ class Writer:
             inbox.linger(self._backoff)
             pause = self._tried + BACKOFF_SECONDS[0] - time.monotonic()
         else:
-            patience = self.desk.patience(self._session) if self.desk.waiting else None
+            patience = self.desk.patience(self._session) if self._asks else None
             if not (inbox.items or self._unwritten) and patience is None:
                 inbox.wait()
             if not inbox.hurry:
@@ -237,19 +242,23 @@ class Writer:
 
     def _turn(self, items: Sequence[Command]) -> None:
         intents: list[Intent] = []
-        urgent = self._closed or bool(self._backoff) or self.desk.waiting > 0
+        urgent = self._closed or bool(self._backoff) or bool(self._asks)
+        waiting = self._waiting
         for item in items:
-            if isinstance(item, Exchange):
-                if not (self._waiting or self._kept_attempts):
+            if isinstance(item, Intent):
+                intents.append(item)
+                if item.row[1] > 1:
+                    urgent = True  # the attempt before it goes on record with it
+            elif isinstance(item, Exchange):
+                if not waiting and not self._kept_attempts:
                     self._since = time.monotonic()
-                self._waiting.append(item)
-                urgent = urgent or not (item.attempts or item.recalled is not None)
-                if intents and item.attempts and not item.attempts[-1].sent:
+                waiting.append(item)
+                tried = item.attempts
+                if not tried:
+                    urgent = urgent or item.recalled is None
+                elif intents and not tried[-1].sent:
                     # Its caller left before its intent was looked at: nobody would close what is held for it now.
                     intents = [each for each in intents if each.row[0] != item.id]
-            elif isinstance(item, Intent):
-                intents.append(item)
-                urgent = urgent or item.row[1] > 1  # the attempt before it goes on record with it
             elif isinstance(item, Closed):
                 if not self._unwritten:
                     self._since = time.monotonic()
@@ -270,29 +279,27 @@ class Writer:
         count = len(self._waiting) + len(self._kept_attempts)
         return count >= COMPANY or (count > 0 and time.monotonic() - self._since >= LINGER_SECONDS)
 
-    def _keep(self, exchange: Exchange) -> None:
-        owner = self._owner
-        tried = exchange.attempts
-        if exchange.kept:
-            self._kept += exchange.kept
-        try:
-            row = exchange_row(exchange, owner)  # tells of an only attempt, too
-            several = tried if len(tried) > 1 else ()
-            rows = [attempt_row(exchange, a, outcome(exchange, a), owner) for a in several]
-        except Exception:
-            # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
-            # So its holds stay closed to others till then: no account says what no row does.
-            self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
-            self.desk.left(exchange.id)
-            return
-        self.desk.settled(exchange)
-        self._kept_attempts += rows
-        self._kept_exchanges.append(row)
-
     def _gather(self) -> None:
+        settled = self.desk.settled
+        add = self._kept_exchanges.append
         for exchange in self._waiting:
-            self._keep(exchange)
-        self._waiting = []
+            if exchange.kept:
+                self._kept += exchange.kept
+            try:
+                row = exchange_row(exchange)  # tells of an only attempt, too
+                tried = exchange.attempts
+                if len(tried) > 1:
+                    owner = self._owner
+                    self._kept_attempts += [attempt_row(exchange, a, outcome(exchange, a), owner) for a in tried]
+            except Exception:
+                # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
+                # So its holds stay closed to others till then: no account says what no row does.
+                self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
+                self.desk.left(exchange.id)
+                continue
+            settled(exchange)
+            add(row)
+        self._waiting.clear()
 
     def _commit(self, intents: list[Intent], *, alone: bool = False) -> None:
         """One transaction. Wakes the intents' callers, one way or the other.
@@ -307,8 +314,8 @@ class Writer:
             self._backoff = 0.0  # nothing waits for another try
             return
         told: Told = []
-        plain = [intent for intent in intents if intent.ask is None]
-        asking = [intent for intent in intents if intent.ask is not None]
+        asking = list(filter(_ask, intents))
+        plain = [intent for intent in intents if intent.ask is None] if asking else intents
         for sifted in (False, True):
             try:
                 session = self._session or self._open()
@@ -316,11 +323,11 @@ class Writer:
                     self._sift(session)
                 if not desk.idle(asking):
                     alone, told = desk.decide(session, asking, alone=alone, gather=self._gather)
-                self._write(session, [intent.row for intent in plain] + desk.rows(told), alone=alone)
+                self._write(session, list(map(_row, plain)) + desk.rows(told), alone=alone)
                 break
             except Exception as error:
                 if sifted or alone or not unfit(error):
-                    waiters = [intent.waiter for intent in plain] + desk.failed(asking, told)
+                    waiters = list(map(_waiter, plain)) + desk.failed(asking, told)
                     wake(waiters, self._failed(error))
                     return
                 asking, told = desk.again(asking, told), []
@@ -328,7 +335,7 @@ class Writer:
             self._kept_attempts, self._kept_exchanges = [], []
         self._backoff, self._error = 0.0, ""
         self._counts["commits"] += 1
-        desk.written([intent.waiter for intent in plain], told, alone=alone)
+        desk.written(list(map(_waiter, plain)), told, alone=alone)
         if self._kept:
             self._note_kept(session)
 
