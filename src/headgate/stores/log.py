@@ -157,7 +157,7 @@ class LineLog:
         return {"ok": not self._error, "queued": self._queued, "last_error": self._error, **self._counts}
 
     def _begin(self) -> None:
-        self._lines: list[bytes] = []  # of exchanges, for structlog
+        self._lines: list[bytes] = []  # of exchanges, several in each, for structlog
         self._out: list[bytes] = []  # what structlog made of them, and of events
         self._made = 0  # lines in `_out`
         self._logger: Any = None
@@ -212,35 +212,48 @@ class LineLog:
             self._slice(items[start : start + SLICE])
 
     def _slice(self, items: Sequence[_Item]) -> None:
-        flushed: list[threading.Event] = []
-        size = count = 0
-        maker, add = self._maker, self._lines.append
         now = self._now()
+        exchanges: list[Exchange] = []  # all of them
+        told = events = 0  # how many of them are lines; lines of others
+        flushed: list[threading.Event] = []
         try:
             for item in items:
                 if isinstance(item, Exchange):
-                    count += 1
-                    size += len(item.request.body) + len(item.response_text)
-                    try:
-                        if maker is None:
-                            maker = self._make_maker()
-                        add(maker.line(item, now))
-                    except Exception as error:
-                        self._spoiled(error)
+                    exchanges.append(item)
                 elif isinstance(item, _Event):
-                    count += 1
+                    events += 1
+                    self._add_lines(exchanges[told:], now)  # what came before it stays before it
+                    told = len(exchanges)
                     self._add_event(item)
                 else:
                     flushed.append(item)
-            if self.watchers:
-                self._show([item for item in items if isinstance(item, Exchange)], now)
+            self._add_lines(exchanges[told:], now)
+            self._show(exchanges, now)
             self._write_lines()
         finally:
             with self._lock:
-                self._queued -= count
-                self._bytes -= size
+                self._queued -= len(exchanges) + events
+                for exchange in exchanges:
+                    self._bytes -= len(exchange.request.body) + len(exchange.response_text)
             for event in flushed:
                 event.set()
+
+    def _add_lines(self, exchanges: Sequence[Exchange], now: float) -> None:
+        if not exchanges:
+            return
+        spoiled: list[Exception] = []
+        try:
+            maker = self._maker or self._make_maker()
+            lines = maker.lines(exchanges, now, spoiled.append)
+        except Exception as error:  # a key file that cannot be read
+            for _ in exchanges:
+                self._spoiled(error)
+            return
+        for each in spoiled:
+            self._spoiled(each)
+        if lines:
+            self._lines.append(lines)
+            self._made += len(exchanges) - len(spoiled)
 
     def _show(self, exchanges: Sequence[Exchange], now: float) -> None:
         for watcher in self.watchers:
@@ -267,7 +280,7 @@ class LineLog:
         """Hand the lines of exchanges over in one call: its own work per call costs more than a line does."""
         lines = self._lines
         if lines:
-            self._made += len(lines) - 1
+            self._made -= 1  # `_take` counts one
             (self._logger or self._make_logger()).info("exchange", lines=lines)
             lines.clear()
 

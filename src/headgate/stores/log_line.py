@@ -11,12 +11,15 @@ from hmac import digest as hmac_digest
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from headgate.core.cache import not_attempted
 from headgate.core.errors import NoTurn, RateExceeded
 from headgate.core.exchange import Attempt, Exchange
 from headgate.core.money import usd_bytes, usd_text
 from headgate.core.usage import Usage
+from headgate.stores.schema import SHAPE_COLUMNS
+from headgate.stores.shape import Shape, shape_of
 
 MAX_TEXT_BYTES = 64 * 1024
 """UTF-8 bytes kept of a text field; what is longer ends in an ellipsis."""
@@ -25,6 +28,7 @@ MAX_TEXT_BYTES = 64 * 1024
 # turn the reading direction around.
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class _Own(msgspec.Struct, gc=False):
@@ -43,7 +47,16 @@ class _Own(msgspec.Struct, gc=False):
     cache_write_tokens: int  # both kinds
     latency_ms: float | None
     ttft_ms: float | None
-    cost_usd: msgspec.Raw  # a number written out exactly, which a float would not be
+    cost_usd: Raw  # a number written out exactly, which a float would not be
+
+
+class _Plain(_Own, gc=False):
+    key: Raw  # and, behind its value, all that thousands of exchanges have in common: see `_SHARED`
+
+
+class _More(_Own, gc=False):
+    """With what few have."""
+
     guards: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     upstream_gateway: str | msgspec.UnsetType = msgspec.UNSET
@@ -52,13 +65,14 @@ class _Own(msgspec.Struct, gc=False):
     pruned: str | msgspec.UnsetType = msgspec.UNSET
     compacted_characters: int | msgspec.UnsetType = msgspec.UNSET
     prompt_prefix: str | msgspec.UnsetType = msgspec.UNSET
-    prompt_cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    cache_saved_usd: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt_cache_saved_usd: Raw | msgspec.UnsetType = msgspec.UNSET
+    cache_saved_usd: Raw | msgspec.UnsetType = msgspec.UNSET
     waited_ms: float | msgspec.UnsetType = msgspec.UNSET
     error_cause: str | msgspec.UnsetType = msgspec.UNSET
     user_message: str | msgspec.UnsetType = msgspec.UNSET
     response_text: str | msgspec.UnsetType = msgspec.UNSET
     discarded_texts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    key: Raw = Raw(b'""')
 
 
 _SHARED = (
@@ -94,7 +108,32 @@ class LineMaker:
         self._with_bodies = with_bodies
         self._clean = clean or _as_it_is
         self._hashes: dict[bytes, str] = {}
-        self._shared: dict[tuple[Any, ...], bytes] = {}
+        self._shared: dict[Shape | tuple[Shape, str], Raw] = {}
+
+    def lines(self, exchanges: Sequence[Exchange], now: float, spoiled: Callable[[Exception], None]) -> bytes:
+        """The lines of exchanges, in order, with newlines between them.
+
+        Args:
+            now: as for `line`.
+            spoiled: is told why there is no line of one.
+        """
+        # All at once, and looked at once: hardly any line is too long, or has what a terminal would act on.
+        own = self._own
+        try:
+            found = b"" if self._request_bytes else _encode_lines([own(exchange, now) for exchange in exchanges])[:-1]
+        except Exception:
+            found = b""
+        if found:
+            found = _safe(found)
+            if len(found) <= MAX_TEXT_BYTES or max(map(len, found.split(b"\n"))) <= MAX_TEXT_BYTES:
+                return found
+        lines: list[bytes] = []
+        for exchange in exchanges:
+            try:
+                lines.append(self.line(exchange, now))
+            except Exception as error:
+                spoiled(error)
+        return b"\n".join(lines)
 
     def line(self, exchange: Exchange, now: float) -> bytes:
         """The line of one exchange, without its newline. Tokens and cost are sums over its attempts.
@@ -102,35 +141,71 @@ class LineMaker:
         Args:
             now: seconds since the epoch; stands for the end of an exchange that has none.
         """
+        line, body = _bounded_line(self._own(exchange, now)), exchange.request.body
+        if self._request_bytes and 0 < len(body) <= self._request_bytes:
+            return self._with_request(line, body)
+        return line
+
+    def _own(self, exchange: Exchange, now: float) -> _Plain | _More:
+        # Inlined, without properties and helpers, as `rows.exchange_row`.
         request = exchange.request
-        facts = request.facts
         caller = request.caller
-        error = exchange.error
+        system = request.facts.system
         attempts = exchange.attempts
-        ended, ending = exchange.ended, exchange.ending
-        last = attempts[-1] if attempts else not_attempted(exchange)
-        uncached, output, read, written, cost, estimated, simulated = _sums(attempts)
+        started, ended = exchange.started, exchange.ended
+        shape: Any = exchange.shape or shape_of(exchange)
+        shared = self._shared.get((shape, self._hash(system)) if system else shape) or self._share(shape, system)
+        if len(attempts) == 1:
+            last = attempts[0]
+            usage = last.usage or _NO_USAGE
+            cost = last.cost_nano
+            written = usage.cache_write_tokens + usage.cache_write_long_tokens
+            plain = not last.waited
+        else:
+            last = attempts[-1] if attempts else not_attempted(exchange)
+            usage, cost = _sums(attempts)
+            written = usage.cache_write_tokens
+            plain = False
         first = last.first_content
-        own = _Own(
-            timestamp(ended or now),
+        milliseconds = int((ended or now) * 1000.0)
+        # Milliseconds to the microsecond: `round` would print the number and read it back.
+        own = _Plain(
+            _second(milliseconds // 1000) + _FRACTION[milliseconds % 1000],
             "exchange",
             exchange.id,
             last.request_id,
             request.correlation_id,
             caller.session,
             caller.user,
-            uncached,
-            output,
-            read,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
             written,
-            None if ended is None else _ms(ended - exchange.started),
-            None if first is None else _ms(first - exchange.started),
-            msgspec.Raw(_usd(cost)) if cost else _ZERO,
+            None if ended is None else int((ended - started) * 1_000_000.0 + 0.5) / 1000.0,
+            None if first is None else int((first - started) * 1_000_000.0 + 0.5) / 1000.0,
+            Raw(usd_bytes(cost)) if cost > 0 else _negative(cost),
+            shared,
         )
+        if (
+            plain
+            and not (exchange.findings or caller.tags or exchange.upstream_gateway or exchange.degraded or last.lost)
+            and not (exchange.pruned or exchange.compacted or last.prefix or exchange.waited or self._with_bodies)
+            and exchange.error is None
+            and exchange.recalled is None
+        ):
+            return own
+        return self._more(exchange, last, own)
+
+    def _more(self, exchange: Exchange, last: Attempt, plain: _Plain) -> _More:
+        """With what few exchanges have."""
+        *told, shared = msgspec.structs.astuple(plain)
+        own = _More(*told)
+        own.key = shared
+        request, error, attempts = exchange.request, exchange.error, exchange.attempts
         if exchange.findings:
             own.guards = tuple(dict.fromkeys(word for each in exchange.findings for word in each.words))
-        if caller.tags:
-            own.tags = dict(caller.tags)
+        if request.caller.tags:
+            own.tags = dict(request.caller.tags)
         if exchange.upstream_gateway:
             own.upstream_gateway = exchange.upstream_gateway
         degraded = exchange.degradation
@@ -144,56 +219,24 @@ class LineMaker:
             own.prompt_prefix = last.prefix
             saved = sum(attempt.saved_nano for attempt in attempts)
             if saved:
-                own.prompt_cache_saved_usd = msgspec.Raw(_usd(saved))
+                own.prompt_cache_saved_usd = Raw(_usd(saved))
         if exchange.recalled is not None and exchange.recalled.cost_nano:
-            own.cache_saved_usd = msgspec.Raw(_usd(exchange.recalled.cost_nano))
+            own.cache_saved_usd = Raw(_usd(exchange.recalled.cost_nano))
         if isinstance(error, RateExceeded):
             own.limit = error.source
         waited = exchange.waited
         for attempt in attempts:
             waited += attempt.waited
         if waited:
-            own.waited_ms = _ms(waited)
+            own.waited_ms = int(waited * 1_000_000.0 + 0.5) / 1000.0
         if isinstance(error, NoTurn) and error.cause:
             own.error_cause = error.cause
         if self._with_bodies:
-            own.user_message = self._kept(facts.user_message)
+            own.user_message = self._kept(request.facts.user_message)
             own.response_text = self._kept(exchange.response_text)
             if exchange.discarded_texts:
                 own.discarded_texts = tuple(map(self._kept, exchange.discarded_texts))
-        shared = (
-            caller.key,
-            caller.tenant,
-            caller.task,
-            caller.feature,
-            caller.environment,
-            request.way_in,
-            request.dialect,
-            request.endpoint,
-            facts.stream,
-            last.route.provider,
-            facts.model,
-            last.model_served or last.route.model,
-            self._hash(facts.system) if facts.system else "",
-            "" if ending is None else ending._value_,  # `.value` goes through a descriptor written in Python
-            last.stop_reason,
-            len(attempts),
-            request.client_retries,
-            estimated,
-            last.price_version,
-            exchange.status,
-            "" if error is None else error.code,
-            "" if error is None else getattr(error, "kind", ""),
-            simulated,
-            exchange.verdict if exchange.guarded else "",
-            exchange.cache,
-        )
-        line = to_line(own)[:-1] + (self._shared.get(shared) or self._share(shared))
-        if len(line) > MAX_TEXT_BYTES:
-            line = to_line(_bounded({**_as_dict(own), **dict(zip(_SHARED, shared, strict=True))}))
-        if self._request_bytes and 0 < len(request.body) <= self._request_bytes:
-            return self._with_request(line, request.body)
-        return line
+        return own
 
     def _kept(self, text: str) -> str:
         """What the log keeps of a text. A cut may go through a number or a key, whose half nobody would know: so the
@@ -212,13 +255,15 @@ class LineMaker:
         cut = line.rfind(_SHARED_BEGINS)
         return line[:cut] + b"," + text[1:-1] + line[cut:]
 
-    def _share(self, shared: tuple[Any, ...]) -> bytes:
-        """How a line ends."""
-        found = b"," + to_line(dict(zip(_SHARED, shared, strict=True)))[1:]
-        if len(found) <= _SHARED_BYTES:
+    def _share(self, shape: Shape, system: bytes) -> Raw:
+        """How a line ends: `_SHARED`, from the first one's value on."""
+        digest = self._hash(system) if system else ""
+        line = to_line(dict(zip(_SHARED, _shared_values(shape, digest), strict=True)))
+        found = Raw(line[len(b'{"key":') : -1])
+        if len(line) <= _SHARED_BYTES:
             if len(self._shared) >= _SHARED_ENDS:
                 self._shared.clear()
-            self._shared[shared] = found
+            self._shared[(shape, digest) if system else shape] = found
         return found
 
     def _hash(self, system: bytes) -> str:
@@ -245,7 +290,7 @@ _SHARED_BEGINS = b',"key":"'
 _SHARED_ENDS = 512
 _SHARED_BYTES = 4096
 
-_ZERO = msgspec.Raw(b"0")
+_ZERO = Raw(b"0")
 _NO_USAGE = Usage()
 
 
@@ -305,15 +350,16 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-def _bounded_line(event: dict[str, Any]) -> bytes:
+def _bounded_line(event: Any) -> bytes:
     line = to_line(event)
-    return line if len(line) <= MAX_TEXT_BYTES else to_line(_bounded(event))
+    return line if len(line) <= MAX_TEXT_BYTES else to_line(_bounded(_as_dict(event)))
 
 
 def _as_dict(event: Any) -> Any:
-    if not isinstance(event, _Own):
+    if not isinstance(event, msgspec.Struct):
         return event
-    return {name: value for name, value in msgspec.structs.asdict(event).items() if value is not msgspec.UNSET}
+    found = {name: value for name, value in msgspec.structs.asdict(event).items() if value is not msgspec.UNSET}
+    return {**found, **json.loads(b'{"key":%b}' % bytes(found.pop("key")))}
 
 
 def to_line(event: Any) -> bytes:
@@ -322,6 +368,11 @@ def to_line(event: Any) -> bytes:
         line = _encode(event)
     except UnicodeEncodeError:
         return json.dumps(_as_dict(event), default=_plain).encode()
+    return _safe(line)
+
+
+def _safe(line: bytes) -> bytes:
+    """Without what a terminal would act on."""
     if line.isascii() and b"\x7f" not in line:
         return line
     return _UNSAFE.sub(_escape, line.decode()).encode()
@@ -332,7 +383,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _plain(value: object) -> object:
-    return float(bytes(value)) if isinstance(value, msgspec.Raw) else str(value)
+    return float(bytes(value)) if isinstance(value, Raw) else str(value)
 
 
 def _bounded(value: Any) -> Any:
@@ -352,27 +403,27 @@ def _usd(nano: int) -> bytes:
     return usd_bytes(nano) if nano >= 0 else usd_text(nano).encode()
 
 
-def _ms(seconds: float) -> float:
-    # To the microsecond; `round` would print the number and read it back.
-    return int(seconds * 1_000_000.0 + 0.5) / 1000.0
+def _negative(nano: int) -> Raw:
+    """What costs nothing, or less."""
+    return Raw(_usd(nano)) if nano else _ZERO
 
 
-def _sums(attempts: Sequence[Attempt]) -> tuple[int, int, int, int, int, bool, bool]:
-    """Uncached input, output, cache read and cache written tokens, cost, estimated, simulated."""
-    if len(attempts) == 1:
-        (attempt,) = attempts
-        usage = attempt.usage or _NO_USAGE
-        return (
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens + usage.cache_write_long_tokens,
-            attempt.cost_nano,
-            attempt.estimated,
-            attempt.simulated,
-        )
+def _shared_values(shape: Shape, system: str) -> tuple[Any, ...]:
+    """Of `_SHARED`, in order."""
+    way_in, dialect, endpoint, key, tenant, task, feature, environment, asked, route, served, provider = shape[:12]
+    told = dict(zip(SHAPE_COLUMNS[1:], shape, strict=False))
+    ending, version, kind, verdict, _ = shape[len(SHAPE_COLUMNS) - 1 :]
+    return (
+        *(key, tenant, task, feature, environment, way_in, dialect, endpoint, bool(told["stream"]), provider),
+        *(asked, served or route, system, ending, told["stop_reason"], told["attempts"], told["client_retries"]),
+        *(bool(told["estimated"]), version, told["status"], told["error_code"], kind, bool(told["simulated"])),
+        *(verdict, told["cache"]),
+    )
+
+
+def _sums(attempts: Sequence[Attempt]) -> tuple[Usage, int]:
+    """What several attempts have used (written to caches: both kinds, as the short one), and what they have cost."""
     uncached = output = read = written = cost = 0
-    estimated = simulated = False
     for attempt in attempts:
         usage = attempt.usage or _NO_USAGE
         uncached += usage.input_tokens
@@ -380,6 +431,4 @@ def _sums(attempts: Sequence[Attempt]) -> tuple[int, int, int, int, int, bool, b
         read += usage.cache_read_tokens
         written += usage.cache_write_tokens + usage.cache_write_long_tokens
         cost += attempt.cost_nano
-        estimated = estimated or attempt.estimated
-        simulated = simulated or attempt.simulated
-    return uncached, output, read, written, cost, estimated, simulated
+    return Usage(uncached, read, written, 0, output), cost

@@ -1,12 +1,13 @@
 """Counts settled exchanges, in the log's thread, batch by batch, so that no call pays for it.
 
-Whatever thousands of exchanges have in common is looked up once, by one tuple; what is left is a handful of additions.
+Whatever thousands of exchanges have in common is looked up once, by its shape; what is left is a handful of additions.
 Labels are bounded: never a user, a session or a key, and so many models, tasks and tenants, then "other".
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from headgate.core.cache import not_attempted
 from headgate.core.errors import HeadgateError, NoTurn, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange
+from headgate.stores.shape import Shape, shape_of
 from headgate.telemetry.cells import LATENCY, OVERHEAD, TTFT, WAIT, AttemptCell, Cell, Cells, Where
 from headgate.telemetry.counted import families_of
 from headgate.telemetry.families import OTHER, Bounded, Distribution, Family
@@ -51,7 +53,7 @@ class Counts:
         self._tenants = Bounded(rules.tenants)
         self._providers = Bounded(_WORDS)
         self._words = Bounded(_WORDS)
-        self._lookups: dict[tuple[Any, ...], Cell] = {}
+        self._lookups: dict[Shape, Cell] = {}
         self._cells = Cells()
 
     def look(self, exchanges: Sequence[Exchange]) -> tuple[()]:
@@ -74,37 +76,53 @@ class Counts:
             return families_of(self._cells, tenants=self._tenants_told)
 
     def _count(self, exchange: Exchange) -> None:
-        attempts, request = exchange.attempts, exchange.request
-        caller = request.caller
-        last = attempts[-1] if attempts else not_attempted(exchange)
-        route = last.route
-        key = (
-            route.provider,
-            last.model_served or route.model,
-            caller.task,
-            caller.tenant if self._tenants_told else "",
-            exchange.ending,
-            request.way_in,
-            exchange.cache,
-            last.error is None,
-            bool(attempts),
-        )
-        cell = self._lookups.get(key) or self._look_up(exchange, last, key)
+        shape: Any = exchange.shape or shape_of(exchange)
+        cell = self._lookups.get(shape) or self._look_up(exchange, shape)
         cell.count += 1
         started, ended = exchange.started, exchange.ended or exchange.started
         spent = ended - started
-        cell.latency.note(spent)
+        # `Distribution.note`, written out here and below.
+        spread = cell.latency
+        spread.counts[bisect_left(spread.bounds, spent)] += 1
+        spread.sum += spent
         if exchange.waited:
             spent -= exchange.waited
             self._wait("turn", exchange.waited)
-        for attempt in attempts:
-            shared = cell.attempt if attempt is last else None
-            spent -= _add(shared or self._attempt(exchange, attempt), attempt, ended)
+        first: float | None = None
+        shared = cell.attempt
+        for attempt in exchange.attempts:
+            if shared is None or attempt is not exchange.attempts[-1]:
+                found = self._attempt(exchange, attempt)
+            else:
+                found = shared
+            found.count += 1
+            cost, usage = attempt.cost_nano, attempt.usage
+            found.cost += cost
+            if attempt.estimated:
+                found.estimated += cost
+            if attempt.saved_nano:
+                found.saved += attempt.saved_nano
+            if usage is not None:
+                found.input += usage.input_tokens
+                found.output += usage.output_tokens
+                if usage.cache_read_tokens or usage.cache_write_tokens or usage.cache_write_long_tokens:
+                    found.read += usage.cache_read_tokens
+                    found.written += usage.cache_write_tokens
+                    found.long += usage.cache_write_long_tokens
+                if usage.reasoning_tokens:
+                    found.reasoning += usage.reasoning_tokens
+            spent -= (attempt.ended or ended) - attempt.started  # the seconds that it has taken
             if attempt.waited:
+                spent -= attempt.waited
                 self._waited(attempt)
-        if request.facts.stream and last.first_content is not None:
-            cell.ttft.note(last.first_content - started)
-        cell.overhead.note(spent if spent > 0.0 else 0.0)
+            first = attempt.first_content
+        if first is not None and exchange.request.facts.stream:
+            cell.ttft.note(first - started)
+        if spent < 0.0:
+            spent = 0.0
+        spread = cell.overhead
+        spread.counts[bisect_left(spread.bounds, spent)] += 1
+        spread.sum += spent
         if exchange.error is not None or exchange.findings or exchange.recalled is not None or exchange.degraded:
             self._more(exchange)
 
@@ -133,8 +151,9 @@ class Counts:
         place = (self._providers.of(provider), self._words.of(kind or error.code))
         self._cells.failures[place] = self._cells.failures.get(place, 0) + 1
 
-    def _look_up(self, exchange: Exchange, last: Attempt, key: tuple[Any, ...]) -> Cell:
+    def _look_up(self, exchange: Exchange, shape: Shape) -> Cell:
         """The cell of a combination that was not met of late."""
+        last = exchange.attempts[-1] if exchange.attempts else not_attempted(exchange)
         if len(self._lookups) >= MOST_LOOKUPS:
             self._lookups.clear()
         cells = self._cells
@@ -153,7 +172,7 @@ class Counts:
                 cells.ttft.setdefault(place, Distribution(TTFT)),
                 cells.overhead.setdefault((way_in,), Distribution(OVERHEAD)),
             )
-        self._lookups[key] = cell
+        self._lookups[shape] = cell
         return cell
 
     def _where(self, exchange: Exchange, attempt: Attempt) -> Where:
@@ -199,24 +218,3 @@ class Counts:
 
 def _asked(exchange: Exchange) -> str:
     return exchange.request.facts.model if exchange.attempts else ""
-
-
-def _add(cell: AttemptCell, attempt: Attempt, now: float) -> float:
-    """Count an attempt; returns the seconds that it has taken, its waits included."""
-    cell.count += 1
-    cost, usage = attempt.cost_nano, attempt.usage
-    cell.cost += cost
-    if attempt.estimated:
-        cell.estimated += cost
-    if attempt.saved_nano:
-        cell.saved += attempt.saved_nano
-    if usage is not None:
-        cell.input += usage.input_tokens
-        cell.output += usage.output_tokens
-        if usage.cache_read_tokens or usage.cache_write_tokens or usage.cache_write_long_tokens:
-            cell.read += usage.cache_read_tokens
-            cell.written += usage.cache_write_tokens
-            cell.long += usage.cache_write_long_tokens
-        if usage.reasoning_tokens:
-            cell.reasoning += usage.reasoning_tokens
-    return attempt.waited + (attempt.ended or now) - attempt.started
