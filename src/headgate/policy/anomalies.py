@@ -211,20 +211,51 @@ class Anomalies:
             return ()
         found: list[Anomaly] = []
         at = exchange.ended or exchange.started
-        caller = exchange.request.caller
-        tenant = self._tenants.get(caller.tenant) or self._met(caller.tenant, at)
+        request = exchange.request
+        caller = request.caller
+        name = caller.tenant
+        # `Recent.get`, written out here and below: this runs once per call.
+        tenant = self._tenants.new.get(name) or self._tenants.get(name) or self._met(name, at)
         if cost:
-            self._spend(exchange, cost, tenant, found)
+            day = int(exchange.started / DAY)
+            days, every = tenant.days, self._all
+            # What `Days.take` does on a day that is not over its limit.
+            if day == days.day and days.spent + cost <= days.limit:
+                days.spent += cost
+            elif days.take(day, cost) and name:  # without a tenant it is in "everybody together" only
+                found.append(_day(Caller(tenant=name), exchange, days))
+            if day == every.day and every.spent + cost <= every.limit:
+                every.spent += cost
+            elif every.take(day, cost):
+                found.append(_day(Caller(), exchange, every))
         prompt = -1
         if usage is not None:
             # As the ledger's reader names it, so that what is remembered and what is seen are the same.
-            pair = (last.route.provider, last.model_served or exchange.request.facts.model)
+            pair = (last.route.provider, last.model_served or request.facts.model)
             if pair not in tenant.models:
                 self._new_model(exchange, at, pair, tenant, found)
             tenant.calls += 1
             if not last.estimated:  # an estimate counts bytes where nobody has told tokens
-                prompt = usage.prompt_tokens
-                self._call(exchange, at, prompt, prompt + usage.output_tokens, found)
+                prompt = (  # `Usage.prompt_tokens`
+                    usage.input_tokens
+                    + usage.cache_read_tokens
+                    + usage.cache_write_tokens
+                    + usage.cache_write_long_tokens
+                )
+                # An embedding of a book is no jump of a chat's.
+                key = (name, caller.key, caller.user, request.endpoint)
+                mine = self._callers.new.get(key) or self._callers.get(key)
+                if mine is None:
+                    mine = _Caller()
+                    self._callers.put(key, mine)
+                level = mine.level
+                usual, tokens = level.average, prompt + usage.output_tokens
+                over = level.take(tokens, self._rules.tokens_ratio, FLOOR_TOKENS)
+                if over and at >= level.quiet_until:
+                    level.quiet_until = at + QUIET_SECONDS
+                    found.append(_anomaly(TOKENS_JUMP, exchange, "tokens", tokens, round(usual)))
+                if not caller.session:
+                    self._loop(exchange, at, prompt, mine, found)
         if caller.session:
             self._session(exchange, at, cost, prompt, found)
         return found
@@ -234,15 +265,6 @@ class Anomalies:
         self._tenants.put(name, tenant)
         return tenant
 
-    def _spend(self, exchange: Exchange, cost: int, tenant: _Tenant, found: list[Anomaly]) -> None:
-        day = int(exchange.started / DAY)
-        name = exchange.request.caller.tenant
-        # Without a tenant a call is in "everybody together" only, and not told twice.
-        if tenant.days.take(day, cost) and name:
-            found.append(_day(Caller(tenant=name), exchange, tenant.days))
-        if self._all.take(day, cost):
-            found.append(_day(Caller(), exchange, self._all))
-
     def _new_model(
         self, exchange: Exchange, at: float, pair: tuple[str, str], tenant: _Tenant, found: list[Anomaly]
     ) -> None:
@@ -250,24 +272,6 @@ class Anomalies:
         learnt = tenant.calls >= LEARNING_CALLS and at - tenant.since >= LEARNING_SECONDS
         if learnt and self._rules.new_model:
             found.append(_anomaly(NEW_MODEL, exchange))
-
-    def _call(self, exchange: Exchange, at: float, prompt: int, tokens: int, found: list[Anomaly]) -> None:
-        request = exchange.request
-        caller = request.caller
-        # An embedding of a book is no jump of a chat's.
-        key = (caller.tenant, caller.key, caller.user, request.endpoint)
-        mine = self._callers.get(key)
-        if mine is None:
-            mine = _Caller()
-            self._callers.put(key, mine)
-        level = mine.level
-        usual = level.average
-        rules = self._rules
-        if level.take(tokens, rules.tokens_ratio, FLOOR_TOKENS) and at >= level.quiet_until:
-            level.quiet_until = at + QUIET_SECONDS
-            found.append(_anomaly(TOKENS_JUMP, exchange, "tokens", tokens, round(usual)))
-        if not caller.session:
-            self._loop(exchange, at, prompt, mine, found)
 
     def _session(self, exchange: Exchange, at: float, cost: int, prompt: int, found: list[Anomaly]) -> None:
         rules, caller = self._rules, exchange.request.caller

@@ -53,24 +53,26 @@ class Level:
         What is over counts as the limit it went over: one huge call hides no other, and a level that stays is usual
         after a few dozen calls.
         """
-        count, average = self.samples, self.average
+        average = self.average
         taken: float = value
         over = False
-        if count >= FEWEST_CALLS:
+        if self.samples < FEWEST_CALLS:
+            self.samples += 1
+            weight = 1.0 / self.samples
+        else:
+            weight = WEIGHT
             limit = average * ratio
             if value > limit and value > floor:
                 limit = max(limit, average + SPREAD * self.deviation, floor)
                 if value > limit:
                     over = True
                     taken = limit
-            weight = WEIGHT
-        else:
-            self.samples = count + 1
-            weight = 1.0 / (count + 1)
         off = taken - average
         self.average = average + off * weight
-        if count:
-            self.deviation += (abs(off) - self.deviation) * weight
+        if off < 0.0:
+            off = -off
+        if weight < 1.0:  # the first one is the average, and no deviation
+            self.deviation += (off - self.deviation) * weight
         return over
 
 
@@ -152,7 +154,13 @@ class Run:
         grown = prompt - self._prompt
         self._prompt = prompt
         calls = self.calls
-        if calls and grown > 0 and at - self._since <= window and (grown <= NEARLY_TOKENS or self._nearly(grown)):
+        # Of most calls the prompt is no longer than before, or by far.
+        if (
+            grown > 0
+            and calls
+            and (grown <= NEARLY_TOKENS or grown <= prompt * NEARLY_SHARE)
+            and at - self._since <= window
+        ):
             step = self._step
             if calls == 1:
                 self._step = grown
@@ -165,9 +173,6 @@ class Run:
         self.calls = 1
         self._since = at
         return 1
-
-    def _nearly(self, grown: int) -> bool:
-        return grown <= self._prompt * NEARLY_SHARE
 
 
 class Window:
