@@ -246,13 +246,11 @@ def test_loops_in_several_threads_and_blocking_callers_share_one_ledger(ledgers:
 def test_a_closed_loop_does_not_hold_up_the_others(ledgers: Open, make: Maker) -> None:
     ledger = ledgers()
     exchange = make.exchange()
-    coroutine = ledger.asynchronous().intend(exchange, make.attempt(exchange))
 
     async def step() -> None:
-        coroutine.send(None)  # queued, and never waited for
+        ledger.asynchronous().intend(exchange, make.attempt(exchange))  # queued, and never waited for
 
     asyncio.run(step())
-    coroutine.close()
     intend(ledger, make)
     assert on_their_way(ledger) == 2
 

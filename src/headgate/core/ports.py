@@ -108,9 +108,11 @@ class Upstream(Protocol):
 class Ledger(Protocol):
     """The durable record of money."""
 
-    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
-        """Write the intent row and set its bound aside on all accounts that it claims; returns when both are durable
-        (survive `kill -9`). Fills in `attempt.left_nano` and `attempt.warning`.
+    def intend(
+        self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True
+    ) -> Awaitable[None]:
+        """Write the intent row and set its bound aside on all accounts that it claims; to be awaited: done when both
+        are durable (survive `kill -9`). Fills in `attempt.left_nano` and `attempt.warning`.
 
         Args:
             until: seconds since the epoch; up to then it waits for others to settle, where that may make room.

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
@@ -99,7 +99,7 @@ class WrittenLedger(ABC):
         self._max_queued = max_queued
         self._now = now
         self._closed = False
-        self._shared: Shared | None = None
+        self.here: Shared | None = None  # see `shared`, without which it is for hot places of this module only
         self._killed: list[Callable[[Sequence[dict[str, Any]]], None]] = []
         self._listeners: list[Callable[[BudgetAlert], None]] = []
         self.keys = KeyStore(self.call, now=now)
@@ -217,15 +217,15 @@ class WrittenLedger(ABC):
     def on_alert(self, listen: Callable[[BudgetAlert], None]) -> None:
         """Call `listen` with every alert of a budget, in the writer thread: it must not wait."""
         self._listeners.append(listen)
-        if self._shared is not None:
-            self._shared.writer.desk.on_alert.append(listen)
+        if self.here is not None:
+            self.here.writer.desk.on_alert.append(listen)
 
     def on_killed(self, listen: Callable[[Sequence[dict[str, Any]]], None]) -> None:
         """Call `listen` with the fields of the log's lines of exchanges whose process died, once a sweep has charged
         them; in the writer thread: it must not wait, nor raise."""
         self._killed.append(listen)
-        if self._shared is not None:
-            self._shared.writer.on_killed.append(listen)
+        if self.here is not None:
+            self.here.writer.on_killed.append(listen)
 
     def publish(self, url: str, token: str) -> None:
         """Put the gateway's control address where the command line finds it: see the session's."""
@@ -243,7 +243,7 @@ class WrittenLedger(ABC):
             if self._closed:
                 return
             self._closed = True
-            shared, self._shared = self._shared, None
+            shared, self.here = self.here, None
             if shared is None or shared.pid != os.getpid():
                 return
             shared.users -= 1
@@ -269,14 +269,14 @@ class WrittenLedger(ABC):
         Raises:
             Unavailable: the ledger is closed.
         """
-        shared = self._shared
+        shared = self.here
         if shared is not None and not shared.inherited:
             return shared
         if self._closed:
             raise ledger_closed(self.name)
         source = self._source()
         with _registry_lock:
-            shared = self._shared
+            shared = self.here
             if shared is not None and not shared.inherited:
                 return shared  # another thread was first: counted twice, it would never be given back
             if self._closed:
@@ -288,7 +288,7 @@ class WrittenLedger(ABC):
             found.users += 1
             found.writer.desk.on_alert += self._listeners
             found.writer.on_killed += self._killed
-            self._shared = found
+            self.here = found
         return found
 
     def _call(self, work: Callable[[Session], Any] | None) -> Any:
@@ -308,24 +308,35 @@ class _Port:
         self._ledger = ledger
         self._new_waiter = new_waiter
 
-    async def intend(self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True) -> None:
-        """See the port. A task cancelled here may still have its intent on record, or wait for money; the engine
-        settles it."""
+    def intend(
+        self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True
+    ) -> Awaitable[None]:
+        """See the port. A task cancelled while it awaits this may still have its intent on record, or wait for money;
+        the engine settles it."""
+        if attempt.claims:
+            return self._hold(exchange, attempt, until, may_wait)
+        waiter = self._new_waiter()
+        shared = self._ledger.here
+        if shared is None or shared.inherited:
+            shared = self._ledger.shared()
+        shared.writer.intend(Intent(intent_row(exchange, attempt), waiter))
+        # Its future, and no coroutine of ours around it: most calls claim nothing.
+        return waiter.future if isinstance(waiter, AsyncWaiter) else _waited(waiter)
+
+    async def _hold(self, exchange: Exchange, attempt: Attempt, until: float, may_wait: bool) -> None:
         waiter = self._new_waiter()
         intent = Intent(intent_row(exchange, attempt), waiter)
-        ask = None
-        if attempt.claims:
-            ask = intent.ask = Ask(
-                exchange.id,
-                attempt.number,
-                attempt.claims,
-                attempt.bound_nano or 0,
-                attempt.bound_tokens,
-                may_wait,
-                until,
-                intent,
-                lasting=attempt.lasting,
-            )
+        ask = intent.ask = Ask(
+            exchange.id,
+            attempt.number,
+            attempt.claims,
+            attempt.bound_nano or 0,
+            attempt.bound_tokens,
+            may_wait,
+            until,
+            intent,
+            lasting=attempt.lasting,
+        )
         self._ledger.shared().writer.intend(intent)
         try:
             if isinstance(waiter, AsyncWaiter):
@@ -335,10 +346,9 @@ class _Port:
         except BaseException:
             del waiter, intent, ask  # the waiter keeps the error, whose traceback keeps this frame
             raise
-        if ask is not None:
-            attempt.left_nano = ask.left_nano
-            if ask.warned is not None:
-                attempt.warning = warning(*ask.warned)
+        attempt.left_nano = ask.left_nano
+        if ask.warned is not None:
+            attempt.warning = warning(*ask.warned)
 
     def close(self, exchange: Exchange, attempt: Attempt) -> None:
         """See the port."""
@@ -351,11 +361,13 @@ class _Port:
 
     def settle(self, exchange: Exchange) -> None:
         """See the port."""
-        try:
-            writer = self._ledger.shared().writer
-        except Unavailable:
-            return  # closed: the intents stay open and the next start charges them in full
-        writer.settle(exchange)
+        shared = self._ledger.here
+        if shared is None or shared.inherited:
+            try:
+                shared = self._ledger.shared()
+            except Unavailable:
+                return  # closed: the intents stay open and the next start charges them in full
+        shared.writer.settle(exchange)
 
     async def kept(self, ids: Sequence[str]) -> Sequence[Kept]:
         """See the port."""
@@ -381,6 +393,10 @@ class _Port:
             await waiter.future
         else:
             waiter.wait()
+
+
+async def _waited(waiter: BlockingWaiter) -> None:
+    waiter.wait()
 
 
 def close_all() -> None:

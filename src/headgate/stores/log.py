@@ -99,7 +99,7 @@ class LineLog:
         self._key_file = key_file
         self._bodies = bodies
         self._request_bytes = request_bytes if bodies != "off" else 0
-        self._max_queued = max_queued
+        self._room = max_queued  # 0 = closed
         self._now = now
         self._fd = -1
         self._file_id = (0, 0)
@@ -148,6 +148,7 @@ class LineLog:
             return
         self.flush()
         self._closed = True
+        self._room = 0
         if self._fd > _STDOUT:
             os.close(self._fd)
         self._fd = -1
@@ -170,7 +171,7 @@ class LineLog:
 
     def _put(self, item: Exchange | _Event, size: int) -> None:
         with self._lock:
-            fits = self._queued < self._max_queued and self._bytes + size <= MAX_QUEUED_BYTES and not self._closed
+            fits = self._queued < self._room and self._bytes + size <= MAX_QUEUED_BYTES
             if fits:
                 self._queued += 1
                 self._bytes += size

@@ -81,6 +81,7 @@ class Writer:
         self._advice = advice
         self._owner = owner
         self._max_queued = max_queued
+        self._room = max_queued  # for what is in the inbox, beside what is settled and not yet written
         self._inbox: Inbox[Command] = Inbox()
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
@@ -105,8 +106,7 @@ class Writer:
         """
         if self._closed:
             raise ledger_closed(self._name)
-        # As `_queued`, written out.
-        if len(self._inbox.items) + len(self._waiting) + len(self._kept_exchanges) >= self._max_queued:
+        if len(self._inbox.items) >= self._room:
             raise Unavailable(
                 f"the ledger {self._name} is behind by {self._max_queued} exchanges"
                 f"{': ' + self._error if self._error else ''}. {_BEHIND}",
@@ -216,6 +216,7 @@ class Writer:
             except Exception as error:
                 # A mistake of ours must not leave anybody waiting for ever, nor end the thread.
                 self._reject("the writer stumbled", exc_info=True)
+                self._make_room()
                 wake((item.waiter for item in items if isinstance(item, Intent | Call)), self._failed(error))
         self._finish()
 
@@ -270,10 +271,15 @@ class Writer:
                 if not isinstance(item, Stop):
                     self._answer(item)
         self._crowded = len(intents) > 1
+        self._make_room()  # before the commit, which may take long
         if urgent or self._due():
             self._commit(intents)
         elif intents:
             self._commit(intents, alone=True)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        self._room = self._max_queued - len(self._waiting) - len(self._kept_exchanges)
 
     def _due(self) -> bool:
         count = len(self._waiting) + len(self._kept_attempts)
