@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from headgate.core.ports import News
 from headgate.engine.blocking import run_blocking
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, wake
+from headgate.stores.waiters import BlockingWaiter, async_waiter, wake
 
 _LONGEST = 86_400.0  # seconds; a lock's timeout has a limit
 
@@ -21,17 +21,17 @@ class _AsyncNews:
     __slots__ = ("waiter",)
 
     def __init__(self) -> None:
-        self.waiter = AsyncWaiter()
+        self.waiter = async_waiter()
 
     async def wait(self, seconds: float) -> None:
         """See `core.ports.News`."""
         waiter = self.waiter
         if math.isinf(seconds):
-            await waiter.future
+            await waiter
             return
-        timer = waiter.loop.call_later(seconds, _ring, waiter.future)
+        timer = waiter.get_loop().call_later(seconds, _ring, waiter)
         try:
-            await waiter.future
+            await waiter
         finally:
             timer.cancel()
 

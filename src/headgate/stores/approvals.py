@@ -25,7 +25,7 @@ from headgate.stores.commands import Call
 from headgate.stores.dialects import is_postgres
 from headgate.stores.rows import clean
 from headgate.stores.schema import approvals
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter
 
 if TYPE_CHECKING:
     from headgate.stores.ledger import WrittenLedger
@@ -88,7 +88,7 @@ class ApprovalStore:
 
     def asynchronous(self) -> _Port:
         """The port for an engine on event loops."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> _Port:
         """The port for an engine without an event loop."""
@@ -243,10 +243,10 @@ class _Port:
         waiter = self._new_waiter()
         call = Call(lambda session: session.call(work), waiter)
         self._store._ledger.writer().call(call)  # the store's own other half
-        if isinstance(waiter, AsyncWaiter):
-            await waiter.future
-        else:
+        if isinstance(waiter, BlockingWaiter):
             waiter.wait()
+        else:
+            await waiter
         return call.result
 
 

@@ -20,7 +20,7 @@ from headgate.core.errors import Unavailable
 from headgate.stores.cache_backend import NO_ANSWER, UNKNOWN, Backend, Entry, NotKept
 from headgate.stores.cache_codec import Codec, OtherVersion, Unbelievable
 from headgate.stores.inbox import Inbox
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter, wait_at_most, wake
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter, wait_at_most, wake
 
 Tell = Callable[..., None]
 """Takes a name and fields: `core.ports.Log.event`."""
@@ -135,7 +135,7 @@ class ThreadedCache:
 
     def asynchronous(self) -> _Port:
         """The port for an engine on event loops; any number of loops in any number of threads."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> _Port:
         """The port for an engine without an event loop; its coroutines never suspend."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from headgate.core.exchange import Attempt, Exchange
 from headgate.policy.holding import Ask
 from headgate.stores.session import Closing, Session
@@ -18,15 +20,13 @@ def closing_of(exchange: Exchange, attempt: Attempt) -> Closing:
     return exchange.id, attempt.number, spent, used
 
 
-class Intent:
+class Intent(msgspec.Struct, eq=False):
     """An intent row, who waits for it, and what it asks to set aside: that knows what is left before he is woken."""
 
-    __slots__ = ("ask", "row", "waiter")
-
-    def __init__(self, row: Row, waiter: Waiter, ask: Ask | None = None) -> None:
-        self.row = row
-        self.waiter = waiter
-        self.ask = ask
+    # A struct of msgspec's is made without a call of Python's.
+    row: Row
+    waiter: Waiter
+    ask: Ask | None = None
 
 
 class Closed:

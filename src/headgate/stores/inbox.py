@@ -9,52 +9,55 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_AWAKE, _LINGERING, _ASLEEP = 0, 1, 2
-
 
 class Inbox(Generic[T]):
     """Any number of threads put, one takes.
 
-    Putting is an append and a comparison while the reader is awake: under load nobody is woken twice. `hurry`
-    says that an item should not wait for company.
+    Putting is an append and a comparison while the reader is awake: under load nobody is woken twice. Where every call
+    comes by, both are written out.
+
+    Attributes:
+        items: to be appended to; then, if the reader is `asleep`, `ring`.
+        hurry: an item should not wait for company: to be set behind it; then, if the reader is `resting`, `ring`.
+        asleep: the reader waits for an item.
+        resting: it is asleep, or lingers.
     """
 
-    __slots__ = ("_bell", "_state", "hurry", "items")
+    __slots__ = ("_bell", "asleep", "hurry", "items", "resting")
 
     def __init__(self) -> None:
         self.items: deque[T] = deque()
-        self.hurry = False
-        self._state = _AWAKE
+        self.hurry = self.asleep = self.resting = False
         self._bell = threading.Lock()
         self._bell.acquire()
 
     def put(self, item: T) -> None:
         """Append; wake the reader only if it sleeps."""
         self.items.append(item)
-        if self._state == _ASLEEP:
-            self._ring()
+        if self.asleep:
+            self.ring()
 
     def put_hurried(self, item: T) -> None:
         """Append; wake the reader even if it waits for more to come together."""
         self.items.append(item)
         self.hurry = True
-        if self._state != _AWAKE:
-            self._ring()
+        if self.resting:
+            self.ring()
 
     def wait(self) -> None:
         """Return when there is an item (or, rarely, for nothing)."""
-        self._state = _ASLEEP
+        self.resting = self.asleep = True
         # Looked at only after saying that we sleep, so an item put in between is not missed.
         if not self.items:
             self._bell.acquire()
-        self._state = _AWAKE
+        self.resting = self.asleep = False
 
     def linger(self, seconds: float) -> None:
         """Return after `seconds`, or as soon as a hurried item comes."""
-        self._state = _LINGERING
+        self.resting = True
         if not self.hurry:
             self._bell.acquire(timeout=seconds)
-        self._state = _AWAKE
+        self.resting = False
 
     def take(self) -> list[T]:
         """Everything there is, oldest first."""
@@ -62,8 +65,9 @@ class Inbox(Generic[T]):
         items = self.items
         return list(starmap(items.popleft, repeat((), len(items))))  # a loop in C
 
-    def _ring(self) -> None:
-        self._state = _AWAKE
+    def ring(self) -> None:
+        """Wake the reader."""
+        self.resting = self.asleep = False
         try:
             self._bell.release()
         except RuntimeError:

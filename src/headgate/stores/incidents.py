@@ -20,7 +20,7 @@ from headgate.stores.audit_log import append
 from headgate.stores.commands import Call
 from headgate.stores.rows import clean
 from headgate.stores.schema import incidents, owners
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter
 
 if TYPE_CHECKING:
     from headgate.stores.ledger import WrittenLedger
@@ -86,7 +86,7 @@ class IncidentStore:
 
     def asynchronous(self) -> _Port:
         """The port for an engine on event loops."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> _Port:
         """The port for an engine without an event loop."""
@@ -255,10 +255,10 @@ class _Port:
         call = Call(lambda session: session.call(lambda sql: standing(sql, store._now())), waiter)
         try:
             store._ledger.writer().call(call)  # the store's own other half
-            if isinstance(waiter, AsyncWaiter):
-                await waiter.future
-            else:
+            if isinstance(waiter, BlockingWaiter):
                 waiter.wait()
+            else:
+                await waiter
         except HeadgateError:
             return  # nothing can be recorded either: whatever costs money is refused, and the next call asks again
         store.loaded(call.result)

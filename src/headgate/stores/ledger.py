@@ -32,7 +32,7 @@ from headgate.stores.reader import Reader
 from headgate.stores.rows import attempt_row, intent_row
 from headgate.stores.session import Session
 from headgate.stores.sessions import SessionStore
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter
 from headgate.stores.writer import ADVICE, Writer, ledger_closed
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class WrittenLedger(ABC):
 
     def asynchronous(self) -> Ledger:
         """The port for an engine on event loops; any number of loops in any number of threads."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> Ledger:
         """The port for an engine without an event loop; its coroutines never suspend."""
@@ -321,7 +321,7 @@ class _Port:
             shared = self._ledger.shared()
         shared.writer.intend(Intent(intent_row(exchange, attempt), waiter))
         # Its future, and no coroutine of ours around it: most calls claim nothing.
-        return waiter.future if isinstance(waiter, AsyncWaiter) else _waited(waiter)
+        return _waited(waiter) if isinstance(waiter, BlockingWaiter) else waiter
 
     async def _hold(self, exchange: Exchange, attempt: Attempt, until: float, may_wait: bool) -> None:
         waiter = self._new_waiter()
@@ -339,10 +339,10 @@ class _Port:
         )
         self._ledger.shared().writer.intend(intent)
         try:
-            if isinstance(waiter, AsyncWaiter):
-                await waiter.future
-            else:
+            if isinstance(waiter, BlockingWaiter):
                 waiter.wait()
+            else:
+                await waiter
         except BaseException:
             del waiter, intent, ask  # the waiter keeps the error, whose traceback keeps this frame
             raise
@@ -374,10 +374,10 @@ class _Port:
         waiter = self._new_waiter()
         call = Call(lambda session: session.call(lambda connection: read_kept(connection, ids)), waiter)
         self._ledger.writer().call(call)
-        if isinstance(waiter, AsyncWaiter):
-            await waiter.future
-        else:
+        if isinstance(waiter, BlockingWaiter):
             waiter.wait()
+        else:
+            await waiter
         found: list[Kept] = call.result
         return found
 
@@ -389,10 +389,10 @@ class _Port:
         """
         waiter = self._new_waiter()
         self._ledger.writer().call(Call(None, waiter))
-        if isinstance(waiter, AsyncWaiter):
-            await waiter.future
-        else:
+        if isinstance(waiter, BlockingWaiter):
             waiter.wait()
+        else:
+            await waiter
 
 
 async def _waited(waiter: BlockingWaiter) -> None:

@@ -13,8 +13,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from headgate.core.exchange import Exchange
 from headgate.stores.inbox import Inbox
@@ -57,6 +58,8 @@ class _Event:
 
 
 _Item = Exchange | _Event | threading.Event
+_ONLY_EXCHANGES = {Exchange}
+_body, _text = attrgetter("request.body"), attrgetter("response_text")
 
 Watcher = Callable[[Sequence[Exchange]], Sequence[tuple[str, dict[str, Any]]]]
 """Sees the exchanges of a batch, in the log's thread, and answers with (name, fields) of events to write behind their
@@ -117,7 +120,21 @@ class LineLog:
 
     def write(self, exchange: Exchange) -> None:
         """Queue the line of one exchange. Never waits, never raises."""
-        self._put(exchange, len(exchange.request.body) + len(exchange.response_text))
+        size = len(exchange.request.body) + len(exchange.response_text)
+        with self._lock:  # as `_put`, written out
+            fits = self._queued < self._room and self._bytes + size <= MAX_QUEUED_BYTES
+            if fits:
+                self._queued += 1
+                self._bytes += size
+        if not fits:
+            self._drop(exchange)
+            return
+        inbox = self._inbox
+        inbox.items.append(exchange)
+        if inbox.asleep:
+            inbox.ring()
+        if self._thread is None:
+            self._start()
 
     def event(self, name: str, **fields: Any) -> None:
         """Queue a line that is not about an exchange: a start, a stop, a denied access. Never waits, never raises.
@@ -126,7 +143,7 @@ class LineLog:
             name: one word for the `event` field.
             fields: plain JSON values; the caller answers for their holding no credential.
         """
-        self._put(_Event(name, self._now(), fields), 0)
+        self._put(_Event(name, self._now(), fields))
 
     def killed(self, lines: Sequence[dict[str, Any]]) -> None:
         """Queue the lines of exchanges whose process died, by their fields. Watchers do not see them: what they count
@@ -169,25 +186,24 @@ class LineLog:
         self._queued = 0
         self._bytes = 0
 
-    def _put(self, item: Exchange | _Event, size: int) -> None:
+    def _put(self, event: _Event) -> None:
         with self._lock:
-            fits = self._queued < self._room and self._bytes + size <= MAX_QUEUED_BYTES
+            fits = self._queued < self._room
             if fits:
                 self._queued += 1
-                self._bytes += size
-            else:
-                self._counts["dropped"] += 1
         if not fits:
-            self._overflown(item)
+            self._drop(None)
             return
-        self._inbox.put(item)
+        self._inbox.put(event)
         if self._thread is None:
             self._start()
 
-    def _overflown(self, item: Exchange | _Event) -> None:
-        if isinstance(item, Exchange) and not self._closed:
+    def _drop(self, exchange: Exchange | None) -> None:
+        with self._lock:
+            self._counts["dropped"] += 1
+        if exchange is not None and not self._closed:
             for told in self.overflow:
-                told(item)
+                told(exchange)
 
     def _start(self) -> None:
         with self._lock:
@@ -214,30 +230,35 @@ class LineLog:
 
     def _slice(self, items: Sequence[_Item]) -> None:
         now = self._now()
-        exchanges: list[Exchange] = []  # all of them
-        told = events = 0  # how many of them are lines; lines of others
-        flushed: list[threading.Event] = []
+        mixed = set(map(type, items)) != _ONLY_EXCHANGES
+        exchanges = [item for item in items if isinstance(item, Exchange)] if mixed else cast(Sequence[Exchange], items)
+        flushed = [item for item in items if isinstance(item, threading.Event)] if mixed else ()
         try:
-            for item in items:
-                if isinstance(item, Exchange):
-                    exchanges.append(item)
-                elif isinstance(item, _Event):
-                    events += 1
-                    self._add_lines(exchanges[told:], now)  # what came before it stays before it
-                    told = len(exchanges)
-                    self._add_event(item)
-                else:
-                    flushed.append(item)
-            self._add_lines(exchanges[told:], now)
+            if mixed:
+                self._mixed(items, now)
+            else:
+                self._add_lines(exchanges, now)
             self._show(exchanges, now)
             self._write_lines()
         finally:
+            size = sum(map(len, map(_body, exchanges))) + sum(map(len, map(_text, exchanges)))
             with self._lock:
-                self._queued -= len(exchanges) + events
-                for exchange in exchanges:
-                    self._bytes -= len(exchange.request.body) + len(exchange.response_text)
+                self._queued -= len(items) - len(flushed)
+                self._bytes -= size
             for event in flushed:
                 event.set()
+
+    def _mixed(self, items: Sequence[_Item], now: float) -> None:
+        """In order, what comes before an event before it."""
+        some: list[Exchange] = []
+        for item in items:
+            if isinstance(item, Exchange):
+                some.append(item)
+            elif isinstance(item, _Event):
+                self._add_lines(some, now)
+                some = []
+                self._add_event(item)
+        self._add_lines(some, now)
 
     def _add_lines(self, exchanges: Sequence[Exchange], now: float) -> None:
         if not exchanges:

@@ -16,7 +16,7 @@ from headgate.policy.limit_rules import BURST_SECONDS, DEBT_SECONDS, SLACK, Rule
 from headgate.policy.limit_shares import ShareOfLimits
 from headgate.stores.redis_link import Arg, RedisLink
 from headgate.stores.redis_scripts import ASK, CORRECT
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter
 
 _MOST_DEBT = BURST_SECONDS + DEBT_SECONDS
 
@@ -106,7 +106,7 @@ class RedisLimits:
 
     def asynchronous(self) -> CallerLimits:
         """The port for an engine on event loops; any number of loops in any number of threads."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> CallerLimits:
         """The port for an engine without an event loop; its coroutines never suspend."""

@@ -14,7 +14,7 @@ from headgate.policy.pace import MOST_BLOCKED
 from headgate.policy.pace_cells import KEPT_SECONDS, MARGIN, NOTHING, PaceCells
 from headgate.stores.redis_link import Arg, RedisLink
 from headgate.stores.redis_scripts import PACE
-from headgate.stores.waiters import AsyncWaiter, BlockingWaiter, Waiter
+from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter
 
 
 class RedisPace:
@@ -34,7 +34,7 @@ class RedisPace:
 
     def asynchronous(self) -> SharedPace:
         """The port for an engine on event loops; any number of loops in any number of threads."""
-        return _Port(self, AsyncWaiter)
+        return _Port(self, async_waiter)
 
     def blocking(self) -> SharedPace:
         """The port for an engine without an event loop; its coroutines never suspend."""

@@ -16,7 +16,7 @@ from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
 from headgate.stores.asked import asked_text
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
-from headgate.stores.shape import shape_of
+from headgate.stores.shape import service_of, shape_of
 from headgate.stores.statements import Insert, Row
 
 ATTEMPT_COLUMNS = tuple(column.name for column in attempt_rows.columns)
@@ -191,12 +191,6 @@ def attempt_row(exchange: Exchange, attempt: Attempt, outcome: str, owner: str) 
         attempt.request_id,
         service_of(attempt.usage or _NO_USAGE),
     )
-
-
-def service_of(usage: Usage) -> str:
-    """What decides about a price besides the counts: "tier/speed/geography" as reported, "" where nothing was."""
-    tier, speed, geography = usage.service_tier, usage.speed, usage.inference_geo
-    return f"{tier}/{speed}/{geography}" if tier or speed or geography else ""
 
 
 def clean(row: Row, most: int = 2**63 - 1) -> Row:

@@ -30,39 +30,90 @@ class Shape(tuple[Any, ...]):
 
 
 _shapes: dict[tuple[Any, ...], Shape] = {}
+_plain: dict[tuple[Any, ...], Shape] = {}  # by less: of exchanges with one attempt, without an error or a guard
 
 
 def shape_of(exchange: Exchange) -> Shape:
     """The shape of a settled exchange. From any thread; what is worked out stays with the exchange."""
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
+    tried = exchange.attempts
+    last = tried[0] if len(tried) == 1 else None
+    if (
+        last is None
+        or last.error is not None
+        or exchange.error is not None
+        or exchange.ending is None
+        or exchange.guarded
+    ):
+        shape = _same(_told(exchange))
+        exchange.shape = shape
+        return shape
     request = exchange.request
     caller = request.caller
-    error = exchange.error
-    tried = exchange.attempts
-    # `.value` goes through a descriptor written in Python.
+    facts = request.facts
+    route = last.route
+    usage = last.usage or _NO_USAGE
+    key = (
+        request.way_in,
+        request.dialect,
+        request.endpoint,
+        request.client_retries,
+        caller.key,
+        caller.tenant,
+        caller.task,
+        caller.feature,
+        caller.environment,
+        facts.model,
+        facts.stream,
+        route.model,
+        route.provider,
+        last.model_served,
+        last.price_version,
+        last.stop_reason,
+        last.status,
+        last.estimated,
+        last.simulated,
+        usage.service_tier,
+        usage.speed,
+        usage.inference_geo,
+        exchange.ending._value_,  # `.value` goes through a descriptor written in Python
+        exchange.status,
+        exchange.cache,
+    )
+    shape = _plain.get(key) or _remembered(_plain, key, _same(_told(exchange)))
+    exchange.shape = shape
+    return shape
+
+
+def _same(told: tuple[Any, ...]) -> Shape:
+    return _shapes.get(told) or _remembered(_shapes, told, Shape(told))
+
+
+def _remembered(shapes: dict[tuple[Any, ...], Shape], key: tuple[Any, ...], shape: Shape) -> Shape:
+    if len(shapes) >= MOST_SHAPES:
+        shapes.clear()
+    return shapes.setdefault(key, shape)  # two threads may meet it at once: both get what was there first
+
+
+def _told(exchange: Exchange) -> tuple[Any, ...]:
+    """What a shape says."""
+    request, error, tried = exchange.request, exchange.error, exchange.attempts
+    caller, facts = request.caller, request.facts
     ending = _FAILED if exchange.ending is None else exchange.ending._value_
     count = len(tried)
     last = tried[-1] if count else not_attempted(exchange)
-    route = last.route
-    version = last.price_version
     failure = last.error
+    version = last.price_version
+    of_only = ("", "", "", "")  # what is known of an only attempt
     if count == 1:
-        estimated, simulated = last.estimated, last.simulated
-        usage = last.usage or _NO_USAGE
-        service = f"{usage.service_tier}/{usage.speed}/{usage.inference_geo}"
-        if service == "//":
-            service = ""
+        service = service_of(last.usage or _NO_USAGE)
         if failure is None:
-            outcome_told, failure_kind, provider_code = ending, "", ""
+            of_only = (ending, "", "", service)
         else:
-            outcome_told, failure_kind, provider_code = outcome(exchange, last), failure.kind, failure.provider_code
-    else:
-        outcome_told = failure_kind = provider_code = service = ""
-        estimated = simulated = False
-        if count:
-            estimated, simulated = exchange.estimated, any(a.simulated for a in tried)
-            version = next((a.price_version for a in reversed(tried) if a.price_version), "")
-    key = (
+            of_only = (outcome(exchange, last), failure.kind, failure.provider_code, service)
+    elif count:
+        version = next((a.price_version for a in reversed(tried) if a.price_version), "")
+    return (
         request.way_in,
         request.dialect,
         request.endpoint,
@@ -71,41 +122,36 @@ def shape_of(exchange: Exchange) -> Shape:
         caller.task,
         caller.feature,
         caller.environment,
-        request.facts.model,
-        route.model,
+        facts.model,
+        last.route.model,
         last.model_served,
-        route.provider,
+        last.route.provider,
         ending,
         "" if error is None else error.code,
         "" if error is None else _kind(error),
         version,
         last.stop_reason,
-        outcome_told,
-        failure_kind,
-        provider_code,
-        service,
-        1 if request.facts.stream else 0,
+        *of_only,
+        1 if facts.stream else 0,
         exchange.status,
         count,
-        1 if estimated else 0,
+        1 if exchange.estimated else 0,
         request.client_retries,
-        1 if simulated else 0,
+        1 if any(a.simulated for a in tried) else 0,
         last.status,
         exchange.cache,
-        ending if exchange.ending is not None else "",
+        "" if exchange.ending is None else ending,
         last.price_version,
         "" if error is None else getattr(error, "kind", ""),
-        exchange.verdict if exchange.guarded else "",
+        exchange.verdict,
         failure is not None,
     )
-    shape = _shapes.get(key)
-    if shape is None:
-        if len(_shapes) >= MOST_SHAPES:
-            _shapes.clear()
-        # Two threads may meet it at once: both get what was there first.
-        shape = _shapes.setdefault(key, Shape(key))
-    exchange.shape = shape
-    return shape
+
+
+def service_of(usage: Usage) -> str:
+    """What decides about a price besides the counts: "tier/speed/geography" as reported, "" where nothing was."""
+    tier, speed, geography = usage.service_tier, usage.speed, usage.inference_geo
+    return f"{tier}/{speed}/{geography}" if tier or speed or geography else ""
 
 
 def _kind(error: HeadgateError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
-from operator import attrgetter
+from operator import methodcaller
 from typing import Any
 
 from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError, Unavailable
@@ -16,13 +16,14 @@ class BlockingWaiter:
 
     __slots__ = ("_done", "_error", "_open")
 
-    loop = None
-
     def __init__(self) -> None:
         self._error: HeadgateError | None = None
         self._open = True
         self._done = threading.Lock()
         self._done.acquire()
+
+    def get_loop(self) -> None:
+        """As a future's: it has none."""
 
     def finish(self, error: HeadgateError | None) -> None:
         """Called by the writer thread; only the first call counts."""
@@ -38,27 +39,22 @@ class BlockingWaiter:
             raise self._error
 
 
-class AsyncWaiter:
+def async_waiter() -> asyncio.Future[None]:
     """Suspends a task of whichever event loop is running here; several loops in several threads may wait at once."""
-
-    __slots__ = ("future", "loop")
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self.loop.create_future()
+    return asyncio.get_running_loop().create_future()
 
 
-Waiter = BlockingWaiter | AsyncWaiter
+Waiter = BlockingWaiter | asyncio.Future[None]
 
 
 async def wait_at_most(waiter: Waiter, seconds: float) -> None:
     """Return when the thread is done, or after so many `seconds`, >= 0; raise what it reports."""
-    if not isinstance(waiter, AsyncWaiter):
+    if isinstance(waiter, BlockingWaiter):
         waiter.wait(seconds)
         return
-    late = waiter.loop.call_later(seconds, _give_up, waiter.future)
+    late = waiter.get_loop().call_later(seconds, _give_up, waiter)
     try:
-        await waiter.future
+        await waiter
     finally:
         late.cancel()
 
@@ -68,20 +64,19 @@ def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
     every: list[Any] = list(waiters)
     loops = set(map(_loop, every))
     for loop in loops:
-        there = every if len(loops) == 1 else [waiter for waiter in every if waiter.loop is loop]
+        there = every if len(loops) == 1 else [waiter for waiter in every if waiter.get_loop() is loop]
         if loop is None:
             for waiter in there:
                 waiter.finish(_copy(error))
             continue
         try:
-            loop.call_soon_threadsafe(_resolve, list(map(_future, there)), error)
+            loop.call_soon_threadsafe(_resolve, there, error)
         except RuntimeError:
             # The loop was closed meanwhile: its tasks are gone, and nobody is left to tell.
             continue
 
 
-_loop = attrgetter("loop")
-_future = attrgetter("future")
+_loop = methodcaller("get_loop")
 
 
 def _give_up(future: asyncio.Future[None]) -> None:

@@ -106,13 +106,17 @@ class Writer:
         """
         if self._closed:
             raise ledger_closed(self._name)
-        if len(self._inbox.items) >= self._room:
+        inbox = self._inbox
+        if len(inbox.items) >= self._room:
             raise Unavailable(
                 f"the ledger {self._name} is behind by {self._max_queued} exchanges"
                 f"{': ' + self._error if self._error else ''}. {_BEHIND}",
                 told=f"the ledger is behind. {_BEHIND}",
             )
-        self._inbox.put_hurried(intent)
+        inbox.items.append(intent)  # `put_hurried`
+        inbox.hurry = True
+        if inbox.resting:
+            inbox.ring()
         if self._thread is None:
             self._start()
         if self._finished:
@@ -126,7 +130,10 @@ class Writer:
         # With attempts there is an intent on record, so a crash loses nothing; without, the row is all there is, but of
         # a kept answer, which has cost nothing. Where somebody waits for money, this may be what he waits for.
         if (exchange.attempts or exchange.recalled is not None) and not self._asks:
-            self._inbox.put(exchange)
+            inbox = self._inbox
+            inbox.items.append(exchange)  # `put`
+            if inbox.asleep:
+                inbox.ring()
         else:
             self._inbox.put_hurried(exchange)
         if self._thread is None:
