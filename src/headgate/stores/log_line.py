@@ -19,7 +19,7 @@ from headgate.core.exchange import Attempt, Exchange
 from headgate.core.money import usd_bytes, usd_text
 from headgate.core.usage import Usage
 from headgate.stores.schema import SHAPE_COLUMNS
-from headgate.stores.shape import Shape, shape_of
+from headgate.stores.shape import PLAIN, Shape, shape_of
 
 MAX_TEXT_BYTES = 64 * 1024
 """UTF-8 bytes kept of a text field; what is longer ends in an ellipsis."""
@@ -151,21 +151,19 @@ class LineMaker:
         request = exchange.request
         caller = request.caller
         system = request.facts.system
-        attempts = exchange.attempts
         started, ended = exchange.started, exchange.ended
         shape: Any = exchange.shape or shape_of(exchange)
         shared = self._shared.get((shape, self._hash(system)) if system else shape) or self._share(shape, system)
-        if len(attempts) == 1:
-            last = attempts[0]
+        plain = shape[PLAIN]
+        if plain:
+            last = exchange.attempts[0]
             usage = last.usage or _NO_USAGE
             cost = last.cost_nano
             written = usage.cache_write_tokens + usage.cache_write_long_tokens
-            plain = not last.waited
         else:
-            last = attempts[-1] if attempts else not_attempted(exchange)
-            usage, cost = _sums(attempts)
+            last = exchange.last or not_attempted(exchange)
+            usage, cost = _sums(exchange.attempts)
             written = usage.cache_write_tokens
-            plain = False
         first = last.first_content
         milliseconds = int((ended or now) * 1000.0)
         # Milliseconds to the microsecond: `round` would print the number and read it back.
@@ -186,13 +184,7 @@ class LineMaker:
             Raw(usd_bytes(cost)) if cost > 0 else _negative(cost),
             shared,
         )
-        if (
-            plain
-            and not (exchange.findings or caller.tags or exchange.upstream_gateway or exchange.degraded or last.lost)
-            and not (exchange.pruned or exchange.compacted or last.prefix or exchange.waited or self._with_bodies)
-            and exchange.error is None
-            and exchange.recalled is None
-        ):
+        if plain and not self._with_bodies:
             return own
         return self._more(exchange, last, own)
 
@@ -412,7 +404,7 @@ def _shared_values(shape: Shape, system: str) -> tuple[Any, ...]:
     """Of `_SHARED`, in order."""
     way_in, dialect, endpoint, key, tenant, task, feature, environment, asked, route, served, provider = shape[:12]
     told = dict(zip(SHAPE_COLUMNS[1:], shape, strict=False))
-    ending, version, kind, verdict, _ = shape[len(SHAPE_COLUMNS) - 1 :]
+    ending, version, kind, verdict, *_ = shape[len(SHAPE_COLUMNS) - 1 :]
     return (
         *(key, tenant, task, feature, environment, way_in, dialect, endpoint, bool(told["stream"]), provider),
         *(asked, served or route, system, ending, told["stop_reason"], told["attempts"], told["client_retries"]),

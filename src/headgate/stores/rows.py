@@ -16,7 +16,7 @@ from headgate.core.usage import Usage
 from headgate.policy.holding import Changed
 from headgate.stores.asked import asked_text
 from headgate.stores.schema import SHAPE_COLUMNS, TOKEN_CLASSES, accounts, attempt_rows, exchange_rows, shapes
-from headgate.stores.shape import service_of, shape_of
+from headgate.stores.shape import PLAIN, service_of, shape_of
 from headgate.stores.statements import Insert, Row
 
 ATTEMPT_COLUMNS = tuple(column.name for column in attempt_rows.columns)
@@ -101,12 +101,13 @@ def exchange_row(exchange: Exchange) -> Row:
     In place of the shape's number is the shape itself, which the session numbers.
     """
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
-    shape = exchange.shape or shape_of(exchange)
+    shape: Any = exchange.shape or shape_of(exchange)
     request = exchange.request
     caller = request.caller
     tried = exchange.attempts
     if len(tried) == 1:
         last = tried[0]
+        plain = shape[PLAIN]
         cost = last.cost_nano
         usage = last.usage or _NO_USAGE
         return (
@@ -116,7 +117,7 @@ def exchange_row(exchange: Exchange) -> Row:
             exchange.ended,
             caller.user,
             caller.session,
-            encode(dict(caller.tags)) if caller.tags else "",
+            "" if plain or not caller.tags else encode(dict(caller.tags)),
             request.correlation_id,
             last.request_id,
             exchange.upstream_gateway,
@@ -129,7 +130,7 @@ def exchange_row(exchange: Exchange) -> Row:
             usage.web_searches,
             cost,
             cost if last.estimated else 0,
-            (last.waited + exchange.waited) * 1000.0,
+            0.0 if plain else (last.waited + exchange.waited) * 1000.0,
             last.first_byte,
             last.first_content,
             last.started,

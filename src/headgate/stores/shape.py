@@ -13,6 +13,8 @@ from headgate.core.usage import Usage
 MOST_SHAPES = 4096
 """About 3 MB. One that was forgotten is made anew when it comes again: whoever keeps something by it has it twice."""
 
+PLAIN = -1
+
 _NO_USAGE = Usage()
 _FAILED = Ending.FAILED._value_
 
@@ -21,7 +23,8 @@ class Shape(tuple[Any, ...]):
     """Shapes that say the same are one object, and looked up as such: nothing is compared, nor hashed, but an address.
 
     In the order of `schema.SHAPE_COLUMNS` behind the owner; then of the log's `ending`, `price_version`, `error_kind`
-    and `verdict`; then whether the last attempt has failed.
+    and `verdict`; then whether the last attempt has failed; last, at `PLAIN`, whether its exchanges are plain: one
+    attempt, no error, no wait, nothing that few exchanges have.
     """
 
     __slots__ = ()
@@ -30,7 +33,7 @@ class Shape(tuple[Any, ...]):
 
 
 _shapes: dict[tuple[Any, ...], Shape] = {}
-_plain: dict[tuple[Any, ...], Shape] = {}  # by less: of exchanges with one attempt, without an error or a guard
+_plain: dict[tuple[Any, ...], Shape] = {}  # by less, of plain exchanges
 
 
 def shape_of(exchange: Exchange) -> Shape:
@@ -38,18 +41,30 @@ def shape_of(exchange: Exchange) -> Shape:
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
     tried = exchange.attempts
     last = tried[0] if len(tried) == 1 else None
-    if (
-        last is None
-        or last.error is not None
-        or exchange.error is not None
-        or exchange.ending is None
-        or exchange.guarded
-    ):
-        shape = _same(_told(exchange))
-        exchange.shape = shape
-        return shape
     request = exchange.request
     caller = request.caller
+    if (
+        last is None
+        or exchange.ending is None
+        or exchange.error is not None
+        or exchange.guarded
+        or exchange.findings
+        or exchange.waited
+        or exchange.recalled is not None
+        or exchange.degraded
+        or exchange.pruned
+        or exchange.compacted
+        or exchange.upstream_gateway
+        or last.error is not None
+        or last.waited
+        or last.lost
+        or last.prefix
+        or last.saved_nano
+        or caller.tags
+    ):
+        shape = _same(_told(exchange, plain=False))
+        exchange.shape = shape
+        return shape
     facts = request.facts
     route = last.route
     usage = last.usage or _NO_USAGE
@@ -80,7 +95,7 @@ def shape_of(exchange: Exchange) -> Shape:
         exchange.status,
         exchange.cache,
     )
-    shape = _plain.get(key) or _remembered(_plain, key, _same(_told(exchange)))
+    shape = _plain.get(key) or _remembered(_plain, key, _same(_told(exchange, plain=True)))
     exchange.shape = shape
     return shape
 
@@ -95,7 +110,7 @@ def _remembered(shapes: dict[tuple[Any, ...], Shape], key: tuple[Any, ...], shap
     return shapes.setdefault(key, shape)  # two threads may meet it at once: both get what was there first
 
 
-def _told(exchange: Exchange) -> tuple[Any, ...]:
+def _told(exchange: Exchange, *, plain: bool) -> tuple[Any, ...]:
     """What a shape says."""
     request, error, tried = exchange.request, exchange.error, exchange.attempts
     caller, facts = request.caller, request.facts
@@ -145,6 +160,7 @@ def _told(exchange: Exchange) -> tuple[Any, ...]:
         "" if error is None else getattr(error, "kind", ""),
         exchange.verdict,
         failure is not None,
+        plain,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from headgate.core.cache import not_attempted
 from headgate.core.errors import HeadgateError, NoTurn, UpstreamError
 from headgate.core.exchange import Attempt, Ending, Exchange
-from headgate.stores.shape import Shape, shape_of
+from headgate.stores.shape import PLAIN, Shape, shape_of
 from headgate.telemetry.cells import LATENCY, OVERHEAD, TTFT, WAIT, AttemptCell, Cell, Cells, Where
 from headgate.telemetry.counted import families_of
 from headgate.telemetry.families import OTHER, Bounded, Distribution, Family
@@ -85,37 +85,14 @@ class Counts:
         spread = cell.latency
         spread.counts[bisect_left(spread.bounds, spent)] += 1
         spread.sum += spent
-        if exchange.waited:
-            spent -= exchange.waited
-            self._wait("turn", exchange.waited)
-        first: float | None = None
-        shared = cell.attempt
-        for attempt in exchange.attempts:
-            if shared is None or attempt is not exchange.attempts[-1]:
-                found = self._attempt(exchange, attempt)
-            else:
-                found = shared
-            found.count += 1
-            cost, usage = attempt.cost_nano, attempt.usage
-            found.cost += cost
-            if attempt.estimated:
-                found.estimated += cost
-            if attempt.saved_nano:
-                found.saved += attempt.saved_nano
-            if usage is not None:
-                found.input += usage.input_tokens
-                found.output += usage.output_tokens
-                if usage.cache_read_tokens or usage.cache_write_tokens or usage.cache_write_long_tokens:
-                    found.read += usage.cache_read_tokens
-                    found.written += usage.cache_write_tokens
-                    found.long += usage.cache_write_long_tokens
-                if usage.reasoning_tokens:
-                    found.reasoning += usage.reasoning_tokens
+        first: float | None
+        if shape[PLAIN] and cell.attempt is not None:
+            attempt = exchange.attempts[0]
+            _add(cell.attempt, attempt)
             spent -= (attempt.ended or ended) - attempt.started  # the seconds that it has taken
-            if attempt.waited:
-                spent -= attempt.waited
-                self._waited(attempt)
             first = attempt.first_content
+        else:
+            spent, first = self._several(exchange, cell.attempt, spent, ended)
         if first is not None and exchange.request.facts.stream:
             cell.ttft.note(first - started)
         if spent < 0.0:
@@ -123,8 +100,31 @@ class Counts:
         spread = cell.overhead
         spread.counts[bisect_left(spread.bounds, spent)] += 1
         spread.sum += spent
-        if exchange.error is not None or exchange.findings or exchange.recalled is not None or exchange.degraded:
-            self._more(exchange)
+
+    def _several(
+        self, exchange: Exchange, shared: AttemptCell | None, spent: float, ended: float
+    ) -> tuple[float, float | None]:
+        """Any number of attempts, with their waits, and what few exchanges have. Returns what is left of the seconds,
+        and when the first content came.
+
+        Args:
+            shared: where the last attempt is counted, if there is one and it has not failed.
+        """
+        if exchange.waited:
+            spent -= exchange.waited
+            self._wait("turn", exchange.waited)
+        first = None
+        for attempt in exchange.attempts:
+            if shared is None or attempt is not exchange.attempts[-1]:
+                _add(self._attempt(exchange, attempt), attempt)
+            else:
+                _add(shared, attempt)
+            spent -= attempt.waited + (attempt.ended or ended) - attempt.started
+            if attempt.waited:
+                self._waited(attempt)
+            first = attempt.first_content
+        self._more(exchange)
+        return spent, first
 
     def _more(self, exchange: Exchange) -> None:
         """What few exchanges have."""
@@ -218,3 +218,22 @@ class Counts:
 
 def _asked(exchange: Exchange) -> str:
     return exchange.request.facts.model if exchange.attempts else ""
+
+
+def _add(cell: AttemptCell, attempt: Attempt) -> None:
+    cell.count += 1
+    cost, usage = attempt.cost_nano, attempt.usage
+    cell.cost += cost
+    if attempt.estimated:
+        cell.estimated += cost
+    if attempt.saved_nano:
+        cell.saved += attempt.saved_nano
+    if usage is not None:
+        cell.input += usage.input_tokens
+        cell.output += usage.output_tokens
+        if usage.cache_read_tokens or usage.cache_write_tokens or usage.cache_write_long_tokens:
+            cell.read += usage.cache_read_tokens
+            cell.written += usage.cache_write_tokens
+            cell.long += usage.cache_write_long_tokens
+        if usage.reasoning_tokens:
+            cell.reasoning += usage.reasoning_tokens
