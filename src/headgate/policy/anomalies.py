@@ -255,7 +255,11 @@ class Anomalies:
                     level.quiet_until = at + QUIET_SECONDS
                     found.append(_anomaly(TOKENS_JUMP, exchange, "tokens", tokens, round(usual)))
                 if not caller.session:
-                    self._loop(exchange, at, prompt, mine, found)
+                    run = mine.run
+                    if prompt <= run.prompt:  # what `Run.take` does where it has not grown
+                        run.calls, run.prompt, run.since = 1, prompt, at
+                    else:
+                        self._loop(exchange, at, prompt, mine, found)
         if caller.session:
             self._session(exchange, at, cost, prompt, found)
         return found

@@ -54,25 +54,19 @@ class Level:
         after a few dozen calls.
         """
         average = self.average
-        taken: float = value
-        over = False
+        off: float = value - average
+        weight, over = WEIGHT, False
         if self.samples < FEWEST_CALLS:
             self.samples += 1
             weight = 1.0 / self.samples
-        else:
-            weight = WEIGHT
-            limit = average * ratio
-            if value > limit and value > floor:
-                limit = max(limit, average + SPREAD * self.deviation, floor)
-                if value > limit:
-                    over = True
-                    taken = limit
-        off = taken - average
+        elif value > average * ratio and value > floor:
+            limit = max(average * ratio, average + SPREAD * self.deviation, floor)
+            if value > limit:
+                over = True
+                off = limit - average
         self.average = average + off * weight
-        if off < 0.0:
-            off = -off
         if weight < 1.0:  # the first one is the average, and no deviation
-            self.deviation += (off - self.deviation) * weight
+            self.deviation += ((off if off > 0.0 else -off) - self.deviation) * weight
         return over
 
 
@@ -137,13 +131,13 @@ class Run:
     """Calls in a row whose prompts are nearly the same and grow by about the same: an agent that goes in circles
     appends the same call and the same result again and again. People and working agents vary."""
 
-    __slots__ = ("_prompt", "_since", "_step", "calls")
+    __slots__ = ("_step", "calls", "prompt", "since")
 
     def __init__(self) -> None:
         self.calls = 0
-        self._prompt = 0
+        self.prompt = 0  # of the last of them
+        self.since = 0.0  # when the first of them was
         self._step = 0.0
-        self._since = 0.0
 
     def take(self, prompt: int, at: float, window: float) -> int:
         """The length of the run that this call goes on, within `window` seconds.
@@ -151,15 +145,15 @@ class Run:
         Args:
             prompt: tokens, cached ones too.
         """
-        grown = prompt - self._prompt
-        self._prompt = prompt
+        grown = prompt - self.prompt
+        self.prompt = prompt
         calls = self.calls
         # Of most calls the prompt is no longer than before, or by far.
         if (
             grown > 0
             and calls
             and (grown <= NEARLY_TOKENS or grown <= prompt * NEARLY_SHARE)
-            and at - self._since <= window
+            and at - self.since <= window
         ):
             step = self._step
             if calls == 1:
@@ -171,7 +165,7 @@ class Run:
                 self.calls = calls = calls + 1
                 return calls
         self.calls = 1
-        self._since = at
+        self.since = at
         return 1
 
 

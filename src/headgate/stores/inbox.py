@@ -19,17 +19,23 @@ class Inbox(Generic[T]):
     Attributes:
         items: to be appended to; then, if the reader is `asleep`, `ring`.
         hurry: an item should not wait for company: to be set behind it; then, if the reader is `resting`, `ring`.
-        asleep: the reader waits for an item.
+        asleep: the reader waits for an item, or has not begun.
         resting: it is asleep, or lingers.
     """
 
     __slots__ = ("_bell", "asleep", "hurry", "items", "resting")
 
-    def __init__(self) -> None:
+    def __init__(self, *, begun: bool = True) -> None:
+        """`begun`: there is a reader, or whoever puts makes sure that there is."""
         self.items: deque[T] = deque()
-        self.hurry = self.asleep = self.resting = False
+        self.hurry = False
+        self.asleep = self.resting = not begun
         self._bell = threading.Lock()
         self._bell.acquire()
+
+    def begin(self) -> None:
+        """Called by the reader."""
+        self.resting = self.asleep = False
 
     def put(self, item: T) -> None:
         """Append; wake the reader only if it sleeps."""

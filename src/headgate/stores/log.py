@@ -132,9 +132,7 @@ class LineLog:
         inbox = self._inbox
         inbox.items.append(exchange)
         if inbox.asleep:
-            inbox.ring()
-        if self._thread is None:
-            self._start()
+            self._wake()
 
     def event(self, name: str, **fields: Any) -> None:
         """Queue a line that is not about an exchange: a start, a stop, a denied access. Never waits, never raises.
@@ -179,7 +177,7 @@ class LineLog:
         self._out: list[bytes] = []  # what structlog made of them, and of events
         self._made = 0  # lines in `_out`
         self._logger: Any = None
-        self._inbox: Inbox[_Item] = Inbox()
+        self._inbox: Inbox[_Item] = Inbox(begun=False)
         # Reentrant: the collector may close an unread stream, and so settle and log it, while this thread is inside.
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -194,9 +192,9 @@ class LineLog:
         if not fits:
             self._drop(None)
             return
-        self._inbox.put(event)
-        if self._thread is None:
-            self._start()
+        self._inbox.items.append(event)
+        if self._inbox.asleep:
+            self._wake()
 
     def _drop(self, exchange: Exchange | None) -> None:
         with self._lock:
@@ -204,6 +202,11 @@ class LineLog:
         if exchange is not None and not self._closed:
             for told in self.overflow:
                 told(exchange)
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._start()
+        self._inbox.ring()
 
     def _start(self) -> None:
         with self._lock:
@@ -217,6 +220,7 @@ class LineLog:
 
     def _run(self) -> None:
         inbox = self._inbox
+        inbox.begin()
         while True:
             if not inbox.items:
                 inbox.wait()

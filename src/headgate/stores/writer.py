@@ -82,7 +82,7 @@ class Writer:
         self._owner = owner
         self._max_queued = max_queued
         self._room = max_queued  # for what is in the inbox, beside what is settled and not yet written
-        self._inbox: Inbox[Command] = Inbox()
+        self._inbox: Inbox[Command] = Inbox(begun=False)
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
@@ -104,23 +104,24 @@ class Writer:
         Raises:
             Unavailable: the ledger is closed, or too much is waiting to be written already.
         """
-        if self._closed:
-            raise ledger_closed(self._name)
         inbox = self._inbox
         if len(inbox.items) >= self._room:
-            raise Unavailable(
-                f"the ledger {self._name} is behind by {self._max_queued} exchanges"
-                f"{': ' + self._error if self._error else ''}. {_BEHIND}",
-                told=f"the ledger is behind. {_BEHIND}",
-            )
-        inbox.items.append(intent)  # `put_hurried`
+            self._refuse()
+        inbox.items.append(intent)
         inbox.hurry = True
         if inbox.resting:
-            inbox.ring()
-        if self._thread is None:
-            self._start()
+            self._wake()
         if self._finished:
             raise ledger_closed(self._name)
+
+    def _refuse(self) -> None:
+        if self._closed:
+            raise ledger_closed(self._name)
+        raise Unavailable(
+            f"the ledger {self._name} is behind by {self._max_queued} exchanges"
+            f"{': ' + self._error if self._error else ''}. {_BEHIND}",
+            told=f"the ledger is behind. {_BEHIND}",
+        )
 
     def settle(self, exchange: Exchange) -> None:
         """Queue a settled exchange, which nobody changes any more. Never waits, never raises."""
@@ -131,38 +132,36 @@ class Writer:
         # a kept answer, which has cost nothing. Where somebody waits for money, this may be what he waits for.
         if (exchange.attempts or exchange.recalled is not None) and not self._asks:
             inbox = self._inbox
-            inbox.items.append(exchange)  # `put`
+            inbox.items.append(exchange)
             if inbox.asleep:
-                inbox.ring()
+                self._wake()
         else:
-            self._inbox.put_hurried(exchange)
-        if self._thread is None:
-            self._start()
+            self._hurry(exchange)
 
     def end(self, closed: Closed) -> None:
         """Queue the end of an attempt. Never waits, never raises."""
         if self._closed:
             return  # as in `settle`
+        inbox = self._inbox
         if self._asks:
-            self._inbox.put_hurried(closed)
+            self._hurry(closed)
         else:
-            self._inbox.put(closed)
-        if self._thread is None:
-            self._start()
+            inbox.items.append(closed)
+            if inbox.asleep:
+                self._wake()
 
     def call(self, call: Call) -> None:
         """Queue work, behind everything queued before."""
         if self._closed:
             raise ledger_closed(self._name)
-        self._inbox.put_hurried(call)
-        if self._thread is None:
-            self._start()
+        self._hurry(call)
 
     def close(self) -> None:
         """Write what is left, for at most a few seconds, and close the ledger. Idempotent."""
         if self._closed:
             return
         self._closed = True
+        self._room = 0
         self._inbox.put_hurried(Stop(None, BlockingWaiter()))
         with self._starting:  # one that is being started is not there yet
             thread = self._thread
@@ -181,6 +180,7 @@ class Writer:
     def forget(self) -> None:
         """In a forked child: the thread is not here, and its connection must not be touched."""
         self._closed = True
+        self._room = 0
         if self._session is not None:
             self._session.forget()
 
@@ -194,6 +194,19 @@ class Writer:
             "last_error": self._error,
             **self._counts,
         }
+
+    def _hurry(self, item: Command) -> None:
+        inbox = self._inbox
+        inbox.items.append(item)
+        inbox.hurry = True
+        if inbox.resting:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._start()
+        if self._thread is not None:  # else there are no new threads any more, and the next one has to come here, too
+            self._inbox.ring()
 
     def _queued(self) -> int:
         return len(self._inbox.items) + len(self._waiting) + len(self._kept_exchanges)
@@ -213,6 +226,7 @@ class Writer:
 
     def _run(self) -> None:
         stop = False
+        self._inbox.begin()
         while not stop:
             self._rest()
             items = self._inbox.take()
@@ -286,14 +300,14 @@ class Writer:
         self._make_room()
 
     def _make_room(self) -> None:
-        self._room = self._max_queued - len(self._waiting) - len(self._kept_exchanges)
+        self._room = 0 if self._closed else self._max_queued - len(self._waiting) - len(self._kept_exchanges)
 
     def _due(self) -> bool:
         count = len(self._waiting) + len(self._kept_attempts)
         return count >= COMPANY or (count > 0 and time.monotonic() - self._since >= LINGER_SECONDS)
 
     def _gather(self) -> None:
-        settled = self.desk.settled
+        settled, asks = self.desk.settled, self._asks
         add = self._kept_exchanges.append
         for exchange in self._waiting:
             if exchange.kept:
@@ -310,8 +324,9 @@ class Writer:
                 self._reject(f"exchange {exchange.id} could not be turned into rows", exc_info=True)
                 self.desk.left(exchange.id)
                 continue
-            settled(exchange)
             add(row)
+            if asks or len(tried) != 1 or tried[0].claims:
+                settled(exchange)
         self._waiting.clear()
 
     def _commit(self, intents: list[Intent], *, alone: bool = False) -> None:
