@@ -107,7 +107,7 @@ class Watch:
                     if self._waiting:
                         self._start()
                     return ()
-                found = self._found(exchanges)
+                found = self._detectors.look_at(exchanges)
             return self._events(found) if found else ()
         except Exception as error:  # a mistake in here must cost no line of the log
             self._wrong(error)
@@ -169,7 +169,7 @@ class Watch:
                     for past in day:
                         self._detectors.remember(past)
                 self._ready = True
-                found = self._found(self._waiting)
+                found = self._detectors.look_at(self._waiting)
                 self._waiting.clear()
             for name, fields in self._events(found):
                 if self._tell is not None:
@@ -182,15 +182,6 @@ class Watch:
     def _rest(self, took: float) -> bool:
         """Between two days; whether to go on."""
         return not self._stopping.wait(min(took * REST, REST_SECONDS) if took > BRIEF_SECONDS else 0.0)
-
-    def _found(self, exchanges: Sequence[Exchange] | deque[Exchange]) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        look = self._detectors.look
-        for exchange in exchanges:
-            some = look(exchange)
-            if some:
-                found += some
-        return found
 
     def _events(self, found: Sequence[Anomaly]) -> list[Event]:
         events: list[Event] = []

@@ -6,7 +6,7 @@ is remembered is bounded: see `policy.usual`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headgate.core.caller import Caller
@@ -201,67 +201,70 @@ class Anomalies:
 
     def look(self, exchange: Exchange) -> Sequence[Anomaly]:
         """What is unusual about a settled exchange: nothing, as a rule."""
-        attempts = exchange.attempts
-        if not attempts:
-            return ()
-        last = attempts[-1]
-        usage = last.usage
-        cost = last.cost_nano if len(attempts) == 1 else exchange.cost_nano
-        if usage is None and not cost:
-            return ()
+        return self.look_at((exchange,))
+
+    def look_at(self, exchanges: Iterable[Exchange]) -> list[Anomaly]:
+        """What is unusual about settled exchanges, in order."""
+        # Inlined, without properties and helpers where nothing is unusual: this runs once per call.
         found: list[Anomaly] = []
-        at = exchange.ended or exchange.started
-        request = exchange.request
-        caller = request.caller
-        name = caller.tenant
-        # `Recent.get`, written out here and below: this runs once per call.
-        tenant = self._tenants.new.get(name) or self._tenants.get(name) or self._met(name, at)
-        if cost:
-            day = int(exchange.started / DAY)
-            days, every = tenant.days, self._all
-            # What `Days.take` does on a day that is not over its limit.
-            if day == days.day and days.spent + cost <= days.limit:
-                days.spent += cost
-            elif days.take(day, cost) and name:  # without a tenant it is in "everybody together" only
-                found.append(_day(Caller(tenant=name), exchange, days))
-            if day == every.day and every.spent + cost <= every.limit:
-                every.spent += cost
-            elif every.take(day, cost):
-                found.append(_day(Caller(), exchange, every))
-        prompt = -1
-        if usage is not None:
-            # As the ledger's reader names it, so that what is remembered and what is seen are the same.
-            pair = (last.route.provider, last.model_served or request.facts.model)
-            if pair not in tenant.models:
-                self._new_model(exchange, at, pair, tenant, found)
-            tenant.calls += 1
-            if not last.estimated:  # an estimate counts bytes where nobody has told tokens
-                prompt = (  # `Usage.prompt_tokens`
-                    usage.input_tokens
-                    + usage.cache_read_tokens
-                    + usage.cache_write_tokens
-                    + usage.cache_write_long_tokens
-                )
-                # An embedding of a book is no jump of a chat's.
-                key = (name, caller.key, caller.user, request.endpoint)
-                mine = self._callers.new.get(key) or self._callers.get(key)
-                if mine is None:
-                    mine = _Caller()
-                    self._callers.put(key, mine)
-                level = mine.level
-                usual, tokens = level.average, prompt + usage.output_tokens
-                over = level.take(tokens, self._rules.tokens_ratio, FLOOR_TOKENS)
-                if over and at >= level.quiet_until:
-                    level.quiet_until = at + QUIET_SECONDS
-                    found.append(_anomaly(TOKENS_JUMP, exchange, "tokens", tokens, round(usual)))
-                if not caller.session:
-                    run = mine.run
-                    if prompt <= run.prompt:  # what `Run.take` does where it has not grown
-                        run.calls, run.prompt, run.since = 1, prompt, at
-                    else:
-                        self._loop(exchange, at, prompt, mine, found)
-        if caller.session:
-            self._session(exchange, at, cost, prompt, found)
+        every, ratio = self._all, self._rules.tokens_ratio
+        tenants, callers = self._tenants, self._callers
+        for exchange in exchanges:
+            attempts = exchange.attempts
+            if not attempts:
+                continue
+            last = attempts[-1]
+            usage, cost = last.usage, last.cost_nano
+            if len(attempts) > 1:
+                cost = exchange.cost_nano
+            if usage is None and not cost:
+                continue
+            at = exchange.ended or exchange.started
+            request = exchange.request
+            caller = request.caller
+            name = caller.tenant
+            tenant = tenants.new.get(name) or tenants.get(name) or self._met(name, at)
+            if cost:
+                day = int(exchange.started / DAY)
+                days = tenant.days
+                # What `Days.take` does on a day that is not over its limit.
+                if day == days.day and days.spent + cost <= days.limit:
+                    days.spent += cost
+                elif days.take(day, cost) and name:  # without a tenant it is in "everybody together" only
+                    found.append(_day(Caller(tenant=name), exchange, days))
+                if day == every.day and every.spent + cost <= every.limit:
+                    every.spent += cost
+                elif every.take(day, cost):
+                    found.append(_day(Caller(), exchange, every))
+            prompt = -1
+            if usage is not None:
+                # As the ledger's reader names it, so that what is remembered and what is seen are the same.
+                pair = (last.route.provider, last.model_served or request.facts.model)
+                if pair not in tenant.models:
+                    self._new_model(exchange, at, pair, tenant, found)
+                tenant.calls += 1
+                if not last.estimated:  # an estimate counts bytes where nobody has told tokens
+                    prompt = usage.input_tokens + usage.cache_read_tokens  # `Usage.prompt_tokens`
+                    prompt += usage.cache_write_tokens + usage.cache_write_long_tokens
+                    # An embedding of a book is no jump of a chat's.
+                    key = (name, caller.key, caller.user, request.endpoint)
+                    mine = callers.new.get(key) or callers.get(key)
+                    if mine is None:
+                        mine = _Caller()
+                        callers.put(key, mine)
+                    level = mine.level
+                    usual, tokens = level.average, prompt + usage.output_tokens
+                    if level.take(tokens, ratio, FLOOR_TOKENS) and at >= level.quiet_until:
+                        level.quiet_until = at + QUIET_SECONDS
+                        found.append(_anomaly(TOKENS_JUMP, exchange, "tokens", tokens, round(usual)))
+                    if not caller.session:
+                        run = mine.run
+                        if prompt <= run.prompt:  # what `Run.take` does where it has not grown
+                            run.calls, run.prompt, run.since = 1, prompt, at
+                        else:
+                            self._loop(exchange, at, prompt, mine, found)
+            if caller.session:
+                self._session(exchange, at, cost, prompt, found)
         return found
 
     def _met(self, name: str, since: float) -> _Tenant:

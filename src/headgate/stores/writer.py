@@ -26,7 +26,7 @@ from headgate.stores.inbox import Inbox
 from headgate.stores.rows import attempt_row, exchange_row, fitting
 from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.session import Session, reason, unfit
-from headgate.stores.shape import outcome
+from headgate.stores.shape import PLAIN, outcome
 from headgate.stores.statements import Row
 from headgate.stores.waiters import BlockingWaiter, wake
 
@@ -314,10 +314,9 @@ class Writer:
                 self._kept += exchange.kept
             try:
                 row = exchange_row(exchange)  # tells of an only attempt, too
-                tried = exchange.attempts
-                if len(tried) > 1:
-                    owner = self._owner
-                    self._kept_attempts += [attempt_row(exchange, a, outcome(exchange, a), owner) for a in tried]
+                plain = row[1][PLAIN]
+                if not plain:
+                    self._several(exchange)
             except Exception:
                 # A half-built exchange is a mistake of ours; its open intents are charged by the next sweep.
                 # So its holds stay closed to others till then: no account says what no row does.
@@ -325,9 +324,14 @@ class Writer:
                 self.desk.left(exchange.id)
                 continue
             add(row)
-            if asks or len(tried) != 1 or tried[0].claims:
+            if not plain or asks or exchange.attempts[0].claims:
                 settled(exchange)
         self._waiting.clear()
+
+    def _several(self, exchange: Exchange) -> None:
+        tried, owner = exchange.attempts, self._owner
+        if len(tried) > 1:
+            self._kept_attempts += [attempt_row(exchange, a, outcome(exchange, a), owner) for a in tried]
 
     def _commit(self, intents: list[Intent], *, alone: bool = False) -> None:
         """One transaction. Wakes the intents' callers, one way or the other.

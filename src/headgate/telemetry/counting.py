@@ -59,9 +59,11 @@ class Counts:
     def look(self, exchanges: Sequence[Exchange]) -> tuple[()]:
         """Count a batch: a `stores.log.Watcher`. Never raises."""
         with self._lock:
+            known = self._lookups
             for exchange in exchanges:
                 try:
-                    self._count(exchange)
+                    shape: Any = exchange.shape or shape_of(exchange)
+                    self._count(exchange, shape[PLAIN], known.get(shape) or self._look_up(exchange, shape))
                 except Exception:  # a mistake in here must cost no line of the log; it is told as a metric
                     self._cells.wrong += 1
         return ()
@@ -75,9 +77,7 @@ class Counts:
         with self._lock:
             return families_of(self._cells, tenants=self._tenants_told)
 
-    def _count(self, exchange: Exchange) -> None:
-        shape: Any = exchange.shape or shape_of(exchange)
-        cell = self._lookups.get(shape) or self._look_up(exchange, shape)
+    def _count(self, exchange: Exchange, plain: bool, cell: Cell) -> None:
         cell.count += 1
         started, ended = exchange.started, exchange.ended or exchange.started
         spent = ended - started
@@ -86,7 +86,7 @@ class Counts:
         spread.counts[bisect_left(spread.bounds, spent)] += 1
         spread.sum += spent
         first: float | None
-        if shape[PLAIN] and cell.attempt is not None:
+        if plain and cell.attempt is not None:
             attempt = exchange.attempts[0]
             _add(cell.attempt, attempt)
             spent -= (attempt.ended or ended) - attempt.started  # the seconds that it has taken
