@@ -217,3 +217,13 @@ def test_a_distribution_has_every_value_in_one_bucket_and_its_bounds_are_inclusi
         found.note(each)
     assert found.counts == [2, 2, 1]
     assert found.sum == 7.5
+
+
+def test_a_model_that_nobody_served_is_told_as_it_was_asked_for_by_each_caller(make: Maker) -> None:
+    counts = Counts(LabelRules(known_models=("first", "second")))
+    exchanges = [answered(make, model=model) for model in ("first", "second", "second")]
+    for exchange in exchanges:
+        exchange.attempts[-1].model_served = ""
+    counts.look(exchanges)
+    assert value(counts, "headgate_exchanges_total", model="first") == 1
+    assert value(counts, "headgate_exchanges_total", model="second") == 2

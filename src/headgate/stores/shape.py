@@ -13,6 +13,9 @@ from headgate.core.usage import Usage
 MOST_SHAPES = 4096
 """About 3 MB. One that was forgotten is made anew when it comes again: whoever keeps something by it has it twice."""
 
+MOST_TEXT = 4096
+"""Characters of a shape that is remembered: callers make up the names of models."""
+
 PLAIN = -1
 
 _NO_USAGE = Usage()
@@ -105,6 +108,8 @@ def _same(told: tuple[Any, ...]) -> Shape:
 
 
 def _remembered(shapes: dict[tuple[Any, ...], Shape], key: tuple[Any, ...], shape: Shape) -> Shape:
+    if sum(len(value) for value in key if isinstance(value, str)) > MOST_TEXT:
+        return shape
     if len(shapes) >= MOST_SHAPES:
         shapes.clear()
     return shapes.setdefault(key, shape)  # two threads may meet it at once: both get what was there first

@@ -22,7 +22,7 @@ from headgate.telemetry.families import OTHER, Bounded, Distribution, Family
 
 MOST_CELLS = 5_000
 """Combinations of labels; beyond them model, task and tenant of a new one are "other"."""
-MOST_LOOKUPS = 20_000
+MOST_LOOKUPS = 5_000
 _WORDS = 200
 """Values of labels whose words are our own: error codes, guards, kinds of failures."""
 _FAILED = frozenset({Ending.FAILED, Ending.CUT})
