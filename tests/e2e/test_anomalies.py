@@ -23,7 +23,7 @@ from headgate.core.exchange import Attempt, Ending, Exchange, Facts, Headers, Re
 from headgate.core.money import NANO_PER_USD
 from headgate.core.usage import Usage
 from headgate.gateway.auth import KeyRecord
-from headgate.policy.anomalies import LEARNING_CALLS, Anomaly, Rules
+from headgate.policy.anomalies import LEARNING_CALLS, Anomalies, Anomaly, Rules
 from headgate.policy.usual import DAY, DAYS_BACK, FEWEST_CALLS, LOOP_CALLS
 from headgate.stores.reader import Amounts, UsageReport, UsageRow
 from headgate.stores.sqlite import SqliteLedger
@@ -334,10 +334,10 @@ def test_a_callback_that_raises_stops_neither_the_others_nor_the_log() -> None:
 def test_an_exchange_that_cannot_be_looked_at_costs_no_line_of_the_log(
     sim: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoilt(self: Watch, exchanges: Any) -> Any:
+    def spoilt(self: Anomalies, exchanges: Any) -> Any:
         raise ValueError("a mistake of ours")
 
-    monkeypatch.setattr(Watch, "_found", spoilt)
+    monkeypatch.setattr(Anomalies, "look_at", spoilt)
     with gate_of(sim, tmp_path) as gate:
         ask(client_of(sim, gate), "tokens: 5")
         gate.flush()
