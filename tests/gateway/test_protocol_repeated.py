@@ -67,6 +67,7 @@ class Caller:
         self.seen: list[Any] = []
         self.lists: list[Any] = []
         self.hold: asyncio.Event | None = None
+        self.reads = True
         self.state = GateState(limits)
         self.state.sweep(100.0)
         self.transport = Wire()
@@ -78,7 +79,7 @@ class Caller:
         said = {name: value for name, value in scope.items() if name != "extensions"}
         headers = list(scope["headers"])
         self.lists.append(scope["headers"])
-        body, more = b"", True
+        body, more = b"", self.reads
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -280,6 +281,21 @@ def test_a_list_of_headers_is_not_renewed_while_the_last_requests_app_still_runs
         await caller.send(b"")
 
     run(play())
+
+
+@pytest.mark.parametrize("inner", [post(), HEAD], ids=["whole", "head"])
+def test_a_body_that_looks_like_the_known_head_is_no_request_where_the_answer_came_before_it(inner: bytes) -> None:
+    """Or a caller could put requests of its own on a connection that a proxy shares between callers."""
+
+    async def play() -> Caller:
+        caller = Caller()
+        caller.reads = False  # as where the key is wrong
+        outer = START + b"Content-Length: %d\r\n\r\n" % len(inner)
+        return await caller.send(outer, inner, HEAD, BODY)
+
+    caller = run(play())
+    assert len(caller.seen) == 2
+    assert caller.transport.written.count(b"HTTP/1.1 ") == 2
 
 
 def test_the_limits_of_bodies_and_heads_hold_for_repeated_heads() -> None:

@@ -146,7 +146,7 @@ class GateProtocol(asyncio.Protocol):
             return
         known, held = self._repeated, self._held
         if known is not None:
-            if self.active is None and self.paused_at is None and known.task.done():
+            if self.active is None and self._reading == _IDLE and self.paused_at is None and known.task.done():
                 if held:
                     data = held + data
                     self._held = b""
