@@ -79,11 +79,11 @@ class Route:
     bills_to_end: bool = False  # the provider bills the whole answer even if we hang up (decisions 6)
 
 
-@dataclass(slots=True)
+@dataclass
 class Facts:
     """What the engine needs to know of a request's body; found by `wire` without a full decode.
 
-    Immutable by convention, as `Usage` is.
+    Immutable by convention, as `Usage` is. Without slots, as `Request` is.
     """
 
     model: str = ""
@@ -105,9 +105,12 @@ class Facts:
     background: bool = False  # OpenAI Responses: generated, and billed, whether or not anybody stays for the answer
 
 
-@dataclass(slots=True)
+@dataclass
 class Request:
-    """One logical call as a way in hands it over. `headers` hold no hop-by-hop fields and no credential of ours."""
+    """One logical call as a way in hands it over. `headers` hold no hop-by-hop fields and no credential of ours.
+
+    Without slots: who makes many that differ in little copies the `__dict__` of one, a third of setting each field.
+    """
 
     dialect: str  # "anthropic" | "openai"
     endpoint: str  # as `wire.dialect.Dialect.endpoint` names it: "messages", "chat", "models", "other", ...

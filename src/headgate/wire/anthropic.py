@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -81,6 +82,13 @@ class _PlainAnswer(msgspec.Struct):
     error: None = None
 
 
+# What most requests have nothing of.
+_closer_looks = attrgetter(
+    "tools", "metadata", "container", "mcp_servers", "thread", "previous_message_id", "fallbacks", "compaction", "speed"
+)
+_NO_FACTS = vars(Facts())
+_new = object.__new__
+
 _count = msgspec.json.Decoder(_Count)
 _create = msgspec.json.Decoder(_Create)
 _answer = msgspec.json.Decoder(_Answer)
@@ -108,6 +116,17 @@ class Anthropic:
         """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
         if endpoint == "messages":
             created = bodies.decode(_create, body)
+            if not (any(_closer_looks(created)) or (created.typed and bodies.search_typed(_MEDIA, body, created))):
+                facts = _new(Facts)
+                facts.__dict__ = _NO_FACTS.copy()
+                facts.model = created.model
+                if created.stream:
+                    facts.stream = True
+                facts.max_output_tokens = created.max_tokens
+                facts.system = bytes(created.system)
+                if keep_text:
+                    facts.user_message = bodies.last_user_text(created.messages)
+                return facts
             request: _Count = created
         elif endpoint == "count_tokens":
             created = None
@@ -223,9 +242,9 @@ def _server_side(request: _Count) -> bool:
         or request.compaction
     ):
         return True
-    return bool(request.tools) and any(
-        kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools)
-    )
+    if not request.tools or not request.typed:
+        return False
+    return any(kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools))
 
 
 ANTHROPIC = Anthropic()

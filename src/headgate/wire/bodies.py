@@ -36,7 +36,7 @@ _ESCAPED_LETTER = re.compile(rb"\\u00([46][1-9a-fA-F]|[57][0-9aA])")
 class Body(msgspec.Struct, kw_only=True):
     """A request that names its model. Unknown fields are skipped.
 
-    `typed` is not read but set by `decode`: whether anything in the body has a `type`.
+    `typed` is set by `decode`: whether anything in the body may have a `type`.
     """
 
     model: str
@@ -107,7 +107,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
             raise BadRequest(f"the request body is not valid UTF-8 at byte {error.start}") from None
     try:
         decoded = decoder.decode(body)
-        deep = jsontext.too_deep(body, decoded.arrays())
+        deep = body.count(b"{") + body.count(b"[") > jsontext.MAX_DEPTH and jsontext.too_deep(body, decoded.arrays())
     except msgspec.ValidationError as error:
         _wrong(str(error), body)
     except msgspec.DecodeError as error:
@@ -116,20 +116,34 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         deep = True
     if deep:
         raise BadRequest(f"the request body nests deeper than {jsontext.MAX_DEPTH} levels")
-    model = decoded.model
+    if decoded.model not in _accepted_models:
+        _check_model(decoded.model)
+    found = _LOOKED_FOR.findall(body)
+    keys = set(found)
+    hidden = _BACKSLASH in body and b"\\u00" in body
+    if hidden or _TYPE in keys:
+        decoded.typed = True
+        if hidden or len(found) - found.count(_TYPE) != len(keys) - 1:
+            _check_once(body)
+    elif len(found) != len(keys):
+        _check_once(body)
+    return decoded
+
+
+_accepted_models: set[str] = set()  # names that have passed `_check_model`: callers ask for the same few
+_MOST_MODELS = 256
+
+
+def _check_model(model: str) -> None:
     if not model.strip():
         raise BadRequest("`model` is empty; name a model")
-    if len(model) > LONGEST_MODEL:  # the look for keys below takes a quarter of a second per megabyte
+    if len(model) > LONGEST_MODEL:  # the look for keys takes a quarter of a second per megabyte
         raise BadRequest(f"`model` has {len(model)} characters; a model's name has at most {LONGEST_MODEL}")
     if len(model) >= SHORTEST and label(model) != model:  # it would be in every row, line and span of the call
         raise BadRequest("`model` holds what looks like a credential; name a model, and take that key for a leaked one")
-    found = _LOOKED_FOR.findall(body)
-    types = found.count(_TYPE)
-    hidden = _BACKSLASH in body and b"\\u00" in body
-    decoded.typed = types > 0 or hidden
-    if hidden or len(found) - types != len(set(found)) - (types > 0):
-        _check_once(body)
-    return decoded
+    if len(_accepted_models) >= _MOST_MODELS:
+        _accepted_models.clear()
+    _accepted_models.add(model)
 
 
 def _check_once(body: bytes) -> None:
@@ -201,9 +215,17 @@ def search_typed(pattern: re.Pattern[bytes], body: bytes, request: Body) -> bool
     return pattern.search(body) is not None
 
 
+def message_of(raw: Raw) -> Message | None:
+    """One message, or None for what is none."""
+    try:
+        return _message.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
 def messages(raws: Iterable[Raw]) -> Iterator[Message]:
     """Messages one by one, decoded as they are asked for; what is no message is an empty one."""
-    return (_each(_message, raw) or Message() for raw in raws)
+    return (message_of(raw) or Message() for raw in raws)
 
 
 def tool_types(raws: Iterable[Raw] | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -80,6 +81,14 @@ class _Choice(msgspec.Struct):
     error: Any = None
 
 
+# What most requests have nothing of.
+_closer_looks = attrgetter(
+    "tools", "functions", "user", "safety_identifier", "stream_options", "modalities", "search_parameters", "plugins",
+    "conversation", "previous_response_id",
+)  # fmt: skip
+_NO_FACTS = vars(Facts())
+_new = object.__new__
+
 _create = msgspec.json.Decoder(_Create)
 _answer = msgspec.json.Decoder(_Answer)
 _choices = msgspec.json.Decoder(list[_Choice])
@@ -127,6 +136,24 @@ class OpenAI:
         if endpoint != "chat":
             return _other_request(endpoint, body, keep_text)
         request = bodies.decode(_create, body)
+        if (
+            request.web_search_options is None
+            and not any(_closer_looks(request))
+            and not (request.typed and bodies.search_typed(_MEDIA, body, request))
+        ):
+            facts = _new(Facts)
+            facts.__dict__ = _NO_FACTS.copy()
+            facts.model = request.model
+            if request.stream:
+                facts.stream = True
+            newer, older = request.max_completion_tokens, request.max_tokens
+            facts.max_output_tokens = older if newer is None else newer if older is None else max(newer, older)
+            if request.n:
+                facts.choices = request.n
+            facts.system = _system(request.messages)
+            if keep_text:
+                facts.user_message = bodies.last_user_text(request.messages)
+            return facts
         has_media, server_side = _has_media(request, body), _server_side(request)
         count, size = images(body, _MEDIA, request.messages) if has_media else (0, 0)
         return Facts(
@@ -239,8 +266,9 @@ def _other_request(endpoint: str, body: bytes, keep_text: bool) -> Facts:
 def _system(messages: list[Raw]) -> bytes:
     """The raw contents of the leading system and developer messages, one per line."""
     leading: list[bytes] = []
-    for message in bodies.messages(messages):
-        if message.role not in _LEADING:
+    for raw in messages:
+        message = bodies.message_of(raw)
+        if message is None or message.role not in _LEADING:
             break
         leading.append(bytes(message.content))
     return b"\n".join(leading)
@@ -255,7 +283,9 @@ def _server_side(request: _Create) -> bool:
         or request.previous_response_id
     ):
         return True
-    return bool(request.tools) and any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
+    if not request.tools or not request.typed:
+        return False
+    return any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
 
 
 def _has_media(request: _Create, body: bytes) -> bool:
