@@ -19,6 +19,7 @@ class Line:
 
     def __init__(self) -> None:
         self.transport: Any = self
+        self.state: Any = self
         self.write_paused = False
         self.paused_at: float | None = None
         self.known: Any = None
@@ -43,7 +44,7 @@ class Line:
 
 def make(method: str = "POST", keep_alive: bool = True, expects: bool = False) -> tuple[Line, Cycle]:
     line = Line()
-    return line, Cycle(line, {"http_version": "1.1", "method": method}, keep_alive, expects)
+    return line, Cycle(line, keep_alive, {"http_version": "1.1", "method": method}, expects)
 
 
 FIELD = st.tuples(

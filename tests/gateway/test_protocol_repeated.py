@@ -104,7 +104,7 @@ class Caller:
     def told(self) -> Any:
         """All that anybody can see of the connection."""
         gate, wire = self.gate, self.transport
-        counts = dict(self.state.refused), self.state.total_requests, len(self.state.tasks)
+        counts = dict(self.state.refused), len(self.state.tasks)
         return self.seen, wire.written, wire.closed, wire.eof, wire.paused, gate.deadline, counts
 
 

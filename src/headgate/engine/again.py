@@ -43,9 +43,10 @@ class Again:
 
     Attributes:
         at_once: nobody has to be awaited for an answer: `answer_at_once` gives it.
+        ever: there may be such calls, in this configuration.
     """
 
-    __slots__ = ("_failed", "_giving", "_here", "_incidents", "_ports", "_router", "_serves", "at_once")
+    __slots__ = ("_failed", "_giving", "_here", "_incidents", "_ports", "_router", "at_once", "ever")
 
     def __init__(self, ports: Ports, policies: Policies, giving: Giving, failed: Failed) -> None:
         self._failed = failed
@@ -55,14 +56,14 @@ class Again:
         self._router = policies.router
         self._here = None if ports.limits is None else ports.limits.at_once
         self.at_once = ports.limits is None or self._here is not None
-        self._serves = (
-            policies.guards is None and ports.checkers is None and not ports.witnesses and not policies.keep_text
-        )
+        nobody_looks = policies.guards is None and ports.checkers is None and not ports.witnesses
+        keeps = policies.caching is not None and ports.cache is not None
+        self.ever = keeps and nobody_looks and not policies.keep_text
 
     def of(self, reply: Reply) -> Repeat | None:
         """What to keep of the call that has this reply; None where it was no kept answer, or more has to be looked at
         each time."""
-        if not isinstance(reply, Given) or reply.way is None or not self._serves:
+        if not isinstance(reply, Given) or reply.way is None or not self.ever:
             return None
         exchange, (plan, key) = reply.exchange, reply.way
         request, route = exchange.request, plan.routes[0]

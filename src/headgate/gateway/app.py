@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from headgate.build import Built
@@ -21,7 +20,7 @@ from headgate.core.errors import (
     UpstreamError,
     without_frames,
 )
-from headgate.core.exchange import Ending, Exchange
+from headgate.core.exchange import Ending, Exchange, Headers, Request
 from headgate.core.secret import Secret
 from headgate.engine.again import Repeat
 from headgate.engine.answer import SIMULATED, error_answer, error_behind, exchange_headers
@@ -41,7 +40,7 @@ from headgate.gateway.admin_traffic import TrafficApi
 from headgate.gateway.aside import PATHS, PREFIXES, Aside
 from headgate.gateway.at_once import AtOnce
 from headgate.gateway.auth import KeyRing
-from headgate.gateway.cycle import App, Cycle, Receive, Scope, Send, log_failure
+from headgate.gateway.cycle import App, Receive, Scope, Send
 from headgate.gateway.entrance import Head, read_head
 from headgate.gateway.keys import ThreadedKeys
 from headgate.gateway.limits import Limits
@@ -50,6 +49,7 @@ from headgate.gateway.paths import spoken_dialect
 from headgate.gateway.repeats import Repeats
 from headgate.gateway.reports import METRICS, Reports
 from headgate.gateway.uploads import Arriving, whole
+from headgate.gateway.visit import Visit, VisitElsewhere
 from headgate.jobs.deferred import Deferred, told
 from headgate.jobs.passing import Passing, is_new_batch
 from headgate.jobs.served import ServedBatches
@@ -62,7 +62,6 @@ from headgate.wire.coding import decode_request
 
 _NONE: dict[str, Any] = {}
 _LENGTH = b"content-length"
-_DRAIN_SLACK = 0.05  # seconds
 _TURNS = 10  # of the event loop
 _NOT_NOW = "Headgate cannot read its jobs now; it recovers by itself."
 _SHORT = 64 * 1024  # bytes of a body that is read on the event loop
@@ -111,8 +110,10 @@ class Gateway:
 
     Attributes:
         aside: serves the paths of `aside.PATHS` and `aside.PREFIXES` that the control API does not; None: nobody does.
-        at_once: asked by connections before they make a request of what has come.
+        at_once: asked by connections before they make a request of what has come; None where it could never answer.
     """
+
+    cycle = Visit
 
     def __init__(
         self, built: Built, ring: KeyRing, admin: AdminApi, body_bytes: int, deferred: Deferred, served: ServedBatches
@@ -134,7 +135,8 @@ class Gateway:
         self._reports = Reports(built, ring, draining=lambda: self.draining, deny=self._deny)
         self._body_bytes = body_bytes
         self._repeats = Repeats()
-        self.at_once = AtOnce(self._engine.again, self._repeats, ring)
+        self._repeating = self._engine.again.ever
+        self.at_once = AtOnce(self._engine.again, self._repeats, ring) if self._repeating else None
         self._keep = built.settings.log.bodies != "off"
 
     @property
@@ -171,13 +173,28 @@ class Gateway:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
-        presence = scope.get("extensions", _NONE).get("headgate")
-        head: Head | None = None if presence is None else presence.known
-        if head is not None and head.headers is scope["headers"] and head.ring_version == self._ring.version:
-            return self._serve(head, presence, scope, receive, send)  # the connection's last head: it led here
-        return self._dispatch(presence, scope, receive, send)
+        visit = scope.get("extensions", _NONE).get("headgate")
+        if type(visit) is Visit:
+            served = self.direct(visit.known, scope["headers"], visit, None)
+            if served is not None:
+                return served
+        return self._dispatch(visit if type(visit) is Visit else None, scope, receive, send)
 
-    async def _dispatch(self, presence: Cycle | None, scope: Scope, receive: Receive, send: Send) -> None:
+    def direct(
+        self, known: Head | None, headers: Headers, visit: Visit, body: bytes | None
+    ) -> Coroutine[Any, Any, None] | None:
+        """One request with the connection's last head, where that led to the data plane; else None.
+
+        Args:
+            known: what `_dispatch` made of that head.
+            headers: of this request. Where it is the list that `known` was read from, they are the same.
+            body: all of it; None: `visit` gives it.
+        """
+        if known is None or known.headers is not headers or known.ring_version != self._ring.version:
+            return None
+        return self._serve(known, visit, body)
+
+    async def _dispatch(self, visit: Visit | None, scope: Scope, receive: Receive, send: Send) -> None:
         """By the path; the data plane is what is left."""
         if scope["type"] != "http":
             return
@@ -196,32 +213,108 @@ class Gateway:
             except Refusal as refusal:
                 await self._deny(refusal, scope, send)
                 return
-            if presence is not None and head.wrong is None:
-                presence.known = head
-            await self._serve(head, presence, scope, receive, send)
+            if visit is not None and head.wrong is None:
+                visit.known = head
+            await self._serve(head, visit or VisitElsewhere(receive, send), None)
 
-    async def _serve(self, head: Head, presence: Cycle | None, scope: Scope, receive: Receive, send: Send) -> None:
-        """The data plane."""
-        body: bytes | None = presence.take_body() if presence is not None else None
-        if body is not None and presence is not None:
-            repeat = self._repeats.find(head, body)
-            if repeat is not None and await self._again(repeat, presence, send):
+    async def _serve(self, head: Head, visit: Visit | VisitElsewhere, body: bytes | None) -> None:
+        """The data plane: a request is read, run as an exchange, and answered."""
+        exchange: Exchange | None = None
+        try:
+            if visit.gone:
+                return  # nothing was asked
+            if body is None:
+                body = visit.take_body()
+            if body is not None and self._repeats.some:
+                repeat = self._repeats.find(head, body)
+                if repeat is not None and await self._again(repeat, visit):
+                    return
+            if head.plain and body is not None and len(body) <= _SHORT:
+                request, wrong = head.request(body, keep_text=self._keep)
+            else:
+                read = await self._read(head, visit, body)
+                if read is None:
+                    return
+                request, wrong, body = read
+            engine = self._engine
+            exchange = engine.begin(request)
+            if wrong is not None:
+                await engine.refuse(exchange, wrong)
+                raise wrong
+            if head.asynchronous and await self._promised(exchange, visit.send):
                 return
-        if head.endpoint == "models" and head.raw_path.startswith(PATH) and await self._listed(head, scope, send):
-            return
+            visit.exchange = exchange
+            if visit.half_closed:
+                visit.watch()
+            if head.plain or not is_new_batch(request):
+                reply = await engine.open(exchange)
+            else:
+                reply = await self._pass_batch(exchange)
+            try:
+                if reply.length is None:
+                    visit.reply = reply
+                    await _hand_on(reply, visit)
+                else:
+                    answer = await reply.read()
+                    if not visit.answer(reply.status, reply.headers, answer):
+                        await _send(visit.send, reply.status, reply.headers, answer)
+            finally:
+                reply.close()
+            if self._repeating and head.plain:
+                self._repeats.keep(head, body, engine.again.of(reply))
+        except (asyncio.CancelledError, Exception) as error:
+            await self._broken_off(exchange, visit, error)
+        finally:
+            if not visit.complete:
+                visit.finish()
+            visit.let_go()
+
+    async def _broken_off(self, exchange: Exchange | None, visit: Visit | VisitElsewhere, error: BaseException) -> None:
+        """What ended a request early: tell its caller, if there is one, in whatever form is left to do it."""
+        try:
+            if exchange is None:
+                raise error
+            if isinstance(error, HeadgateError):
+                if visit.reply is not None and isinstance(error, UpstreamError):
+                    without_frames(error)
+                    # A raw body broke after it had begun: leaving it unfinished is what says so.
+                else:
+                    await self._answer_error(exchange, error, visit.send)
+            elif not isinstance(error, asyncio.CancelledError):
+                raise error
+            elif not visit.left:  # the server is stopping
+                if visit.exchange is not None:
+                    await self._told_stopping(exchange, visit)
+                raise error
+        except (asyncio.CancelledError, Exception) as last:
+            visit.break_off(last)
+            if isinstance(last, asyncio.CancelledError):
+                raise
+
+    async def _read(
+        self, head: Head, visit: Visit | VisitElsewhere, body: bytes | None
+    ) -> tuple[Request, Refusal | None, bytes] | None:
+        """The request, what is wrong with it, and its body decoded; None where nothing is left to be done: it is
+        answered, or the caller left while sending it.
+
+        Args:
+            body: all of it, as it came, where it is here.
+        """
+        if head.endpoint == "models" and head.raw_path.startswith(PATH) and await self._listed(head, visit.send):
+            return None
         upload: Arriving | None = None
         broken: Refusal | None = None
-        if body is None and presence is not None and not head.read_whole and not self._told(scope["headers"]):
-            body, upload = b"", Arriving(receive, scope["headers"])
+        if body is None and isinstance(visit, Visit) and not head.read_whole and not self._told(head.headers):
+            body, upload = b"", Arriving(visit.receive, head.headers)
             if head.coding and head.decodes:
                 broken = TooLarge(f"a body of more than {self._body_bytes} bytes is not decoded: send it plain")
         else:
             try:
-                body = await self._whole(body, head, receive)
+                body = await self._whole(body, head, visit.receive)
             except Refusal as error:
                 body, broken = b"", error
             if body is None:
-                return  # the caller left while sending it: nothing was asked
+                return None  # nothing was asked
         if len(body) <= _SHORT:
             request, wrong = head.request(body, keep_text=self._keep, wrong=broken, upload=upload)
         else:  # reading takes up to a second per some megabytes, in which others must be served (decisions 23)
@@ -230,20 +323,9 @@ class Gateway:
             wrong = Denied(_WHOLE_ACCOUNT, code="list_not_allowed", status_hint=403)
         if request.webhook and wrong is None and not self.deferred.knows(request.webhook):
             wrong = BadRequest("x-headgate-webhook: no webhook of this name is in the configuration (jobs.webhooks)")
-        exchange = self._engine.begin(request)
-        try:
-            if wrong is not None:
-                await self._engine.refuse(exchange, wrong)
-                raise wrong
-            if head.asynchronous and await self._promised(exchange, send):
-                return
-            reply = await self._run(exchange, presence, receive, send)
-            if reply is not None and not (head.wrong or head.asynchronous or head.coding):
-                self._repeats.keep(head, body, self._engine.again.of(reply))
-        except HeadgateError as error:
-            await self._answer_error(exchange, error, send)
+        return request, wrong, body
 
-    async def _again(self, repeat: Repeat, presence: Cycle, send: Send) -> bool:
+    async def _again(self, repeat: Repeat, visit: Visit | VisitElsewhere) -> bool:
         """Answer a call that comes again; False where it has to be looked at as any other."""
         again = self._engine.again
         stored = again.kept(repeat)
@@ -254,18 +336,18 @@ class Gateway:
         if reply is None:
             return False
         body = await reply.read()
-        if not presence.answer(reply.status, reply.headers, body):
-            await _send(send, reply.status, reply.headers, body)
+        if not visit.answer(reply.status, reply.headers, body):
+            await _send(visit.send, reply.status, reply.headers, body)
         return True
 
-    async def _listed(self, head: Head, scope: Scope, send: Send) -> bool:
+    async def _listed(self, head: Head, send: Send) -> bool:
         """Answer from the merged lists of models; False where the provider has to be asked."""
         request, wrong = head.request(b"", keep_text=False)
         exchange = self._engine.begin(request)
         try:
             if wrong is not None:
                 raise wrong
-            listed = await self._models.answer(request.dialect, head.raw_path, scope["query_string"])
+            listed = await self._models.answer(request.dialect, head.raw_path, head.query)
         except Refusal as refusal:
             await self._engine.refuse(exchange, refusal)
             await self._answer_error(exchange, refusal, send)
@@ -281,7 +363,7 @@ class Gateway:
         await _send(send, 200, headers, listed.body)
         return True
 
-    def _told(self, headers: list[tuple[bytes, bytes]]) -> bool:
+    def _told(self, headers: Headers) -> bool:
         """A JSON body of a size that is read: whose ids it names decides where it may go."""
         kind, length = b"", self._body_bytes + 1
         for name, value in headers:
@@ -303,40 +385,6 @@ class Gateway:
             # Off the loop: a body of some megabytes takes as many milliseconds.
             body = await asyncio.to_thread(decode_request, head.coding, body, self._body_bytes)
         return body
-
-    async def _run(self, exchange: Exchange, presence: Cycle | None, receive: Receive, send: Send) -> Reply | None:
-        """Run the exchange and hand the answer on; stop at once when the caller leaves. Returns what was handed on."""
-        visit = _Visit(exchange, presence)
-        watcher = None
-        if presence is not None:
-            presence.on_disconnect = visit.leave
-        else:
-            watcher = asyncio.ensure_future(_watch(receive, visit))  # another server: nothing else tells
-        try:
-            if exchange.request.endpoint == "stored" and is_new_batch(exchange.request):
-                reply = await self._pass_batch(exchange)
-            else:
-                reply = await self._engine.open(exchange)
-            visit.reply = reply
-            try:
-                await _hand_on(reply, visit, presence, send)
-            finally:
-                reply.close()
-        except asyncio.CancelledError:
-            if not visit.left:  # the server is stopping
-                await self._told_stopping(visit, send)
-                raise
-        except UpstreamError as error:
-            if visit.reply is None:
-                raise
-            without_frames(error)
-            # A raw body broke after it had begun: leaving it unfinished is what says so.
-        finally:
-            if watcher is not None:
-                watcher.cancel()
-            if visit.timer is not None:
-                visit.timer.cancel()
-        return visit.reply
 
     async def _promised(self, exchange: Exchange, send: Send) -> bool:
         """`Prefer: respond-async`, where the caller's task or the configuration has `use: defer`."""
@@ -401,9 +449,9 @@ class Gateway:
         await _send(send, answer.status, answer.headers, answer.body)
         without_frames(error)
 
-    async def _told_stopping(self, visit: _Visit, send: Send) -> None:
+    async def _told_stopping(self, exchange: Exchange, visit: Visit | VisitElsewhere) -> None:
         """Tell a caller that its exchange was broken off by our own end: in the dialect, whatever it has got so far."""
-        exchange = visit.exchange
+        send = visit.send
         for _ in range(_TURNS):
             if exchange.ending is not None:
                 break
@@ -449,52 +497,20 @@ def _by_address(built: Built) -> bool:
     return any(ADDRESS in limit.per or ADDRESS in dict(limit.only) for limit in limits)
 
 
-class _Visit:
-    """One caller's presence, seen from its task. `piece` is the last one of a stream that it was given."""
-
-    __slots__ = ("exchange", "left", "piece", "reply", "task", "timer")
-
-    def __init__(self, exchange: Exchange, presence: Cycle | None) -> None:
-        self.exchange = exchange
-        # Asking asyncio takes longer than all else here.
-        self.task: asyncio.Task[Any] | None = asyncio.current_task() if presence is None else presence.task
-        self.reply: Reply | None = None
-        self.piece = b""
-        self.left = False
-        self.timer: asyncio.TimerHandle | None = None
-
-    def leave(self) -> None:
-        """The caller is gone: cancel upstream at once, unless its provider is set to drain, within its caps."""
-        self.left = True
-        last, reply, task = self.exchange.last, self.reply, self.task
-        if last is not None and last.route.drain and last.ended is None and (reply is None or reply.drains):
-            if reply is not None:
-                reply.leave()
-            if task is not None:  # the reply looks at the time when a piece comes; this is for when none does
-                loop = asyncio.get_running_loop()
-                self.timer = loop.call_later(last.route.drain_seconds + _DRAIN_SLACK, task.cancel)
-            return
-        if task is not None:
-            task.cancel()
-
-
-async def _hand_on(reply: Reply, visit: _Visit, presence: Cycle | None, send: Send) -> None:
-    headers = reply.headers
-    if reply.length is not None:
-        body = await reply.read()
-        if presence is None or not presence.answer(reply.status, headers, body):
-            await _send(send, reply.status, headers, body)
-        return
+async def _hand_on(reply: Reply, visit: Visit | VisitElsewhere) -> None:
+    """An answer that comes piece by piece."""
+    send = visit.send
     if visit.left:
         if not reply.drains:
             return
         reply.leave()
     else:
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     while piece := await reply.read():
         if not visit.left:
             visit.piece = piece
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not visit.pass_on(piece):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
     if not visit.left:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -503,13 +519,3 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
     headers.append((_LENGTH, b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _watch(receive: Receive, visit: _Visit) -> None:
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            visit.leave()
-    except Exception as error:
-        log_failure("the disconnect watcher", error)

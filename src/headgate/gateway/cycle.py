@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Prompt = Callable[[object, list[tuple[bytes, bytes]], bytes, bytes], bytes | None]
 """An app's `at_once`: the whole response to a whole request, from what the app `known` of the connection, the list of
 headers, the body and the `date` header line; None where there has to be a cycle."""
+Direct = Callable[[Any, list[tuple[bytes, bytes]], Any, bytes], Coroutine[Any, Any, None] | None]
+"""An app's `direct`: what serves a whole request, from the same, and its cycle: of the class that the app has as
+`cycle`. It ends with `let_go`, and raises nothing. None where the app has to be called as any other."""
 
 _log = logging.getLogger("headgate.gateway")
 
@@ -33,12 +36,26 @@ STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _COLON = b": "
 _LINE = b"\r\n"
+_CONTROLS = b"\r\n\0"
 _CR, _LF = 13, 10  # one byte is looked for several times faster as a number than as bytes
+_SPLIT = "a response header holds a control character"  # and would split the response
+_BODILESS = (204, 304)
+_ENDING = b"\r\ncontent-length: %d\r\n\r\n"
 _ENDING_LAST = b"\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
 _NAME = itemgetter(0)
 _LAST_CHUNK = b"0\r\n\r\n"
+_NOTHING: list[bytes] = []  # never filled
 COPY_UNDER = 32 * 1024
 """Bytes of a body up to which joining costs less than a second buffer in the transport, about."""
+
+
+class Shared(Protocol):
+    """What connections of one server share."""
+
+    date: bytes  # the current `date` header line
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]: ...
 
 
 class Connection(Protocol):
@@ -50,7 +67,7 @@ class Connection(Protocol):
     known: Any  # the app's, see `Cycle.known`
 
     @property
-    def date(self) -> bytes: ...
+    def state(self) -> Shared: ...
 
     async def drain(self) -> None: ...
 
@@ -77,12 +94,15 @@ class Presence:
     the caller gets its answer.
     """
 
-    __slots__ = ("_hook", "gone", "half_closed")
+    # An instance has its class's until they change, which for most of them never happens.
+    gone = ""
+    half_closed = False
+    _hook: Callable[[], object] | None = None
 
-    def __init__(self) -> None:
-        self.gone = ""
-        self.half_closed = False
-        self._hook: Callable[[], object] | None = None
+    @property
+    def heeds(self) -> bool:
+        """Somebody wants to hear of it when the caller is gone."""
+        return self._hook is not None
 
     @property
     def on_disconnect(self) -> Callable[[], object] | None:
@@ -126,9 +146,9 @@ def block_of(headers: list[tuple[bytes, bytes]]) -> bytes:
         RuntimeError: one of them holds a control character, and would split the response.
     """
     lines = _LINE.join(map(_COLON.join, headers))
-    breaks = len(headers) - 1
-    if lines.count(b"\r") != breaks or lines.count(b"\n") != breaks or 0 in lines:
-        raise RuntimeError("a response header holds a control character")
+    # Between two of them is one CR and one LF: what is left without any control characters is by so much shorter.
+    if len(lines.translate(None, _CONTROLS)) != len(lines) - 2 * len(headers) + 2:
+        raise RuntimeError(_SPLIT)
     return lines
 
 
@@ -139,48 +159,40 @@ class Cycle(Presence):
     write; an empty body message with `more_body` flushes it. Names of response headers have to be lower-case.
     """
 
-    __slots__ = (
-        "_bodiless",
-        "_chunked",
-        "_connection",
-        "_end_told",
-        "_expect_continue",
-        "_head",
-        "_http11",
-        "_left",
-        "_news",
-        "_scope",
-        "_size",
-        "body",
-        "complete",
-        "keep_alive",
-        "more_body",
-        "task",
-        "wrote",
-    )
+    # As in `Presence`: of a request that is here with all of its body, few of these ever change.
+    task: asyncio.Task[None] | None = None
+    body: list[bytes] = _NOTHING  # read and not yet taken by the app
+    more_body = False
+    complete = False  # the whole response has been handed to the transport
+    wrote = False  # any of it has
+    _scope: Scope | None = None  # until the app runs: it holds us
+    _odd = False  # `answer` has more to think of
+    _http11 = True
+    _bodiless = False
+    _expect_continue = False
+    _size = 0  # of `body`
+    _end_told = True  # the app has had the body's last message
+    _news: asyncio.Event | None = None  # made only when the app has to wait
+    _head: bytes | None = None  # the response's head, until the first body message
+    _chunked = False
+    _left: int | None = None  # bytes of content-length still to come; None = not declared
 
-    def __init__(self, connection: Connection, scope: Scope, keep_alive: bool, expect_continue: bool) -> None:
-        self.gone = ""
-        self.half_closed = False
-        self._hook = None
+    def __init__(
+        self, connection: Connection, keep_alive: bool, scope: Scope | None = None, expect_continue: bool = False
+    ) -> None:
+        """With a `scope` for `run`, the body is still to come; without, the app has it already."""
         self._connection = connection
-        scope["extensions"] = {"headgate": self}
-        self._scope: Scope | None = scope  # until the app runs: it holds us
-        self._http11: bool = scope["http_version"] == "1.1"
-        self._bodiless: bool = scope["method"] == "HEAD"
-        self.task: asyncio.Task[None] | None = None
         self.keep_alive = keep_alive
-        self.body: list[bytes] = []  # read and not yet taken by the app
-        self._size = 0  # of `body`
-        self.more_body = True
-        self.complete = False  # the whole response has been handed to the transport
-        self.wrote = False  # any of it has
-        self._expect_continue = expect_continue
-        self._end_told = False  # the app has had the body's last message
-        self._news: asyncio.Event | None = None  # made only when the app has to wait
-        self._head: bytes | None = None  # the response's head, until the first body message
-        self._chunked = False
-        self._left: int | None = None  # bytes of content-length still to come; None = not declared
+        if scope is not None:
+            scope["extensions"] = {"headgate": self}
+            self._scope = scope
+            self._http11 = scope["http_version"] == "1.1"
+            self._bodiless = scope["method"] == "HEAD"
+            self._expect_continue = expect_continue
+            self._odd = expect_continue or self._bodiless
+            self.body = []
+            self.more_body = True
+            self._end_told = False
 
     # The connection's side
 
@@ -203,34 +215,43 @@ class Cycle(Presence):
     def leave(self, why: str) -> None:
         """The caller is gone: `receive` says so, `send` does nothing from now on, and the app's hook is called."""
         if not self.complete and not self.gone:
-            self.body.clear()
+            self.body = []
             super().leave(why)
             if self._news is not None:
                 self._news.set()
 
-    async def run(self, app: App, tasks: set[asyncio.Task[None]]) -> None:
-        """Run the app. Whatever it does, the connection ends in a known state and the caller sees no trace.
-
-        `tasks` holds `task` until the end.
-        """
+    async def run(self, app: App) -> None:
+        """Run the app. Whatever it does, the connection ends in a known state and the caller sees no trace."""
         scope, self._scope = self._scope, None
         assert scope is not None
         try:
             await app(scope, self.receive, self.send)
-            if not self.complete and not self.gone:
-                _log.error("the app returned without completing its response")
-                self._fail(FAILED)
-        except asyncio.CancelledError:
-            self._fail(STOPPING)
-            raise
-        except Exception as error:
-            if not self.gone:
-                log_failure("the app", error)
-            self._fail(FAILED)
+            self.finish()
+        except (asyncio.CancelledError, Exception) as error:
+            self.break_off(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
         finally:
-            task, self.task = self.task, None
-            if task is not None:
-                tasks.discard(task)
+            self.let_go()
+
+    def finish(self) -> None:
+        """The app has nothing more to say."""
+        if not self.complete and not self.gone:
+            _log.error("the app returned without completing its response")
+            self._fail(FAILED)
+
+    def break_off(self, error: BaseException) -> None:
+        """The app broke, or its task was cancelled."""
+        if isinstance(error, asyncio.CancelledError):
+            self._fail(STOPPING)
+            return
+        if not self.gone:
+            log_failure("the app", error)
+        self._fail(FAILED)
+
+    def let_go(self) -> None:
+        """Nothing runs for it any more."""
+        self._connection.state.tasks.discard(self.task)
 
     def _fail(self, problem: Problem) -> None:
         """Answer for an app that did not: an error if nothing has been sent, else a cut that cannot pass for an end."""
@@ -274,27 +295,33 @@ class Cycle(Presence):
             return False
         if self.gone:
             return True
+        size = len(body)
         if (
-            self._bodiless
-            or self._expect_continue
-            or status in (204, 304)
+            self._odd
+            or size >= COPY_UNDER
+            or status in _BODILESS
             or not headers
             or not _FRAMING.isdisjoint(map(_NAME, headers))
-            or len(body) >= COPY_UNDER
         ):
-            headers.append((b"content-length", b"%d" % len(body)))
+            headers.append((b"content-length", b"%d" % size))
             self._start(status, headers)
             self._write(body, False)
             return True
         lines = block_of(headers)
-        ending = b"\r\ncontent-length: %d\r\n\r\n" if self.keep_alive else _ENDING_LAST
-        self._head = head = b"".join((STATUS_LINES[status], connection.date, lines, ending % len(body)))
+        self._head = head = (_ENDING if self.keep_alive else _ENDING_LAST) % size
         self.wrote = self.complete = True
-        self._hook = None
-        connection.transport.write(head + body)
+        connection.transport.write(b"".join((STATUS_LINES[status], connection.state.date, lines, head, body)))
         if self._news is not None:
             self._news.set()
         connection.response_done(self)
+        return True
+
+    def pass_on(self, piece: bytes) -> bool:
+        """A piece from the middle of a stream, in one write; False where `send` has to see to it."""
+        connection = self._connection
+        if connection.write_paused or self.gone or self.complete or not (self._chunked and self.wrote and piece):
+            return False
+        connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
 
     async def receive(self) -> Message:
@@ -348,8 +375,8 @@ class Cycle(Presence):
                     closing = closing or b"close" in value.lower()
         block = b"".join(fields)
         if _CR in block or _LF in block or 0 in block:
-            raise RuntimeError("a response header holds a control character")  # or it would split the response
-        if status in (204, 304):
+            raise RuntimeError(_SPLIT)
+        if status in _BODILESS:
             self._bodiless = True
         if length is None and not self._bodiless:
             self._chunked = self._http11
@@ -361,7 +388,7 @@ class Cycle(Presence):
             self.keep_alive = False
             fields.append(b"connection: close")
         fields.append(_LINE)
-        self._head = b"".join((STATUS_LINES[status], self._connection.date, _LINE.join(fields)))
+        self._head = b"".join((STATUS_LINES[status], self._connection.state.date, _LINE.join(fields)))
         self._left = 0 if self._bodiless else length
 
     def _write(self, body: bytes, more: bool) -> None:

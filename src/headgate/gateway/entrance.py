@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest, NotServed, Refusal
@@ -65,11 +66,15 @@ class Head:
     wrong: BadRequest | None = None
     prepared: Prepared = field(default_factory=dict)
     asynchronous: bool = False  # `Prefer: respond-async`
+    query: bytes = b""
+    plain: bool = field(init=False)  # nothing about it asks for more than to read the body and run it
+    read_whole: bool = field(init=False)  # the body says what the call costs, so it is read before it goes on
+    _same: dict[str, Any] | None = None  # what all requests with this head have in common
 
-    @property
-    def read_whole(self) -> bool:
-        """The body says what the call costs, so it is read before it goes on."""
-        return self.endpoint not in UNREAD
+    def __post_init__(self) -> None:
+        self.read_whole = self.endpoint not in UNREAD
+        unusual = self.coding or self.lists_all or self.wrong or self.asynchronous or self.said.webhook
+        self.plain = self.read_whole and self.endpoint != "models" and not unusual
 
     def request(
         self, body: bytes, *, keep_text: bool, wrong: Refusal | None = None, upload: Upload | None = None
@@ -80,43 +85,63 @@ class Head:
             wrong: what is wrong with the body already.
             upload: the body, where it is not held in memory; `body` is empty then.
         """
-        said, wrong = self.said, self.wrong or wrong
         try:
-            if not self.read_whole or (wrong is not None and not body):
-                facts = Facts(state=in_path(self.path) + (referred(body) if body else ()), keeps=True)
-            else:
+            if self.plain and wrong is None:
                 facts = self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
+            else:
+                wrong = self.wrong or wrong
+                facts = self._facts(body, keep_text, wrong)
         except BadRequest as error:
             facts = Facts()
             wrong = wrong or error
-        request = Request(
-            self.dialect.name,
-            self.endpoint,
-            self.method,
-            self.path,
-            said.headers,
-            body,
-            facts,
-            with_user(said.caller, facts.user) if facts.user else said.caller,
-            "gateway",
-            said.correlation_id,
-            said.timeout,
-            self.provider,
-            None,
-            said.client_retries,
-            self.own_url,
-            upload,
-            self.prepared,
-            bool(said.batch),
-            self.address,
-            said.on_cut,
-            said.approval,
-            said.cache,
-            patience=said.patience,
-        )
-        if self.asynchronous or said.webhook:
-            request.may_defer, request.webhook = self.asynchronous, said.webhook
+        same = self._same
+        if same is None:
+            same = self._same = vars(self._without_body())
+        request = _new(Request)
+        request.__dict__ = same.copy()
+        request.body = body
+        request.facts = facts
+        if facts.user:
+            request.caller = with_user(request.caller, facts.user)
+        if upload is not None:
+            request.upload = upload
         return request, wrong
+
+    def _facts(self, body: bytes, keep_text: bool, wrong: Refusal | None) -> Facts:
+        if not self.read_whole or (wrong is not None and not body):
+            return Facts(state=in_path(self.path) + (referred(body) if body else ()), keeps=True)
+        return self.dialect.read_request(self.endpoint, body, keep_text=keep_text)
+
+    def _without_body(self) -> Request:
+        said = self.said
+        return Request(
+            dialect=self.dialect.name,
+            endpoint=self.endpoint,
+            method=self.method,
+            path=self.path,
+            headers=said.headers,
+            body=b"",
+            facts=Facts(),
+            caller=said.caller,
+            way_in="gateway",
+            correlation_id=said.correlation_id,
+            timeout=said.timeout,
+            provider=self.provider,
+            client_retries=said.client_retries,
+            own_url=self.own_url,
+            prepared=self.prepared,
+            batch=bool(said.batch),
+            address=self.address,
+            on_cut=said.on_cut,
+            approval=said.approval,
+            cache=said.cache,
+            patience=said.patience,
+            may_defer=self.asynchronous,
+            webhook=said.webhook,
+        )
+
+
+_new = object.__new__
 
 
 def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addresses: Addresses | None = None) -> Head:
@@ -178,6 +203,7 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addre
         _address(scope, addresses) if addresses is not None else "",
         wrong,
         asynchronous=asynchronous,
+        query=scope["query_string"],
     )
 
 

@@ -19,6 +19,7 @@ _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect
 
 _REPEATED_BYTES = 8 * 1024  # a longer head is not worth keeping for as long as its connection is open
 _DIGITS = 9  # of a content-length that a repeated head may have; no body comes whole in one read above that
+END = b"\r\n\r\n"
 _LENGTH_LINE = b"\r\ncontent-length:"
 _ZERO = 48
 
@@ -82,12 +83,14 @@ class Repeated:
     leading zero, no space, no list. Anything else is for the parser.
 
     Attributes:
+        lines: what comes before the empty line, as it has to be; a format for the content-length.
+        limit: bytes of the longest body.
         headers: as the app sees them: one list for all requests with this head, its content-length renewed in place.
         scope: what the ASGI scope says of the request line.
-        task: the last request's. Until it is done the list is still that request's own.
+        task: the last request's that has seen the list. Until it is done the list is still that request's own.
     """
 
-    __slots__ = ("_after", "_before", "_limit", "_place", "_start", "headers", "scope", "task")
+    __slots__ = ("_after", "_before", "_place", "headers", "limit", "lines", "scope", "task")
 
     def __init__(
         self,
@@ -100,31 +103,29 @@ class Repeated:
     ) -> None:
         self._before = before
         self._after = after
-        self._start = len(before)
-        self._limit = limit
+        self.lines = b"%b%%d%b" % (before.replace(b"%", b"%%"), after.removesuffix(END).replace(b"%", b"%%"))
+        self.limit = limit
         self._place = [name for name, _ in headers].index(b"content-length")
         self.headers = headers
         self.scope = scope
         self.task = task
 
-    def body(self, data: bytes) -> bytes | None:
-        """What of its body a read brings that is this head and all of its body, and no more, or b"" where it is this
-        head alone and its body is to come; else None. `headers` have the length of a body that is here."""
-        start = self._start
-        if not data.startswith(self._before):
-            return None
-        end = data.find(b"\r", start, start + _DIGITS + 1)
-        digits = data[start:end]
-        if end < 0 or not digits.isdigit() or digits[0] == _ZERO or not data.startswith(self._after, end):
-            return None
+    def announced(self, data: bytes) -> int:
+        """The length of the body that is to come, where a read is this head alone; else 0."""
+        if not data.startswith(self._before) or not data.endswith(self._after):
+            return 0
+        digits = data[len(self._before) : -len(self._after)]
+        if len(digits) > _DIGITS or not digits.isdigit() or digits[0] == _ZERO:
+            return 0
         length = int(digits)
-        end += len(self._after)
-        rest = len(data) - end
-        if length > self._limit or (rest and rest != length):
-            return None
-        if rest:
-            self.headers[self._place] = (b"content-length", digits)
-        return data[end:]
+        return length if length <= self.limit else 0
+
+    def renew(self, length: int) -> list[tuple[bytes, bytes]]:
+        """The headers, of a request with a body of this length."""
+        if not self.task.done():
+            self.headers = self.headers.copy()
+        self.headers[self._place] = (b"content-length", b"%d" % length)
+        return self.headers
 
 
 def repeated(
@@ -142,8 +143,8 @@ def repeated(
         data: a read that was one request, whole, from its first byte to its last, or its head alone; that was accepted.
         largest: bytes of the largest body that is taken without the parser.
     """
-    end = data.find(b"\r\n\r\n") + 4
-    if not 4 <= end <= _REPEATED_BYTES or head_size(url, headers) + _DIGITS > limits.header_bytes:
+    end = data.find(END) + len(END)
+    if not len(END) <= end <= _REPEATED_BYTES or head_size(url, headers) + _DIGITS > limits.header_bytes:
         return None
     head = data[:end]
     before, line, after = head.lower().partition(_LENGTH_LINE)
@@ -154,7 +155,9 @@ def repeated(
         start += 1
     stop = head.find(b"\r", start)
     known = Repeated(head[:start], head[stop:], min(limits.body_bytes, largest), headers, scope, task)
-    return known if known.body(data) is not None else None
+    body = len(data) - end
+    whole = head.removesuffix(END) == known.lines % body and body <= known.limit if body else known.announced(head)
+    return known if whole else None
 
 
 def head_size(url: bytes, headers: Fields) -> int:

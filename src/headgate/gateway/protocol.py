@@ -10,6 +10,7 @@ response, and the app learns of a disconnect through a callback (`cycle.Presence
 from __future__ import annotations
 
 import asyncio
+from asyncio import Task
 from collections import deque
 from typing import Any, cast
 
@@ -18,8 +19,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from headgate.gateway import limits as problems
-from headgate.gateway.cycle import App, Cycle, Prompt, log_failure
+from headgate.gateway.cycle import App, Cycle, Direct, Prompt, log_failure
 from headgate.gateway.head import (
+    END,
     Refused,
     Repeated,
     check_head,
@@ -44,10 +46,10 @@ class GateProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_app", "_app_state", "_at_once", "_begun", "_body_read", "_body_since", "_chunked", "_connection_scope",
-        "_feeding", "_fresh", "_half_closed", "_head_first", "_head_read", "_headers", "_held", "_incoming",
-        "_largest", "_limits", "_line", "_lingering", "_loop", "_overhead", "_parser", "_problem", "_queue",
-        "_reading", "_repeated", "_scope", "_upgrading", "_url", "_writable", "_write_left", "active", "deadline",
-        "known", "paused_at", "state", "transport", "write_deadline", "write_paused",
+        "_cycle", "_direct", "_due", "_feeding", "_fresh", "_half_closed", "_head_first", "_head_read", "_headers",
+        "_held", "_incoming", "_largest", "_limits", "_line", "_lingering", "_loop", "_overhead", "_parser",
+        "_problem", "_queue", "_reading", "_repeated", "_scope", "_upgrading", "_url", "_writable", "_write_left",
+        "active", "deadline", "known", "paused_at", "state", "transport", "write_deadline", "write_paused",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,6 +65,8 @@ class GateProtocol(asyncio.Protocol):
         self._limits = server_state.limits
         self._app: App = config.loaded_app
         self._at_once: Prompt | None = getattr(config.loaded_app, "at_once", None)
+        self._direct: Direct | None = getattr(config.loaded_app, "direct", None)
+        self._cycle: type[Cycle] = getattr(config.loaded_app, "cycle", Cycle)
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = new_parser(self)
@@ -81,8 +85,10 @@ class GateProtocol(asyncio.Protocol):
         self._feeding = 0  # size of the read that is being parsed
         self._begun = 0  # requests that began in that read
         self._fresh: list[tuple[bytes, bytes]] = _NONE  # headers accepted in it, of a request that may repeat
-        self._repeated: Repeated | None = None  # the last request, if nothing but its body came behind its head
+        # The last request, if nothing but its body came behind its head, and nothing keeps another from coming.
+        self._repeated: Repeated | None = None
         self._held = b""  # that head once more, alone: SDKs send it before the body, in a read of its own
+        self._due = 0  # bytes of the body that it announces
         self._head_first = 0  # size of the read in which this head began
         self._head_read = 0  # bytes of whole reads after that one, and before the one being parsed
         self._body_read = 0
@@ -97,11 +103,6 @@ class GateProtocol(asyncio.Protocol):
         self._write_left = 0
         self.deadline = NEVER
         self.write_deadline = NEVER
-
-    @property
-    def date(self) -> bytes:
-        """The current `date` header line."""
-        return self.state.date
 
     # The transport's side
 
@@ -131,36 +132,41 @@ class GateProtocol(asyncio.Protocol):
         self._let_go()
         active = self.active
         whole = self._incoming is None and not self._lingering and self._connection_scope["scheme"] == "http"
-        if active is None or not whole or active.on_disconnect is not None:
+        if active is None or not whole or active.heeds:
             self._caller_left("left")
             self.close()
             return False
         self._half_closed = active.half_closed = True
+        self._repeated = None
         for cycle in self._queue:
             cycle.half_closed = True
         self.deadline = NEVER
         return True
 
     def data_received(self, data: bytes) -> None:
+        known = self._repeated
+        if known is not None and self.active is None and self._reading == _IDLE:
+            if self._held:
+                body = data if len(data) == self._due else b""
+            else:
+                head, _, body = data.partition(END)
+                if body:
+                    if head != known.lines % len(body) or len(body) > known.limit:
+                        body = b""
+                elif self._hold(known, data):
+                    return
+            if body:
+                self._held = b""
+                if self._at_once is None or not self._answered(self._at_once, known, body):
+                    self._repeat(known, body)
+                return
         if self._problem is not None or self._lingering:
             return
-        known, held = self._repeated, self._held
         if known is not None:
-            if self.active is None and self._reading == _IDLE and self.paused_at is None and known.task.done():
-                if held:
-                    data = held + data
-                    self._held = b""
-                body = known.body(data)
-                if body:
-                    if self._at_once is None or not self._answered(self._at_once, known, body):
-                        self._repeat(known, body)
-                    return
-                if body is not None and not held:
-                    self._held = data
-                    now, limits = self.state.now, self._limits
-                    self.deadline = now + min(limits.body_idle_seconds, limits.body_grace_seconds)
-                    return
             self._repeated = None
+            if self._held:
+                data = self._held + data
+                self._held = b""
         was, read = self._reading, self._body_read
         self._feeding = len(data)
         self._begun = 0
@@ -192,6 +198,16 @@ class GateProtocol(asyncio.Protocol):
             )
         if self.paused_at is None and (self._begun or self._reading != was or self._body_read != read):
             self._set_deadline()
+
+    def _hold(self, known: Repeated, data: bytes) -> bool:
+        """Wait for the body where a read is a known head alone."""
+        self._due = known.announced(data)
+        if not self._due:
+            return False
+        self._held = data
+        limits = self._limits
+        self.deadline = self.state.now + min(limits.body_idle_seconds, limits.body_grace_seconds)
+        return True
 
     def _count(self, size: int) -> bool:
         """Count a read that went on with a request; True if that was too much of it."""
@@ -285,7 +301,7 @@ class GateProtocol(asyncio.Protocol):
         self._body_read = self._overhead = 0
         self._body_since = state.now
         keep_alive = version == "1.1" and parser.should_keep_alive() and not state.draining
-        cycle = Cycle(self, request, keep_alive, expect_continue)
+        cycle = self._cycle(self, keep_alive, request, expect_continue)
         self._incoming = cycle
         if self.active is None:
             self._start(cycle)
@@ -344,32 +360,43 @@ class GateProtocol(asyncio.Protocol):
         if response is None:
             return False
         self.deadline = state.now + self._limits.keep_alive_seconds
-        state.total_requests += 1
         self.transport.write(response)
         return True
 
     def _repeat(self, known: Repeated, body: bytes) -> None:
         """A whole request with the head of the last one. The parser, which is between requests, need not see it."""
+        state = self.state
+        self.deadline = NEVER
+        direct = self._direct
+        if direct is not None:
+            cycle = self._cycle(self, not state.draining)
+            served = direct(self.known, known.headers, cycle, body)
+            if served is not None:
+                self.active = cycle
+                cycle.task = task = Task(served, loop=self._loop, name="request")
+                state.tasks.add(task)
+                return
         request = known.scope.copy()
-        request["headers"] = known.headers
-        cycle = Cycle(self, request, not self.state.draining, False)
+        request["headers"] = known.renew(len(body))
+        cycle = self._cycle(self, not state.draining, request)
         cycle.body.append(body)
         cycle.more_body = False
-        self.deadline = NEVER
         known.task = self._start(cycle)
 
-    def _start(self, cycle: Cycle) -> asyncio.Task[None]:
+    def _start(self, cycle: Cycle) -> Task[None]:
         self.active = cycle
         # Not create_task: passing through the loop and numbering a name costs more than starting the task.
-        cycle.task = task = asyncio.Task(cycle.run(self._app, self.state.tasks), loop=self._loop, name="request")
+        cycle.task = task = Task(cycle.run(self._app), loop=self._loop, name="request")
         self.state.tasks.add(task)
         return task
 
     def response_done(self, cycle: Cycle) -> None:
         """The active response is with the transport: what next?"""
-        state = self.state
-        state.total_requests += 1
         self.active = None
+        state = self.state
+        if self._repeated is not None and self._reading == _IDLE and cycle.keep_alive and self.paused_at is None:
+            self.deadline = state.now + self._limits.keep_alive_seconds  # nothing else has come since it began
+            return
         if self.transport.is_closing():
             return
         if not cycle.keep_alive or state.draining:
@@ -422,6 +449,7 @@ class GateProtocol(asyncio.Protocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer with an error and close: at once, or after the responses that are due before it."""
         self._problem = problem
+        self._repeated = None
         broken, self._incoming = self._incoming, None
         if broken is not None:
             if broken.complete:  # it was answered before its body had come
@@ -452,6 +480,7 @@ class GateProtocol(asyncio.Protocol):
             self.close()
             return
         self._lingering = True
+        self._repeated = None
         self.deadline = self.state.now + self.state.limits.linger_seconds
         self.transport.write_eof()
         if self.paused_at is not None:

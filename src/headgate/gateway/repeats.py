@@ -11,16 +11,21 @@ LARGEST = 16 * 1024
 
 
 class Repeats:
-    """The latest. One thread's, the event loop's."""
+    """The latest. One thread's, the event loop's.
 
-    __slots__ = ("_known",)
+    Attributes:
+        some: there have been any.
+    """
+
+    __slots__ = ("_known", "some")
 
     def __init__(self) -> None:
+        self.some = False
         self._known: dict[tuple[int, bytes], tuple[Head, Repeat]] = {}  # the head keeps its identity its own
 
     def find(self, head: Head, body: bytes) -> Repeat | None:
         """What is known of this very head with this body."""
-        found = self._known.get((id(head), body)) if self._known else None
+        found = self._known.get((id(head), body))
         return None if found is None else found[1]
 
     def keep(self, head: Head, body: bytes, repeat: Repeat | None) -> None:
@@ -30,3 +35,4 @@ class Repeats:
         if len(self._known) >= MOST:
             self._known.clear()
         self._known[id(head), body] = head, repeat
+        self.some = True

@@ -32,7 +32,7 @@ class GateState(ServerState):
         self.gates: set[GateProtocol] = set()
 
     def forget_done(self) -> None:
-        """Drop tasks that ended without running: `Cycle.run` drops its own."""
+        """Drop tasks that ended without running: `Cycle.let_go` drops its own."""
         self.tasks.difference_update([task for task in self.tasks if task.done()])
 
     def sweep(self, now: float) -> None:
