@@ -44,7 +44,9 @@ class Line:
 
 def make(method: str = "POST", keep_alive: bool = True, expects: bool = False) -> tuple[Line, Cycle]:
     line = Line()
-    return line, Cycle(line, keep_alive, {"http_version": "1.1", "method": method}, expects)
+    cycle = Cycle(line, keep_alive)
+    cycle.offer({"http_version": "1.1", "method": method}, expects)
+    return line, cycle
 
 
 FIELD = st.tuples(

@@ -177,22 +177,22 @@ class Cycle(Presence):
     _chunked = False
     _left: int | None = None  # bytes of content-length still to come; None = not declared
 
-    def __init__(
-        self, connection: Connection, keep_alive: bool, scope: Scope | None = None, expect_continue: bool = False
-    ) -> None:
-        """With a `scope` for `run`, the body is still to come; without, the app has it already."""
+    def __init__(self, connection: Connection, keep_alive: bool) -> None:
+        """One whose body the app has already."""
         self._connection = connection
         self.keep_alive = keep_alive
-        if scope is not None:
-            scope["extensions"] = {"headgate": self}
-            self._scope = scope
-            self._http11 = scope["http_version"] == "1.1"
-            self._bodiless = scope["method"] == "HEAD"
-            self._expect_continue = expect_continue
-            self._odd = expect_continue or self._bodiless
-            self.body = []
-            self.more_body = True
-            self._end_told = False
+
+    def offer(self, scope: Scope, expect_continue: bool) -> None:
+        """Have it ready for `run`, its body still to come."""
+        scope["extensions"] = {"headgate": self}
+        self._scope = scope
+        self._http11 = scope["http_version"] == "1.1"
+        self._bodiless = scope["method"] == "HEAD"
+        self._expect_continue = expect_continue
+        self._odd = expect_continue or self._bodiless
+        self.body = []
+        self.more_body = True
+        self._end_told = False
 
     # The connection's side
 
@@ -307,7 +307,9 @@ class Cycle(Presence):
             self._start(status, headers)
             self._write(body, False)
             return True
-        lines = block_of(headers)
+        lines = _LINE.join(map(_COLON.join, headers))  # as `block_of`, which is a call more
+        if len(lines.translate(None, _CONTROLS)) != len(lines) - 2 * len(headers) + 2:
+            raise RuntimeError(_SPLIT)
         self._head = head = (_ENDING if self.keep_alive else _ENDING_LAST) % size
         self.wrote = self.complete = True
         connection.transport.write(b"".join((STATUS_LINES[status], connection.state.date, lines, head, body)))

@@ -41,6 +41,10 @@ _NONE: list[tuple[bytes, bytes]] = []  # never filled
 _SLACK = 64 * 1024  # chunk framing allowed on top of 8 bytes per byte of content (one-byte chunks need 5 more)
 
 
+def _never(_known: Any, _headers: object, _cycle: object, _body: bytes) -> None:
+    """An app without `direct`."""
+
+
 class GateProtocol(asyncio.Protocol):
     """One caller's connection."""
 
@@ -65,7 +69,7 @@ class GateProtocol(asyncio.Protocol):
         self._limits = server_state.limits
         self._app: App = config.loaded_app
         self._at_once: Prompt | None = getattr(config.loaded_app, "at_once", None)
-        self._direct: Direct | None = getattr(config.loaded_app, "direct", None)
+        self._direct: Direct = getattr(config.loaded_app, "direct", _never)
         self._cycle: type[Cycle] = getattr(config.loaded_app, "cycle", Cycle)
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
@@ -156,9 +160,20 @@ class GateProtocol(asyncio.Protocol):
                 elif self._hold(known, data):
                     return
             if body:
-                self._held = b""
-                if self._at_once is None or not self._answered(self._at_once, known, body):
-                    self._repeat(known, body)
+                if self._held:
+                    self._held = b""
+                if self._at_once is not None and self._answered(self._at_once, known, body):
+                    return
+                state = self.state
+                self.deadline = NEVER
+                cycle = self._cycle(self, not state.draining)
+                served = self._direct(self.known, known.headers, cycle, body)
+                if served is None:
+                    self._repeat(known, cycle, body)
+                    return
+                self.active = cycle
+                cycle.task = task = Task(served, loop=self._loop, name="request")
+                state.tasks.add(task)
                 return
         if self._problem is not None or self._lingering:
             return
@@ -301,7 +316,8 @@ class GateProtocol(asyncio.Protocol):
         self._body_read = self._overhead = 0
         self._body_since = state.now
         keep_alive = version == "1.1" and parser.should_keep_alive() and not state.draining
-        cycle = self._cycle(self, keep_alive, request, expect_continue)
+        cycle = self._cycle(self, keep_alive)
+        cycle.offer(request, expect_continue)
         self._incoming = cycle
         if self.active is None:
             self._start(cycle)
@@ -363,22 +379,11 @@ class GateProtocol(asyncio.Protocol):
         self.transport.write(response)
         return True
 
-    def _repeat(self, known: Repeated, body: bytes) -> None:
+    def _repeat(self, known: Repeated, cycle: Cycle, body: bytes) -> None:
         """A whole request with the head of the last one. The parser, which is between requests, need not see it."""
-        state = self.state
-        self.deadline = NEVER
-        direct = self._direct
-        if direct is not None:
-            cycle = self._cycle(self, not state.draining)
-            served = direct(self.known, known.headers, cycle, body)
-            if served is not None:
-                self.active = cycle
-                cycle.task = task = Task(served, loop=self._loop, name="request")
-                state.tasks.add(task)
-                return
         request = known.scope.copy()
         request["headers"] = known.renew(len(body))
-        cycle = self._cycle(self, not state.draining, request)
+        cycle.offer(request, False)
         cycle.body.append(body)
         cycle.more_body = False
         known.task = self._start(cycle)
