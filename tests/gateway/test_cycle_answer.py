@@ -42,10 +42,12 @@ class Line:
     def close(self) -> None: ...
 
 
-def make(method: str = "POST", keep_alive: bool = True, expects: bool = False) -> tuple[Line, Cycle]:
+def make(
+    method: str = "POST", keep_alive: bool = True, expects: bool = False, version: str = "1.1"
+) -> tuple[Line, Cycle]:
     line = Line()
     cycle = Cycle(line, keep_alive)
-    cycle.offer({"http_version": "1.1", "method": method}, expects)
+    cycle.offer({"http_version": version, "method": method}, expects)
     return line, cycle
 
 
@@ -86,6 +88,61 @@ def test_an_answer_in_one_write_is_what_two_messages_would_have_been(
         return b"".join(line.written), line.done, cycle.complete, cycle.wrote, cycle.keep_alive
 
     assert one() == asyncio.run(two())
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([200, 204, 404, 529]),
+    st.lists(FIELD.filter(lambda f: f[0] != b"content-length"), max_size=4),
+    st.lists(st.sampled_from([b"{}", b"data: 1\n\n", b"x" * 40_000]), max_size=3),
+    st.sampled_from(["POST", "HEAD"]),
+    st.sampled_from(["1.1", "1.0"]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 4),
+)
+def test_a_stream_that_need_not_wait_is_what_messages_would_have_been(
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    pieces: list[bytes],
+    method: str,
+    version: str,
+    keep_alive: bool,
+    expects: bool,
+    leaves: int,
+) -> None:
+    async def play(at_once: bool) -> Any:
+        line, cycle = make(method, keep_alive, expects, version)
+        try:
+            if not (at_once and cycle.open(status, list(headers))):
+                await cycle.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+            for place, piece in enumerate(pieces):
+                if place == leaves:
+                    cycle.leave("left")
+                if not (at_once and cycle.pass_on(piece)):
+                    await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
+            if not (at_once and cycle.end()):
+                await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+        except RuntimeError as error:
+            return str(error), line.written
+        return b"".join(line.written), line.done, cycle.complete, cycle.wrote, cycle.keep_alive
+
+    assert asyncio.run(play(True)) == asyncio.run(play(False))
+
+
+def test_a_stream_is_left_to_send_where_it_would_have_to_wait() -> None:
+    line, cycle = make()
+    assert cycle.open(200, [(b"a", b"b")])
+    assert not cycle.open(200, [(b"a", b"b")])
+    line.write_paused = True
+    assert not cycle.pass_on(b"x")
+    line.write_paused = False
+    assert cycle.pass_on(b"x")
+    line.write_paused = True
+    assert not cycle.end()
+    line.write_paused = False
+    assert cycle.end()
+    assert (len(line.written), line.done, cycle.complete) == (2, 1, True)
 
 
 def test_an_answer_is_left_to_send_where_it_would_have_to_wait_or_one_has_begun() -> None:

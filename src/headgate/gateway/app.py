@@ -504,14 +504,14 @@ async def _hand_on(reply: Reply, visit: Visit | VisitElsewhere) -> None:
         if not reply.drains:
             return
         reply.leave()
-    else:
+    elif not visit.open(reply.status, reply.headers):
         await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     while piece := await reply.read():
         if not visit.left:
             visit.piece = piece
             if not visit.pass_on(piece):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-    if not visit.left:
+    if not visit.left and not visit.end():
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -42,6 +42,8 @@ _SPLIT = "a response header holds a control character"  # and would split the re
 _BODILESS = (204, 304)
 _ENDING = b"\r\ncontent-length: %d\r\n\r\n"
 _ENDING_LAST = b"\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+_CHUNKED = b"\r\ntransfer-encoding: chunked\r\n\r\n"
+_CHUNKED_LAST = b"\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
 _NAME = itemgetter(0)
 _LAST_CHUNK = b"0\r\n\r\n"
 _NOTHING: list[bytes] = []  # never filled
@@ -318,12 +320,44 @@ class Cycle(Presence):
         connection.response_done(self)
         return True
 
-    def pass_on(self, piece: bytes) -> bool:
-        """A piece from the middle of a stream, in one write; False where `send` has to see to it."""
-        connection = self._connection
-        if connection.write_paused or self.gone or self.complete or not (self._chunked and self.wrote and piece):
+    def open(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+        """The head of an answer whose length is not known, held back until its first piece; False where it is for
+        `send`."""
+        if self._head is not None:
             return False
-        connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if not self.gone:
+            odd = self._odd or not self._http11 or status in _BODILESS or not headers
+            if odd or not _FRAMING.isdisjoint(map(_NAME, headers)):
+                self._start(status, headers)
+                return True
+            ending = _CHUNKED if self.keep_alive else _CHUNKED_LAST
+            self._head = b"".join((STATUS_LINES[status], self._connection.state.date, block_of(headers), ending))
+            self._chunked = True
+        return True
+
+    def pass_on(self, piece: bytes) -> bool:
+        """A piece of a stream that goes on, in one write; False where `send` has to see to it."""
+        connection = self._connection
+        if connection.write_paused or self.gone or self.complete or not (self._chunked and piece):
+            return False
+        chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
+        if not self.wrote:
+            assert self._head is not None
+            self.wrote = True
+            chunk = self._head + chunk
+        connection.transport.write(chunk)
+        return True
+
+    def end(self) -> bool:
+        """The end of a stream that has begun; False where `send` has to see to it."""
+        connection = self._connection
+        if connection.write_paused or self.gone or self.complete or not (self._chunked and self.wrote):
+            return False
+        self.complete = True
+        connection.transport.write(_LAST_CHUNK)
+        if self._news is not None:
+            self._news.set()
+        connection.response_done(self)
         return True
 
     async def receive(self) -> Message:

@@ -104,8 +104,16 @@ class VisitElsewhere(_Served):
         """See `Cycle.answer`: `send` takes it."""
         return False
 
+    def open(self, _status: int, _headers: list[tuple[bytes, bytes]]) -> bool:
+        """See `Cycle.open`: `send` takes it."""
+        return False
+
     def pass_on(self, _piece: bytes) -> bool:
         """See `Cycle.pass_on`: `send` takes it."""
+        return False
+
+    def end(self) -> bool:
+        """See `Cycle.end`: `send` takes it."""
         return False
 
     def finish(self) -> None:
