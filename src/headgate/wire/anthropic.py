@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -41,6 +42,7 @@ _ERROR_TYPES = {
 }
 _MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|document|container_upload)"')
 _CONTAINER_UPLOAD = re.compile(rb'"type"\s*:\s*"container_upload"')
+_CUSTOM = frozenset({"custom"})
 # Tools with a dated type that the caller's own code runs; every other type but "custom" runs on Anthropic's side.
 _CALLERS_TOOLS = ("bash_", "text_editor_", "computer_", "memory_", "browser_")
 
@@ -84,7 +86,7 @@ class _PlainAnswer(msgspec.Struct):
 
 # What most requests have nothing of.
 _closer_looks = attrgetter(
-    "tools", "metadata", "container", "mcp_servers", "thread", "previous_message_id", "fallbacks", "compaction", "speed"
+    "container", "mcp_servers", "thread", "previous_message_id", "fallbacks", "compaction", "speed"
 )
 _NO_FACTS = vars(Facts())
 _new = object.__new__
@@ -116,7 +118,12 @@ class Anthropic:
         """See `Dialect.read_request`. `has_media` and `server_side` may be true of a body that only looks like it."""
         if endpoint == "messages":
             created = bodies.decode(_create, body)
-            if not (any(_closer_looks(created)) or (created.typed and bodies.search_typed(_MEDIA, body, created))):
+            typed = created.typed
+            if not (
+                any(_closer_looks(created))
+                or (typed and created.tools and _hosted(created.tools))
+                or (typed and bodies.search_typed(_MEDIA, body, created))
+            ):
                 facts = _new(Facts)
                 facts.__dict__ = _NO_FACTS.copy()
                 facts.model = created.model
@@ -124,6 +131,10 @@ class Anthropic:
                     facts.stream = True
                 facts.max_output_tokens = created.max_tokens
                 facts.system = bytes(created.system)
+                if created.tools:
+                    facts.has_tools = True
+                if created.metadata:
+                    facts.user = text(table(created.metadata).get("user_id"))
                 if keep_text:
                     facts.user_message = bodies.last_user_text(created.messages)
                 return facts
@@ -244,7 +255,13 @@ def _server_side(request: _Count) -> bool:
         return True
     if not request.tools or not request.typed:
         return False
-    return any(kind != "custom" and not kind.startswith(_CALLERS_TOOLS) for kind in bodies.tool_types(request.tools))
+    return _hosted(request.tools)
+
+
+def _hosted(tools: Iterable[Raw]) -> bool:
+    """Whether one of the tools runs on the provider's side."""
+    kinds = bodies.tool_types(tools) - _CUSTOM
+    return bool(kinds) and not all(kind.startswith(_CALLERS_TOOLS) for kind in kinds)
 
 
 ANTHROPIC = Anthropic()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -90,6 +91,9 @@ _parts = msgspec.json.Decoder(list[Part])
 _string = msgspec.json.Decoder(str)
 _message = msgspec.json.Decoder(Message)
 _tool = msgspec.json.Decoder(Tool)
+_type_of = attrgetter("type")
+_NONE = {None}
+_NOTHING: Set[str] = frozenset()
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -228,10 +232,13 @@ def messages(raws: Iterable[Raw]) -> Iterator[Message]:
     return (message_of(raw) or Message() for raw in raws)
 
 
-def tool_types(raws: Iterable[Raw] | None) -> Iterator[str]:
-    """The type of each tool that names one."""
-    tools = (_each(_tool, raw) for raw in raws or ())
-    return (tool.type for tool in tools if tool and isinstance(tool.type, str))
+def tool_types(raws: Iterable[Raw]) -> Set[str]:
+    """The types of the tools that name one."""
+    try:
+        found = set(map(_type_of, map(_tool.decode, raws)))  # there are dozens of tools in an agent's requests
+    except (ValueError, RecursionError, TypeError):  # not a tool, or no type: none of its business is known
+        found = {tool.type for tool in (_each(_tool, raw) for raw in raws) if tool and isinstance(tool.type, str)}
+    return {kind for kind in found if isinstance(kind, str)} if found != _NONE else _NOTHING
 
 
 def last_user_text(raws: list[Raw]) -> str:

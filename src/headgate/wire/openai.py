@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from headgate.core.exchange import Facts, Headers
-from headgate.wire import bodies, embeddings, jsontext, lenient, openai_usage, responses, sse
+from headgate.wire import bodies, embeddings, jsontext, lenient, openai_plain, openai_usage, responses, sse
 from headgate.wire.dialect import Answer, Meter, ProviderError
 from headgate.wire.errors import our_error, status_of
 from headgate.wire.lenient import table, text
@@ -36,7 +36,7 @@ _MEDIA = re.compile(
     rb'"type"\s*:\s*"(?:image_url|input_image|image|input_audio|audio_url|file|input_file|document_url|video_url)"'
 )
 _LEADING = ("system", "developer")
-_CALLERS_TOOLS = ("function", "custom")
+_CALLERS_TOOLS = frozenset({"function", "custom"})
 
 _NAMED = frozenset({"moderations", "count_tokens"})  # requests of which only the model matters
 
@@ -83,14 +83,15 @@ class _Choice(msgspec.Struct):
 
 # What most requests have nothing of.
 _closer_looks = attrgetter(
-    "tools", "functions", "user", "safety_identifier", "stream_options", "modalities", "search_parameters", "plugins",
-    "conversation", "previous_response_id",
+    "functions", "user", "safety_identifier", "modalities", "search_parameters", "plugins", "conversation",
+    "previous_response_id",
 )  # fmt: skip
 _NO_FACTS = vars(Facts())
 _new = object.__new__
 
 _create = msgspec.json.Decoder(_Create)
 _answer = msgspec.json.Decoder(_Answer)
+_plain_answer = msgspec.json.Decoder(openai_plain.Plain)
 _choices = msgspec.json.Decoder(list[_Choice])
 _answer_message = msgspec.json.Decoder(_AnswerMessage)
 
@@ -139,6 +140,7 @@ class OpenAI:
         if (
             request.web_search_options is None
             and not any(_closer_looks(request))
+            and not (request.typed and request.tools and not bodies.tool_types(request.tools) <= _CALLERS_TOOLS)
             and not (request.typed and bodies.search_typed(_MEDIA, body, request))
         ):
             facts = _new(Facts)
@@ -151,6 +153,10 @@ class OpenAI:
             if request.n:
                 facts.choices = request.n
             facts.system = _system(request.messages)
+            if request.tools:
+                facts.has_tools = True
+            if request.stream_options:
+                facts.include_usage = table(request.stream_options).get("include_usage") is True
             if keep_text:
                 facts.user_message = bodies.last_user_text(request.messages)
             return facts
@@ -203,21 +209,31 @@ class OpenAI:
             return responses.read_answer(body, keep_text=keep_text)
         if endpoint != "chat":
             return embeddings.read_answer(body) if endpoint == "embeddings" else Answer(), ""
+        try:
+            plain = _plain_answer.decode(body)
+        except (ValueError, RecursionError):
+            pass  # out of the ordinary: read again, with care
+        else:
+            usage = openai_plain.usage(plain)
+            if usage is not None:
+                choice = plain.choices[0]
+                words = _answer_text(choice.message) if keep_text else ""
+                return Answer(usage, plain.model, choice.finish_reason or ""), words
         answer = lenient.decode(_answer, body)
         if answer is None:
             return Answer(error=ProviderError(type="malformed_answer", message="the answer is not a JSON object")), ""
         if answer.error:
             return Answer(error=lenient.error_body(body)), ""
         fields = openai_usage.reported(answer.usage, answer.x_groq) or {}
-        choice = _first_choice(answer.choices)
+        first = _first_choice(answer.choices)
         return (
             Answer(
                 usage=openai_usage.reported_whole(fields, answer.service_tier),
                 model=text(answer.model),
-                stop_reason=text(choice.finish_reason),
-                error=lenient.error_value({"error": choice.error}) if choice.error else None,
+                stop_reason=text(first.finish_reason),
+                error=lenient.error_value({"error": first.error}) if first.error else None,
             ),
-            _answer_text(choice.message) if keep_text else "",
+            _answer_text(first.message) if keep_text else "",
         )
 
     def meter(self, endpoint: str, facts: Facts, *, keep_text: bool = False, strict: bool = False) -> Meter:
@@ -285,7 +301,7 @@ def _server_side(request: _Create) -> bool:
         return True
     if not request.tools or not request.typed:
         return False
-    return any(kind not in _CALLERS_TOOLS for kind in bodies.tool_types(request.tools))
+    return not bodies.tool_types(request.tools) <= _CALLERS_TOOLS
 
 
 def _has_media(request: _Create, body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Requests with nothing out of the ordinary are read in a shorter way: it finds what the careful one finds."""
+"""What has nothing out of the ordinary is read in a shorter way: it finds what the careful one finds."""
 
 from __future__ import annotations
 
@@ -85,3 +85,64 @@ def test_no_request_changes_what_the_next_one_is_read_from() -> None:
         read(endpoint, json.dumps(said).encode())
         plain = read(endpoint, json.dumps({"model": "m", "max_tokens": 5, "messages": []}).encode())
         assert plain == Facts(model="m", max_output_tokens=5)
+
+
+COUNT: st.SearchStrategy[Any] = st.one_of(
+    st.integers(0, 40), st.sampled_from([None, -1, 1.5, 2.0, True, "3", 1 << 60, {}])
+)
+DETAILS = st.one_of(
+    st.none(),
+    st.just([]),
+    st.dictionaries(
+        st.sampled_from(["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]), COUNT, max_size=3
+    ),
+    st.just({"cached_tokens": 9, "cached_tokens_details": {"audio_tokens": 4}}),
+    st.just({"cache_write_tokens": 9, "cache_write_tokens_details": {"ttl_12h_tokens": 4}}),
+)
+USAGE = st.one_of(
+    st.sampled_from([None, {}, [], "x"]),
+    st.fixed_dictionaries(
+        {"prompt_tokens": COUNT, "completion_tokens": COUNT},
+        optional={
+            "total_tokens": COUNT,
+            "prompt_tokens_details": DETAILS,
+            "completion_tokens_details": DETAILS,
+            "prompt_cache_hit_tokens": COUNT,
+            "service_tier": st.sampled_from([None, "", "flex", 1]),
+        },
+    ),
+)
+CHOICE = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.sampled_from([0, 1, None, "x"]),
+        "finish_reason": st.sampled_from([None, "stop", "length", 3]),
+        "message": st.sampled_from([None, {"content": "hi"}, {"refusal": "no"}, {"content": [1]}, "x"]),
+        "error": st.sampled_from([None, {}, {"message": "broken"}]),
+    },
+)
+ANSWER = st.fixed_dictionaries(
+    {"choices": st.one_of(st.lists(CHOICE, max_size=2), st.none()), "model": st.sampled_from(["m", None, 3])},
+    optional={
+        "usage": USAGE,
+        "service_tier": st.sampled_from([None, "", "default", 2]),
+        "error": st.sampled_from([None, {}, {"message": "broken"}]),
+        "x_groq": st.just({"usage": {"prompt_tokens": 1, "completion_tokens": 2}}),
+    },
+)
+
+
+class Refusing:
+    @staticmethod
+    def decode(_: bytes) -> None:
+        raise ValueError
+
+
+@settings(max_examples=800, deadline=None)
+@given(ANSWER, st.booleans())
+def test_a_plain_answer_of_chat_is_read_as_the_careful_way_reads_it(answer: dict[str, Any], keep_text: bool) -> None:
+    raw = json.dumps(answer).encode()
+    read = DIALECTS["openai"].read_answer
+    short = read("chat", raw, keep_text=keep_text)
+    with patch.object(openai, "_plain_answer", Refusing):
+        assert short == read("chat", raw, keep_text=keep_text)
