@@ -267,7 +267,6 @@ class Gateway:
         finally:
             if not visit.complete:
                 visit.finish()
-            visit.let_go()
 
     async def _broken_off(self, exchange: Exchange | None, visit: Visit | VisitElsewhere, error: BaseException) -> None:
         """What ended a request early: tell its caller, if there is one, in whatever form is left to do it."""

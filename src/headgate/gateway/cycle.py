@@ -28,7 +28,7 @@ Prompt = Callable[[object, list[tuple[bytes, bytes]], bytes, bytes], bytes | Non
 headers, the body and the `date` header line; None where there has to be a cycle."""
 Direct = Callable[[Any, list[tuple[bytes, bytes]], Any, bytes], Coroutine[Any, Any, None] | None]
 """An app's `direct`: what serves a whole request, from the same, and its cycle: of the class that the app has as
-`cycle`. It ends with `let_go`, and raises nothing. None where the app has to be called as any other."""
+`cycle`. It raises nothing, and awaits nothing once its answer is complete. None where there has to be a scope."""
 
 _log = logging.getLogger("headgate.gateway")
 
@@ -218,6 +218,10 @@ class Cycle(Presence):
         """The caller is gone: `receive` says so, `send` does nothing from now on, and the app's hook is called."""
         if not self.complete and not self.gone:
             self.body = []
+            if self.task is not None:  # it may go on, and its connection will not know it any more
+                tasks = self._connection.state.tasks
+                tasks.add(self.task)
+                self.task.add_done_callback(tasks.discard)
             super().leave(why)
             if self._news is not None:
                 self._news.set()
@@ -234,7 +238,8 @@ class Cycle(Presence):
             if isinstance(error, asyncio.CancelledError):
                 raise
         finally:
-            self.let_go()
+            if self.task is not None:
+                self._connection.state.tasks.discard(self.task)
 
     def finish(self) -> None:
         """The app has nothing more to say."""
@@ -250,10 +255,6 @@ class Cycle(Presence):
         if not self.gone:
             log_failure("the app", error)
         self._fail(FAILED)
-
-    def let_go(self) -> None:
-        """Nothing runs for it any more."""
-        self._connection.state.tasks.discard(self.task)
 
     def _fail(self, problem: Problem) -> None:
         """Answer for an app that did not: an error if nothing has been sent, else a cut that cannot pass for an end."""

@@ -164,16 +164,14 @@ class GateProtocol(asyncio.Protocol):
                     self._held = b""
                 if self._at_once is not None and self._answered(self._at_once, known, body):
                     return
-                state = self.state
                 self.deadline = NEVER
-                cycle = self._cycle(self, not state.draining)
+                cycle = self._cycle(self, not self.state.draining)
                 served = self._direct(self.known, known.headers, cycle, body)
                 if served is None:
                     self._repeat(known, cycle, body)
                     return
-                self.active = cycle
-                cycle.task = task = Task(served, loop=self._loop, name="request")
-                state.tasks.add(task)
+                self.active = cycle  # which is enough to be found by: see `GateState.running`
+                cycle.task = Task(served, loop=self._loop, name="request")
                 return
         if self._problem is not None or self._lingering:
             return

@@ -172,9 +172,9 @@ class GateServer(uvicorn.Server):
         for gate in list(state.gates):
             gate.shutdown()
         if not await self._until_idle(options.drain_seconds, forced=lambda: self.force_exit):
-            _log.warning("%d exchanges did not end while draining and are cancelled", len(state.tasks))
+            _log.warning("%d exchanges did not end while draining and are cancelled", len(state.running()))
             await self._told_app("break_off")
-            for task in list(state.tasks):
+            for task in state.running():
                 task.cancel()
             if not await self._until_idle(_CANCEL_GRACE, forced=lambda: False):
                 for gate in list(state.gates):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from uvicorn.server import ServerState
@@ -31,8 +32,16 @@ class GateState(ServerState):
         self.refused: dict[str, int] = {}
         self.gates: set[GateProtocol] = set()
 
+    def running(self) -> set[asyncio.Task[None]]:
+        """The tasks of all requests that have not ended: `tasks`, and of connections those that they are answering.
+
+        Whatever else may still run, because its caller has left or its app goes on behind its answer, is in `tasks`.
+        """
+        active = (gate.active for gate in self.gates)
+        return self.tasks | {cycle.task for cycle in active if cycle is not None and cycle.task is not None}
+
     def forget_done(self) -> None:
-        """Drop tasks that ended without running: `Cycle.let_go` drops its own."""
+        """Drop tasks that ended without running: others drop themselves."""
         self.tasks.difference_update([task for task in self.tasks if task.done()])
 
     def sweep(self, now: float) -> None:

@@ -94,7 +94,7 @@ class VisitElsewhere(_Served):
         self._watcher: asyncio.Future[None] | None = None
 
     def watch(self) -> None:
-        """From now on, and until `let_go`."""
+        """From now on, and until `finish`."""
         self._watcher = asyncio.ensure_future(self._watch())
 
     def take_body(self) -> None:
@@ -118,17 +118,13 @@ class VisitElsewhere(_Served):
 
     def finish(self) -> None:
         """See `Visit.finish`: of the answer that server takes care."""
-        if self.timer is not None:
-            self.timer.cancel()
+        for each in (self.timer, self._watcher):
+            if each is not None:
+                each.cancel()
 
     def break_off(self, error: BaseException) -> None:
         """See `Cycle.break_off`: that server takes care of it."""
         raise error
-
-    def let_go(self) -> None:
-        """Nothing runs for it any more."""
-        if self._watcher is not None:
-            self._watcher.cancel()
 
     async def _watch(self) -> None:
         try:
