@@ -34,6 +34,7 @@ _NOT_FORWARDED = NEVER_FORWARDED | {
     b"accept-encoding",
     b"content-encoding",
 }
+_LOOKED_AT = frozenset({b"content-type", b"content-encoding", b"accept-encoding", b"prefer"})
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?|\[[0-9A-Fa-f:.]+\](?::\d+)?")
 _READABLE = frozenset({*readable(), b"identity"})
 
@@ -167,20 +168,26 @@ def read_head(scope: Scope, ring: KeyRing, providers: Mapping[str, Route], addre
     dialect = DIALECTS[where.dialect]
     caller = Caller(key=key.id or key.name, tenant=key.tenant, environment=key.environment)
     endpoint = dialect.endpoint(method, where.path.partition("?")[0])
+    kind: bytes | None = None
+    coding, asynchronous = b"", False
+    accepted: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name not in _LOOKED_AT:
+            continue
+        if name == b"content-type":
+            kind = value.lower() if kind is None else kind
+        elif name == b"content-encoding":
+            coding = value.strip().lower()
+        elif name == b"accept-encoding":
+            accepted.append((name, _both_read(value)))
+        elif b"respond-async" in value.lower():
+            asynchronous = True
     # A body that is not read goes on in its coding.
-    kind = _field(headers, b"content-type").lower()
-    decodes = endpoint not in UNREAD or (endpoint == "stored" and kind.startswith(b"application/json"))
+    decodes = endpoint not in UNREAD or (endpoint == "stored" and (kind or b"").startswith(b"application/json"))
     dropped = _NOT_FORWARDED if decodes else _NOT_FORWARDED - {b"content-encoding"}
     kept = [h for h in headers if h[0] not in dropped]
+    kept += accepted
     wrong: BadRequest | None = None
-    coding, asynchronous = b"", False
-    for name, value in headers:
-        if name == b"content-encoding":
-            coding = value.strip().lower()
-        elif name == b"prefer" and b"respond-async" in value.lower():
-            asynchronous = True
-        elif name == b"accept-encoding":
-            kept.append((name, _both_read(value)))
     try:
         said = asked(kept, caller, may_name_tenant=key.may_speak_for_tenants)
     except BadRequest as error:
