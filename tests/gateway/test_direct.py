@@ -18,8 +18,10 @@ import pytest
 
 from headgate import Gate
 from headgate.core.secret import Secret
+from headgate.gateway import app
 from headgate.gateway.app import Gateway, create
 from headgate.gateway.auth import KeyRing
+from headgate.gateway.entrance import Head
 from headgate.gateway.server import BackgroundServer, ServerOptions
 from headgate.testing.server import SimulatorServer
 from headgate.testing.simulator import Fault, Match, Rule, Scenario, When
@@ -165,14 +167,47 @@ def test_another_key_ring_is_asked_anew(world: World) -> None:
     assert len(world.served) == 2
 
 
+@pytest.mark.parametrize("how", ["close", "half"])
+def test_a_caller_that_leaves_while_its_request_is_read_costs_nothing(
+    world: World, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.ask()[0] == 200
+    reading, left = threading.Event(), threading.Event()
+    read = Head.request
+
+    def slowly(*args: Any, **told: Any) -> Any:
+        reading.set()
+        left.wait(60)
+        return read(*args, **told)
+
+    monkeypatch.setattr(app, "_SHORT", 0)  # beside the loop, as long ones are
+    monkeypatch.setattr(Head, "request", slowly)
+    world.send()
+    assert reading.wait(60)
+    (gate,) = world.server.state.gates
+    active = gate.active
+    assert active is not None
+    if how == "half":
+        world.connection.sock.shutdown(socket.SHUT_WR)
+    else:
+        world.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        world.connection.close()
+    end = time.monotonic() + 60
+    while not (active.gone or active.half_closed) and time.monotonic() < end:
+        time.sleep(0.005)
+    left.set()
+    assert [ending for ending, _ in world.rows(2)] == ["complete", "cancelled"]
+    assert len(world.sim.requests(wait=0)) == 1
+
+
 def test_an_app_of_another_server_hears_of_its_caller_from_asgi(tmp_path: Path, headgate_simulator: Any) -> None:
     """The gateway in an app of somebody's own: no cycle of ours reaches it."""
     with ExitStack() as stack:
         world = World(tmp_path, headgate_simulator, stack)
-        app: Gateway = world.app
+        gateway: Gateway = world.app
 
         async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-            await app({name: value for name, value in scope.items() if name != "extensions"}, receive, send)
+            await gateway({name: value for name, value in scope.items() if name != "extensions"}, receive, send)
 
         server = BackgroundServer(wrapped, ServerOptions(port=0, drain_seconds=5, tune_gc=False))
         stack.enter_context(server)

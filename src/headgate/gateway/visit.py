@@ -60,6 +60,7 @@ class Visit(_Served, Cycle):
 
     def _call(self) -> None:
         if self.exchange is None:
+            self.half_closed = True  # whoever sets one looks at this
             super()._call()
             return
         try:
@@ -68,8 +69,11 @@ class Visit(_Served, Cycle):
             log_failure("the disconnect hook", error)
 
     def watch(self) -> None:
-        """Look whether the caller has left: it had closed its side before anybody minded."""
-        self.leave("left")
+        """The caller had left, or closed its side, before anybody minded."""
+        if self.gone:
+            self._call()
+        else:
+            self.leave("left")
 
     def finish(self) -> None:
         """See `Cycle.finish`."""
