@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.errors import UpstreamRejected
+from headgate.upstream import http1
 from headgate.upstream.http1 import Heads, ResponseReader, parse_url, request_head
 
 BODY = b"event: ping\ndata: {}\n\n" * 3
@@ -128,6 +129,52 @@ def test_bytes_after_the_end_leave_the_answer_whole_and_the_connection_unfit(sur
 def test_what_is_not_http_is_a_failure(data: bytes) -> None:
     assert read([data])[4]
     assert read([data[i : i + 1000] for i in range(0, len(data), 1000)])[4]
+
+
+NAMES = [b"Content-Type", b"Set-Cookie", b"set-cookie", b"Keep-Alive", b"X-A", b"Connection", b"trailer"]
+VALUES = [b"", b"a", b" a : b ", b": b: c", b"\t\x80", b"keep-alive", b"x" * 100]
+FRAMES = [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=4), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from(VALUES), st.sampled_from(FRAMES)), max_size=12),
+    st.integers(0, 200),
+)
+def test_heads_that_are_alike_are_read_as_if_each_were_the_first(
+    heads: list[list[tuple[bytes, bytes]]], answers: list[tuple[int, bytes, bytes]], at: int
+) -> None:
+    reader = ResponseReader()
+    for which, value, framed in answers:
+        fields = [*heads[which % len(heads)], (b"x-own", value)]
+        data = b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b:%b\r\n" % field for field in fields) + framed
+        for pieces in ([data], cut(data, [at])):
+            reader.begin("POST")
+            for piece in pieces:
+                reader.feed(piece)
+            kept = [(name.lower(), value.lstrip(b" \t")) for name, value in fields]
+            told = [field for field in reader.headers if field[0] != b"content-length"]
+            assert told == [f for f in kept if f[0] not in (b"connection", b"keep-alive", b"trailer")]
+            assert (reader.done, reader.reusable, b"".join(reader.pieces), reader.failure) == (True, True, b"hello", "")
+
+
+def test_what_is_kept_of_heads_is_bounded() -> None:
+    reader = ResponseReader()
+    for number in range(500):
+        for _ in range(3):
+            reader.begin("GET")
+            reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-%d: secret\r\n\r\n" % number)
+            assert reader.headers[1] == (b"x-%d" % number, b"secret")
+    assert 0 < len(http1._shapes) <= 128
+
+
+def test_fields_that_come_only_once_leave_nothing_behind() -> None:
+    reader = ResponseReader()
+    http1._shapes.clear()
+    for number in range(10):
+        reader.begin("GET")
+        reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-%d: a\r\n\r\n" % number)
+    assert not http1._shapes
 
 
 def test_a_large_body_in_the_same_piece_as_the_head_is_not_a_large_head() -> None:
@@ -273,7 +320,7 @@ def test_what_is_kept_of_headers_is_bounded() -> None:
         assert b"\r\na: %b\r\n" % headers[0][1] in heads.head("GET", target, headers, 0)
     heads.head("GET", target, [(b"a", b"x" * 10_000)], 0)
     assert len(heads._known) <= 128
-    assert all(len(lines) <= 8192 for _, lines in heads._known.values())
+    assert all(len(lines) <= 8192 for _, lines, *_ in heads._known.values())
 
 
 def test_a_plain_body_is_asked_for_once_and_only_where_no_field_says_otherwise() -> None:

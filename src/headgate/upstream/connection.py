@@ -69,10 +69,10 @@ class Answer:
             UpstreamBroken: kind "broken" or "truncated"; what came before has been handed on.
         """
         pieces = self.pieces
+        connection = self.connection
         while not pieces:
             if self.fault is not None:
                 raise self.fault
-            connection = self.connection
             if connection is None:
                 return b""
             try:
@@ -80,7 +80,7 @@ class Answer:
             except BaseException:
                 self.close()
                 raise
-        connection = self.connection
+            connection = self.connection
         if connection is not None:
             connection.taken()
         if len(pieces) == 1:
@@ -88,6 +88,13 @@ class Answer:
         data = b"".join(pieces)
         pieces.clear()
         return data
+
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        if self.connection is not None or self.fault is not None:
+            return None
+        pieces, self.pieces = self.pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: what the event loop has taken from the network."""
@@ -110,6 +117,7 @@ class Connection(asyncio.Protocol):
         deadline: loop time when `expire` is due, infinite while nobody waits for the provider.
         idle_since: loop time when it was last given back.
         closed: it was dropped or lost, and its place in the pool is free.
+        transport: None before it is connected, and once it is closed.
         waiter: done when what somebody waits for has come: the headers, then more of the body.
     """
 
@@ -124,9 +132,9 @@ class Connection(asyncio.Protocol):
         "_reading_paused",
         "_room",
         "_secured",
+        "_sweeper",
         "_timeouts",
         "_tls",
-        "_transport",
         "_uploading",
         "_waited",
         "_writing",
@@ -135,6 +143,7 @@ class Connection(asyncio.Protocol):
         "deadline",
         "home",
         "idle_since",
+        "transport",
         "waiter",
     )
 
@@ -146,7 +155,7 @@ class Connection(asyncio.Protocol):
         self.deadline = inf
         self.idle_since = 0.0
         self._reader = ResponseReader()
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self.waiter: asyncio.Future[None] | None = None
         self._timeouts: Timeouts
@@ -161,12 +170,13 @@ class Connection(asyncio.Protocol):
         self._waited = 0.0  # seconds of silence that somebody has waited for already
         self._reading_paused = False
         self._buffered = 0
+        self._sweeper = home.sweeper
         home.sweeper.watched.add(self)
 
     @property
     def usable(self) -> bool:
         """It can carry a request, as far as we know."""
-        transport = self._transport  # None once it is closed
+        transport = self.transport  # None once it is closed
         return transport is not None and not transport.is_closing()
 
     @property
@@ -183,49 +193,57 @@ class Connection(asyncio.Protocol):
         if self._secured is not None:
             await self._secured
 
-    def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts, ends: float = 0.0) -> Answer:
+    def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts, now: float, ends: float) -> Answer:
         """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault.
 
         Args:
-            ends: loop time when `timeouts.total` is over, where some of it has gone into connecting.
+            now: loop time.
+            ends: loop time when `timeouts.total` is over.
         """
-        transport, reader, home = self._transport, self._reader, self.home
+        transport, reader = self.transport, self._reader
         assert transport is not None
         reader.begin(method)
-        answer = self._answer = Answer(self, reader.pieces)
-        loop = home.loop
-        self.waiter = loop.create_future()
+        self._answer = answer = Answer(self, reader.pieces)
+        self.waiter = self.home.loop.create_future()
         self._timeouts = timeouts
-        self._buffered = 0
-        self._waited = self._patience = 0.0
-        if len(body) <= SLICE:
-            transport.write(head + body if self._tls is None else self._tls.encrypt(head + body))
+        self._ends = ends
+        if len(body) > SLICE or self._tls is not None:
+            self._write(transport, head, body)
         else:
-            transport.write(head if self._tls is None else self._tls.encrypt(head))
-            self._body = memoryview(body)
-            self._pump()
-        self._writing = writing = self._writing_paused
-        now = loop.time()
-        self._ends = ends = ends or now + timeouts.total
-        deadline = now + (timeouts.write if writing else timeouts.first_byte)
+            transport.write(head + body)
+        if self._writing_paused:
+            self._writing = True
+            deadline = now + timeouts.write
+        else:
+            deadline = now + timeouts.first_byte
         self.deadline = deadline = deadline if deadline < ends else ends
-        if deadline < home.sweeper.next:
-            home.sweeper.arm(deadline)
+        if deadline < self._sweeper.next:
+            self._sweeper.arm(deadline)
         return answer
 
-    def begin_upload(self, method: str, head: bytes, timeouts: Timeouts) -> Answer:
+    def _write(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        """The long way: for a large body, and under TLS."""
+        if len(body) <= SLICE:
+            head += body
+            body = b""
+        transport.write(head if self._tls is None else self._tls.encrypt(head))
+        if body:
+            self._body = memoryview(body)
+            self._pump()
+
+    def begin_upload(self, method: str, head: bytes, timeouts: Timeouts, now: float) -> Answer:
         """Send a head whose body follows by `upload`, to its end by `end_upload`.
 
         Until then the connection counts as writing: an answer that is complete earlier leaves it of no more use.
         """
-        answer = self.begin(method, head, b"", timeouts)
+        answer = self.begin(method, head, b"", timeouts, now, inf)
         self._writing = self._uploading = True
-        self.deadline = self._ends = inf  # it is the caller who is slow; its own connection has limits for that
+        self.deadline = inf  # it is the caller who is slow; its own connection has limits for that
         return answer
 
     async def upload(self, piece: bytes) -> None:
         """Write a piece of the body; returns when there is room for the next, or nobody to send it to any more."""
-        transport = self._transport
+        transport = self.transport
         if transport is None:
             return
         transport.write(piece if self._tls is None else self._tls.encrypt(piece))
@@ -245,14 +263,14 @@ class Connection(asyncio.Protocol):
             self._expect(self._timeouts.first_byte)
 
     def _expect(self, seconds: float) -> None:
-        home, ends = self.home, self._ends
-        deadline = home.loop.time() + seconds
+        ends, sweeper = self._ends, self._sweeper
+        deadline = self.home.loop.time() + seconds
         self.deadline = deadline = deadline if deadline < ends else ends
-        if deadline < home.sweeper.next:
-            home.sweeper.arm(deadline)
+        if deadline < sweeper.next:
+            sweeper.arm(deadline)
 
     def _pump(self) -> None:
-        transport = self._transport
+        transport = self.transport
         body = self._body
         while body is not None and transport is not None and not self._writing_paused:
             transport.write(body[:SLICE] if self._tls is None else self._tls.encrypt(body[:SLICE]))
@@ -283,8 +301,8 @@ class Connection(asyncio.Protocol):
 
     def _resume_reading(self) -> None:
         self._reading_paused = False
-        if self.usable and self._transport is not None:
-            self._transport.resume_reading()
+        if self.usable and self.transport is not None:
+            self.transport.resume_reading()
 
     def _wake(self) -> None:
         self.deadline = inf
@@ -298,12 +316,15 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         """The answer is complete: the connection is free, or of no more use."""
-        sent = not self._writing and not self._cut and self._body is None
-        self._detach(answer)
-        if self._reading_paused:
-            self._resume_reading()
-        transport = self._transport
-        if sent and self._reader.reusable and transport is not None and not transport.is_closing():
+        sent = not (self._writing or self._cut)
+        if self._writing or self._reading_paused:
+            self._detach(answer)
+            if self._reading_paused:
+                self._resume_reading()
+        else:  # it has come while somebody waited for it, as most do
+            answer.connection = self._answer = None
+            self._wake()
+        if sent and self._reader.reusable:
             self.home.give_back(self)
         else:
             self.drop()
@@ -320,24 +341,19 @@ class Connection(asyncio.Protocol):
         answer.connection = self._answer = self._body = None
         self._writing = self._uploading = False
         self._make_room()
-        self.deadline = inf
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake()
 
     def drop(self) -> None:
         """Close without ceremony. Idempotent."""
         if not self.closed:
             self.closed = True
             self._reader.release()
-            self.home.sweeper.watched.discard(self)
+            self._sweeper.watched.discard(self)
             self.home.lost(self)
         secured = self._secured
         if secured is not None and (not secured.done() or secured.cancelled() or secured.exception() is None):
             secured.cancel()  # asking for the exception also marks it as seen: the one who waited may have left
-        transport, self._transport = self._transport, None
+        transport, self.transport = self.transport, None
         if transport is not None and not self.home.loop.is_closed():
             transport.abort()
 
@@ -346,35 +362,71 @@ class Connection(asyncio.Protocol):
         where, timeouts = self.home.where, self._timeouts
         if self.home.loop.time() >= self._ends - 0.001:
             self.fail(faults.out_of_time(where))
+        elif not self._reader.head_done:
+            if self._writing:
+                self.fail(faults.write_timeout(where, timeouts.write))
+            else:
+                self.fail(faults.first_byte_timeout(where, timeouts.first_byte))
         elif self._patience:
             self._waited += self._patience
             self._wake()
-        elif self._writing and not self._reader.head_done:
-            self.fail(faults.write_timeout(where, timeouts.write))
-        elif not self._reader.head_done:
-            self.fail(faults.first_byte_timeout(where, timeouts.first_byte))
         else:
             self.fail(faults.idle_timeout(where, timeouts.idle))
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         if self.closed:
-            self._transport.abort()
+            self.transport.abort()
         elif self._tls is not None:
             self._shake(b"")
 
     def data_received(self, data: bytes) -> None:
         tls = self._tls
-        if tls is None:
-            self._plain_received(data)
+        if tls is not None:
+            data = self._unwrapped(tls, data)
+            if not data:
+                if tls.closed:
+                    self._closed_by_provider(None)
+                return
+        answer, reader = self._answer, self._reader
+        if answer is None:  # bytes that nobody asked for: whose answer would they be?
+            self.drop()
             return
-        data = self._unwrapped(tls, data)
-        if data:
-            self._plain_received(data)
-        if tls.closed:
+        reader.feed(data)
+        if not answer.status and reader.head_done:
+            answer.status = reader.status
+            answer.headers = reader.headers
+            if not reader.done:
+                self._begun(reader.status)
+        if reader.done:
+            self._finish(answer)
+        elif reader.failure:
+            self.fail(faults.broken(self.home.where, reader.failure))
+        elif reader.head_done:
+            if reader.pieces and self.waiter is not None:
+                self._wake()
+            self._buffered += len(data)
+            if self._buffered > BUFFER_LIMIT:
+                self._pause_reading()
+        if tls is not None and tls.closed:
             self._closed_by_provider(None)
+
+    def _begun(self, status: int) -> None:
+        """The headers are here, and more of the answer is to come."""
+        self._buffered = 0
+        self._waited = self._patience = 0.0
+        if self._body is not None and status >= 400:
+            self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
+            self._cut = True
+        if self.waiter is not None:
+            self._wake()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
+            self.transport.pause_reading()
 
     def _unwrapped(self, tls: TlsLayer, data: bytes) -> bytes:
         try:
@@ -385,13 +437,13 @@ class Connection(asyncio.Protocol):
             self._closed_by_provider(error)
             return b""
         answer = tls.to_send()  # to a key update
-        if answer and self._transport is not None:
-            self._transport.write(answer)
+        if answer and self.transport is not None:
+            self.transport.write(answer)
         return plain
 
     def _shake(self, data: bytes) -> bytes:
         """Go on with the handshake; what came behind its end is returned."""
-        tls, transport, secured = self._tls, self._transport, self._secured
+        tls, transport, secured = self._tls, self.transport, self._secured
         if tls is None or transport is None or secured is None:
             return b""
         try:
@@ -412,33 +464,6 @@ class Connection(asyncio.Protocol):
         secured = self._secured
         if secured is not None and not secured.done():
             secured.set_exception(error)
-
-    def _plain_received(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is None:  # bytes that nobody asked for: whose answer would they be?
-            self.drop()
-            return
-        reader = self._reader
-        reader.feed(data)
-        head_done = reader.head_done
-        begun = head_done and not answer.status
-        if begun:
-            answer.status = reader.status
-            answer.headers = reader.headers
-            if self._body is not None and reader.status >= 400:
-                self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
-                self._cut = True
-        if reader.failure:
-            self.fail(faults.broken(self.home.where, reader.failure))
-        elif reader.done:
-            self._finish(answer)
-        elif head_done:
-            if self.waiter is not None and (begun or reader.pieces):
-                self._wake()
-            self._buffered += len(data)
-            if self._buffered > BUFFER_LIMIT and not self._reading_paused and self._transport is not None:
-                self._reading_paused = True
-                self._transport.pause_reading()
 
     def eof_received(self) -> None:
         self._closed_by_provider(None)

@@ -6,6 +6,8 @@ Transfer-Encoding.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -23,12 +25,14 @@ HOP_BY_HOP = frozenset(
      b"proxy-authenticate", b"proxy-authorization", b"proxy-authentication-info")
 )  # fmt: skip
 # Recomputed here, or meaningless once the body follows at once (expect).
-_SPECIAL = HOP_BY_HOP | {b"content-length"}
 _OURS = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LOWER_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _COLON = b": "
 _LINE = b"\r\n"
+_END = b"\r\n\r\n"
+_BEGIN_AND_END = (None, None)
+_TOO_LONG = f"response headers above {HEADER_LIMIT // 1024} KiB"
 ACCEPT = b"accept-encoding"
 _ACCEPT_LINE = b"accept-encoding: "
 _PLAIN = b"accept-encoding: identity\r\n"
@@ -38,6 +42,7 @@ _NAMES = 1024  # beginnings of lines kept, each of a name of up to _NAME_BYTES
 _NAME_BYTES = 64
 _HEADS = 128  # lists of headers a pool knows again, each of up to _HEAD_BYTES
 _HEAD_BYTES = 8 * 1024
+_SHAPES = 128  # of responses' heads, each of up to _HEAD_BYTES
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -176,18 +181,24 @@ class Heads:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Headers, bytes]] = {}  # by id: the fields, and their lines
+        # By id: the fields, their lines; the method and the target that they were sent with last, and the head then.
+        self._known: dict[int, tuple[Headers, bytes, str, Target, bytes]] = {}
 
     def head(self, method: str, target: Target, headers: Headers, length: int | None) -> bytes:
         """As `request_head`."""
         known = self._known.get(id(headers))
-        if known is not None and known[0] == headers:
-            return _whole_head(method, target, known[1], length)
-        lines = _field_lines(headers)
+        if known is None or known[0] != headers:
+            lines = _field_lines(headers)
+            fields: Headers = list(headers)
+        else:
+            fields, lines, by, to, begun = known
+            if length and to is target and by == method:
+                return b"%bcontent-length: %d\r\n\r\n" % (begun, length)
         if len(self._known) >= _HEADS:
             self._known.clear()
         if len(lines) <= _HEAD_BYTES:
-            self._known[id(headers)] = (list(headers), lines)
+            begun = (target.starts.get(method) or _start(method, target)) + lines
+            self._known[id(headers)] = fields, lines, method, target, begun
         return _whole_head(method, target, lines, length)
 
 
@@ -217,43 +228,98 @@ def _field_lines(headers: Headers) -> bytes:
     return block if block.startswith(_ACCEPT_LINE) or _LINE + _ACCEPT_LINE in block else _PLAIN + block
 
 
+class _Shape(NamedTuple):
+    """How the fields of a response's head go: a provider's are the same from answer to answer, but for their values.
+
+    To match them all at once costs a fraction of what it costs to look at them one by one.
+    """
+
+    match: Callable[[bytes, int], re.Match[bytes] | None]  # from the status line's end on; its groups are the values
+    names: tuple[bytes, ...]  # lower-case, of those that are kept
+    framed: bool  # the body's end is told, by a length or by chunks
+
+
+# By their names as they come, and their transfer codings. Names only, never a value.
+_shapes: dict[tuple[tuple[bytes, ...], tuple[bytes, ...]], _Shape] = {}
+_FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
+
+
+def _shape_of(names: tuple[bytes, ...], codings: tuple[bytes, ...]) -> _Shape:
+    lines, kept, framed = [], [], False
+    left = list(codings)
+    for raw in names:
+        name = raw.lower()
+        value = rb"[^\r]*"
+        if name == b"transfer-encoding":
+            coding = left.pop(0)
+            value = re.escape(coding)
+            framed = framed or _is_chunked(coding)
+        elif name not in HOP_BY_HOP:
+            framed = framed or name == b"content-length"
+            kept.append(name)
+            value = rb"([^\r]*)"
+        lines.append(re.escape(raw) + rb":[ \t]*" + value + rb"\r\n")
+    return _Shape(re.compile(rb"\r\n" + b"".join(lines) + rb"\r\n").match, tuple(kept), framed)
+
+
+def _is_chunked(coding: bytes) -> bool:
+    return coding.rpartition(b",")[2].strip().lower() == b"chunked"
+
+
 class ResponseReader:
     """Reads the responses of one connection, one after another. `begin` before each, then `feed` until `done`.
+
+    The parser says whether the bytes are a response, and where its head and its body end; the fields are taken out of
+    a head that it has found good. What it calls are functions in C where that will do: streams have hundreds of pieces.
 
     Attributes:
         status, headers: final once `head_done`; names lower-case, hop-by-hop fields left out.
         pieces: the body's bytes so far, for the owner to take; a fresh list for each response.
         done: the body's end was seen. `reusable` then says whether the connection may carry another request.
-        failure: "" or why the bytes are not a response; what came before it in `pieces` is good.
+        failure: "" or why the bytes are not a response; what came before it in `pieces` is good. It is the last one.
     """
 
     __slots__ = (
         "_body",
-        "_fed",
-        "_fields",
+        "_due",
         "_framed",
-        "_head",
+        "_interim",
+        "_method",
         "_parser",
+        "_raw",
+        "_shape",
         "_spoiled",
+        "_unknown",
         "done",
         "failure",
         "head_done",
         "headers",
         "on_body",
+        "on_message_begin",
+        "on_message_complete",
         "pieces",
         "reusable",
         "status",
     )
 
     def __init__(self) -> None:
-        # The parser puts the pieces here by itself, without a frame of Python for each: streams have hundreds.
         self._body: list[bytes] = []
         self.on_body = self._body.append
+        # One for a response's begin and one for its end, each taken away by the parser: none is left at the end, and a
+        # second response, which nobody has asked for, makes the parser fail.
+        self._due: list[None] = []
+        self.on_message_begin = self.on_message_complete = self._due.pop
         self._parser: httptools.HttpResponseParser | None = None
         self._spoiled = True  # the parser cannot take another response
-        self._fields: list[tuple[bytes, bytes]] = []
-        self.headers = self._fields
-        self.pieces: list[bytes] = []
+        self._raw = b""  # the head, as far as it has come
+        self._interim = 0  # responses in it before the one that counts
+        self._shape: _Shape | None = None  # of the last head
+        self._unknown: object = None  # what the last head was like, where it had no shape
+        self._framed = False  # the body's end is told
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.failure = ""
+        self.reusable = False
         self.begin("GET")
 
     def begin(self, method: str) -> None:
@@ -261,14 +327,10 @@ class ResponseReader:
         if self._spoiled:
             self._parser = httptools.HttpResponseParser(self)
             self._spoiled = False
-        self._head = method == "HEAD"
-        self._framed = False  # the body's end is told, by a length or by chunks
-        self._fed = 0
-        self.status = 0
-        self.headers = self._fields = []
-        self.pieces = []
-        self.head_done = self.done = self.reusable = False
-        self.failure = ""
+        self._due[:] = _BEGIN_AND_END
+        self._method = method
+        self.pieces: list[bytes] = []
+        self.head_done = self.done = False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. After `done` or a `failure`, more bytes only make the connection unfit for reuse."""
@@ -276,19 +338,32 @@ class ResponseReader:
         if self.done or self.failure or parser is None:
             self.reusable = False
             return
-        in_head = not self.head_done
+        problem = ""
+        head = b""
+        if not self.head_done:
+            self._raw = head = self._raw + data
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail("it switched protocols")
+            problem = "it switched protocols"
         except httptools.HttpParserError as error:
-            self._fail(f"not HTTP/1.1 ({error})")
-        if self._body:
-            self._take_body()
-        if in_head:
-            self._fed += len(data)
-            if self._fed > HEADER_LIMIT:
-                self._limit_head()
+            problem = f"not HTTP/1.1 ({error})"
+        if head:
+            if self.head_done:
+                problem = self._take_head(head) or problem
+            elif len(head) > HEADER_LIMIT:
+                problem = _TOO_LONG
+        body = self._body
+        if body:
+            if self._spoiled:  # of an answer to HEAD, which has none
+                self.reusable = False
+            else:
+                self.pieces += body
+            body.clear()
+        if not self._due:
+            self.done = True
+        if problem:
+            self._fail(problem)
 
     def eof(self) -> bool:
         """The other side will send no more. True where that ends the response rightly (RFC 9112, section 6.3)."""
@@ -303,62 +378,63 @@ class ResponseReader:
 
     def _fail(self, reason: str) -> None:
         self.reusable = False
+        if reason is _TOO_LONG:
+            self.done = False
         if not self.done:
             self.failure = reason
 
-    def _limit_head(self) -> None:
-        # A body may have come with the head, so once the head is known only its own bytes count.
-        if not self.head_done or sum(len(n) + len(v) + 4 for n, v in self.headers) > HEADER_LIMIT:
-            self.done = False
-            self._fail(f"response headers above {HEADER_LIMIT // 1024} KiB")
+    def _take_head(self, raw: bytes) -> str:
+        """Take the fields of a head that the parser has read to its end; returns what is wrong with it, or ""."""
+        self._raw = b""
+        if self._interim or raw[0] in _LINE:
+            raw = self._without_interim(raw)
+        start = raw.find(_LINE)
+        shape = self._shape
+        found = None if shape is None else shape.match(raw, start)
+        if found is None or shape is None:
+            return self._take_unknown(raw, start)
+        self.headers = list(zip(shape.names, found.groups(), strict=True))
+        self._framed = shape.framed
+        return _TOO_LONG if found.end() > HEADER_LIMIT else ""
+
+    def _without_interim(self, raw: bytes) -> bytes:
+        """From the status line on that counts. The parser lets empty lines go before one."""
+        while self._interim:
+            self._interim -= 1
+            raw = raw.lstrip(_LINE).partition(_END)[2]
+        return raw.lstrip(_LINE)
+
+    def _take_unknown(self, raw: bytes, start: int) -> str:
+        """`_take_head` for fields that are others than the last time. Those that come twice running get a shape: what
+        a provider never sends again would only fill the memory."""
+        end = raw.find(_END, start) + len(_LINE)
+        fields = _FIELD.findall(raw, start + len(_LINE), end)
+        names = tuple([name for name, _ in fields])
+        codings = tuple([value for name, value in fields if name.lower() == b"transfer-encoding"])
+        kept = [(name.lower(), value) for name, value in fields]
+        self.headers = [field for field in kept if field[0] not in HOP_BY_HOP]
+        self._framed = any(map(_is_chunked, codings)) or any(name == b"content-length" for name, _ in kept)
+        like = names, codings
+        self._shape = _shapes.get(like)
+        if self._shape is None and self._unknown == like and end <= _HEAD_BYTES:
+            if len(_shapes) >= _SHAPES:
+                _shapes.clear()
+            self._shape = _shapes[like] = _shape_of(names, codings)
+        self._unknown = like if self._shape is None else None
+        return _TOO_LONG if end > HEADER_LIMIT else ""
 
     # Called by the parser.
 
-    def on_message_begin(self) -> None:
-        if self.done:  # a second response that nobody asked for
-            self.reusable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in _SPECIAL:
-            if self.head_done:
-                return
-            if name == b"content-length":
-                self._framed = True
-            else:
-                if name == b"transfer-encoding" and value.rpartition(b",")[2].strip().lower() == b"chunked":
-                    self._framed = True
-                return
-        self._fields.append((name, value))
-
     def on_headers_complete(self) -> None:
         parser = self._parser
-        if self.head_done or parser is None:
-            return
+        assert parser is not None
         status = parser.get_status_code()
         if status < 200:  # interim (RFC 9110, section 15.2): the answer is still to come
-            self.headers = self._fields = []
-            self._framed = False
+            self._due += _BEGIN_AND_END
+            self._interim += 1
             return
         self.status = status
+        self.reusable = parser.should_keep_alive()
         self.head_done = True
-        self._fields = []  # what comes from here on is a trailer: it must not pose as a header
-        if self._head:  # the parser cannot be told that no body follows, so it waits for one
+        if self._method == "HEAD":  # the parser cannot be told that no body follows, so it waits for one
             self._spoiled = self.done = True
-            self.reusable = parser.should_keep_alive()
-
-    def _take_body(self) -> None:
-        body = self._body
-        if self.done:
-            self.reusable = False  # of a second response
-        else:
-            self.pieces += body
-        body.clear()
-
-    def on_message_complete(self) -> None:
-        if self._body:
-            self._take_body()
-        parser = self._parser
-        if self.head_done and not self.done and parser is not None:
-            self.done = True
-            self.reusable = parser.should_keep_alive()

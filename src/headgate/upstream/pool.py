@@ -7,6 +7,7 @@ loop that made them and never leave it.
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator
 
@@ -27,7 +28,19 @@ IDLE_EXPIRY = 15.0  # seconds; well below the keep-alive of the providers' front
 class _Bucket:
     """The connections of one loop to one origin: at most `limit` open, the idle ones last in first out."""
 
-    __slots__ = ("_idle", "_idle_timer", "_open", "_origin", "_pool", "_waiting", "loop", "sweeper", "where")
+    __slots__ = (
+        "_idle",
+        "_idle_expiry",
+        "_idle_timer",
+        "_max_idle",
+        "_open",
+        "_origin",
+        "_pool",
+        "_waiting",
+        "loop",
+        "sweeper",
+        "where",
+    )
 
     def __init__(self, pool: AsyncPool, loop: asyncio.AbstractEventLoop, sweeper: Sweeper, origin: Origin) -> None:
         self.loop = loop
@@ -35,6 +48,8 @@ class _Bucket:
         self.where = str(origin)
         self._pool = pool
         self._origin = origin
+        self._max_idle = pool.max_idle
+        self._idle_expiry = pool.idle_expiry
         self._open = 0  # connecting, busy and idle
         self._idle: deque[Connection] = deque()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
@@ -43,15 +58,13 @@ class _Bucket:
     def counts(self) -> tuple[int, int, int]:
         return self._open, len(self._idle), len(self._waiting)
 
-    def pop_idle(self) -> Connection | None:
+    def pop_idle(self, now: float) -> Connection | None:
         """The connection used last, if it is fresh enough."""
         idle = self._idle
-        if not idle:
-            return None
-        fresh = self.loop.time() - self._pool.idle_expiry
         while idle:
             connection = idle.pop()
-            if connection.idle_since > fresh and connection.usable:
+            transport = connection.transport
+            if connection.idle_since > now - self._idle_expiry and transport is not None and not transport.is_closing():
                 return connection
             connection.drop()
         return None
@@ -154,11 +167,12 @@ class _Bucket:
                 ticket.set_result(connection)
                 return
         connection.idle_since = self.loop.time()
-        self._idle.append(connection)
-        if len(self._idle) > self._pool.max_idle:
-            self._idle.popleft().drop()
+        idle = self._idle
+        idle.append(connection)
+        if len(idle) > self._max_idle:
+            idle.popleft().drop()
         if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self._pool.idle_expiry, self._expire_idle)
+            self._idle_timer = self.loop.call_later(self._idle_expiry, self._expire_idle)
 
     def lost(self, connection: Connection) -> None:
         """Gone: its place is free for whoever waits longest."""
@@ -169,11 +183,11 @@ class _Bucket:
 
     def _expire_idle(self) -> None:
         self._idle_timer = None
-        oldest = self.loop.time() - self._pool.idle_expiry + 0.001
+        oldest = self.loop.time() - self._idle_expiry + 0.001
         while self._idle and self._idle[0].idle_since <= oldest:
             self._idle.popleft().drop()
         if self._idle:
-            due = self._idle[0].idle_since + self._pool.idle_expiry
+            due = self._idle[0].idle_since + self._idle_expiry
             self._idle_timer = self.loop.call_at(due, self._expire_idle)
 
     def close(self) -> None:
@@ -262,22 +276,22 @@ class AsyncPool:
         """
         if target is None:
             target = parse_url(outgoing.url)
-        body = outgoing.body
+        body, upload, timeouts = outgoing.body, outgoing.upload, outgoing.timeouts
         method = outgoing.method
-        upload = outgoing.upload
         head = self._heads.head(method, target, outgoing.headers, len(body) if upload is None else upload.length)
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         kept = self._loops.get(loop) or await self._enter(loop)
         bucket = kept.buckets.get(target.origin) or kept.bucket(target.origin)
-        connection = bucket.pop_idle()
-        ends = 0.0
+        now = loop.time()
+        ends = now + timeouts.total
+        connection = bucket.pop_idle(now)
         if connection is None:
-            ends = loop.time() + outgoing.timeouts.total
-            connection = await bucket.take(outgoing.timeouts, ends)
+            connection = await bucket.take(timeouts, ends)
+            now = loop.time()
         if upload is None:
-            answer = connection.begin(method, head, body, outgoing.timeouts, ends)
+            answer = connection.begin(method, head, body, timeouts, now, ends)
         else:
-            answer = connection.begin_upload(method, head, outgoing.timeouts)
+            answer = connection.begin_upload(method, head, timeouts, now)
         waiter = connection.waiter
         try:
             if upload is not None and waiter is not None:
