@@ -80,6 +80,13 @@ class Incoming(Protocol):
         """
         ...
 
+    def whole(self) -> bytes | None:
+        """All of the body, where it has come to its end before anybody has read of it; None: `read` it. Never raises.
+
+        After it there is nothing to read, and nothing to close.
+        """
+        ...
+
     def arrived(self) -> bytes:
         """What has come and was not read yet, without waiting; b"" where nothing has. Never raises.
 

@@ -66,6 +66,10 @@ class _Decoded:
         """See `core.ports.Incoming`."""
         return await self._incoming.wait(seconds)
 
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        return None
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`."""
         try:

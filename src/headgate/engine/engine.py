@@ -404,8 +404,11 @@ class Engine:
                 return await self._raw(exchange, plan, attempt, incoming)
             if request.facts.stream and is_stream(headers):
                 return await self._stream(exchange, plan, attempt, decoded(incoming, coding))
-            body = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
-            incoming.close()
+            whole = incoming.whole()
+            if whole is None:
+                whole = await read_all(incoming, MAX_WHOLE_BYTES, plan, self.ports.clock)
+                incoming.close()
+            body = whole
             attempt.first_content = self._now()
             plain = body if not coding else legible(body, coding, MAX_WHOLE_BYTES)
             if endpoint in PRICED:

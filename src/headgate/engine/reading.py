@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from headgate.core.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from headgate.core.exchange import Attempt, Exchange, Headers
 from headgate.core.ports import Clock, Incoming
@@ -17,23 +19,59 @@ MAX_TOLD_BYTES = 32 * 1024 * 1024
 
 def read_headers(exchange: Exchange, attempt: Attempt, dialect: Dialect, headers: Headers) -> bytes:
     """Take over what the attempt needs of them; returns the body's coding, b"" = none."""
-    coding = b""
-    attempt.request_id = dialect.request_id(headers)
-    for name, value in headers:
-        if name == b"content-encoding":
-            coding = value.strip().lower()
-        elif name.startswith(b"x-headgate-"):
-            if name == b"x-headgate-simulated":
-                attempt.simulated = True
-            elif name == b"x-headgate-exchange" and exchange.request.way_in == "in-process":
-                # Not in a gateway: there any provider could make its calls free by sending this (decisions 20).
-                exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
+    like = dialect.name, tuple(map(_NAME, headers))
+    places = _places.get(like)
+    if places is None:
+        places = _find(dialect, like)
+    request_id, coded, ours = places
+    if request_id >= 0:
+        attempt.request_id = headers[request_id][1].decode("latin-1")
+    if ours:
+        _read_ours(exchange, attempt, headers)
+    if coded < 0:
+        return b""
+    coding = headers[coded][1].strip().lower()
     return b"" if coding == b"identity" else coding
+
+
+_NAME = itemgetter(0)
+_places: dict[tuple[str, tuple[bytes, ...]], tuple[int, int, bool]] = {}
+"""By dialect and names of headers, which a provider sends again and again: where the request id is, where the coding
+(-1 = nowhere), and whether any is a Headgate's."""
+_MOST_PLACES = 256
+_MOST_NAMES = 64
+_MOST_BYTES = 4096
+
+
+def _find(dialect: Dialect, like: tuple[str, tuple[bytes, ...]]) -> tuple[int, int, bool]:
+    names = like[1]
+    # Each name with its place for a value: so the dialect tells which it goes by.
+    request_id = dialect.request_id([(name, b"%d" % place) for place, name in enumerate(names)])
+    coded = max((place for place, name in enumerate(names) if name == b"content-encoding"), default=-1)
+    ours = any(name.startswith(b"x-headgate-") for name in names)
+    places = int(request_id or -1), coded, ours
+    if len(names) <= _MOST_NAMES and sum(map(len, names)) <= _MOST_BYTES:
+        if len(_places) >= _MOST_PLACES:
+            _places.clear()
+        _places[like] = places
+    return places
+
+
+def _read_ours(exchange: Exchange, attempt: Attempt, headers: Headers) -> None:
+    for name, value in headers:
+        if name == b"x-headgate-simulated":
+            attempt.simulated = True
+        elif name == b"x-headgate-exchange" and exchange.request.way_in == "in-process":
+            # Not in a gateway: there any provider could make its calls free by sending this (decisions 20).
+            exchange.upstream_gateway = value.decode("ascii", "replace")[:64]
 
 
 def is_stream(headers: Headers) -> bool:
     """Server-sent events."""
-    return any(n == b"content-type" and v.lower().startswith(b"text/event-stream") for n, v in headers)
+    for name, value in headers:
+        if name == b"content-type":
+            return value.lower().startswith(b"text/event-stream")
+    return False
 
 
 def is_told(headers: Headers) -> bool:

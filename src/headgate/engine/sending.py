@@ -10,18 +10,16 @@ def body_for(request: Request, dialect: Dialect, attempt: Attempt) -> bytes:
     """The request's body, with the route's model, the usage we need, the output cap that money is held for, and its
     marks for the provider's prompt cache."""
     facts, route = request.facts, attempt.route
-    given = attempt.marked or request.body
-    model = route.model if route.model and route.model != facts.model else None
-    ask_usage = request.endpoint == "chat" and facts.stream and not facts.include_usage
-    cap = attempt.output_cap or None
-    if model is None and not ask_usage and cap is None:
-        return given
+    model, cap = route.model, attempt.output_cap
+    ask_usage = facts.stream and not facts.include_usage and request.endpoint == "chat"
+    if not (ask_usage or cap) and (model == facts.model or not model):
+        return attempt.marked or request.body
     return dialect.rewrite(
         request.endpoint,
-        given,
-        model=model,
+        attempt.marked or request.body,
+        model=model if model and model != facts.model else None,
         ask_usage=ask_usage,
-        output_cap=cap,
+        output_cap=cap or None,
         newest=route.provider == "openai",
     )
 
@@ -37,13 +35,12 @@ _CODING = frozenset({b"accept-encoding"})
 
 def headers_for(request: Request, route: Route) -> Headers:
     """The caller's headers; with the route's credential in place of the caller's, where the route has one."""
-    direct = request.direct
+    direct, credential, prepared = request.direct, route.credential, request.prepared
     if direct is not None and route.provider == direct.provider:
         return request.headers
-    key = route.credential.reveal() if route.credential is not None else ""
-    prepared = request.prepared
+    key = "" if credential is None else credential.reveal()
     plain = request.facts.stream or request.endpoint == "stored"
-    place = (route.provider, id(route.credential), plain)
+    place = route.provider, id(credential), plain
     if prepared is not None:
         known = prepared.get(place)
         if known is not None and known[0] == key:

@@ -147,6 +147,10 @@ class FakeIncoming:
             return False
         return True
 
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        return None
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: what the script has next, where it is an `Arrived`."""
         found = b""

@@ -125,7 +125,6 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_body",
         "_buffered",
-        "_cut",
         "_ends",
         "_patience",
         "_reader",
@@ -164,7 +163,6 @@ class Connection(asyncio.Protocol):
         self._writing_paused = False
         self._uploading = False
         self._room: asyncio.Future[None] | None = None  # done when more of an upload can be written
-        self._cut = False  # a part of the request was never sent
         self._ends = inf  # loop time when all of the exchange is over
         self._patience = 0.0  # seconds, where the deadline is only that of whoever waits; 0 = it is a fault
         self._waited = 0.0  # seconds of silence that somebody has waited for already
@@ -316,15 +314,20 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         """The answer is complete: the connection is free, or of no more use."""
-        sent = not (self._writing or self._cut)
+        reusable = self._reader.reusable and not self._writing
         if self._writing or self._reading_paused:
             self._detach(answer)
             if self._reading_paused:
                 self._resume_reading()
-        else:  # it has come while somebody waited for it, as most do
+        else:  # as most end; what follows is `_wake`
             answer.connection = self._answer = None
-            self._wake()
-        if sent and self._reader.reusable:
+            self.deadline = inf
+            waiter = self.waiter
+            if waiter is not None:
+                self.waiter = None
+                if not waiter.done():
+                    waiter.set_result(None)
+        if reusable:
             self.home.give_back(self)
         else:
             self.drop()
@@ -419,7 +422,7 @@ class Connection(asyncio.Protocol):
         self._waited = self._patience = 0.0
         if self._body is not None and status >= 400:
             self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
-            self._cut = True
+            self._reader.reusable = False
         if self.waiter is not None:
             self._wake()
 

@@ -234,13 +234,16 @@ class _Shape(NamedTuple):
     To match them all at once costs a fraction of what it costs to look at them one by one.
     """
 
-    match: Callable[[bytes, int], re.Match[bytes] | None]  # from the status line's end on; its groups are the values
+    match: Callable[[bytes], re.Match[bytes] | None]  # of a whole head; its groups are the values
     names: tuple[bytes, ...]  # lower-case, of those that are kept
     framed: bool  # the body's end is told, by a length or by chunks
 
 
 # By their names as they come, and their transfer codings. Names only, never a value.
 _shapes: dict[tuple[tuple[bytes, ...], tuple[bytes, ...]], _Shape] = {}
+# Of an answer that counts, from the first byte on: an interim one, or an empty line before, is for the long way.
+_STATUS_LINE = rb"HTTP/[^ ]+ [2-9][^\r]*\r\n"
+_NO_SHAPE = _Shape(re.compile(rb"(?!)").match, (), framed=False)
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
 
 
@@ -259,7 +262,7 @@ def _shape_of(names: tuple[bytes, ...], codings: tuple[bytes, ...]) -> _Shape:
             kept.append(name)
             value = rb"([^\r]*)"
         lines.append(re.escape(raw) + rb":[ \t]*" + value + rb"\r\n")
-    return _Shape(re.compile(rb"\r\n" + b"".join(lines) + rb"\r\n").match, tuple(kept), framed)
+    return _Shape(re.compile(_STATUS_LINE + b"".join(lines) + rb"\r\n").match, tuple(kept), framed)
 
 
 def _is_chunked(coding: bytes) -> bool:
@@ -284,7 +287,6 @@ class ResponseReader:
         "_due",
         "_framed",
         "_interim",
-        "_method",
         "_parser",
         "_raw",
         "_shape",
@@ -310,10 +312,10 @@ class ResponseReader:
         self._due: list[None] = []
         self.on_message_begin = self.on_message_complete = self._due.pop
         self._parser: httptools.HttpResponseParser | None = None
-        self._spoiled = True  # the parser cannot take another response
+        self._spoiled = True  # the parser can take no response after this one
         self._raw = b""  # the head, as far as it has come
         self._interim = 0  # responses in it before the one that counts
-        self._shape: _Shape | None = None  # of the last head
+        self._shape = _NO_SHAPE  # of the last head
         self._unknown: object = None  # what the last head was like, where it had no shape
         self._framed = False  # the body's end is told
         self.status = 0
@@ -326,22 +328,19 @@ class ResponseReader:
         """Forget the last response, and expect one to a request with this method."""
         if self._spoiled:
             self._parser = httptools.HttpResponseParser(self)
-            self._spoiled = False
+        self._spoiled = method == "HEAD"  # the parser cannot be told that no body follows, so it waits for one
         self._due[:] = _BEGIN_AND_END
-        self._method = method
         self.pieces: list[bytes] = []
         self.head_done = self.done = False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. After `done` or a `failure`, more bytes only make the connection unfit for reuse."""
         parser = self._parser
-        if self.done or self.failure or parser is None:
+        if self.done or parser is None:
             self.reusable = False
             return
-        problem = ""
-        head = b""
-        if not self.head_done:
-            self._raw = head = self._raw + data
+        problem = None
+        head = b"" if self.head_done else self._raw + data
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -350,19 +349,28 @@ class ResponseReader:
             problem = f"not HTTP/1.1 ({error})"
         if head:
             if self.head_done:
-                problem = self._take_head(head) or problem
-            elif len(head) > HEADER_LIMIT:
+                self._raw = b""
+                match, names, self._framed = self._shape
+                found = match(head)
+                if found is None:
+                    size = self._take_unknown(head)
+                else:
+                    self.headers = list(zip(names, found.groups(), strict=True))
+                    size = found.end()
+            else:
+                self._raw = head
+                size = len(head)
+            if size > HEADER_LIMIT:
                 problem = _TOO_LONG
-        body = self._body
-        if body:
+        if self._body:
             if self._spoiled:  # of an answer to HEAD, which has none
                 self.reusable = False
             else:
-                self.pieces += body
-            body.clear()
+                self.pieces += self._body
+            self._body.clear()
         if not self._due:
             self.done = True
-        if problem:
+        if problem is not None:
             self._fail(problem)
 
     def eof(self) -> bool:
@@ -382,20 +390,7 @@ class ResponseReader:
             self.done = False
         if not self.done:
             self.failure = reason
-
-    def _take_head(self, raw: bytes) -> str:
-        """Take the fields of a head that the parser has read to its end; returns what is wrong with it, or ""."""
-        self._raw = b""
-        if self._interim or raw[0] in _LINE:
-            raw = self._without_interim(raw)
-        start = raw.find(_LINE)
-        shape = self._shape
-        found = None if shape is None else shape.match(raw, start)
-        if found is None or shape is None:
-            return self._take_unknown(raw, start)
-        self.headers = list(zip(shape.names, found.groups(), strict=True))
-        self._framed = shape.framed
-        return _TOO_LONG if found.end() > HEADER_LIMIT else ""
+            self._parser = None
 
     def _without_interim(self, raw: bytes) -> bytes:
         """From the status line on that counts. The parser lets empty lines go before one."""
@@ -404,24 +399,28 @@ class ResponseReader:
             raw = raw.lstrip(_LINE).partition(_END)[2]
         return raw.lstrip(_LINE)
 
-    def _take_unknown(self, raw: bytes, start: int) -> str:
-        """`_take_head` for fields that are others than the last time. Those that come twice running get a shape: what
-        a provider never sends again would only fill the memory."""
-        end = raw.find(_END, start) + len(_LINE)
-        fields = _FIELD.findall(raw, start + len(_LINE), end)
+    def _take_unknown(self, raw: bytes) -> int:
+        """Take the fields of a head that is not like the last one; returns its length. Those that come twice running
+        get a shape: what a provider never sends again would only fill the memory."""
+        if self._interim or raw[0] in _LINE:
+            raw = self._without_interim(raw)
+        start = raw.find(_LINE) + len(_LINE)
+        end = raw.find(_END, start - len(_LINE)) + len(_END)
+        fields = _FIELD.findall(raw, start, end)
         names = tuple([name for name, _ in fields])
         codings = tuple([value for name, value in fields if name.lower() == b"transfer-encoding"])
         kept = [(name.lower(), value) for name, value in fields]
         self.headers = [field for field in kept if field[0] not in HOP_BY_HOP]
         self._framed = any(map(_is_chunked, codings)) or any(name == b"content-length" for name, _ in kept)
         like = names, codings
-        self._shape = _shapes.get(like)
-        if self._shape is None and self._unknown == like and end <= _HEAD_BYTES:
+        shape = _shapes.get(like)
+        if shape is None and self._unknown == like and end <= _HEAD_BYTES:
             if len(_shapes) >= _SHAPES:
                 _shapes.clear()
-            self._shape = _shapes[like] = _shape_of(names, codings)
-        self._unknown = like if self._shape is None else None
-        return _TOO_LONG if end > HEADER_LIMIT else ""
+            shape = _shapes[like] = _shape_of(names, codings)
+        self._unknown = like if shape is None else None
+        self._shape = shape or _NO_SHAPE
+        return end
 
     # Called by the parser.
 
@@ -436,5 +435,5 @@ class ResponseReader:
         self.status = status
         self.reusable = parser.should_keep_alive()
         self.head_done = True
-        if self._method == "HEAD":  # the parser cannot be told that no body follows, so it waits for one
-            self._spoiled = self.done = True
+        if self._spoiled:
+            self.done = True

@@ -250,6 +250,10 @@ class Httpx2Answer:
         """See `core.ports.Incoming`: httpx2 does not tell without reading."""
         return True
 
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        return None
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: httpx2 does not tell without waiting."""
         return b""
@@ -369,6 +373,10 @@ class Httpx2BlockingAnswer:
     async def wait(self, seconds: float) -> bool:
         """See `core.ports.Incoming`: httpx2 does not tell without reading."""
         return True
+
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        return None
 
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: httpx2 does not tell without waiting."""

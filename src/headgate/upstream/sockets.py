@@ -106,6 +106,13 @@ class BlockingAnswer:
         pieces.clear()
         return data
 
+    def whole(self) -> bytes | None:
+        """See `core.ports.Incoming`."""
+        if not self._ended:
+            return None
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: what the system has taken from the network, up to `_ARRIVED` bytes."""
         connection = self._connection
