@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from math import inf
 from typing import Protocol, cast
 
@@ -93,8 +94,10 @@ class Answer:
         """See `core.ports.Incoming`."""
         if self.connection is not None or self.fault is not None:
             return None
-        pieces, self.pieces = self.pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces = self.pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        return self.arrived()
 
     def arrived(self) -> bytes:
         """See `core.ports.Incoming`: what the event loop has taken from the network."""
@@ -126,6 +129,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_buffered",
         "_ends",
+        "_future",
         "_patience",
         "_reader",
         "_reading_paused",
@@ -136,6 +140,7 @@ class Connection(asyncio.Protocol):
         "_tls",
         "_uploading",
         "_waited",
+        "_write",
         "_writing",
         "_writing_paused",
         "closed",
@@ -158,6 +163,8 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self.waiter: asyncio.Future[None] | None = None
         self._timeouts: Timeouts
+        self._future = home.loop.create_future
+        self._write: Callable[[bytes], None]  # its transport's
         self._body: memoryview | None = None  # what is still to be written
         self._writing = False  # not all of the request has been taken off our hands
         self._writing_paused = False
@@ -198,17 +205,16 @@ class Connection(asyncio.Protocol):
             now: loop time.
             ends: loop time when `timeouts.total` is over.
         """
-        transport, reader = self.transport, self._reader
-        assert transport is not None
+        reader = self._reader
         reader.begin(method)
         self._answer = answer = Answer(self, reader.pieces)
-        self.waiter = self.home.loop.create_future()
+        self.waiter = self._future()
         self._timeouts = timeouts
         self._ends = ends
-        if len(body) > SLICE or self._tls is not None:
-            self._write(transport, head, body)
+        if self._tls is not None or len(body) > SLICE:
+            self._write_long(head, body)
         else:
-            transport.write(head + body)
+            self._write(head + body)
         if self._writing_paused:
             self._writing = True
             deadline = now + timeouts.write
@@ -219,12 +225,12 @@ class Connection(asyncio.Protocol):
             self._sweeper.arm(deadline)
         return answer
 
-    def _write(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
-        """The long way: for a large body, and under TLS."""
+    def _write_long(self, head: bytes, body: bytes) -> None:
+        """For a large body, and under TLS."""
         if len(body) <= SLICE:
             head += body
             body = b""
-        transport.write(head if self._tls is None else self._tls.encrypt(head))
+        self._write(head if self._tls is None else self._tls.encrypt(head))
         if body:
             self._body = memoryview(body)
             self._pump()
@@ -257,7 +263,7 @@ class Connection(asyncio.Protocol):
     def end_upload(self) -> None:
         """The body was written to its end."""
         self._writing = self._uploading = False
-        if self._answer is not None and not self._reader.head_done:
+        if self._answer is not None and not self._reader.status:
             self._expect(self._timeouts.first_byte)
 
     def _expect(self, seconds: float) -> None:
@@ -281,7 +287,7 @@ class Connection(asyncio.Protocol):
         Args:
             patience: seconds after which it is done, and nothing else has happened.
         """
-        self.waiter = waiter = self.home.loop.create_future()
+        self.waiter = waiter = self._future()
         self._patience = patience
         self._expect(patience or self._timeouts.idle - self._waited)
         return waiter
@@ -314,7 +320,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         """The answer is complete: the connection is free, or of no more use."""
-        reusable = self._reader.reusable and not self._writing
+        reader = self._reader
+        answer.status, answer.headers = reader.status, reader.headers
+        reusable = reader.reusable and not self._writing
         if self._writing or self._reading_paused:
             self._detach(answer)
             if self._reading_paused:
@@ -365,7 +373,7 @@ class Connection(asyncio.Protocol):
         where, timeouts = self.home.where, self._timeouts
         if self.home.loop.time() >= self._ends - 0.001:
             self.fail(faults.out_of_time(where))
-        elif not self._reader.head_done:
+        elif not self._reader.status:
             if self._writing:
                 self.fail(faults.write_timeout(where, timeouts.write))
             else:
@@ -380,6 +388,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._write = self.transport.write
         if self.closed:
             self.transport.abort()
         elif self._tls is not None:
@@ -398,17 +407,16 @@ class Connection(asyncio.Protocol):
             self.drop()
             return
         reader.feed(data)
-        if not answer.status and reader.head_done:
-            answer.status = reader.status
-            answer.headers = reader.headers
-            if not reader.done:
-                self._begun(reader.status)
         if reader.done:
             self._finish(answer)
         elif reader.failure:
+            if reader.status and not answer.status:
+                self._begun(answer)
             self.fail(faults.broken(self.home.where, reader.failure))
-        elif reader.head_done:
-            if reader.pieces and self.waiter is not None:
+        elif reader.status:
+            if not answer.status:
+                self._begun(answer)
+            if self.waiter is not None and reader.pieces:
                 self._wake()
             self._buffered += len(data)
             if self._buffered > BUFFER_LIMIT:
@@ -416,11 +424,12 @@ class Connection(asyncio.Protocol):
         if tls is not None and tls.closed:
             self._closed_by_provider(None)
 
-    def _begun(self, status: int) -> None:
+    def _begun(self, answer: Answer) -> None:
         """The headers are here, and more of the answer is to come."""
+        answer.status, answer.headers = self._reader.status, self._reader.headers
         self._buffered = 0
         self._waited = self._patience = 0.0
-        if self._body is not None and status >= 400:
+        if self._body is not None and answer.status >= 400:
             self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
             self._reader.reusable = False
         if self.waiter is not None:
@@ -480,7 +489,7 @@ class Connection(asyncio.Protocol):
             where = self.home.where
             if error is None and self._reader.eof():
                 self._finish(answer)
-            elif error is None and self._reader.head_done:
+            elif error is None and self._reader.status:
                 self.fail(faults.truncated(where))
             else:
                 self.fail(faults.broken(where, faults.reason_of(error)))
@@ -504,5 +513,5 @@ class Connection(asyncio.Protocol):
             return
         self._pump()
         self._writing = self._writing_paused
-        if not self._reader.head_done:
+        if not self._reader.status:
             self._expect(self._timeouts.write if self._writing else self._timeouts.first_byte)

@@ -276,7 +276,8 @@ class ResponseReader:
     a head that it has found good. What it calls are functions in C where that will do: streams have hundreds of pieces.
 
     Attributes:
-        status, headers: final once `head_done`; names lower-case, hop-by-hop fields left out.
+        status: 0 until the head is here, all of it.
+        headers: final then; names lower-case, hop-by-hop fields left out.
         pieces: the body's bytes so far, for the owner to take; a fresh list for each response.
         done: the body's end was seen. `reusable` then says whether the connection may carry another request.
         failure: "" or why the bytes are not a response; what came before it in `pieces` is good. It is the last one.
@@ -294,7 +295,6 @@ class ResponseReader:
         "_unknown",
         "done",
         "failure",
-        "head_done",
         "headers",
         "on_body",
         "on_message_begin",
@@ -318,7 +318,6 @@ class ResponseReader:
         self._shape = _NO_SHAPE  # of the last head
         self._unknown: object = None  # what the last head was like, where it had no shape
         self._framed = False  # the body's end is told
-        self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.failure = ""
         self.reusable = False
@@ -326,12 +325,13 @@ class ResponseReader:
 
     def begin(self, method: str) -> None:
         """Forget the last response, and expect one to a request with this method."""
-        if self._spoiled:
+        if self._spoiled or method == "HEAD":
             self._parser = httptools.HttpResponseParser(self)
-        self._spoiled = method == "HEAD"  # the parser cannot be told that no body follows, so it waits for one
+            self._spoiled = method == "HEAD"  # the parser cannot be told that no body follows, so it waits for one
         self._due[:] = _BEGIN_AND_END
         self.pieces: list[bytes] = []
-        self.head_done = self.done = False
+        self.status = 0
+        self.done = False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. After `done` or a `failure`, more bytes only make the connection unfit for reuse."""
@@ -340,7 +340,7 @@ class ResponseReader:
             self.reusable = False
             return
         problem = None
-        head = b"" if self.head_done else self._raw + data
+        head = b"" if self.status else self._raw + data
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -348,26 +348,25 @@ class ResponseReader:
         except httptools.HttpParserError as error:
             problem = f"not HTTP/1.1 ({error})"
         if head:
-            if self.head_done:
+            if self.status:
                 self._raw = b""
                 match, names, self._framed = self._shape
                 found = match(head)
-                if found is None:
-                    size = self._take_unknown(head)
+                if found is None or len(head) > HEADER_LIMIT:
+                    problem = self._take_unknown(head) or problem
                 else:
                     self.headers = list(zip(names, found.groups(), strict=True))
-                    size = found.end()
             else:
                 self._raw = head
-                size = len(head)
-            if size > HEADER_LIMIT:
-                problem = _TOO_LONG
-        if self._body:
+                if len(head) > HEADER_LIMIT:
+                    problem = _TOO_LONG
+        body = self._body
+        if body:
             if self._spoiled:  # of an answer to HEAD, which has none
                 self.reusable = False
             else:
-                self.pieces += self._body
-            self._body.clear()
+                self.pieces += body
+            body.clear()
         if not self._due:
             self.done = True
         if problem is not None:
@@ -376,7 +375,7 @@ class ResponseReader:
     def eof(self) -> bool:
         """The other side will send no more. True where that ends the response rightly (RFC 9112, section 6.3)."""
         self.reusable = False
-        if self.head_done and not self._framed and not self.failure:
+        if self.status and not self._framed and not self.failure:
             self.done = True
         return self.done
 
@@ -399,9 +398,9 @@ class ResponseReader:
             raw = raw.lstrip(_LINE).partition(_END)[2]
         return raw.lstrip(_LINE)
 
-    def _take_unknown(self, raw: bytes) -> int:
-        """Take the fields of a head that is not like the last one; returns its length. Those that come twice running
-        get a shape: what a provider never sends again would only fill the memory."""
+    def _take_unknown(self, raw: bytes) -> str:
+        """Take the fields of a head that is not like the last one; returns what is wrong with it, or "". Those that
+        come twice running get a shape: what a provider never sends again would only fill the memory."""
         if self._interim or raw[0] in _LINE:
             raw = self._without_interim(raw)
         start = raw.find(_LINE) + len(_LINE)
@@ -420,7 +419,7 @@ class ResponseReader:
             shape = _shapes[like] = _shape_of(names, codings)
         self._unknown = like if shape is None else None
         self._shape = shape or _NO_SHAPE
-        return end
+        return _TOO_LONG if end > HEADER_LIMIT else ""
 
     # Called by the parser.
 
@@ -434,6 +433,5 @@ class ResponseReader:
             return
         self.status = status
         self.reusable = parser.should_keep_alive()
-        self.head_done = True
         if self._spoiled:
             self.done = True

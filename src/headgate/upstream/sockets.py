@@ -251,7 +251,7 @@ class SocketConnection:
         sock.setblocking(False)
         while data:
             reads, writes = _ready(sock, self._within(self._timeouts.write))
-            if reads and self._feed_available() and reader.head_done and reader.status >= 400:
+            if reads and self._feed_available() and reader.status >= 400:
                 return False
             if writes:
                 with suppress(*_WOULD_BLOCK):
@@ -274,21 +274,21 @@ class SocketConnection:
         reader, sock = self.reader, self._sock
         try:
             sock.settimeout(self._within(self._timeouts.first_byte))
-            while not reader.head_done and not reader.failure:
+            while not reader.status and not reader.failure:
                 data = sock.recv(_READ)
                 if not data:
                     return False
                 reader.feed(data)
         except OSError:
             return False
-        return reader.head_done
+        return reader.status > 0
 
     def _receive_head(self) -> None:
         """`timeouts.first_byte` is for the whole head, however it trickles in."""
         where, seconds = self.home.where, self._timeouts.first_byte
         left = self._within(seconds)
         deadline = monotonic() + left
-        while not self.reader.head_done:
+        while not self.reader.status:
             try:
                 data = self._receive(left)
             except TimeoutError as error:
@@ -303,7 +303,7 @@ class SocketConnection:
     def _feed_head(self, data: bytes) -> None:
         """Garbage before the headers' end is a fault now; garbage after it is the body's, when that is read."""
         self.reader.feed(data)
-        if self.reader.failure and not self.reader.head_done:
+        if self.reader.failure and not self.reader.status:
             raise faults.broken(self.home.where, self.reader.failure)
 
     def receive_body(self) -> None:

@@ -104,7 +104,10 @@ class TlsLayer:
         try:
             while piece := self._object.read(_RECORDS):
                 pieces.append(piece)
-            self.closed = True
+                if not self._incoming.pending and not self._object.pending():
+                    break  # that is all, and to hear so would cost an exception per piece of a stream
+            else:
+                self.closed = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
