@@ -24,32 +24,33 @@ def read_headers(exchange: Exchange, attempt: Attempt, dialect: Dialect, headers
     if places is None:
         places = _find(dialect, like)
     request_id, coded, ours = places
-    if request_id >= 0:
+    if request_id is not None:
         attempt.request_id = headers[request_id][1].decode("latin-1")
     if ours:
         _read_ours(exchange, attempt, headers)
-    if coded < 0:
+    if coded is None:
         return b""
     coding = headers[coded][1].strip().lower()
     return b"" if coding == b"identity" else coding
 
 
 _NAME = itemgetter(0)
-_places: dict[tuple[str, tuple[bytes, ...]], tuple[int, int, bool]] = {}
-"""By dialect and names of headers, which a provider sends again and again: where the request id is, where the coding
-(-1 = nowhere), and whether any is a Headgate's."""
+_Places = tuple[int | None, int | None, bool]
+_places: dict[tuple[str, tuple[bytes, ...]], _Places] = {}
+"""By dialect and names of headers, which a provider sends again and again: where the request id is, where the coding,
+and whether any is a Headgate's."""
 _MOST_PLACES = 256
 _MOST_NAMES = 64
 _MOST_BYTES = 4096
 
 
-def _find(dialect: Dialect, like: tuple[str, tuple[bytes, ...]]) -> tuple[int, int, bool]:
+def _find(dialect: Dialect, like: tuple[str, tuple[bytes, ...]]) -> _Places:
     names = like[1]
     # Each name with its place for a value: so the dialect tells which it goes by.
     request_id = dialect.request_id([(name, b"%d" % place) for place, name in enumerate(names)])
-    coded = max((place for place, name in enumerate(names) if name == b"content-encoding"), default=-1)
+    codings = [place for place, name in enumerate(names) if name == b"content-encoding"]
     ours = any(name.startswith(b"x-headgate-") for name in names)
-    places = int(request_id or -1), coded, ours
+    places = int(request_id) if request_id else None, codings[-1] if codings else None, ours
     if len(names) <= _MOST_NAMES and sum(map(len, names)) <= _MOST_BYTES:
         if len(_places) >= _MOST_PLACES:
             _places.clear()

@@ -35,14 +35,15 @@ _CODING = frozenset({b"accept-encoding"})
 
 def headers_for(request: Request, route: Route) -> Headers:
     """The caller's headers; with the route's credential in place of the caller's, where the route has one."""
-    direct, credential, prepared = request.direct, route.credential, request.prepared
+    direct = request.direct
     if direct is not None and route.provider == direct.provider:
         return request.headers
+    credential = route.credential
     key = "" if credential is None else credential.reveal()
     plain = request.facts.stream or request.endpoint == "stored"
-    place = route.provider, id(credential), plain
+    prepared = request.prepared
     if prepared is not None:
-        known = prepared.get(place)
+        known = prepared.get((route.provider, id(credential), plain))
         if known is not None and known[0] == key:
             return known[1]  # the same object each time: the pool has it encoded
     left_out = _CREDENTIALS | _CODING if plain else _CREDENTIALS
@@ -53,5 +54,5 @@ def headers_for(request: Request, route: Route) -> Headers:
         else:
             kept.append((b"authorization", f"Bearer {key}".encode()))
     if prepared is not None:
-        prepared[place] = (key, kept)
+        prepared[route.provider, id(credential), plain] = (key, kept)
     return kept

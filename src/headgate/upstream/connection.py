@@ -121,7 +121,8 @@ class Connection(asyncio.Protocol):
         idle_since: loop time when it was last given back.
         closed: it was dropped or lost, and its place in the pool is free.
         transport: None before it is connected, and once it is closed.
-        waiter: done when what somebody waits for has come: the headers, then more of the body.
+        waiter: done when what somebody waits for has come: the headers, then more of the body. It is the last one
+            where nobody waits.
     """
 
     __slots__ = (
@@ -161,9 +162,10 @@ class Connection(asyncio.Protocol):
         self._reader = ResponseReader()
         self.transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self._timeouts: Timeouts
         self._future = home.loop.create_future
+        self.waiter: asyncio.Future[None] = self._future()
+        self.waiter.set_result(None)
+        self._timeouts: Timeouts
         self._write: Callable[[bytes], None]  # its transport's
         self._body: memoryview | None = None  # what is still to be written
         self._writing = False  # not all of the request has been taken off our hands
@@ -199,7 +201,7 @@ class Connection(asyncio.Protocol):
             await self._secured
 
     def begin(self, method: str, head: bytes, body: bytes, timeouts: Timeouts, now: float, ends: float) -> Answer:
-        """Send a request. `waiter`, if it is not None already, tells when the answer has its headers, or a fault.
+        """Send a request. `waiter` tells when the answer has its headers, or a fault.
 
         Args:
             now: loop time.
@@ -309,32 +311,30 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _wake(self) -> None:
-        self.deadline = inf
         waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if not waiter.done():
+            self.deadline = inf
+            waiter.set_result(None)
 
     # The ends of an exchange.
 
     def _finish(self, answer: Answer) -> None:
         """The answer is complete: the connection is free, or of no more use."""
         reader = self._reader
-        answer.status, answer.headers = reader.status, reader.headers
-        reusable = reader.reusable and not self._writing
+        answer.status = reader.status
+        answer.headers = reader.headers
+        reusable = reader.reusable
         if self._writing or self._reading_paused:
+            reusable = reusable and not self._writing
             self._detach(answer)
             if self._reading_paused:
                 self._resume_reading()
-        else:  # as most end; what follows is `_wake`
+        else:  # as most end
             answer.connection = self._answer = None
             self.deadline = inf
             waiter = self.waiter
-            if waiter is not None:
-                self.waiter = None
-                if not waiter.done():
-                    waiter.set_result(None)
+            if not waiter.done():
+                waiter.set_result(None)
         if reusable:
             self.home.give_back(self)
         else:
@@ -353,6 +353,7 @@ class Connection(asyncio.Protocol):
         self._writing = self._uploading = False
         self._make_room()
         self._wake()
+        self.deadline = inf
 
     def drop(self) -> None:
         """Close without ceremony. Idempotent."""
@@ -380,6 +381,7 @@ class Connection(asyncio.Protocol):
                 self.fail(faults.first_byte_timeout(where, timeouts.first_byte))
         elif self._patience:
             self._waited += self._patience
+            self.deadline = inf
             self._wake()
         else:
             self.fail(faults.idle_timeout(where, timeouts.idle))
@@ -416,7 +418,7 @@ class Connection(asyncio.Protocol):
         elif reader.status:
             if not answer.status:
                 self._begun(answer)
-            if self.waiter is not None and reader.pieces:
+            elif reader.pieces:
                 self._wake()
             self._buffered += len(data)
             if self._buffered > BUFFER_LIMIT:
@@ -432,8 +434,7 @@ class Connection(asyncio.Protocol):
         if self._body is not None and answer.status >= 400:
             self._body = None  # the rest of the request is not wanted (RFC 9112, section 9.5)
             self._reader.reusable = False
-        if self.waiter is not None:
-            self._wake()
+        self._wake()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self.transport is not None:

@@ -181,24 +181,21 @@ class Heads:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        # By id: the fields, their lines; the method and the target that they were sent with last, and the head then.
-        self._known: dict[int, tuple[Headers, bytes, str, Target, bytes]] = {}
+        # By the ids of headers and target, and the method: the fields; the target, so that its id stays its own; and
+        # the head, but for its end.
+        self._known: dict[tuple[int, int, str], tuple[Headers, Target, bytes]] = {}
 
     def head(self, method: str, target: Target, headers: Headers, length: int | None) -> bytes:
         """As `request_head`."""
-        known = self._known.get(id(headers))
-        if known is None or known[0] != headers:
-            lines = _field_lines(headers)
-            fields: Headers = list(headers)
-        else:
-            fields, lines, by, to, begun = known
-            if length and to is target and by == method:
-                return b"%bcontent-length: %d\r\n\r\n" % (begun, length)
+        place = id(headers), id(target), method
+        known = self._known.get(place)
+        if known is not None and length and known[0] == headers:
+            return b"%bcontent-length: %d\r\n\r\n" % (known[2], length)
+        lines = _field_lines(headers)
         if len(self._known) >= _HEADS:
             self._known.clear()
         if len(lines) <= _HEAD_BYTES:
-            begun = (target.starts.get(method) or _start(method, target)) + lines
-            self._known[id(headers)] = fields, lines, method, target, begun
+            self._known[place] = list(headers), target, (target.starts.get(method) or _start(method, target)) + lines
         return _whole_head(method, target, lines, length)
 
 

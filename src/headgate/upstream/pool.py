@@ -294,10 +294,9 @@ class AsyncPool:
             answer = connection.begin_upload(method, head, timeouts, now)
         waiter = connection.waiter
         try:
-            if upload is not None and waiter is not None:
+            if upload is not None:
                 await send_upload(connection, answer, waiter, upload)
-            if waiter is not None:
-                await waiter
+            await waiter
         except BaseException:
             answer.close()
             raise
