@@ -102,3 +102,60 @@ def test_an_asynchronous_answer_tells_what_its_loop_has_taken() -> None:
             await pool.aclose()
 
     asyncio.run(main())
+
+
+def test_a_blocking_answer_whose_end_is_here_is_had_at_once() -> None:
+    with provider() as (url, more):
+        pool = BlockingPool()
+        answer = run_blocking(pool.send(asked(url)))
+        assert answer.whole() is None
+        more(framed(b"two") + b"0\r\n\r\n")
+        got = b""
+        while not got.endswith(b"two"):
+            got += run_blocking(answer.read())
+        while (rest := answer.whole()) is None:  # the end may come behind the last piece
+            assert run_blocking(answer.read()) == b""
+        assert rest == b""
+        assert run_blocking(answer.read()) == b""
+        assert next(iter(pool.counts().values()))[1] == 1
+        pool.close()
+
+
+def test_an_answer_whose_end_is_here_is_had_at_once() -> None:
+    async def scenario() -> None:
+        with provider() as (url, more):
+            pool = AsyncPool()
+            answer = await pool.send(asked(url))
+            assert answer.whole() is None
+            more(framed(b"two"))
+            while answer.pieces != [b"one", b"two"]:
+                await asyncio.sleep(0.001)
+            assert answer.whole() is None
+            more(b"0\r\n\r\n")
+            while (whole := answer.whole()) is None:
+                await asyncio.sleep(0.001)
+            assert whole == b"onetwo"
+            assert answer.whole() == b""
+            assert await answer.read() == b""
+            assert next(iter(pool.counts().values()))[1] == 1
+            await pool.aclose()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_an_answer_that_has_failed_or_was_closed_is_never_whole() -> None:
+    async def scenario() -> None:
+        with provider() as (url, more):
+            pool = AsyncPool()
+            answer = await pool.send(asked(url))
+            more(b"no chunk")
+            while answer.fault is None:
+                await asyncio.sleep(0.001)
+            assert answer.whole() is None
+        with provider() as (url, _):
+            answer = await pool.send(asked(url))
+            answer.close()
+            assert answer.whole() is None
+            await pool.aclose()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

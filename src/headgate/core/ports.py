@@ -81,7 +81,7 @@ class Incoming(Protocol):
         ...
 
     def whole(self) -> bytes | None:
-        """All of the body, where it has come to its end before anybody has read of it; None: `read` it. Never raises.
+        """What nobody has read of the body yet, where its end is here; None: `read` it. Never waits, never raises.
 
         After it there is nothing to read, and nothing to close.
         """

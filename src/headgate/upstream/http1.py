@@ -239,7 +239,7 @@ class _Shape(NamedTuple):
 # By their names as they come, and their transfer codings. Names only, never a value.
 _shapes: dict[tuple[tuple[bytes, ...], tuple[bytes, ...]], _Shape] = {}
 # Of an answer that counts, from the first byte on: an interim one, or an empty line before, is for the long way.
-_STATUS_LINE = rb"HTTP/[^ ]+ [2-9][^\r]*\r\n"
+_STATUS_LINE = rb"HTTP/[^ ]++ [2-9][^\r]*+\r\n"
 _NO_SHAPE = _Shape(re.compile(rb"(?!)").match, (), framed=False)
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r]*)\r\n")
 
@@ -249,7 +249,7 @@ def _shape_of(names: tuple[bytes, ...], codings: tuple[bytes, ...]) -> _Shape:
     left = list(codings)
     for raw in names:
         name = raw.lower()
-        value = rb"[^\r]*"
+        value = rb"[^\r]*+"
         if name == b"transfer-encoding":
             coding = left.pop(0)
             value = re.escape(coding)
@@ -257,8 +257,8 @@ def _shape_of(names: tuple[bytes, ...], codings: tuple[bytes, ...]) -> _Shape:
         elif name not in HOP_BY_HOP:
             framed = framed or name == b"content-length"
             kept.append(name)
-            value = rb"([^\r]*)"
-        lines.append(re.escape(raw) + rb":[ \t]*" + value + rb"\r\n")
+            value = rb"([^\r]*+)"
+        lines.append(re.escape(raw) + rb":[ \t]*+" + value + rb"\r\n")
     return _Shape(re.compile(_STATUS_LINE + b"".join(lines) + rb"\r\n").match, tuple(kept), framed)
 
 
@@ -352,7 +352,7 @@ class ResponseReader:
                 if found is None or len(head) > HEADER_LIMIT:
                     problem = self._take_unknown(head) or problem
                 else:
-                    self.headers = list(zip(names, found.groups(), strict=True))
+                    self.headers = list(zip(names, found.groups()))  # noqa: B905 - hot, and a shape has as many
             else:
                 self._raw = head
                 if len(head) > HEADER_LIMIT:
