@@ -291,7 +291,11 @@ class Connection(asyncio.Protocol):
         """
         self.waiter = waiter = self._future()
         self._patience = patience
-        self._expect(patience or self._timeouts.idle - self._waited)
+        ends, sweeper = self._ends, self._sweeper  # as `_expect`: here once per piece of every stream
+        deadline = self.home.loop.time() + (patience or self._timeouts.idle - self._waited)
+        self.deadline = deadline = deadline if deadline < ends else ends
+        if deadline < sweeper.next:
+            sweeper.arm(deadline)
         return waiter
 
     def impatient(self, seconds: float) -> bool:
@@ -449,9 +453,8 @@ class Connection(asyncio.Protocol):
         except ssl.SSLError as error:
             self._closed_by_provider(error)
             return b""
-        answer = tls.to_send()  # to a key update
-        if answer and self.transport is not None:
-            self.transport.write(answer)
+        if tls.outgoing.pending and self.transport is not None:
+            self.transport.write(tls.to_send())  # the answer to a key update
         return plain
 
     def _shake(self, data: bytes) -> bytes:

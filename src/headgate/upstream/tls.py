@@ -60,12 +60,12 @@ class TlsLayer:
     side closes while reading is paused, so that a slow reader would see a whole answer truncated.
     """
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "closed")
+    __slots__ = ("_incoming", "_object", "closed", "outgoing")
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.outgoing = ssl.MemoryBIO()  # `to_send`, where something is pending in it
+        self._object = context.wrap_bio(self._incoming, self.outgoing, server_hostname=host)
         self.closed = False  # the other side said that it will send no more (close_notify)
 
     def handshake(self, data: bytes = b"") -> bool:
@@ -83,14 +83,14 @@ class TlsLayer:
 
     def to_send(self) -> bytes:
         """Bytes for the wire: of the handshake, or of TLS's own."""
-        return self._outgoing.read() if self._outgoing.pending else b""
+        return self.outgoing.read() if self.outgoing.pending else b""
 
     def encrypt(self, data: bytes | memoryview) -> bytes:
         """Bytes for the wire that carry `data`, which is not empty."""
-        view = memoryview(data)
-        while view:
-            view = view[self._object.write(view) :]
-        return self._outgoing.read()
+        sent = self._object.write(data)
+        while sent < len(data):
+            sent += self._object.write(memoryview(data)[sent:])
+        return self.outgoing.read()
 
     def decrypt(self, data: bytes = b"") -> bytes:
         """What the next bytes from the wire carry; b"" if that is nothing yet.
@@ -98,14 +98,15 @@ class TlsLayer:
         Raises:
             ssl.SSLError: they are not TLS, or were tampered with.
         """
+        incoming, read = self._incoming, self._object.read
         if data:
-            self._incoming.write(data)
+            incoming.write(data)
         pieces = []
         try:
-            while piece := self._object.read(_RECORDS):
+            while piece := read(_RECORDS):
                 pieces.append(piece)
-                if not self._incoming.pending and not self._object.pending():
-                    break  # that is all, and to hear so would cost an exception per piece of a stream
+                if not incoming.pending and len(piece) < _RECORDS:
+                    break  # nothing is left: to be told so would cost an exception for each piece of a stream
             else:
                 self.closed = True
         except ssl.SSLWantReadError:
