@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
+import random
 import ssl
 import threading
 import time
@@ -21,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from headgate.core.errors import UpstreamBroken, UpstreamRejected
 from headgate.engine.blocking import run_blocking
 from headgate.upstream.blocking import BlockingPool
+from headgate.upstream.tls import TlsLayer
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 ISSUED = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -211,3 +214,47 @@ def test_a_slow_reader_gets_megabytes_whole_though_the_provider_has_long_closed(
             assert await whole(answer) == body
 
     colour.run(scenario())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_the_bytes_from_the_wire_carry_is_there_at_once_however_they_are_cut(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    client = ssl.create_default_context(cafile=authority.file)
+    client.maximum_version = client.minimum_version = version
+    layer = TlsLayer(client, "127.0.0.1")
+    inbox, outbox = ssl.MemoryBIO(), ssl.MemoryBIO()
+    far = authority.server("127.0.0.1").wrap_bio(inbox, outbox, server_side=True)
+    done = False
+    for _ in range(3):
+        done = layer.handshake(outbox.read())
+        inbox.write(layer.to_send())
+        with contextlib.suppress(ssl.SSLWantReadError):
+            far.do_handshake()
+    assert done
+    assert layer.decrypt(outbox.read()) == b""  # session tickets
+    drawn = random.Random(7)
+    for round_ in range(60):
+        sent, wire, ends = b"", b"", []
+        for size in drawn.choices([1, 100, 16_383, 16_384, 40_000], k=drawn.randrange(1, 5)):
+            piece = drawn.randbytes(size)
+            far.write(piece)
+            sent, wire = sent + piece, wire + outbox.read()
+            ends.append((len(wire), len(sent)))
+        at = sorted(drawn.randrange(len(wire) + 1) for _ in range(drawn.randrange(4)))
+        got, fed = b"", 0
+        for cut in [*at, len(wire)]:
+            got += layer.decrypt(wire[fed:cut]) if cut > fed else b""
+            fed = cut
+            assert len(got) >= max((told for end, told in ends if end <= fed), default=0), round_
+        assert got == sent
+        inbox.write(layer.encrypt(sent))
+        back = b""
+        while len(back) < len(sent):
+            back += far.read(1 << 20)
+        assert back == sent
+    far.write(b"last")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        far.unwrap()
+    assert layer.decrypt(outbox.read()) == b"last"
+    assert layer.closed
