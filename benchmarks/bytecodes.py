@@ -26,7 +26,7 @@ from benchmarks.report import ROOT
 
 KINDS = ("json", "stream")
 _LOOP = "MainThread"
-_WARM_UP, _WORKED_OFF = 3.0, 2.0  # seconds
+_WARM_UP, _WORKED_OFF = 2.0, 1.0  # seconds
 _TOP = 40
 
 

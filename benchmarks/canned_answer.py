@@ -20,6 +20,11 @@ class CannedAnswer:
         piece, self._left = self._left, b""
         return piece
 
+    def whole(self) -> bytes:
+        """See the port."""
+        piece, self._left = self._left, b""
+        return piece
+
     async def wait(self, seconds: float) -> bool:
         """See the port."""
         return True

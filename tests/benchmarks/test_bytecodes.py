@@ -14,7 +14,7 @@ MOST = {"json": (145, 7_200), "stream": (240, 10_500)}
 
 def _counted(kind: str) -> list[Counted]:
     try:
-        return measure(kind, 2.0)
+        return measure(kind, 1.0)
     except CannotRun as error:
         if os.environ.get("CI"):
             raise
