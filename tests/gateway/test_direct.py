@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,3 +224,58 @@ def test_an_app_of_another_server_hears_of_its_caller_from_asgi(tmp_path: Path, 
         world.connection.close()  # a reset: a FIN alone says nothing to whoever has no hook
         assert [ending for ending, _ in world.rows(4)] == ["complete", "complete", "complete", "cancelled"]
         assert not world.served
+
+
+def _bytes_of(connection: socket.socket, until: Callable[[bytes], bool]) -> bytes:
+    connection.settimeout(60)
+    found = b""
+    while not until(found):
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        found += piece
+    return found
+
+
+def test_a_head_that_carries_a_body_gets_none_however_often_it_comes(tmp_path: Path) -> None:
+    """Bytes behind its answer would be read as the next one's, by whoever shares the connection."""
+    head = (
+        b"%b /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nanthropic-version: 2023-06-01\r\n"
+        b"content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    )
+    with ExitStack() as stack:
+        nobody: Any = SimpleNamespace(url="http://127.0.0.1:1")  # so that all answers are ours, and have a body
+        world = World(tmp_path, nobody, stack)
+        address = (world.connection.host, world.connection.port)
+        connection = stack.enter_context(closing(socket.create_connection(address)))
+        for _ in range(4):
+            connection.sendall(head % b"HEAD")
+            answer = _bytes_of(connection, lambda found: b"\r\n\r\n" in found)
+            assert answer.startswith(b"HTTP/1.1 503 "), answer
+            assert answer.index(b"\r\n\r\n") == len(answer) - 4, answer
+        connection.sendall(head % b"POST")
+        answer = _bytes_of(connection, lambda found: found.endswith(b"}"))
+        assert answer.startswith(b"HTTP/1.1 400 "), answer  # and nothing that was left of those before
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["large", "gzip"])
+def test_a_caller_that_leaves_while_its_request_is_read_beside_the_loop_leaves_no_connection(
+    world: World, coded: bool
+) -> None:
+    words = "tokens: 20 " + "word " * (100 if coded else 200_000)
+    body = json.dumps({"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": words}]})
+    sent = gzip.compress(body.encode()) if coded else body.encode()
+    coding = b"content-encoding: gzip\r\n" if coded else b""
+    head = (
+        b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nanthropic-version: 2023-06-01\r\n"
+        b"content-type: application/json\r\n%bcontent-length: %d\r\n\r\n"
+    )
+    before = world.server.state.gates.copy()
+    for _ in range(5):
+        with closing(socket.create_connection((world.connection.host, world.connection.port))) as connection:
+            connection.sendall(head % (coding, len(sent)) + sent)
+    end = time.monotonic() + 60
+    while world.server.state.gates - before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not world.server.state.gates - before
+    assert world.server.state.running() == set()

@@ -243,9 +243,13 @@ class Cycle(Presence):
 
     def finish(self) -> None:
         """The app has nothing more to say."""
-        if not self.complete and not self.gone:
+        if self.complete:
+            return
+        if not self.gone:
             _log.error("the app returned without completing its response")
             self._fail(FAILED)
+        else:  # its connection may be open still, for an answer that there is none of: see `eof_received`
+            self._connection.close()
 
     def break_off(self, error: BaseException) -> None:
         """The app broke, or its task was cancelled."""

@@ -319,7 +319,8 @@ class GateProtocol(asyncio.Protocol):
         self._incoming = cycle
         if self.active is None:
             self._start(cycle)
-            if keep_alive and not self._chunked and not expect_continue:
+            # A HEAD has an answer of its own kind, which nobody knows about who is not offered its scope.
+            if keep_alive and not self._chunked and not expect_continue and line[0] != b"HEAD":
                 self._fresh = headers
         elif len(self._queue) < limits.pipelined:
             self._queue.append(cycle)

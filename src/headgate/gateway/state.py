@@ -37,8 +37,8 @@ class GateState(ServerState):
 
         Whatever else may still run, because its caller has left or its app goes on behind its answer, is in `tasks`.
         """
-        active = (gate.active for gate in self.gates)
-        return self.tasks | {cycle.task for cycle in active if cycle is not None and cycle.task is not None}
+        tasks = [gate.active.task for gate in self.gates if gate.active is not None]
+        return self.tasks | {task for task in tasks if task is not None and not task.done()}
 
     def forget_done(self) -> None:
         """Drop tasks that ended without running: others drop themselves."""

@@ -296,12 +296,15 @@ class Limits:
                 # Where there is no limit in a unit, one of it takes 0.0 seconds, and its time is never beyond `at`.
                 tat = (before if before > at else at) + requests * pool.request_seconds
                 tokens_tat = (tokens_before if tokens_before > at else at) + tokens * pool.token_seconds
-                found.append((pool, scope, bucket, tat, tokens_tat, bucket.given, before, tokens_before))
                 if (tat > most and requests) or (tokens_tat > most and tokens):
+                    if not (before or tokens_before):
+                        pool.new.pop(scope, None)  # it was made for this call
                     _undo(found)
                     return self._exceeded(at, caller, requests, tokens, model, provider, address)
+                # Before anything is made that the collector may run for: it may settle a stream, and correct this.
                 bucket.requests = tat
                 bucket.tokens = tokens_tat
+                found.append((pool, scope, bucket, tat, tokens_tat, bucket.given, before, tokens_before))
             return _TakenHere(tokens, found, at)
 
     def _exceeded(
