@@ -7,6 +7,31 @@ import time
 _monotonic = time.monotonic
 
 
+class _Following:
+    """How far the system's clock is ahead of the monotonic one; all clocks of a process go by the same.
+
+    Callers' limits and turns are asked with readings of both colours' clocks: if one of them followed a step of the
+    system's earlier than the other, their times would jump to and fro, and each jump fills what was used up.
+    """
+
+    __slots__ = ("ahead", "look")
+
+    def __init__(self) -> None:
+        here = time.monotonic()
+        self.ahead = time.time() - here
+        self.look = here + 1.0
+
+    def follow(self, here: float) -> None:
+        """Look at the system's clock; once a second is often enough."""
+        self.look = here + 1.0
+        further = time.time() - here - self.ahead
+        if further > 1.0:
+            self.ahead += further
+
+
+_following = _Following()
+
+
 class _Clock:
     """Seconds since the epoch, never running backwards within a process.
 
@@ -14,26 +39,14 @@ class _Clock:
     does not, so that no deadline opens again and no period of a budget comes twice.
     """
 
-    __slots__ = ("_look", "_offset")
-
-    def __init__(self) -> None:
-        here = time.monotonic()
-        self._offset = time.time() - here
-        self._look = here + 1.0
+    __slots__ = ()
 
     def now(self) -> float:
         """See `core.ports.Clock`."""
         here = _monotonic()
-        if here > self._look:
-            self._follow(here)
-        return here + self._offset
-
-    def _follow(self, here: float) -> None:
-        """The system's clock; once a second is often enough."""
-        self._look = here + 1.0
-        ahead = time.time() - here - self._offset
-        if ahead > 1.0:
-            self._offset += ahead
+        if here > _following.look:
+            _following.follow(here)
+        return here + _following.ahead
 
 
 class AsyncClock(_Clock):

@@ -363,11 +363,18 @@ def test_no_stream_raises(stream: bytes, places: list[int]) -> None:
     assert out == stream or meter.ended
 
 
+@pytest.mark.parametrize("looked", [False, True])
 @pytest.mark.parametrize("usage", [{"input_tokens": 24, "output_tokens": 40}, {"output_tokens": 12}])
-def test_a_usage_that_takes_back_what_was_told_is_wrong_and_the_larger_stays(usage: dict[str, int]) -> None:
+def test_a_usage_that_takes_back_what_was_told_is_wrong_and_the_larger_stays(
+    usage: dict[str, int], looked: bool
+) -> None:
     told = {"input_tokens": 25, "output_tokens": 40}
     start = event("message_start", message={"model": "m", "usage": told})
-    meter, _ = read(start, text("a"), event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage), END)
+    meter, _ = read(start, text("a"), finish=False)
+    assert not looked or (meter.usage is not None and not meter.usage.bad)  # and looking changes nothing
+    for piece in (event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage), END):
+        meter.feed(piece)
+    meter.finish()
     assert meter.usage is not None
     assert (meter.usage.input_tokens, meter.usage.output_tokens) == (25, 40)
     assert (meter.usage.bad, meter.usage_final) == (True, False)

@@ -386,6 +386,23 @@ def test_our_error_event_behind_a_cut_stream_raises_in_the_sdk_with_the_next_num
     assert raised.value.code == "provider_broken"
 
 
+@pytest.mark.parametrize("missing", [30, 1])
+def test_our_error_event_behind_half_an_event_that_was_handed_on_has_the_next_number(missing: int) -> None:
+    frame = words("gone")
+    meter, out = read(*HEAD, frame[:-missing])
+    assert out.endswith(frame[:-missing])
+    told = json.loads(OPENAI.error_event("provider_broken", "m", "ex_1", behind=meter).partition(b"data: ")[2])
+    assert told["sequence_number"] == json.loads(frame.partition(b"data: ")[2])["sequence_number"] + 1
+
+
+def test_half_a_number_is_none() -> None:
+    first, frame = words("Hello"), words("gone")
+    cut = frame.index(b'"sequence_number"') + len(b'"sequence_number": ') + 1
+    meter, _ = read(*HEAD, first, frame[:cut])
+    told = json.loads(OPENAI.error_event("provider_broken", "m", "ex_1", behind=meter).partition(b"data: ")[2])
+    assert told["sequence_number"] == json.loads(first.partition(b"data: ")[2])["sequence_number"] + 1
+
+
 def test_our_error_event_of_chat_keeps_its_own_form() -> None:
     chat = OPENAI.error_event("provider_broken", "m", "ex_1", behind=OPENAI.meter("chat", Facts()))
     assert chat == OPENAI.error_event("provider_broken", "m", "ex_1")

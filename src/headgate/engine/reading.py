@@ -69,10 +69,7 @@ def _read_ours(exchange: Exchange, attempt: Attempt, headers: Headers) -> None:
 
 def is_stream(headers: Headers) -> bool:
     """Server-sent events."""
-    for name, value in headers:
-        if name == b"content-type":
-            return value.lower().startswith(b"text/event-stream")
-    return False
+    return any(name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in headers)
 
 
 def is_told(headers: Headers) -> bool:

@@ -19,7 +19,7 @@ from headgate.core.exchange import Attempt, Exchange
 from headgate.core.money import usd_bytes, usd_text
 from headgate.core.usage import Usage
 from headgate.stores.schema import SHAPE_COLUMNS
-from headgate.stores.shape import PLAIN, Shape, shape_of
+from headgate.stores.shape import PLAIN, shape_of
 
 MAX_TEXT_BYTES = 64 * 1024
 """UTF-8 bytes kept of a text field; what is longer ends in an ellipsis."""
@@ -108,7 +108,7 @@ class LineMaker:
         self._with_bodies = with_bodies
         self._clean = clean or _as_it_is
         self._hashes: dict[bytes, str] = {}
-        self._shared: dict[Shape | tuple[Shape, str], Raw] = {}
+        self._shared: dict[tuple[Any, ...], Raw] = {}
 
     def lines(self, exchanges: Sequence[Exchange], now: float, spoiled: Callable[[Exception], None]) -> bytes:
         """The lines of exchanges, in order, with newlines between them.
@@ -245,9 +245,11 @@ class LineMaker:
             return line
         text = to_line({"request_body": to_line(_each_text(told, self._clean)).decode()})
         cut = line.rfind(_SHARED_BEGINS)
+        if cut < 0:  # it was written whole, because something in it is no Unicode
+            cut = len(line) - 1
         return line[:cut] + b"," + text[1:-1] + line[cut:]
 
-    def _share(self, shape: Shape, system: bytes) -> Raw:
+    def _share(self, shape: tuple[Any, ...], system: bytes) -> Raw:
         """How a line ends: `_SHARED`, from the first one's value on."""
         digest = self._hash(system) if system else ""
         line = to_line(dict(zip(_SHARED, _shared_values(shape, digest), strict=True)))
@@ -400,7 +402,7 @@ def _negative(nano: int) -> Raw:
     return Raw(_usd(nano)) if nano else _ZERO
 
 
-def _shared_values(shape: Shape, system: str) -> tuple[Any, ...]:
+def _shared_values(shape: tuple[Any, ...], system: str) -> tuple[Any, ...]:
     """Of `_SHARED`, in order."""
     way_in, dialect, endpoint, key, tenant, task, feature, environment, asked, route, served, provider = shape[:12]
     told = dict(zip(SHAPE_COLUMNS[1:], shape, strict=False))

@@ -14,7 +14,8 @@ MOST_SHAPES = 4096
 """About 3 MB. One that was forgotten is made anew when it comes again: whoever keeps something by it has it twice."""
 
 MOST_TEXT = 4096
-"""Characters of a shape that is remembered: callers make up the names of models."""
+"""Characters of a shape that is remembered: callers make up the names of models. A longer one is a mere tuple, which
+compares by what it says: else each of its exchanges would be of a shape of its own."""
 
 PLAIN = -1
 
@@ -35,11 +36,11 @@ class Shape(tuple[Any, ...]):
     __eq__ = object.__eq__
 
 
-_shapes: dict[tuple[Any, ...], Shape] = {}
-_plain: dict[tuple[Any, ...], Shape] = {}  # by less, of plain exchanges
+_shapes: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_plain: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # by less, of plain exchanges
 
 
-def shape_of(exchange: Exchange) -> Shape:
+def shape_of(exchange: Exchange) -> tuple[Any, ...]:
     """The shape of a settled exchange. From any thread; what is worked out stays with the exchange."""
     # Inlined, without properties and helpers: this runs once per call, and each Python function costs 50 ns or more.
     tried = exchange.attempts
@@ -103,13 +104,15 @@ def shape_of(exchange: Exchange) -> Shape:
     return shape
 
 
-def _same(told: tuple[Any, ...]) -> Shape:
+def _same(told: tuple[Any, ...]) -> tuple[Any, ...]:
     return _shapes.get(told) or _remembered(_shapes, told, Shape(told))
 
 
-def _remembered(shapes: dict[tuple[Any, ...], Shape], key: tuple[Any, ...], shape: Shape) -> Shape:
+def _remembered(
+    shapes: dict[tuple[Any, ...], tuple[Any, ...]], key: tuple[Any, ...], shape: tuple[Any, ...]
+) -> tuple[Any, ...]:
     if sum(len(value) for value in key if isinstance(value, str)) > MOST_TEXT:
-        return shape
+        return tuple(shape)
     if len(shapes) >= MOST_SHAPES:
         shapes.clear()
     return shapes.setdefault(key, shape)  # two threads may meet it at once: both get what was there first

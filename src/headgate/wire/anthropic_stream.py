@@ -283,6 +283,7 @@ class MessagesMeter(StreamMeter):
                 self._bad = True
             elif anthropic_usage.falls(known, fields):
                 self._bad = True
+                self._usage = None  # whoever has looked at it before did not see that
                 return
             merged = anthropic_usage.merge(known, fields)
             self._report(merged)

@@ -26,7 +26,7 @@ _DIGITS = re.compile(rb"\d+").match
 _REST = re.compile(rb'([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)"[^\r\n]*\}\n\n').fullmatch
 _TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL).match
 _NUMBERED = b'"sequence_number"'
-_SEQUENCE = re.compile(rb'"sequence_number": ?(\d+)')
+_SEQUENCE = re.compile(rb'"sequence_number": ?(\d{1,18})\D')  # not half a number
 
 _LIFE_CYCLE = frozenset({"response.created", "response.in_progress", "response.queued"})
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
@@ -94,6 +94,12 @@ class ResponsesMeter(StreamMeter):
         out = super().feed(piece)
         if _NUMBERED in out and _SEQUENCE.search(out):
             self._last = out
+        return out
+
+    def finish(self) -> bytes:
+        """See `Meter.finish`."""
+        out = super().finish()
+        self._last += out  # what there is of an event that was cut off
         return out
 
     def _alike(self, block: bytes, start: int, end: int) -> int:
