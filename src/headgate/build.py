@@ -197,7 +197,7 @@ def build(
     if proxied:
         upstream = _PerOrigin(upstream, {base: async_upstream(proxy=proxy) for base, proxy in proxied.items()})
         blocking = _PerOrigin(blocking, {base: blocking_upstream(proxy=proxy) for base, proxy in proxied.items()})
-    blocking_clock = BlockingClock()
+    blocking_clock = BlockingClock(clock)
     new_id = id_maker(_ids.getrandbits)
     renewal, blocking_renewal = AsyncCredentials(keeper), BlockingCredentials(keeper)
     turns = LocalTurns(lambda: turns_of(settings), now=clock.now, random=random.random, tell=log.event)

@@ -8,7 +8,7 @@ _monotonic = time.monotonic
 
 
 class _Following:
-    """How far the system's clock is ahead of the monotonic one; all clocks of a process go by the same.
+    """How far the system's clock is ahead of the monotonic one; both clocks of a gate go by the same.
 
     Callers' limits and turns are asked with readings of both colours' clocks: if one of them followed a step of the
     system's earlier than the other, their times would jump to and fro, and each jump fills what was used up.
@@ -29,24 +29,27 @@ class _Following:
             self.ahead += further
 
 
-_following = _Following()
-
-
 class _Clock:
     """Seconds since the epoch, never running backwards within a process.
 
     The monotonic clock drives it; where the system's clock is set forward it follows, and where it is set back it
     does not, so that no deadline opens again and no period of a budget comes twice.
+
+    Args:
+        of: the gate's other clock, whose steps this one makes.
     """
 
-    __slots__ = ()
+    __slots__ = ("_following",)
+
+    def __init__(self, of: _Clock | None = None) -> None:
+        self._following: _Following = _Following() if of is None else of._following
 
     def now(self) -> float:
         """See `core.ports.Clock`."""
-        here = _monotonic()
-        if here > _following.look:
-            _following.follow(here)
-        return here + _following.ahead
+        here, following = _monotonic(), self._following
+        if here > following.look:
+            following.follow(here)
+        return here + following.ahead
 
 
 class AsyncClock(_Clock):

@@ -1,4 +1,4 @@
-"""Real time: all clocks of a process say the same, and follow a step of the system's clock in the same moment."""
+"""Real time: both clocks of a gate say the same, and follow a step of the system's clock in the same moment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
     monkeypatch.setattr(clocks.time, "time", lambda: times.epoch)
     monkeypatch.setattr(clocks.time, "monotonic", lambda: times.here)
     monkeypatch.setattr(clocks, "_monotonic", lambda: times.here)
-    monkeypatch.setattr(clocks, "_following", clocks._Following())
     return times
 
 
@@ -45,7 +44,8 @@ def test_a_step_forward_is_followed_within_a_second_and_one_back_is_not(times: T
 
 
 def test_both_colours_clocks_follow_together_so_that_no_limit_is_filled_by_turns(times: Times) -> None:
-    first, second = AsyncClock(), BlockingClock()
+    first = AsyncClock()
+    second = BlockingClock(first)
     limits = Limits([Limit(per=("key",), requests_per_minute=60)])
     times.pass_by(0.9)
     first.now()
