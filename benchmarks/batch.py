@@ -191,9 +191,10 @@ def kills(lines: int, times: int, seed: int, data: Path | None) -> Iterator[Numb
             billed = provider.invoice()["cost_nano"]
             books = money_books.read(home / "bench.db")
             rows, again = ledger_lines(home / "bench.db", batch_id)
+            said = (home / "batch.log").read_text(errors="replace")[-2000:]
             order = [json.loads(line)["custom_id"] for line in out.read_text().splitlines()]
     if last.code:
-        raise CannotRun(f"the last `headgate batch run` ended with {last.code}")
+        raise CannotRun(f"the last `headgate batch run` ended with {last.code}: {told}\n{said}")
     name = f"{lines} lines, {times} x kill -9"
     note = f"{again} lines sent again, {told['maybe_twice']} marked"
     yield Number("batch", f"{name}: lines not in the ledger", lines - rows, "", 0, note=note)
