@@ -85,6 +85,7 @@ class Paced:
         self._tries: dict[int, int] = {}  # by place: of lines that their provider has failed
         self._answered = 0  # since the limit went up
         self._pause_until = 0.0
+        self._at_the_store = asyncio.Lock()
         self._wake: asyncio.Event
         self._keep_text = built.settings.log.bodies != "off"
         self.stop = False
@@ -104,7 +105,8 @@ class Paced:
             await self._sending()
         finally:
             await self._drain()
-            writer.cancel()
+            async with self._at_the_store:  # not in the middle of what it has taken to write
+                writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             await self._write()
             if not self._ended:  # else they stay marked as under way: whoever goes on finds out what was paid
@@ -244,6 +246,11 @@ class Paced:
             await self._write()
 
     async def _write(self) -> None:
+        # One at a time: when it returns, what had ended is in the store, whoever was about to write it.
+        async with self._at_the_store:
+            await self._write_ended()
+
+    async def _write_ended(self) -> None:
         ended, self._ended = self._ended, []
         if not ended:
             return
