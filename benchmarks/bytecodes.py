@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import counted_server, headgate_server, nginx, payloads, report, wrk
-from benchmarks.gateway import check_answer
-from benchmarks.processes import CannotRun, running
-from benchmarks.report import ROOT
+from benchmarks.gateway import check_answer, headgate
+from benchmarks.processes import CannotRun
 
 KINDS = ("json", "stream")
 _LOOP = "MainThread"
@@ -50,13 +49,9 @@ def measure(kind: str, seconds: float) -> list[Counted]:
     body = payloads.request(stream=kind == "stream")
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-bench-")))
-        home = root / "gateway"
-        home.mkdir()
         upstream = f"{stack.enter_context(nginx.upstream(root)).url}/{kind}"
-        command = [sys.executable, "-m", "benchmarks.counted_server", upstream]
-        env = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin"}
-        child = stack.enter_context(running(command, cwd=home, log=root / "log", env=env))
-        url = f"{child.first_line()}{payloads.PATH}"
+        url, child = stack.enter_context(headgate(root, upstream, server="counted_server"))
+        url, home = f"{url}{payloads.PATH}", root / "gateway"
         check_answer(url, kind, body)
         script = wrk.script(root, kind, body=body, key=headgate_server.CALLERS_KEY)
         wrk.run(url, script, seconds=_WARM_UP)

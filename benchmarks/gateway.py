@@ -100,12 +100,12 @@ def beside_nginx(kind: str, root: Path, seconds: float, *, cache: bool = False) 
 
 @contextlib.contextmanager
 def headgate(
-    root: Path, upstream: str, *, profile: Path | None = None, cache: bool = False
+    root: Path, upstream: str, *, profile: Path | None = None, cache: bool = False, server: str = "headgate_server"
 ) -> Iterator[tuple[str, Child]]:
-    """The gateway in a process of its own; its URL. With `cache` it keeps every answer."""
+    """The gateway in a process of its own, in the folder `gateway`; its URL. With `cache` it keeps every answer."""
     home = root / "gateway"
     home.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.headgate_server", upstream]
+    command = [sys.executable, "-m", f"benchmarks.{server}", upstream]
     if profile is not None:
         command.append(str(profile))
     env = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": "/usr/bin:/bin"}

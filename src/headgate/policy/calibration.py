@@ -64,7 +64,7 @@ _PRIOR = 0.002  # answers' weight with which it is believed, to begin with, that
 _OFTEN = 256  # answers of a model after which only one in sixteen is looked at
 _KNOWN = 64  # prompts, or answers, of a kind after which they are looked at no more often than that
 _LARGE_BODY = 256 * 1024  # bytes; larger ones are not learned from
-ANYBODY = -1  # in place of a system prompt's hash, which is never this
+_ANYBODY = -1  # in place of a system prompt's hash, which is never this
 _NOT_ASCII = bytes(range(128, 256))
 _LEAD_OF_FOUR = bytes(range(0xF0, 0xF8))
 
@@ -312,9 +312,7 @@ class Calibration:
 
     def prompt_due(self, provider: str, model: str, system: bytes, body: bytes) -> bool:
         """Whether little is known of this kind of prompt. Takes no lock either."""
-        size = len(body)
-        bits = size.bit_length()
-        known = self.prompts.get((provider, model, hash(system), bits * 4 + (size << 2 >> bits)))  # `_group` in place
+        known = self.prompts.get(group_of(provider, model, system, len(body)))
         return known is None or known.density.count < _KNOWN
 
     def learn(self, provider: str, model: str, usage: Usage, shown: Shown | None) -> None:
@@ -342,10 +340,10 @@ class Calibration:
         size, prompt = len(body), usage.prompt_tokens
         if not 0 < size <= _LARGE_BODY or prompt <= 0 or usage.iterations:
             return
-        group = _group(provider, model, system, size)
+        group = group_of(provider, model, system, size)
         share = _share(body)
         with self._lock:
-            for key in (group, _anybody(group)):
+            for key in (group, anybody(group)):
                 found = self.prompts.get(key)
                 if found is None:
                     found = self.prompts[key] = _Prompts()
@@ -387,7 +385,7 @@ class Calibration:
         """
         if not body:
             return None
-        group = _group(provider, model, system, len(body))
+        group = group_of(provider, model, system, len(body))
         share = _share(body)
         with self._lock:
             own = self.prompts.get(group)
@@ -396,7 +394,7 @@ class Calibration:
                 tokens = ceil(own.density.tokens(share, len(body), pool))
                 cached, plain = own.cached.below(pool, tokens), own.plain.below(pool, tokens)
             else:
-                others = self.prompts.get(_anybody(group))
+                others = self.prompts.get(anybody(group))
                 if others is None or others.density.count < 2 * ENOUGH:
                     return None
                 tokens = ceil(others.density.tokens(share, len(body), pool, each=SURE))
@@ -410,12 +408,12 @@ class Calibration:
 
     def expect(self, provider: str, model: str, system: bytes, body: bytes) -> tuple[float | None, float | None]:
         """(prompt tokens, output tokens) that such a request is likely to have; None where too little is known."""
-        group = _group(provider, model, system, len(body))
+        group = group_of(provider, model, system, len(body))
         share = _share(body)
         with self._lock:
             found = self.prompts.get(group)
             if found is None or found.density.count < ENOUGH:
-                found = self.prompts.get(_anybody(group))
+                found = self.prompts.get(anybody(group))
             prompt = None
             if found is not None and found.density.count >= ENOUGH:
                 ratio = found.density.expected(share)
@@ -486,14 +484,15 @@ def _unseen(known: _Model | None, visible: float, shown: Shown) -> float:
     return min(UNSEEN_MOST, max(UNSEEN_LEAST, rate * LATENCY_SECONDS))
 
 
-def _group(provider: str, model: str, system: bytes, size: int) -> _Group:
+def group_of(provider: str, model: str, system: bytes, size: int) -> _Group:
     """Prompts of the same kind: bodies whose lengths differ by less than a third, behind the same system prompt."""
     bits = size.bit_length()
     return provider, model, hash(system), bits * 4 + (size << 2 >> bits)
 
 
-def _anybody(group: _Group) -> _Group:
-    return group[0], group[1], ANYBODY, group[3]
+def anybody(group: _Group) -> _Group:
+    """Prompts of that length, whatever stands before them."""
+    return group[0], group[1], _ANYBODY, group[3]
 
 
 def widths(text: bytes) -> tuple[int, int]:

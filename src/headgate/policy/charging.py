@@ -8,7 +8,7 @@ from math import ceil
 from headgate.core.errors import UnknownPrice
 from headgate.core.exchange import Attempt, Facts, Request, Route
 from headgate.core.usage import Usage
-from headgate.policy.calibration import ANYBODY, Calibration, Shown
+from headgate.policy.calibration import Calibration, Shown, anybody, group_of
 from headgate.policy.estimate import (
     PLAIN_BITS,
     TENTHS_PER_NANO,
@@ -140,15 +140,8 @@ class Charging:
         limit = attempt.bound_nano
         if limit is None or nano > limit or nano >= MOST_NANO:
             return None
-        due = next(turns)
-        if (
-            due
-            or (shown is not None and shown.kinds)
-            or (
-                route.dialect == "openai"
-                and self.calibration.prompt_due(route.provider, route.model, request.facts.system, request.body)
-            )
-        ):
+        due = next(turns) or (shown is not None and self.calibration.kind_due(route.provider, route.model, shown))
+        if due or route.dialect == "openai":
             self._learn(due, route, usage, shown, request.facts, request.body)
         return nano, version
 
@@ -230,13 +223,12 @@ class Charging:
 
     def learn(self, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
         """A final usage that can be believed; `shown` of a stream."""
-        due = next(self.calibration.turns(route.provider, route.model))
+        due = self.calibration.due(route.provider, route.model, shown)
         self._learn(due, route, usage, shown, facts, body)
 
     def _learn(self, due: bool, route: Route, usage: Usage, shown: Shown | None, facts: Facts, body: bytes) -> None:
-        """`due`: it is its turn, as `Calibration.turns` has it."""
+        """`due`: see `Calibration.due`."""
         calibration, provider, model = self.calibration, route.provider, route.model
-        due = due or calibration.kind_due(provider, model, shown)
         if due:
             calibration.learn(provider, model, usage, shown)
         if facts.has_media or facts.server_side:
@@ -249,11 +241,8 @@ class Charging:
         """See `estimate.likely_tokens`, with what was learned of such calls."""
         calibration, provider, model = self.calibration, route.provider, route.model or facts.model
         size = len(body)
-        bits = size.bit_length()
-        band = bits * 4 + (size << 2 >> bits)  # as in `Calibration.expect`, without its lock
-        prompts = calibration.prompts.get((provider, model, hash(facts.system), band))
-        if prompts is None:
-            prompts = calibration.prompts.get((provider, model, ANYBODY, band))
+        group = group_of(provider, model, facts.system, size)  # as in `Calibration.expect`, without its lock
+        prompts = calibration.prompts.get(group) or calibration.prompts.get(anybody(group))
         known = calibration.models.get((provider, model))
         output = None if known is None else known.usual
         if prompts is None or facts.has_media:
