@@ -19,6 +19,7 @@ from headgate.core.cache import CacheStats, Stored
 from headgate.core.errors import Unavailable
 from headgate.stores.cache_backend import NO_ANSWER, UNKNOWN, Backend, Entry, NotKept
 from headgate.stores.cache_codec import Codec, OtherVersion, Unbelievable
+from headgate.stores.forks import work_lock
 from headgate.stores.inbox import Inbox
 from headgate.stores.waiters import BlockingWaiter, Waiter, async_waiter, wait_at_most, wake
 
@@ -36,7 +37,6 @@ MOST_QUEUED_BYTES = 64 * 1024 * 1024
 
 _MOST_DEFLATED = 4  # a body this many times as long as an entry may be is not tried: text shrinks to a third, about
 _MOST_AT_ONCE = 64  # gets or puts in one go
-_FORK_SECONDS = 1.0  # that a fork waits for a thread at work: one that hangs holds no lock of SQLite's
 _CLOSING_SECONDS = 2.0
 _IDLE_SECONDS = 3600.0
 
@@ -124,7 +124,7 @@ class ThreadedCache:
         self.up = True  # until it has been asked
         self._inbox: Inbox[_Item] = Inbox()
         self._lock = threading.Lock()
-        self._at_work = threading.Lock()  # held by the thread while it is not waiting, and by who forks
+        self._at_work = work_lock()
         self._thread: threading.Thread | None = None
         self._open = False
         self._queued_bytes = 0
@@ -469,27 +469,11 @@ def _bytes(key: str) -> bytes:
 _caches: weakref.WeakSet[ThreadedCache] = weakref.WeakSet()
 
 
-_resting: list[threading.Lock] = []
-"""Of the caches that wait for a fork to be over."""
-
-
-def _before_fork() -> None:
-    """A child gets the locks of SQLite, of drivers and of the C library as they are: nobody there would let go of one
-    that a thread of ours holds at this moment."""
-    _resting[:] = [cache._at_work for cache in list(_caches) if cache._at_work.acquire(timeout=_FORK_SECONDS)]
-
-
-def _after_fork_in_parent() -> None:
-    while _resting:
-        _resting.pop().release()
-
-
 def _after_fork() -> None:
-    _resting.clear()
     for cache in _caches:
         cache._begin()  # the thread is not here
         cache.backend.forked()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

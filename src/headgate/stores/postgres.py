@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores.commands import Call
+from headgate.stores.forks import work_lock
 from headgate.stores.ledger import MAX_QUEUED, Shared, Source, WrittenLedger
 from headgate.stores.postgres_database import Place, postgres_place, reader_engine, reason, state_of
 from headgate.stores.postgres_owners import HEARTBEAT_SECONDS, SWEEP_SECONDS
@@ -94,7 +95,7 @@ class PostgresReader(Reader):
         """See :meth:`Reader._ask`."""
         name = self._place.name
         try:
-            with self._engine.connect() as connection:
+            with work_lock(), self._engine.connect() as connection:
                 return question(connection)
         except DBAPIError as error:
             if state_of(error) == _NO_TABLE:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from headgate.core.errors import ConfigError
 from headgate.stores.database import reader_engine
 from headgate.stores.dimensions import DIMENSIONS, FILTERS, check
+from headgate.stores.forks import work_lock
 from headgate.stores.intents import Intent, open_intents, read_intents
 from headgate.stores.keys import Key, read_keys
 from headgate.stores.rows import encode
@@ -188,7 +189,7 @@ class Reader:
         try:
             # "Begin" takes the writer's lock on a writing engine; here each statement reads its own snapshot, and
             # one transaction makes several statements agree.
-            with self._engine.connect() as connection:
+            with work_lock(), self._engine.connect() as connection:
                 connection.exec_driver_sql("BEGIN")
                 return question(connection)
         except DBAPIError as error:

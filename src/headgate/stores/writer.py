@@ -21,6 +21,7 @@ from headgate.core.errors import ConfigError, HeadgateError, Unavailable
 from headgate.core.exchange import Exchange, Kept
 from headgate.stores.commands import Call, Closed, Command, Intent, Stop
 from headgate.stores.desk import Desk, Told
+from headgate.stores.forks import work_lock
 from headgate.stores.homes import write_kept
 from headgate.stores.inbox import Inbox
 from headgate.stores.rows import attempt_row, exchange_row, fitting
@@ -86,6 +87,7 @@ class Writer:
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
+        self._at_work = work_lock()
         self._closed = False
         self._finished = False
         self._waiting: list[Exchange] = []  # settled, not yet rows
@@ -220,7 +222,8 @@ class Writer:
                 thread.start()
             except RuntimeError:
                 # The interpreter is shutting down and takes no new threads: do the work here.
-                self._turn(self._inbox.take())
+                with self._at_work:
+                    self._turn(self._inbox.take())
                 return
             self._thread = thread
 
@@ -233,7 +236,8 @@ class Writer:
             stop = self._closed and any(isinstance(item, Stop) for item in items)
             self._tried = time.monotonic()
             try:
-                self._turn(items)
+                with self._at_work:
+                    self._turn(items)
             except Exception as error:
                 # A mistake of ours must not leave anybody waiting for ever, nor end the thread.
                 self._reject("the writer stumbled", exc_info=True)
@@ -467,11 +471,13 @@ class Writer:
         """The last commit, tried for a few seconds; then say what is lost, if anything."""
         # Set before the last look: who puts something in after it sees the flag, who did so before is served here.
         self._finished = True
-        self._turn(self._inbox.take())
+        with self._at_work:
+            self._turn(self._inbox.take())
         end = time.monotonic() + CLOSE_SECONDS
         while (self._kept_exchanges or self._unwritten) and time.monotonic() < end:
             time.sleep(self._backoff)
-            self._commit([])
+            with self._at_work:
+                self._commit([])
         closed = ledger_closed(self._name)
         wake(self.desk.dismiss(), closed)
         if self._kept_exchanges:
@@ -483,7 +489,8 @@ class Writer:
                 self._error,
             )
         if self._session is not None:
-            self._session.close()
+            with self._at_work:
+                self._session.close()
 
     def _reject(self, message: str, *, exc_info: bool = False) -> None:
         self._counts["rejected"] += 1
