@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headgate.core.errors import ConfigError
 from headgate.policy.shadowing import BACK, DIFFERENT, FAILED, SAME, WATCHING, Counted
+from headgate.stores.forks import work_lock
 
 KEEP = 100_000
 """Comparisons of a task and model that are kept: the latest."""
@@ -92,7 +93,7 @@ class ShadowFile:
         try:
             if not self._ready:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            with closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as connection, connection:
+            with work_lock(), closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as connection, connection:
                 if not self._ready:
                     _made(connection)
                     self._ready = True
