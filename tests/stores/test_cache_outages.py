@@ -209,6 +209,8 @@ class Slow:
 
     def hang_up(self) -> None: ...
 
+    def forked(self) -> None: ...
+
     def reason(self, error: BaseException) -> str:
         return "?"
 

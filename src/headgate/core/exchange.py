@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
@@ -146,8 +148,7 @@ class Request:
     patience: float | None = field(default=None, kw_only=True)  # seconds of silence after which the caller's SDK leaves
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One request to one route. Times are seconds since the epoch; money is nano-dollars."""
 
     number: int  # 1, 2, ...
@@ -218,14 +219,13 @@ class Kept:
     owner: str
 
 
-@dataclass(slots=True)
-class Exchange:
-    """One logical call, from admission to settlement."""
+class Exchange(msgspec.Struct):
+    """One logical call, from admission to settlement. As `Attempt`, made in one call into C."""
 
     id: str
     request: Request
     started: float  # seconds since the epoch
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []  # a new one each: msgspec copies an empty default
     ending: Ending | None = None
     error: HeadgateError | None = None
     ended: float | None = None
