@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from headgate.core.errors import HeadgateError
 from headgate.core.exchange import Exchange, Facts
 from headgate.policy.anomalies import MOST_CALLERS, Anomalies, Anomaly, Past, Rules
@@ -234,7 +232,7 @@ def _light(exchange: Exchange) -> Exchange:
     """What the detectors look at: waiting for them, an exchange must not keep its bodies in memory."""
     request = exchange.request
     light = replace(request, body=b"", headers=(), facts=Facts(model=request.facts.model), upload=None, prepared=None)
-    return msgspec.structs.replace(exchange, request=light, response_text="", error=None)
+    return replace(exchange, request=light, response_text="", error=None)
 
 
 def days_before(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Request, Route
 from headgate.testing.canned import chat_request, messages_request
-from headgate.transport.reading import Bases, read_request
+from headgate.transport.reading import Bases, Heads, read_request
 
 VERSION = ("anthropic-version", "2026-10-21")
 PROVIDERS = {
@@ -143,3 +148,66 @@ def test_a_requests_own_priority_wins_over_its_contexts(context: bool, header: s
         Bases(PROVIDERS), "POST", url, raw, messages_request(), Caller(), False, batch=context
     )
     assert (request.batch, wrong) == (batch, None)
+
+
+BODIES = [messages_request(), messages_request(metadata={"user_id": "ada"}), b"{", b""]
+CALLERS = [Caller(), Caller(user="bea", tags=MappingProxyType({"a": "b"})), Caller(tenant="t", task="x")]
+FIELDS = st.sampled_from(
+    [
+        (b"Authorization", b"Bearer one"),
+        (b"Authorization", b"Bearer two"),
+        (b"X-Custom", b"1"),
+        (b"Connection", b"keep-alive"),
+        (b"content-length", b"7"),
+        (b"X-Headgate-User", b"eve"),
+        (b"X-Headgate-Tenant", b"other"),
+        (b"X-Headgate-Tags", b"c=d"),
+        (b"X-Headgate-Timeout", b"soon"),
+        (b"X-Headgate-Timeout", b"5"),
+        (b"X-Headgate-Priority", b"batch"),
+        (b"X-Headgate-Priority", b"interactive"),
+        (b"X-Headgate-Approval", b"token"),
+        (b"X-Stainless-Retry-Count", b"1"),
+        (b"X-Stainless-Read-Timeout", b"600"),
+        (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ]
+)
+CALLS = st.tuples(
+    st.sampled_from(["POST", "GET"]),
+    st.sampled_from(["https://api.anthropic.com/v1/messages", "https://x.local/v1/files", "https://x.local/v1/x"]),
+    st.lists(FIELDS, max_size=3),
+    st.sampled_from([None, b"Content-Length", b"content-length", b"CONTENT-LENGTH"]),
+    st.sampled_from(BODIES),
+    st.sampled_from(CALLERS),
+    st.booleans(),
+    st.sampled_from(["", "approved"]),
+)
+
+
+@given(st.lists(CALLS, max_size=12))
+def test_a_head_that_was_seen_before_says_what_a_new_one_says(calls: list[Any]) -> None:
+    bases = Bases(PROVIDERS)
+    heads = Heads(bases)
+    for method, url, fields, length, body, caller, batch, approval in calls:
+        raw = [*fields, (length, str(len(body)).encode())] if length else fields
+        told = (body, caller, True, None, batch, approval)
+        for _ in range(2):
+            found, wrong = heads.read(method, url, list(raw), *told)
+            same, why = read_request(bases, method, url, raw, *told)
+            assert (found, str(wrong)) == (same, str(why))
+            found.timeout, found.batch, found.body = 1.0, not found.batch, b"changed"  # nobody else's
+
+
+def test_what_is_kept_of_heads_is_bounded_and_no_two_calls_share_what_changes() -> None:
+    heads = Heads(Bases(PROVIDERS))
+    url = "https://api.anthropic.com/v1/messages"
+    told: tuple[Any, ...] = (messages_request(), Caller(), False)
+    first, _ = heads.read("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"9")], *told)
+    again, _ = heads.read("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"1234")], *told)
+    assert first is not again
+    assert first.headers is again.headers  # the pool has them encoded
+    for number in range(1_000):
+        heads.read("POST", url, [(b"traceparent", b"%d" % number)], *told)
+    heads.read("POST", url, [(b"x-long", b"x" * 9_000)], *told)
+    assert len(heads._known) <= 32
+    assert not any(len(place[2][0][1]) > 8_000 for place in heads._known)

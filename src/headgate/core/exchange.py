@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from headgate.core.approvals import Parked
 from headgate.core.budget import Claim
 from headgate.core.caller import Caller
@@ -148,8 +146,12 @@ class Request:
     patience: float | None = field(default=None, kw_only=True)  # seconds of silence after which the caller's SDK leaves
 
 
-class Attempt(msgspec.Struct):
-    """One request to one route. Times are seconds since the epoch; money is nano-dollars."""
+@dataclass
+class Attempt:
+    """One request to one route. Times are seconds since the epoch; money is nano-dollars.
+
+    Without slots, as `Request` is; `new_attempt` makes one.
+    """
 
     number: int  # 1, 2, ...
     route: Route
@@ -219,13 +221,14 @@ class Kept:
     owner: str
 
 
-class Exchange(msgspec.Struct):
-    """One logical call, from admission to settlement. As `Attempt`, made in one call into C."""
+@dataclass
+class Exchange:
+    """One logical call, from admission to settlement. Without slots, as `Request` is; `new_exchange` makes one."""
 
     id: str
     request: Request
     started: float  # seconds since the epoch
-    attempts: list[Attempt] = []  # a new one each: msgspec copies an empty default
+    attempts: list[Attempt] = field(default_factory=list)
     ending: Ending | None = None
     error: HeadgateError | None = None
     ended: float | None = None
@@ -290,3 +293,24 @@ class Exchange(msgspec.Struct):
         if last is None or last.first_content is None:
             return None
         return last.first_content - self.started
+
+
+_new = object.__new__
+_EXCHANGE = vars(Exchange("", Request("", "", "", "", (), b"", Facts(), Caller(), ""), 0.0))
+_ATTEMPT = vars(Attempt(0, Route("", "", "", ""), 0.0))
+
+
+def new_exchange(id_: str, request: Request, started: float) -> Exchange:
+    """`Exchange(id_, request, started)`, for the way of every call."""
+    made = _new(Exchange)
+    made.__dict__ = _EXCHANGE.copy()
+    made.id, made.request, made.started, made.attempts = id_, request, started, []
+    return made
+
+
+def new_attempt(number: int, route: Route, started: float, bound_nano: int, waited: float) -> Attempt:
+    """`Attempt(number, route, started, bound_nano, waited)`, likewise."""
+    made = _new(Attempt)
+    made.__dict__ = _ATTEMPT.copy()
+    made.number, made.route, made.started, made.bound_nano, made.waited = number, route, started, bound_nano, waited
+    return made

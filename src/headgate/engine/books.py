@@ -6,7 +6,7 @@ Nothing here awaits, so a cancelled task cannot stop half-way (models.md, "Strea
 from __future__ import annotations
 
 from headgate.core.errors import HeadgateError, Unavailable, UpstreamError, UpstreamTimeout
-from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route
+from headgate.core.exchange import Attempt, Ending, Exchange, Request, Route, new_attempt
 from headgate.core.money import MOST_CHARGE
 from headgate.core.ports import Incoming, Ports
 from headgate.engine import limiting, prompting
@@ -97,7 +97,7 @@ class Books:
             UnknownPrice: see `Charges.check`. Nothing has been written then.
         """
         now, request, attempts = self.now(), exchange.request, exchange.attempts
-        attempt = Attempt(len(attempts) + exchange.unsent + 1, route, now, 0, waited)
+        attempt = new_attempt(len(attempts) + exchange.unsent + 1, route, now, 0, waited)
         crossed = None if plan.crossed is None else plan.sent_to(route)
         if crossed is not None:
             request, attempt.lost = crossed

@@ -24,7 +24,7 @@ from headgate.core.errors import (
     UpstreamError,
     without_frames,
 )
-from headgate.core.exchange import Attempt, Ending, Exchange, Request
+from headgate.core.exchange import Attempt, Ending, Exchange, Request, new_exchange
 from headgate.core.guards import Inspector
 from headgate.core.ports import Incoming, Outgoing, Ports
 from headgate.engine import limiting
@@ -122,7 +122,7 @@ class Engine:
     def begin(self, request: Request) -> Exchange:
         """The record of a call that has just come in. Follow with `open`, or with `refuse`."""
         now = self._now()
-        return Exchange(self._new_id(now), request, now)
+        return new_exchange(self._new_id(now), request, now)
 
     async def open(self, exchange: Exchange) -> Reply:
         """Answer. The caller must read the reply's body to its end or close it; either settles the exchange.

@@ -21,7 +21,7 @@ from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
 from headgate.transport.context import approval_sent, current_caller, ends_by, in_batch, remember
 from headgate.transport.current_span import with_span
-from headgate.transport.reading import Bases, goes_through, read_request
+from headgate.transport.reading import Bases, Heads, goes_through
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
 
@@ -53,6 +53,7 @@ class Governed:
     def __init__(self, built: Built, engine: Engine) -> None:
         self._engine = engine
         self._bases = Bases(built.router.providers)
+        self._heads = Heads(self._bases)
         self._keep = built.settings.log.bodies != "off"
         self._drains = built.drains
 
@@ -65,8 +66,7 @@ class Governed:
         return upload if through else None
 
     async def _run(self, request: HttpRequest, body: bytes, upload: Upload | None) -> Reply:
-        read, wrong = read_request(
-            self._bases,
+        read, wrong = self._heads.read(
             request.method.upper(),
             str(request.url),
             request.headers.raw if self._engine.policies.tracing is None else with_span(request.headers.raw),

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Facts, Headers, Request, Route, Upload
 from headgate.engine.plan import UNREAD
-from headgate.policy.attribution import asked, with_user
+from headgate.policy.attribution import Asked, asked, with_user
 from headgate.transport.hosts import provider_at
 from headgate.wire import DIALECTS
+from headgate.wire.dialect import Dialect
 from headgate.wire.state import in_path, referred
 
 # What the client library adds for its own connection; the upstream computes them anew.
 _OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"accept-encoding"})
-
-
+_LENGTH = frozenset({b"Content-Length", b"content-length"})
+_HEADS = 32  # that a client knows again, each of up to
+_HEAD_BYTES = 8 * 1024
 # Where they are behind: a deployment (Azure), a version of its own (Google), a gateway's prefix.
 _PRICED = re.compile(r"/(?:chat/completions|embeddings|responses)(?=[/?]|$)")
 
@@ -48,6 +51,89 @@ class Bases:
         return route, url[len(route.base_url) :]
 
 
+@dataclass(slots=True)
+class _Head:
+    """What all requests with one method, URL and list of headers have in common, for one caller.
+
+    Attributes:
+        wrong: why none of them can be run, if so.
+        attributes: the headers say more of the caller, so it holds for this one only.
+        same: the requests' fields, but for what a body and the context say.
+    """
+
+    dialect: Dialect
+    endpoint: str
+    caller: Caller
+    said: Asked
+    wrong: BadRequest | None
+    attributes: bool
+    same: dict[str, Any]
+
+
+def _read_head(bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]], caller: Caller) -> _Head:
+    fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
+    direct, path = bases.split(url, fields)
+    dialect = DIALECTS[direct.dialect]
+    wrong: BadRequest | None = None
+    try:
+        said = asked(fields, caller, may_name_tenant=True)
+    except BadRequest as error:
+        wrong = error
+        said = asked([f for f in fields if not f[0].startswith(b"x-headgate-")], caller, may_name_tenant=True)
+    endpoint = dialect.endpoint(method, path.partition("?")[0])
+    request = Request(
+        dialect=direct.dialect,
+        endpoint=endpoint,
+        method=method,
+        path=path,
+        headers=said.headers,
+        body=b"",
+        facts=Facts(),
+        caller=said.caller,
+        way_in="in-process",
+        correlation_id=said.correlation_id,
+        timeout=said.timeout,
+        patience=said.patience,
+        direct=direct,
+        client_retries=said.client_retries,
+        batch=bool(said.batch),
+        on_cut=said.on_cut,
+        approval=said.approval,
+        cache=said.cache,
+    )
+    return _Head(dialect, endpoint, caller, said, wrong, said.caller is not caller, vars(request))
+
+
+def _with_body(
+    head: _Head, body: bytes, caller: Caller, keep: bool, upload: Upload | None, batch: bool, approval: str
+) -> tuple[Request, BadRequest | None]:
+    said, wrong = head.said, head.wrong
+    request = _new(Request)
+    request.__dict__ = head.same.copy()
+    request.body = body
+    try:
+        if head.endpoint in UNREAD:
+            request.facts = Facts(state=in_path(request.path) + referred(body), keeps=True)
+        else:
+            request.facts = head.dialect.read_request(head.endpoint, body, keep_text=keep)
+    except BadRequest as error:
+        request.facts = Facts()
+        wrong = wrong or error
+    if not head.attributes:
+        request.caller = caller
+    if request.facts.user:
+        request.caller = with_user(request.caller, request.facts.user)
+    request.upload = upload
+    if batch and said.batch is None:
+        request.batch = True
+    if approval and not said.approval:
+        request.approval = approval
+    return request, wrong
+
+
+_new = object.__new__
+
+
 def read_request(
     bases: Bases,
     method: str,
@@ -66,46 +152,47 @@ def read_request(
         batch: the context's priority; a header of the request wins over it.
         approval: the context's, likewise.
     """
-    fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
-    direct, path = bases.split(url, fields)
-    dialect = DIALECTS[direct.dialect]
-    endpoint = dialect.endpoint(method, path.partition("?")[0])
-    wrong: BadRequest | None = None
-    try:
-        said = asked(fields, caller, may_name_tenant=True)
-    except BadRequest as error:
-        wrong = error
-        said = asked([f for f in fields if not f[0].startswith(b"x-headgate-")], caller, may_name_tenant=True)
-    facts = Facts()
-    try:
-        if endpoint in UNREAD:
-            facts = Facts(state=in_path(path) + referred(body), keeps=True)
-        else:
-            facts = dialect.read_request(endpoint, body, keep_text=keep)
-    except BadRequest as error:
-        wrong = wrong or error
-    request = Request(
-        dialect=direct.dialect,
-        endpoint=endpoint,
-        method=method,
-        path=path,
-        headers=said.headers,
-        body=body,
-        facts=facts,
-        caller=with_user(said.caller, facts.user),
-        way_in="in-process",
-        correlation_id=said.correlation_id,
-        timeout=said.timeout,
-        patience=said.patience,
-        direct=direct,
-        client_retries=said.client_retries,
-        upload=upload,
-        batch=batch if said.batch is None else said.batch,
-        on_cut=said.on_cut,
-        approval=said.approval or approval,
-        cache=said.cache,
-    )
-    return request, wrong
+    return _with_body(_read_head(bases, method, url, headers, caller), body, caller, keep, upload, batch, approval)
+
+
+class Heads:
+    """`read_request` for one client: an SDK sends the same head again and again, but for its content-length, which
+    client libraries write last. What follows from one that was seen lately is not worked out again.
+
+    Values are secrets, so what is kept is bounded, and goes with the client, which keeps its own credential.
+    """
+
+    def __init__(self, bases: Bases) -> None:
+        self._bases = bases
+        self._known: dict[tuple[str, str, tuple[tuple[bytes, bytes], ...]], _Head] = {}
+
+    def read(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        body: bytes,
+        caller: Caller,
+        keep: bool,
+        upload: Upload | None = None,
+        batch: bool = False,
+        approval: str = "",
+    ) -> tuple[Request, BadRequest | None]:
+        """As `read_request`. Several threads may read at once."""
+        if headers and headers[-1][0] in _LENGTH:
+            headers = headers[:-1]
+        place = method, url, tuple(headers)
+        head = self._known.get(place)
+        if head is None or (head.attributes and head.caller is not caller):
+            head = _read_head(self._bases, method, url, headers, caller)
+            self._keep(place, head)
+        return _with_body(head, body, caller, keep, upload, batch, approval)
+
+    def _keep(self, place: tuple[str, str, tuple[tuple[bytes, bytes], ...]], head: _Head) -> None:
+        if head.wrong is None and len(place[1]) + sum(len(n) + len(v) for n, v in place[2]) <= _HEAD_BYTES:
+            if len(self._known) >= _HEADS:
+                self._known.clear()
+            self._known[place] = head
 
 
 def goes_through(bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
