@@ -302,11 +302,12 @@ class WrittenLedger(ABC):
 class _Port:
     """:class:`headgate.core.ports.Ledger` in one colour."""
 
-    __slots__ = ("_ledger", "_new_waiter")
+    __slots__ = ("_blocks", "_ledger", "_new_waiter")
 
     def __init__(self, ledger: WrittenLedger, new_waiter: Callable[[], Waiter]) -> None:
         self._ledger = ledger
         self._new_waiter = new_waiter
+        self._blocks = new_waiter is BlockingWaiter
 
     def intend(
         self, exchange: Exchange, attempt: Attempt, *, until: float = 0.0, may_wait: bool = True
@@ -315,11 +316,14 @@ class _Port:
         the engine settles it."""
         if attempt.claims:
             return self._hold(exchange, attempt, until, may_wait)
-        waiter = self._new_waiter()
         shared = self._ledger.here
         if shared is None or shared.inherited:
             shared = self._ledger.shared()
-        shared.writer.intend(Intent(intent_row(exchange, attempt), waiter))
+        row = intent_row(exchange, attempt)
+        if self._blocks and attempt.number == 1 and shared.writer.intend_here(row):
+            return _done()
+        waiter = self._new_waiter()
+        shared.writer.intend(Intent(row, waiter))
         # Its future, and no coroutine of ours around it: most calls claim nothing.
         return _waited(waiter) if isinstance(waiter, BlockingWaiter) else waiter
 
@@ -393,6 +397,10 @@ class _Port:
             waiter.wait()
         else:
             await waiter
+
+
+async def _done() -> None:
+    """What has been waited for already."""
 
 
 async def _waited(waiter: BlockingWaiter) -> None:

@@ -54,6 +54,7 @@ class PostgresSession:
     """This process's connection to the ledger. See the module."""
 
     remembers = False
+    quick = False
 
     def __init__(self, place: Place, *, owner: str) -> None:
         """Connect, migrate, enter among the writers, and sweep.
@@ -206,6 +207,10 @@ class PostgresSession:
         except BaseException as error:
             self._failed(error)
             raise
+
+    def intend(self, intent: Row) -> None:
+        """See the protocol."""
+        self.commit((intent,), (), ())
 
     def commit(
         self,

@@ -62,6 +62,8 @@ class Session(Protocol):
     """When the newest exchange was over as it was opened, seconds since the epoch; -infinity = there is none."""
     remembers: bool
     """The writer's memory is the accounts' truth, since nobody else writes; else they are read anew each time."""
+    quick: bool
+    """A commit takes no longer than to hand it to another thread and back."""
 
     def prepare(self, accounts: Accounts, claims: Iterable[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
         """Bring accounts into memory, before decisions about them that the next `commit` makes durable.
@@ -88,6 +90,12 @@ class Session(Protocol):
         accounts: Sequence[Changed] = (),
     ) -> None:
         """Write all of it or nothing; durable on return. Ends what `prepare` began."""
+        ...
+
+    def intend(self, intent: Row) -> None:
+        """Write one intent; durable on return. Where it is `quick`: in the caller's own thread, in which an exception
+        that a signal brings may cut it off between any two steps. Nothing then is believed that is not so; at worst a
+        row stays until the next start, that counts for nothing."""
         ...
 
     def set_cap(
@@ -130,7 +138,7 @@ class SqliteSession:
             ConfigError: another process writes this ledger, or the file is no ledger of ours or a newer one.
             sqlite3.Error, DBAPIError: the disk said no.
         """
-        self.remembers = True
+        self.remembers = self.quick = True
         self._now = now
         self._owner = owner
         self._beat = now()
@@ -217,6 +225,17 @@ class SqliteSession:
             self._intend(intents)
         if intents:
             self._open.add(self._batch, intents)
+
+    def intend(self, intent: Row) -> None:
+        """See the protocol."""
+        intents = (intent,)
+        self._batch = batch = self._batch + 1
+        self._open.add(batch, intents)  # before it is there: to delete what is not there is nothing
+        try:
+            self._cursor.execute(_INTEND, (batch, self._owner, encode(intents)))
+        except Exception:
+            self._open.forget(self._open.close(intents)[1])
+            raise
 
     def _intend(self, intents: Sequence[Row]) -> None:
         self._batch += 1

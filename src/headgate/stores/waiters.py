@@ -62,6 +62,9 @@ async def wait_at_most(waiter: Waiter, seconds: float) -> None:
 def wake(waiters: Iterable[Waiter], error: HeadgateError | None = None) -> None:
     """End the waiting of all, with one call into each event loop however many of its tasks wait."""
     every: list[Any] = list(waiters)
+    if len(every) == 1 and every[0].get_loop() is None:
+        every[0].finish(_copy(error))
+        return
     loops = set(map(_loop, every))
     for loop in loops:
         there = every if len(loops) == 1 else [waiter for waiter in every if waiter.get_loop() is loop]

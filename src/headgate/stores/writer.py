@@ -88,6 +88,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
         self._at_work = work_lock()
+        self._written_here = False
         self._closed = False
         self._finished = False
         self._waiting: list[Exchange] = []  # settled, not yet rows
@@ -115,6 +116,32 @@ class Writer:
             self._wake()
         if self._finished:
             raise ledger_closed(self._name)
+
+    def intend_here(self, row: Row) -> bool:
+        """Put a call's first intent, which claims nothing, on record in the calling thread, if no other thread is
+        about to write: to wake the writer and be woken by it costs several times what the row does.
+
+        Returns:
+            Whether it is durable; else it is for `intend`, which also tells what is wrong.
+        """
+        inbox = self._inbox
+        # Several at once are better off in one commit; what waits for money, or for a disk, is the thread's.
+        if self._written_here or not inbox.resting or inbox.hurry or self._asks or self._backoff:
+            return False
+        session, queued = self._session, len(inbox.items)
+        if session is None or not session.quick or queued >= self._room or queued + len(self._waiting) >= COMPANY:
+            return False
+        try:
+            self._written_here = True
+            with self._at_work:
+                if self._finished:
+                    return False
+                session.intend(row)
+        except Exception:
+            return False
+        finally:
+            self._written_here = False
+        return True
 
     def _refuse(self) -> None:
         if self._closed:
@@ -267,6 +294,8 @@ class Writer:
         return bool(self._waiting or self._kept_attempts)
 
     def _turn(self, items: Sequence[Command]) -> None:
+        if len(items) == 1 and self._alone(items[0]):
+            return
         intents: list[Intent] = []
         urgent = self._closed or bool(self._backoff) or bool(self._asks)
         waiting = self._waiting
@@ -302,6 +331,25 @@ class Writer:
         elif intents:
             self._commit(intents, alone=True)
         self._make_room()
+
+    def _alone(self, item: Command) -> bool:
+        """Do what the turn is for where that is a call's first intent, which claims nothing, and nothing else is due:
+        so it is for whoever calls one after the other. Returns whether it was that."""
+        if not isinstance(item, Intent) or item.ask is not None or item.row[1] > 1:
+            return False
+        session = self._session
+        if session is None or self._backoff or self._closed or self._due() or not self.desk.idle(()):
+            return False
+        self._crowded = False
+        try:
+            session.intend(item.row)
+        except Exception as error:
+            wake((item.waiter,), self._failed(error))
+            return True
+        self._error = ""
+        self._counts["commits"] += 1
+        wake((item.waiter,))
+        return True
 
     def _make_room(self) -> None:
         self._room = 0 if self._closed else self._max_queued - len(self._waiting) - len(self._kept_exchanges)
