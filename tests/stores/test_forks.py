@@ -97,3 +97,53 @@ def test_who_is_at_work_may_fork() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert lock.acquire(blocking=False)
     lock.release()
+
+
+def test_nobody_stands_still_because_a_fork_waits_for_another(ledgers: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "FORK_SECONDS", LONG)
+    ledger, work, forking = ledgers(), Work(), threading.Event()
+    ledger.open()
+    reading = threading.Thread(target=ledger.reader()._ask, args=(work,))
+    reading.start()
+    assert work.begun.wait(LONG)
+    os.register_at_fork(before=forking.set)  # before ours, which waits
+    done: list[int] = []
+
+    def meanwhile() -> None:
+        forking.wait(LONG)
+        ledger.flush()
+        done.append(ledger.reader().usage().total.exchanges)
+        work.go.set()
+
+    other = threading.Thread(target=meanwhile)
+    other.start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if done == [0] and work.over else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    other.join(LONG)
+    reading.join(LONG)
+
+
+def test_what_strikes_in_the_hook_leaves_no_lock_behind(ledgers: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = ledgers()
+    ledger.open()
+    real, struck = forks._let_go, []
+
+    def cut_off(held: list[threading.RLock]) -> None:
+        if not struck:
+            struck.append(len(held))
+            held[-1].release()  # and before that is written down
+            raise KeyboardInterrupt
+        real(held)
+
+    forks._before()
+    monkeypatch.setattr(forks, "_let_go", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        forks._after_in_parent()
+    assert struck[0] >= 2
+    done: list[int] = []
+    other = threading.Thread(target=lambda: (ledger.flush(), done.append(ledger.reader().usage().total.exchanges)))
+    other.start()
+    other.join(LONG)
+    assert done == [0]

@@ -6,7 +6,7 @@ import dis
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from types import CodeType, FrameType
 from typing import Any
@@ -22,6 +22,7 @@ from headgate.stores.intents import Open as OpenIntents
 from headgate.stores.intents import open_intents, read_intents
 from headgate.stores.session import SqliteSession
 from headgate.stores.sqlite import SqliteLedger
+from headgate.stores.waiters import holding
 from headgate.stores.writer import Writer
 
 Open = Callable[..., SqliteLedger]
@@ -131,10 +132,11 @@ def behind_calls(code: CodeType) -> set[int]:
 
 
 class Interrupting:
-    """Raises what a signal's handler would, at the n-th place where it could."""
+    """Does what a signal's handler would, at the n-th place where it could."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, handler: Callable[[], object]) -> None:
         self.left = at
+        self.handler = handler
         self.places = {place.__code__: behind_calls(place.__code__) for place in PLACES}
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
@@ -147,48 +149,99 @@ class Interrupting:
         if event == "opcode" and frame.f_lasti in self.places[frame.f_code]:
             if self.left == 0:
                 sys.settrace(None)
-                raise KeyboardInterrupt
+                self.left = -1
+                self.handler()
             self.left -= 1
         return self.step
 
 
-def interrupted(ledger: SqliteLedger, make: Maker, at: int) -> tuple[Exchange, bool]:
-    """A call whose intent is cut off at the n-th place; whether there was such a place."""
-    exchange = make.exchange()
+def struck(ledger: SqliteLedger, make: Maker, at: int, handler: Callable[[], object]) -> tuple[Exchange, str, bool]:
+    """A call with a signal at the n-th place of its intent; what came out of it, and whether there was such a place."""
+    exchange, signal, found = make.exchange(), Interrupting(at, handler), ""
     before = sys.gettrace()
     try:
-        sys.settrace(Interrupting(at))
+        sys.settrace(signal)
         intend(ledger, make, exchange)
-    except KeyboardInterrupt:
-        return exchange, True
+    except (KeyboardInterrupt, TimeoutError, Unavailable) as error:
+        found = type(error).__name__
     finally:
         sys.settrace(before)
-    return exchange, False
+    return exchange, found, signal.left < 0
 
 
-def places() -> Iterator[int]:
-    return iter(range(1_000))
-
-
-def test_wherever_a_signal_strikes_the_ledger_works_on_and_no_intent_is_left(ledgers: Open, make: Maker) -> None:
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_wherever_a_handler_raises_the_ledger_works_on_and_no_intent_is_left(
+    ledgers: Open, make: Maker, kind: type[BaseException]
+) -> None:
     ledger = opened(ledgers)
-    struck = 0
-    for at in places():
-        exchange, cut = interrupted(ledger, make, at)
-        ledger.blocking().settle(make.ended(exchange, Ending.CANCELLED) if cut else make.answered(exchange))
+
+    def handler() -> None:
+        raise kind
+
+    for at in range(1_000):
+        rested(ledger)
+        exchange, found, there = struck(ledger, make, at, handler)
+        assert found == (kind.__name__ if there else "")  # it passes
+        ledger.blocking().settle(make.ended(exchange, Ending.CANCELLED) if found else make.answered(exchange))
         other = intend(ledger, make)
         ledger.blocking().settle(make.answered(other))
         ledger.flush()  # the thread is not locked out
         assert on_their_way(ledger) == 0
         assert on_disk(ledger, "exchanges") == 2 * (at + 1)
-        if not cut:
+        if not there:
             break
-        struck += 1
-    assert struck >= 8
+    assert at >= 8
     session: Any = ledger.writer()._session
     assert session._open._batches == {}
+    assert not holding
     ledger.close()
     again = ledgers()
     again.open()
     assert again.health()["swept"] == 0
     assert on_disk(again, "intents") == 0
+
+
+@pytest.mark.parametrize("does", ["flush", "call"])
+def test_a_handler_may_wait_for_the_ledger_wherever_it_strikes(ledgers: Open, make: Maker, does: str) -> None:
+    ledger = opened(ledgers)
+    others: list[Exchange] = []
+    handler = ledger.flush if does == "flush" else lambda: others.append(intend(ledger, make))
+    for at in range(1_000):
+        rested(ledger)
+        exchange, found, there = struck(ledger, make, at, handler)
+        assert found == ""
+        assert on_their_way(ledger) == 1 + len(others)
+        for each in (exchange, *others):
+            ledger.blocking().settle(make.answered(each))
+        others.clear()
+        ledger.flush()
+        assert (on_their_way(ledger), on_disk(ledger, "intents")) == (0, 0)
+        if not there:
+            break
+    assert at >= 8
+    assert not holding
+
+
+def test_a_handler_may_close_the_ledger_wherever_it_strikes(ledgers: Open, make: Maker) -> None:
+    for at in range(1_000):
+        ledger = opened(ledgers)
+        before = intend(ledger, make)
+        rested(ledger)
+        ledger.blocking().settle(make.answered(before))
+        rested(ledger)
+        closed = ledger.writer()
+        exchange, found, there = struck(ledger, make, at, closed.close)
+        if not there:
+            break
+        assert not closed._thread.is_alive()  # type: ignore[union-attr]
+        assert found in ("", "Unavailable")
+        ledger.close()
+        again = ledgers()
+        again.open()  # what was settled is on record; what was sent, if anything was, is charged
+        assert again.health()["swept"] == (found == "")
+        with closing(sqlite3.connect(f"file:{again.path}?mode=ro", uri=True)) as connection:
+            there_now = {row[0] for row in connection.execute("SELECT id FROM exchanges")}
+        assert before.id in there_now
+        assert (exchange.id in there_now) == (found == "")
+        again.close()
+    assert at >= 8

@@ -266,7 +266,8 @@ class ThreadedCache:
                     self._try_again()
         self._dismiss([])
         if self._open:
-            self.backend.hang_up()
+            with self._at_work:
+                self.backend.hang_up()
 
     def _idle(self) -> float:
         if self._forgetting:

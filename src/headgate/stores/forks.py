@@ -14,10 +14,13 @@ import weakref
 
 FORK_SECONDS = 2.0
 """That a fork waits for all threads together: one that hangs, for a disk or a server, holds no such lock."""
+_PAUSE = 0.001
 
 _locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
 _making = threading.RLock()
-_resting: list[threading.RLock] = []
+_forking = threading.local()
+"""By thread: what it holds until its fork is over, `held`. It is written down before it is had: an exception that a
+signal brings is told and forgotten in a hook, and the fork goes on."""
 
 
 def work_lock() -> threading.RLock:
@@ -30,25 +33,52 @@ def work_lock() -> threading.RLock:
 
 
 def _before() -> None:
-    _making.acquire()
+    _forking.held = []
     until = time.monotonic() + FORK_SECONDS
+    while not _all_rest(_forking.held) and time.monotonic() < until:
+        _let_go(_forking.held)  # nobody stands still because another takes his time
+        time.sleep(_PAUSE)
+
+
+def _all_rest(held: list[threading.RLock]) -> bool:
+    """Hold what is to be had, and what it takes to begin with new work."""
+    held.append(_making)
+    if not _making.acquire(timeout=FORK_SECONDS):  # another thread forks
+        held.pop()
+        return False
+    missing = 0
     for lock in list(_locks):
-        if lock.acquire(timeout=max(0.0, until - time.monotonic())):
-            _resting.append(lock)
+        held.append(lock)
+        if not lock.acquire(blocking=False):
+            held.pop()
+            missing += 1
+    return not missing
+
+
+def _let_go(held: list[threading.RLock]) -> None:
+    while held:
+        try:
+            held[-1].release()
+        except RuntimeError:
+            pass  # it was written down, and not had
+        finally:
+            held.pop()
 
 
 def _after_in_parent() -> None:
-    while _resting:
-        _resting.pop().release()
-    _making.release()
+    held = _forking.held
+    try:
+        _let_go(held)
+    finally:
+        _let_go(held)
 
 
 def _after_in_child() -> None:
     global _making
+    held, _forking.held = _forking.held, []
     _locks.clear()  # one that was not to be had stays held for ever
     _making = threading.RLock()
-    while _resting:
-        _resting.pop().release()
+    _let_go(held)
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,7 +6,6 @@ Why apart from the ledger's own file: bodies are large, and its one writer threa
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from headgate.core.errors import ConfigError, Unavailable
 from headgate.stores import postgres_database
 from headgate.stores.database import memory_engine, reader_engine, writer_engine
 from headgate.stores.dialects import is_postgres, take_turns_migrating
+from headgate.stores.forks import work_lock
 from headgate.stores.lockfile import LockFile
 from headgate.stores.opening import is_postgres_url, sqlite_file
 from headgate.stores.session import reason
@@ -54,7 +54,7 @@ class JobsPlace:
         self._read_only = read_only
         self.held: dict[str, dict[int, Any]] = {}
         """By batch and number: what this process has set aside (`jobs.holding`)."""
-        self._lock = threading.RLock()
+        self._lock = work_lock()
         self._file_lock: LockFile | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None

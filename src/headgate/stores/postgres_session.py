@@ -208,9 +208,9 @@ class PostgresSession:
             self._failed(error)
             raise
 
-    def intend(self, intent: Row) -> None:
-        """See the protocol."""
-        self.commit((intent,), (), ())
+    def intend(self, intent: Row) -> bool:
+        """See the protocol: a database elsewhere is for groups of them."""
+        return False
 
     def commit(
         self,

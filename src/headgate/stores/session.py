@@ -92,10 +92,13 @@ class Session(Protocol):
         """Write all of it or nothing; durable on return. Ends what `prepare` began."""
         ...
 
-    def intend(self, intent: Row) -> None:
-        """Write one intent; durable on return. Where it is `quick`: in the caller's own thread, in which an exception
-        that a signal brings may cut it off between any two steps. Nothing then is believed that is not so; at worst a
-        row stays until the next start, that counts for nothing."""
+    def intend(self, intent: Row) -> bool:
+        """Write one intent. Returns whether it is durable; where it is not, `commit` tells why.
+
+        Where it is `quick`: in the caller's own thread, in which an exception that a signal brings may cut it off
+        between any two steps, and passes. Nothing then is believed that is not so; at worst a row stays until the next
+        start, that counts for nothing.
+        """
         ...
 
     def set_cap(
@@ -226,16 +229,23 @@ class SqliteSession:
         if intents:
             self._open.add(self._batch, intents)
 
-    def intend(self, intent: Row) -> None:
+    def intend(self, intent: Row) -> bool:
         """See the protocol."""
         intents = (intent,)
+        try:
+            text = encode(intents)
+        except (UnicodeEncodeError, OverflowError, TypeError):  # half of a surrogate pair, say
+            return False
         self._batch = batch = self._batch + 1
         self._open.add(batch, intents)  # before it is there: to delete what is not there is nothing
         try:
-            self._cursor.execute(_INTEND, (batch, self._owner, encode(intents)))
-        except Exception:
+            if self._driver.in_transaction:  # it would be durable with that, and no sooner
+                raise sqlite3.OperationalError
+            self._cursor.execute(_INTEND, (batch, self._owner, text))
+        except sqlite3.Error:
             self._open.forget(self._open.close(intents)[1])
-            raise
+            return False
+        return True
 
     def _intend(self, intents: Sequence[Row]) -> None:
         self._batch += 1

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from operator import methodcaller
 from typing import Any
 
 from headgate.core.errors import BudgetExceeded, ConfigError, HeadgateError, Unavailable
+
+holding: dict[int, threading.RLock] = {}
+"""By thread: the writer's lock, while `Writer.intend_here` has it. A signal's handler runs in the middle of that, and
+what it does may wait for the writer, which waits for the lock."""
+
+
+@contextmanager
+def let_go() -> Iterator[None]:
+    """Whatever is waited for inside can be done: this thread does not hold it up."""
+    lock = holding.get(threading.get_ident())
+    try:
+        if lock is not None:
+            lock.release()
+    except RuntimeError:  # the one that had it was cut off before it could say that it has it no more
+        lock = None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.acquire()
 
 
 class BlockingWaiter:
@@ -34,7 +55,11 @@ class BlockingWaiter:
 
     def wait(self, seconds: float = -1) -> None:
         """Return when the writer is done, or after so many `seconds` (negative: never); raise what it reports."""
-        self._done.acquire(timeout=seconds)
+        if holding:
+            with let_go():
+                self._done.acquire(timeout=seconds)
+        else:
+            self._done.acquire(timeout=seconds)
         if self._error is not None:
             raise self._error
 

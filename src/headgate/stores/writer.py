@@ -29,7 +29,7 @@ from headgate.stores.schema import SHAPE_COLUMNS
 from headgate.stores.session import Session, reason, unfit
 from headgate.stores.shape import PLAIN, outcome
 from headgate.stores.statements import Row
-from headgate.stores.waiters import BlockingWaiter, wake
+from headgate.stores.waiters import BlockingWaiter, holding, let_go, wake
 
 LINGER_SECONDS = 0.1
 """How long a settled exchange may wait for company. A crash within it charges the bound instead (see `sweep`)."""
@@ -128,22 +128,29 @@ class Writer:
         """
         inbox = self._inbox
         # Several at once are better off in one commit; what waits for money, or for a disk, is the thread's.
-        if self._written_here or not inbox.resting or inbox.hurry or self._asks or self._backoff:
+        if (
+            self._written_here
+            or self._thread is None
+            or not inbox.resting
+            or inbox.hurry
+            or self._asks
+            or self._backoff
+        ):
             return False
         session, queued = self._session, len(inbox.items)
         if session is None or not session.quick or queued >= self._room or queued + len(self._waiting) >= COMPANY:
             return False
+        here, done = threading.get_ident(), False
         try:
             self._written_here = True
             with self._at_work:
-                if self._finished:
-                    return False
-                session.intend(row)
-        except Exception:
-            return False
+                holding[here] = self._at_work
+                if not self._finished:
+                    done = session.intend(row)
         finally:
+            holding.pop(here, None)
             self._written_here = False
-        return True
+        return done
 
     def _refuse(self) -> None:
         if self._closed:
@@ -197,7 +204,8 @@ class Writer:
         with self._starting:  # one that is being started is not there yet
             thread = self._thread
         if thread is not None:
-            thread.join(CLOSE_SECONDS + 10.0)
+            with let_go():
+                thread.join(CLOSE_SECONDS + 10.0)
         if not self._finished and not (thread is not None and thread.is_alive()):
             self._run()  # nobody has taken the stop; a thread that has may be gone by now
 
@@ -342,12 +350,9 @@ class Writer:
         session = self._session
         if session is None or self._backoff or self._closed or self._due() or not self.desk.idle(()):
             return False
+        if not session.intend(item.row):
+            return False
         self._crowded = False
-        try:
-            session.intend(item.row)
-        except Exception as error:
-            wake((item.waiter,), self._failed(error))
-            return True
         self._error = ""
         self._counts["commits"] += 1
         wake((item.waiter,))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.core.errors import HeadgateError, UpstreamError
@@ -21,7 +22,7 @@ from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
 from headgate.transport.context import approval_sent, current_caller, ends_by, in_batch, remember
 from headgate.transport.current_span import with_span
-from headgate.transport.reading import Bases, Heads, goes_through
+from headgate.transport.reading import Bases, Heads, goes_through, read_request
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
 
@@ -53,7 +54,9 @@ class Governed:
     def __init__(self, built: Built, engine: Engine) -> None:
         self._engine = engine
         self._bases = Bases(built.router.providers)
-        self._heads = Heads(self._bases)
+        # With a span of its own in it, no head comes twice.
+        traced = engine.policies.tracing is not None
+        self._read = partial(read_request, self._bases) if traced else Heads(self._bases).read
         self._keep = built.settings.log.bodies != "off"
         self._drains = built.drains
 
@@ -66,7 +69,7 @@ class Governed:
         return upload if through else None
 
     async def _run(self, request: HttpRequest, body: bytes, upload: Upload | None) -> Reply:
-        read, wrong = self._heads.read(
+        read, wrong = self._read(
             request.method.upper(),
             str(request.url),
             request.headers.raw if self._engine.policies.tracing is None else with_span(request.headers.raw),
