@@ -13,7 +13,7 @@ from headgate.core.caller import Caller
 from headgate.core.errors import BadRequest
 from headgate.core.exchange import Request, Route
 from headgate.testing.canned import chat_request, messages_request
-from headgate.transport.reading import Bases, Heads, read_request
+from headgate.transport.reading import Bases, Heads, read_head
 
 VERSION = ("anthropic-version", "2026-10-21")
 PROVIDERS = {
@@ -34,7 +34,8 @@ def read(
         other = b'{"model": "m", "input": "x"}' if url.partition("?")[0].endswith(("embeddings", "responses")) else b""
         body = chat_request() if "completions" in url else messages_request() if "messages" in url else other
     raw = [(name.encode(), value.encode()) for name, value in headers]
-    return read_request(Bases(PROVIDERS), method, url, raw, body, caller or Caller(), False)
+    caller = caller or Caller()
+    return read_head(Bases(PROVIDERS), method, url, raw, caller).request(body, caller, False)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +145,8 @@ def test_what_cannot_be_run_is_still_a_request_that_can_be_recorded(
 def test_a_requests_own_priority_wins_over_its_contexts(context: bool, header: str | None, batch: bool) -> None:
     raw = [] if header is None else [(b"x-headgate-priority", header.encode())]
     url = "https://api.anthropic.com/v1/messages"
-    request, wrong = read_request(
-        Bases(PROVIDERS), "POST", url, raw, messages_request(), Caller(), False, batch=context
-    )
+    head = read_head(Bases(PROVIDERS), "POST", url, raw, Caller())
+    request, wrong = head.request(messages_request(), Caller(), False, batch=context)
     assert (request.batch, wrong) == (batch, None)
 
 
@@ -192,8 +192,8 @@ def test_a_head_that_was_seen_before_says_what_a_new_one_says(calls: list[Any]) 
         raw = [*fields, (length, str(len(body)).encode())] if length else fields
         told = (body, caller, True, None, batch, approval)
         for _ in range(2):
-            found, wrong = heads.read(method, url, list(raw), *told)
-            same, why = read_request(bases, method, url, raw, *told)
+            found, wrong = heads.head(method, url, list(raw), caller).request(*told)
+            same, why = read_head(bases, method, url, raw, caller).request(*told)
             assert (found, str(wrong)) == (same, str(why))
             found.timeout, found.batch, found.body = 1.0, not found.batch, b"changed"  # nobody else's
 
@@ -202,12 +202,12 @@ def test_what_is_kept_of_heads_is_bounded_and_no_two_calls_share_what_changes() 
     heads = Heads(Bases(PROVIDERS))
     url = "https://api.anthropic.com/v1/messages"
     told: tuple[Any, ...] = (messages_request(), Caller(), False)
-    first, _ = heads.read("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"9")], *told)
-    again, _ = heads.read("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"1234")], *told)
+    first, _ = heads.head("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"9")], Caller()).request(*told)
+    again, _ = heads.head("POST", url, [(b"x-custom", b"1"), (b"Content-Length", b"1234")], Caller()).request(*told)
     assert first is not again
     assert first.headers is again.headers  # the pool has them encoded
     for number in range(1_000):
-        heads.read("POST", url, [(b"traceparent", b"%d" % number)], *told)
-    heads.read("POST", url, [(b"x-long", b"x" * 9_000)], *told)
+        heads.head("POST", url, [(b"traceparent", b"%d" % number)], Caller())
+    heads.head("POST", url, [(b"x-long", b"x" * 9_000)], Caller())
     assert len(heads._known) <= 32
     assert not any(len(place[2][0][1]) > 8_000 for place in heads._known)

@@ -178,14 +178,13 @@ def _headers(told: Told, dialect: str) -> list[tuple[bytes, bytes]]:
 def _in_process(call: Call, headers: Headers, router: Router) -> None:
     """As the transport under an SDK at its default base URL."""
     from headgate.core.caller import Caller
-    from headgate.transport.reading import Bases, read_request
+    from headgate.transport.reading import Bases, read_head
 
     provider = router.defaults[call.dialect]
     path = call.path.removeprefix("/v1") if call.dialect == "openai" else call.path
     url = router.providers[provider].base_url + path
-    call.request, call.refusal = read_request(
-        Bases(router.providers), "POST", url, headers, call.body, Caller(), keep=False
-    )
+    head = read_head(Bases(router.providers), "POST", url, headers, Caller())
+    call.request, call.refusal = head.request(call.body, Caller(), keep=False)
 
 
 def _gateway(

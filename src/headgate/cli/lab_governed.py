@@ -21,7 +21,7 @@ from headgate.engine.engine import Engine
 from headgate.settings.model import AnomalySettings, ProviderSettings, RetrySettings, Settings, frozen
 from headgate.settings.turn_rules import turns_of
 from headgate.stores.turns import LocalTurns
-from headgate.transport.reading import Bases, read_request
+from headgate.transport.reading import Bases, read_head
 from headgate.upstream.choose import async_upstream
 
 REFUSED = 429
@@ -38,7 +38,8 @@ class Governed:
     async def send(self, ask: Ask) -> tuple[int, Headers]:
         """See `Sender`. A call that Headgate gives up, or does not let go, ends in a 429."""
         caller = Caller(user=ask.client, tenant=ask.tenant)
-        request, wrong = read_request(self._bases, "POST", ask.url, ask.headers, ask.body, caller, keep=False)
+        head = read_head(self._bases, "POST", ask.url, ask.headers, caller)
+        request, wrong = head.request(ask.body, caller, keep=False)
         if wrong is not None:
             raise wrong
         try:

@@ -108,20 +108,16 @@ class Open:
         self._left: dict[int, int] = {}  # row -> intents in it that are not settled
 
     def add(self, batch: int, rows: Sequence[Row]) -> None:
-        """The row `batch` holds `rows` and is durable."""
-        batches, one = self._batches, (batch,)
+        """The row `batch` holds `rows`, and is durable or about to be."""
+        batches = self._batches
         self._left[batch] = len(rows)  # first: see `Session.intend`
-        if len(rows) == 1:
-            exchange = rows[0][0]
-            held = batches.get(exchange)
-            batches[exchange] = one if held is None else (*held, batch)
-            return
-        new = dict.fromkeys([row[0] for row in rows], one)
-        if len(new) == len(rows) and batches.keys().isdisjoint(new):
-            batches.update(new)
-        else:  # some have been tried before
-            for row in rows:
-                batches[row[0]] = (*batches.get(row[0], ()), batch)
+        if len(rows) > 1:
+            new = dict.fromkeys([row[0] for row in rows], (batch,))
+            if len(new) == len(rows) and batches.keys().isdisjoint(new):
+                batches.update(new)
+                return
+        for row in rows:  # one, or some that have been tried before
+            batches[row[0]] = (*batches.get(row[0], ()), batch)
 
     def close(self, settled: Iterable[Row]) -> tuple[dict[str, tuple[int, ...]], list[int]]:
         """Close the intents of these exchanges.

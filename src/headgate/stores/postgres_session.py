@@ -54,7 +54,6 @@ class PostgresSession:
     """This process's connection to the ledger. See the module."""
 
     remembers = False
-    quick = False
 
     def __init__(self, place: Place, *, owner: str) -> None:
         """Connect, migrate, enter among the writers, and sweep.

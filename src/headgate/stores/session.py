@@ -62,8 +62,6 @@ class Session(Protocol):
     """When the newest exchange was over as it was opened, seconds since the epoch; -infinity = there is none."""
     remembers: bool
     """The writer's memory is the accounts' truth, since nobody else writes; else they are read anew each time."""
-    quick: bool
-    """A commit takes no longer than to hand it to another thread and back."""
 
     def prepare(self, accounts: Accounts, claims: Iterable[Claim], closing: Sequence[Closing]) -> Sequence[Closing]:
         """Bring accounts into memory, before decisions about them that the next `commit` makes durable.
@@ -95,7 +93,7 @@ class Session(Protocol):
     def intend(self, intent: Row) -> bool:
         """Write one intent. Returns whether it is durable; where it is not, `commit` tells why.
 
-        Where it is `quick`: in the caller's own thread, in which an exception that a signal brings may cut it off
+        Where it `remembers`, also in the caller's own thread, in which an exception that a signal brings may cut it off
         between any two steps, and passes. Nothing then is believed that is not so; at worst a row stays until the next
         start, that counts for nothing.
         """
@@ -141,7 +139,7 @@ class SqliteSession:
             ConfigError: another process writes this ledger, or the file is no ledger of ours or a newer one.
             sqlite3.Error, DBAPIError: the disk said no.
         """
-        self.remembers = self.quick = True
+        self.remembers = True
         self._now = now
         self._owner = owner
         self._beat = now()
@@ -242,7 +240,7 @@ class SqliteSession:
             if self._driver.in_transaction:  # it would be durable with that, and no sooner
                 raise sqlite3.OperationalError
             self._cursor.execute(_INTEND, (batch, self._owner, text))
-        except sqlite3.Error:
+        except sqlite3.Error:  # either, also where a handler has closed the ledger meanwhile
             self._open.forget(self._open.close(intents)[1])
             return False
         return True

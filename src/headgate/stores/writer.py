@@ -138,7 +138,7 @@ class Writer:
         ):
             return False
         session, queued = self._session, len(inbox.items)
-        if session is None or not session.quick or queued >= self._room or queued + len(self._waiting) >= COMPANY:
+        if session is None or not session.remembers or queued >= self._room or queued + len(self._waiting) >= COMPANY:
             return False
         here, done = threading.get_ident(), False
         try:

@@ -22,7 +22,7 @@ from headgate.engine.engine import Engine
 from headgate.engine.relay import Reply
 from headgate.transport.context import approval_sent, current_caller, ends_by, in_batch, remember
 from headgate.transport.current_span import with_span
-from headgate.transport.reading import Bases, Heads, goes_through, read_request
+from headgate.transport.reading import Bases, Heads, goes_through, read_head
 from headgate.transport.uploads import upload_of
 from headgate.wire import DIALECTS
 
@@ -56,7 +56,7 @@ class Governed:
         self._bases = Bases(built.router.providers)
         # With a span of its own in it, no head comes twice.
         traced = engine.policies.tracing is not None
-        self._read = partial(read_request, self._bases) if traced else Heads(self._bases).read
+        self._head = partial(read_head, self._bases) if traced else Heads(self._bases).head
         self._keep = built.settings.log.bodies != "off"
         self._drains = built.drains
 
@@ -69,17 +69,11 @@ class Governed:
         return upload if through else None
 
     async def _run(self, request: HttpRequest, body: bytes, upload: Upload | None) -> Reply:
-        read, wrong = self._read(
-            request.method.upper(),
-            str(request.url),
-            request.headers.raw if self._engine.policies.tracing is None else with_span(request.headers.raw),
-            body,
-            current_caller(),
-            self._keep,
-            upload,
-            in_batch(),
-            approval_sent(),
-        )
+        headers, caller = request.headers.raw, current_caller()
+        if self._engine.policies.tracing is not None:
+            headers = with_span(headers)
+        head = self._head(request.method.upper(), str(request.url), headers, caller)
+        read, wrong = head.request(body, caller, self._keep, upload, in_batch(), approval_sent())
         engine = self._engine
         end = ends_by()
         if end is not None:

@@ -52,7 +52,7 @@ class Bases:
 
 
 @dataclass(slots=True)
-class _Head:
+class Head:
     """What all requests with one method, URL and list of headers have in common, for one caller.
 
     Attributes:
@@ -69,8 +69,50 @@ class _Head:
     attributes: bool
     same: dict[str, Any]
 
+    def request(
+        self,
+        body: bytes,
+        caller: Caller,
+        keep: bool,
+        upload: Upload | None = None,
+        batch: bool = False,
+        approval: str = "",
+    ) -> tuple[Request, BadRequest | None]:
+        """The request with a body, and why it cannot be run if so (it is recorded either way).
 
-def _read_head(bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]], caller: Caller) -> _Head:
+        Args:
+            batch: the context's priority; a header of the request wins over it.
+            approval: the context's, likewise.
+        """
+        said, wrong = self.said, self.wrong
+        request = _new(Request)
+        request.__dict__ = self.same.copy()
+        request.body = body
+        try:
+            if self.endpoint in UNREAD:
+                request.facts = Facts(state=in_path(request.path) + referred(body), keeps=True)
+            else:
+                request.facts = self.dialect.read_request(self.endpoint, body, keep_text=keep)
+        except BadRequest as error:
+            request.facts = Facts()
+            wrong = wrong or error
+        if not self.attributes:
+            request.caller = caller
+        if request.facts.user:
+            request.caller = with_user(request.caller, request.facts.user)
+        request.upload = upload
+        if batch and said.batch is None:
+            request.batch = True
+        if approval and not said.approval:
+            request.approval = approval
+        return request, wrong
+
+
+_new = object.__new__
+
+
+def read_head(bases: Bases, method: str, url: str, headers: Iterable[tuple[bytes, bytes]], caller: Caller) -> Head:
+    """What follows from a head alone. `caller`: the context's."""
     fields = [(n.lower(), v) for n, v in headers if n.lower() not in _OF_THE_CONNECTION]
     direct, path = bases.split(url, fields)
     dialect = DIALECTS[direct.dialect]
@@ -101,94 +143,32 @@ def _read_head(bases: Bases, method: str, url: str, headers: Iterable[tuple[byte
         approval=said.approval,
         cache=said.cache,
     )
-    return _Head(dialect, endpoint, caller, said, wrong, said.caller is not caller, vars(request))
-
-
-def _with_body(
-    head: _Head, body: bytes, caller: Caller, keep: bool, upload: Upload | None, batch: bool, approval: str
-) -> tuple[Request, BadRequest | None]:
-    said, wrong = head.said, head.wrong
-    request = _new(Request)
-    request.__dict__ = head.same.copy()
-    request.body = body
-    try:
-        if head.endpoint in UNREAD:
-            request.facts = Facts(state=in_path(request.path) + referred(body), keeps=True)
-        else:
-            request.facts = head.dialect.read_request(head.endpoint, body, keep_text=keep)
-    except BadRequest as error:
-        request.facts = Facts()
-        wrong = wrong or error
-    if not head.attributes:
-        request.caller = caller
-    if request.facts.user:
-        request.caller = with_user(request.caller, request.facts.user)
-    request.upload = upload
-    if batch and said.batch is None:
-        request.batch = True
-    if approval and not said.approval:
-        request.approval = approval
-    return request, wrong
-
-
-_new = object.__new__
-
-
-def read_request(
-    bases: Bases,
-    method: str,
-    url: str,
-    headers: Iterable[tuple[bytes, bytes]],
-    body: bytes,
-    caller: Caller,
-    keep: bool,
-    upload: Upload | None = None,
-    batch: bool = False,
-    approval: str = "",
-) -> tuple[Request, BadRequest | None]:
-    """The request, and why it cannot be run if so (it is recorded either way).
-
-    Args:
-        batch: the context's priority; a header of the request wins over it.
-        approval: the context's, likewise.
-    """
-    return _with_body(_read_head(bases, method, url, headers, caller), body, caller, keep, upload, batch, approval)
+    return Head(dialect, endpoint, caller, said, wrong, said.caller is not caller, vars(request))
 
 
 class Heads:
-    """`read_request` for one client: an SDK sends the same head again and again, but for its content-length, which
-    client libraries write last. What follows from one that was seen lately is not worked out again.
+    """`read_head` for one client: an SDK sends the same head again and again, but for its content-length, which client
+    libraries write last. What follows from one that was seen lately is not worked out again.
 
     Values are secrets, so what is kept is bounded, and goes with the client, which keeps its own credential.
     """
 
     def __init__(self, bases: Bases) -> None:
         self._bases = bases
-        self._known: dict[tuple[str, str, tuple[tuple[bytes, bytes], ...]], _Head] = {}
+        self._known: dict[tuple[str, str, tuple[tuple[bytes, bytes], ...]], Head] = {}
 
-    def read(
-        self,
-        method: str,
-        url: str,
-        headers: Headers,
-        body: bytes,
-        caller: Caller,
-        keep: bool,
-        upload: Upload | None = None,
-        batch: bool = False,
-        approval: str = "",
-    ) -> tuple[Request, BadRequest | None]:
-        """As `read_request`. Several threads may read at once."""
+    def head(self, method: str, url: str, headers: Headers, caller: Caller) -> Head:
+        """As `read_head`. Several threads may ask at once."""
         if headers and headers[-1][0] in _LENGTH:
             headers = headers[:-1]
         place = method, url, tuple(headers)
         head = self._known.get(place)
         if head is None or (head.attributes and head.caller is not caller):
-            head = _read_head(self._bases, method, url, headers, caller)
+            head = read_head(self._bases, method, url, headers, caller)
             self._keep(place, head)
-        return _with_body(head, body, caller, keep, upload, batch, approval)
+        return head
 
-    def _keep(self, place: tuple[str, str, tuple[tuple[bytes, bytes], ...]], head: _Head) -> None:
+    def _keep(self, place: tuple[str, str, tuple[tuple[bytes, bytes], ...]], head: Head) -> None:
         if head.wrong is None and len(place[1]) + sum(len(n) + len(v) for n, v in place[2]) <= _HEAD_BYTES:
             if len(self._known) >= _HEADS:
                 self._known.clear()

@@ -59,11 +59,12 @@ class Stage:
         Args:
             session: of its own for every attack, so that they do not count as one agent's calls.
         """
-        from headgate.transport.reading import read_request
+        from headgate.transport.reading import read_head
 
         url = self._urls[way.dialect] + PATHS[way.dialect]
         told = replace(caller, session=session)
-        request, wrong = read_request(self._bases, "POST", url, headers(way), body(way, conversation), told, keep=False)
+        head = read_head(self._bases, "POST", url, headers(way), told)
+        request, wrong = head.request(body(way, conversation), told, keep=False)
         if wrong is not None:
             return Answered(None, NOBODY, (), wrong.message)
         exchange = self._engine.begin(request)
